@@ -1,0 +1,115 @@
+// From the training thread to the collector: admission, ring, session, network.
+//
+// The training thread hands over one step at a time. It is encoded into a
+// bounded ring and given its seq there; when there is no room the step is
+// refused and counted, and a gap record tells of it as soon as there is room.
+// A thread of delivery's own sends what stands in the ring, connects again for
+// ever, and frees a record when the collector has acknowledged it.
+//
+// Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
+
+#ifndef GRADTAP_AGENT_DELIVERY_DELIVERY_H_
+#define GRADTAP_AGENT_DELIVERY_DELIVERY_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/schema.h"
+#include "core/step_data.h"
+
+namespace gradtap::agent {
+
+// Plain data, checked and completed by the caller (agent.cc).
+struct DeliveryOptions {
+  std::string collector;  // "HOST:PORT".
+  std::string run;
+  std::string launch;  // Empty: the process nonce, in hex.
+  std::uint32_t rank = 0;
+  std::uint32_t world_size = 1;
+  std::map<std::string, std::string> tags;
+  std::string torch_version;
+  std::uint64_t ring_bytes = 64u << 20;
+  bool tls = false;
+  std::string tls_ca_file, tls_cert_file, tls_key_file;
+  std::string token;
+  bool use_proxy = false;
+  // One line for a person; each distinct problem once. [Threading] delivery's
+  // thread or the caller's. [Locking] none held. [Exceptions] must not throw.
+  std::function<void(const std::string& message)> log;
+};
+
+// Each counter only grows. seen = recorded + skipped + lost.
+struct DeliveryCounters {
+  std::uint64_t steps_seen = 0;
+  std::uint64_t steps_recorded = 0;  // Admitted to the ring with statistics.
+  std::uint64_t steps_skipped = 0;
+  std::uint64_t steps_lost = 0;
+  std::uint64_t steps_acknowledged = 0;  // Of the recorded ones.
+  std::map<GapCause, std::uint64_t> by_cause;  // Skipped and lost steps.
+  std::uint64_t bytes_recorded = 0;
+  std::uint64_t bytes_acknowledged = 0;
+};
+
+enum class DeliveryState { kIdle, kConnecting, kStreaming, kRefused, kStopped };
+
+struct FlushOutcome {
+  bool delivered = false;
+  std::uint64_t undelivered_steps = 0;
+  std::uint64_t undelivered_bytes = 0;
+};
+
+// [Threading] Put*(), Rollback() and Shutdown(): one thread at a time (the
+// training loop's). The rest: any thread. In a forked child all calls return
+// at once and do nothing.
+class Delivery {
+ public:
+  // Allocates the ring. Starts no thread and opens no socket: the first Put
+  // does. kInvalidArgument names the option that is wrong (a token without TLS,
+  // an unreadable certificate, an address that cannot be one).
+  static absl::StatusOr<std::unique_ptr<Delivery>> Create(
+      DeliveryOptions options);
+
+  virtual ~Delivery() = default;
+
+  // The table that later steps refer to, by schema.schema_id. Copied. If the
+  // ring has no room it is kept and admitted before the next step.
+  virtual void PutSchema(const Schema& schema) noexcept = 0;
+
+  // Encodes into the ring: no lock, no system call, no allocation for a step
+  // that fits in one record. A step with `skipped` set counts as skipped. If
+  // there is no room the step is LOST (ring full) and counted.
+  virtual void PutStep(const StepData& step) noexcept = 0;
+
+  // A step that has no record at all: counted, told to the collector by the
+  // next gap record. Neighbouring steps with the same cause and detail join.
+  virtual void PutGap(GapCause cause, std::int64_t step,
+                      const std::string& detail) noexcept = 0;
+
+  // The next step is `step`, which is not above the last one.
+  virtual void Rollback(std::int64_t step) noexcept = 0;
+
+  // Makes room for at least 16 steps of this size when options.ring_bytes was
+  // the default. Only before the first PutStep. Allocates.
+  virtual void ReserveForSteps(std::size_t step_bytes) noexcept = 0;
+
+  virtual FlushOutcome Flush(std::chrono::milliseconds deadline) noexcept = 0;
+
+  // Admits the End record, delivers until `deadline`, then stops the thread.
+  // Returns in at most `deadline` + 0.5 s. Idempotent.
+  virtual FlushOutcome Shutdown(EndReason reason,
+                                std::chrono::milliseconds deadline) noexcept = 0;
+
+  virtual DeliveryState state() const = 0;
+  virtual DeliveryCounters counters() const = 0;
+  virtual std::uint64_t ring_bytes() const = 0;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_DELIVERY_H_

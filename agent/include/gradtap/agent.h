@@ -1,0 +1,309 @@
+// gradtap's agent: statistics of every parameter at every step of a LibTorch
+// training loop, streamed to a collector.
+//
+//   gradtap::AgentOptions options;
+//   options.run = "fashion-mnist";
+//   auto tap = gradtap::Agent::Attach(*model, options);
+//   ...
+//   tap->Step(optimizer, {{"loss", loss}});   // instead of optimizer.step()
+//
+// A guest in the training job: nothing here waits for network or disk, and
+// nothing throws but what your own optimizer throws.
+//
+// This header needs std only; torch types are named, not included.
+
+#ifndef GRADTAP_AGENT_H_
+#define GRADTAP_AGENT_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <iosfwd>
+#include <map>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__GNUC__)
+#define GRADTAP_EXPORT __attribute__((visibility("default")))
+#else
+#define GRADTAP_EXPORT
+#endif
+
+namespace at {
+class Tensor;
+}  // namespace at
+namespace torch {
+namespace nn {
+class Module;
+}  // namespace nn
+namespace optim {
+class Optimizer;
+}  // namespace optim
+}  // namespace torch
+
+namespace gradtap {
+
+// ---- Options -------------------------------------------------------------
+
+// Which tensors of a parameter are recorded.
+struct RoleOptions {
+  bool weight = true;
+  bool grad = true;
+  // Needs a copy of the weights, allocated at the first step.
+  bool update = true;
+  bool buffer = true;
+};
+
+// Plain data. Each field has an environment variable, which wins, so that an
+// operator can change a job without a rebuild. A value that does not parse is
+// reported (status().problems, once on stderr) and the field keeps its value.
+struct AgentOptions {
+  // GRADTAP_COLLECTOR. "HOST:PORT" (":PORT" and "HOST" are completed).
+  std::string collector = "127.0.0.1:7317";
+  // GRADTAP_RUN. [A-Za-z0-9._-]{1,128}. Empty: the launcher's job id, else
+  // PROGRAM-TIME-HOST.
+  std::string run;
+  // GRADTAP_RANK, GRADTAP_WORLD_SIZE. -1: from RANK and WORLD_SIZE, then
+  // OpenMPI's, PMI's and Slurm's variables; else 0 and 1.
+  int rank = -1;
+  int world_size = -1;
+  // GRADTAP_TAGS as "k=v,k2=v2" (added to these).
+  std::map<std::string, std::string> tags;
+  // GRADTAP_INCLUDE, GRADTAP_EXCLUDE, GRADTAP_SHARDED: one pattern each, in
+  // place of the list. RE2, unanchored, over full names. A name is recorded if
+  // it matches one of include (or include is empty) and none of exclude.
+  std::vector<std::string> include;
+  std::vector<std::string> exclude;
+  // Parameters of which each rank holds a disjoint part.
+  std::vector<std::string> sharded;
+  // GRADTAP_ROLES as "weight,grad,update,buffer".
+  RoleOptions roles;
+  // GRADTAP_INTERVAL. Statistics at steps divisible by it; others send their
+  // scalars. Range: [1, 2^30].
+  std::int64_t interval_steps = 1;
+  // GRADTAP_RING_BYTES. Records at hand until the collector has them. 0: the
+  // larger of 64 MiB and 16 steps. Range otherwise: [1 MiB, 64 GiB].
+  std::uint64_t ring_bytes = 0;
+  // GRADTAP_SHUTDOWN_MS. How long the destructor may try to deliver.
+  std::chrono::milliseconds shutdown_deadline{5000};
+  // GRADTAP_TLS=1, GRADTAP_TLS_CA (PEM file; empty: the system's roots),
+  // GRADTAP_TLS_CERT and GRADTAP_TLS_KEY (for mutual TLS).
+  bool tls = false;
+  std::string tls_ca_file;
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  // GRADTAP_TOKEN, or a file by GRADTAP_TOKEN_FILE. Never sent without TLS.
+  std::string token;
+  // GRADTAP_PROXY=1: let gRPC use http_proxy and its relatives.
+  bool use_proxy = false;
+  // Receives each message once instead of stderr (GRADTAP_LOG=off silences
+  // both). [Threading] the training thread or the agent's own, one at a time.
+  // [Locking] none held. [Exceptions] swallowed.
+  std::function<void(const std::string& message)> log;
+};
+
+// ---- Values handed in ------------------------------------------------------
+
+// A named number of a step. Valid during the call that it is passed to.
+class Scalar {
+ public:
+  template <typename Number, typename std::enable_if<
+                                 std::is_arithmetic<Number>::value, int>::type = 0>
+  Scalar(std::string name, Number value)
+      : name_(std::move(name)), value_(static_cast<double>(value)) {}
+  // A tensor of one element, of any dtype.
+  Scalar(std::string name, const at::Tensor& tensor)
+      : name_(std::move(name)), tensor_(&tensor) {}
+
+  const std::string& name() const { return name_; }
+  double value() const { return value_; }
+  const at::Tensor* tensor() const { return tensor_; }  // Null: a number.
+
+ private:
+  std::string name_;
+  double value_ = 0;
+  const at::Tensor* tensor_ = nullptr;
+};
+
+// {"G", *generator}: parameters are named "G.conv.weight" and so on. An empty
+// prefix adds nothing.
+class NamedModule {
+ public:
+  NamedModule(std::string prefix, const torch::nn::Module& module)
+      : prefix_(std::move(prefix)), module_(&module) {}
+  const std::string& prefix() const { return prefix_; }
+  const torch::nn::Module& module() const { return *module_; }
+
+ private:
+  std::string prefix_;
+  const torch::nn::Module* module_;
+};
+
+// {"w", tensor}: for script modules and hand-made parameters.
+class NamedTensor {
+ public:
+  NamedTensor(std::string name, const at::Tensor& tensor, bool buffer = false)
+      : name_(std::move(name)), tensor_(&tensor), buffer_(buffer) {}
+  const std::string& name() const { return name_; }
+  const at::Tensor& tensor() const { return *tensor_; }
+  bool buffer() const { return buffer_; }
+
+ private:
+  std::string name_;
+  const at::Tensor* tensor_;
+  bool buffer_;
+};
+
+// ---- The parameter table ---------------------------------------------------
+
+struct ParameterDescription {
+  std::string name;         // Full path: "encoder.layers.0.weight".
+  bool buffer = false;      // Else a parameter.
+  std::string module_path;  // "encoder.layers.0"; empty for the root.
+  std::string module_type;  // "Linear", as a person would write it.
+  std::string dtype;        // "float32", ...
+  std::vector<std::int64_t> shape;
+  std::string device;  // "cpu", "cuda:0", ...
+  std::string layout;  // "strided", ...
+  bool requires_grad = false;
+  std::uint64_t numel = 0;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> aliases;  // Other names of the same tensor.
+  std::string unsupported_reason;    // Not empty: it cannot be recorded.
+};
+
+struct ParameterTable {
+  std::vector<ParameterDescription> parameters;  // In walking order.
+  // Totals; tied tensors count once, buffers apart.
+  std::uint64_t parameter_count = 0;
+  std::uint64_t parameter_numel = 0;
+  std::uint64_t parameter_bytes = 0;
+  std::uint64_t trainable_numel = 0;
+  std::uint64_t buffer_count = 0;
+  std::uint64_t buffer_numel = 0;
+  std::uint64_t buffer_bytes = 0;
+
+  // The table as text: aligned columns, one row each, and a line of totals.
+  GRADTAP_EXPORT std::string ToString() const;
+};
+
+GRADTAP_EXPORT std::ostream& operator<<(std::ostream& out,
+                                        const ParameterTable& table);
+
+// The model's parameters and buffers, with no collector, no agent, no network.
+// `include` and `exclude` as in AgentOptions; a bad pattern throws
+// std::invalid_argument that names it.
+GRADTAP_EXPORT ParameterTable
+DescribeParameters(const torch::nn::Module& model,
+                   const std::vector<std::string>& include = {},
+                   const std::vector<std::string>& exclude = {});
+
+// ---- Status ----------------------------------------------------------------
+
+enum class AgentState {
+  kDisabled,    // GRADTAP_DISABLED=1, bad options, or a forked child.
+  kIdle,        // No step yet: nothing has been dialled.
+  kConnecting,  // Steps are kept in the ring.
+  kStreaming,   // The collector takes them.
+  kStopped,     // Shut down.
+};
+
+// Books balance: steps_seen = steps_recorded + steps_skipped + steps_lost, and
+// steps_recorded = steps_acknowledged + steps_at_hand.
+struct AgentStatus {
+  AgentState state = AgentState::kIdle;
+  std::string run;
+  std::string collector;
+  std::uint64_t steps_seen = 0;
+  std::uint64_t steps_recorded = 0;
+  std::uint64_t steps_skipped = 0;
+  std::uint64_t steps_lost = 0;
+  std::uint64_t steps_acknowledged = 0;
+  std::uint64_t steps_at_hand = 0;
+  // "interval", "loop", "ring_full", ... -> steps.
+  std::map<std::string, std::uint64_t> skipped_by_cause;
+  std::map<std::string, std::uint64_t> lost_by_cause;
+  std::uint64_t bytes_recorded = 0;
+  std::uint64_t bytes_acknowledged = 0;
+  std::uint64_t ring_bytes = 0;         // Capacity.
+  std::uint64_t weight_copy_bytes = 0;  // For observing updates.
+  std::uint64_t parameters = 0;         // In the newest schema.
+  std::uint32_t schemas = 0;
+  // On the training thread: all calls together, and the newest step's.
+  std::chrono::nanoseconds own_time{0};
+  std::chrono::nanoseconds own_time_last_step{0};
+  // What went wrong, newest last, each once; at most 64 lines.
+  std::vector<std::string> problems;
+};
+
+struct FlushResult {
+  bool delivered = false;  // Everything that was recorded is acknowledged.
+  std::uint64_t undelivered_steps = 0;
+  std::uint64_t undelivered_bytes = 0;
+};
+
+// ---- The agent -------------------------------------------------------------
+
+// [Threading] One thread at a time calls the recording methods: the training
+// loop's. status() and Flush() may be called by any thread. In a forked child
+// every call does nothing.
+class GRADTAP_EXPORT Agent {
+ public:
+  // Never throws, never null. With bad options it returns an agent that
+  // records nothing, and says why in status() and once on stderr; a collector
+  // that is away only delays. The module must outlive the agent.
+  static std::unique_ptr<Agent> Attach(const torch::nn::Module& model,
+                                       AgentOptions options = {}) noexcept;
+  static std::unique_ptr<Agent> Attach(std::vector<NamedModule> modules,
+                                       AgentOptions options = {}) noexcept;
+  static std::unique_ptr<Agent> Attach(std::vector<NamedTensor> tensors,
+                                       AgentOptions options = {}) noexcept;
+
+  // Delivers what is left for at most options.shutdown_deadline.
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  // Records gradients, calls optimizer.step(), records weights, updates and
+  // buffers. What the optimizer throws passes through, and the step is a gap.
+  void Step(torch::optim::Optimizer& optimizer,
+            std::initializer_list<Scalar> scalars = {});
+  void Step(torch::optim::Optimizer& optimizer,
+            const std::vector<Scalar>& scalars);
+
+  // The same in pieces, for loops that call the optimizer themselves.
+  void BeforeOptimizerStep() noexcept;
+  void AfterOptimizerStep(std::initializer_list<Scalar> scalars = {}) noexcept;
+  void AfterOptimizerStep(const std::vector<Scalar>& scalars) noexcept;
+  // The loop did not take this step; `reason` is stored with the gap.
+  void StepSkipped(const std::string& reason,
+                   std::initializer_list<Scalar> scalars = {}) noexcept;
+
+  // Optional, before the loop's own all-reduce: records grad_local.
+  void AfterBackward() noexcept;
+
+  // The next step is n. Going back opens a new branch of the history.
+  void SetStep(std::int64_t n) noexcept;
+
+  // Walks the modules again at the next step.
+  void Refresh() noexcept;
+
+  // Waits until everything recorded so far is acknowledged, at most `deadline`.
+  FlushResult Flush(std::chrono::milliseconds deadline) noexcept;
+
+  AgentStatus status() const;
+
+ private:
+  class Impl;
+  explicit Agent(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gradtap
+
+#endif  // GRADTAP_AGENT_H_

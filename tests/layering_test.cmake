@@ -1,0 +1,64 @@
+# cmake -DROOT=<source dir> -P layering_test.cmake
+# Fails if a file includes what its folder may not see, if a folder of the
+# table has no file left, or if a file includes both torch and gRPC.
+
+set(torch "[<\"](torch|ATen|c10|caffe2)/")
+set(grpc "[<\"](grpc|grpcpp)/|\\.grpc\\.pb\\.h")
+set(proto "[<\"]google/protobuf/|\\.pb\\.h")
+set(rocksdb "[<\"]rocksdb/")
+set(rules  # folder ! only or not ! regex over what follows #include
+  "core!only!<[a-z0-9_]+>|<sys/[a-z0-9_]+\\.h>|[<\"](absl|hwy|re2)/|<zstd\\.h>|\"core/"
+  "agent/include!only!<[a-z0-9_]+>|[<\"]gradtap/"
+  "agent/capture!not!${grpc}|${proto}|absl/log/|${rocksdb}"
+  "agent/delivery!not!${torch}|${rocksdb}"
+  "server!not!${torch}"
+  "server/store!not!${grpc}"
+  "client/include!only!<[a-z0-9_]+>|[<\"]gradtap/"
+  "client!not!${torch}|${rocksdb}"
+  "examples!not!${grpc}|${proto}|${rocksdb}")
+
+set(bad 0)
+macro(includes_of file out)
+  file(STRINGS "${file}" _lines REGEX "^[ \t]*#[ \t]*include")
+  set(${out})
+  foreach(_line IN LISTS _lines)
+    string(REGEX REPLACE "^[ \t]*#[ \t]*include[ \t]*" "" _what "${_line}")
+    list(APPEND ${out} "${_what}")
+  endforeach()
+endmacro()
+
+foreach(rule IN LISTS rules)
+  string(REGEX MATCH "^([^!]+)!([^!]+)!(.+)$" _ "${rule}")
+  set(dir "${CMAKE_MATCH_1}")
+  set(mode "${CMAKE_MATCH_2}")
+  set(regex "${CMAKE_MATCH_3}")
+  file(GLOB_RECURSE files "${ROOT}/${dir}/*.h" "${ROOT}/${dir}/*.cc")
+  if(NOT files)  # A renamed folder must not switch its rule off.
+    message("no file under ${dir}")
+    math(EXPR bad "${bad} + 1")
+  endif()
+  foreach(file IN LISTS files)
+    includes_of("${file}" found)
+    foreach(what IN LISTS found)
+      if((mode STREQUAL "not" AND what MATCHES "${regex}") OR
+         (mode STREQUAL "only" AND NOT what MATCHES "^(${regex})"))
+        message("${file}: ${dir} may not have: ${what}")
+        math(EXPR bad "${bad} + 1")
+      endif()
+    endforeach()
+  endforeach()
+endforeach()
+
+file(GLOB_RECURSE everything "${ROOT}/agent/*.h" "${ROOT}/agent/*.cc"
+  "${ROOT}/tests/*.h" "${ROOT}/tests/*.cc" "${ROOT}/examples/*.cc")
+foreach(file IN LISTS everything)
+  includes_of("${file}" found)
+  if(found MATCHES "${torch}" AND found MATCHES "${grpc}")
+    message("${file}: includes both torch and gRPC")
+    math(EXPR bad "${bad} + 1")
+  endif()
+endforeach()
+
+if(bad)
+  message(FATAL_ERROR "${bad} include(s) cross a layer")
+endif()
