@@ -1,0 +1,53 @@
+// The collector's door for records: what the query side may know of it.
+//
+// Layer: server/ingest. This file: std, core; no grpc.
+
+#ifndef GRADTAP_SERVER_INGEST_INGEST_H_
+#define GRADTAP_SERVER_INGEST_INGEST_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "core/clock.h"
+#include "server/store/store.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace gradtap::server {
+
+struct IngestLimits {
+  std::uint32_t max_parameters = 100'000;      // Of a schema.
+  std::uint64_t max_schema_bytes = 32u << 20;  // Encoded.
+  std::uint64_t max_step_bytes = 256u << 20;   // Encoded, joined from parts.
+  std::uint32_t max_runs = 1'000;
+  std::uint32_t max_sessions = 256;
+  std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
+  std::uint32_t max_batch_bytes = 2u << 20;
+};
+
+// Owns the sessions and the thread that commits. Thread-safe.
+class Ingest {
+ public:
+  // `store` and `clock` must outlive it.
+  static std::unique_ptr<Ingest> Create(Store* store, const Clock* clock,
+                                        IngestLimits limits = {});
+  virtual ~Ingest() = default;
+
+  // gradtap.v1.Telemetry, to be registered with a gRPC server.
+  virtual grpc::Service* service() = 0;
+
+  // True while the stream has a live session.
+  virtual bool IsConnected(StreamId stream) const = 0;
+  virtual std::uint32_t open_sessions() const = 0;
+
+  // Refuses new sessions (Reject UNAVAILABLE), commits and acknowledges what
+  // has been received, then ends the sessions. Returns when all have ended or
+  // at the deadline. Call before grpc::Server::Shutdown().
+  virtual void Drain(std::chrono::steady_clock::time_point deadline) = 0;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_INGEST_INGEST_H_

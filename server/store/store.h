@@ -1,0 +1,220 @@
+// What the collector keeps, and the only way at it.
+//
+// The interface speaks of runs, streams, steps and gaps; nothing above it may
+// assume an engine. A stream's records and its durable cursor go into one
+// synced write, so that what was acknowledged is there after any crash, once.
+//
+// Layer: server/store. This file: std, absl, core; no grpc.
+
+#ifndef GRADTAP_SERVER_STORE_STORE_H_
+#define GRADTAP_SERVER_STORE_STORE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/schema.h"
+#include "core/step_data.h"
+
+namespace gradtap::server {
+
+// Names a stream within a data folder, for good. 1, 2, ...
+using StreamId = std::uint64_t;
+
+// What a Hello says, validated.
+struct StreamHello {
+  std::string run;
+  std::string launch;
+  std::uint32_t rank = 0;
+  std::uint32_t world_size = 1;
+  std::string process_nonce;  // 16 bytes.
+  std::int64_t start_time_unix_ns = 0;
+  std::string host;
+  std::int64_t pid = 0;
+  std::string agent_version;
+  std::string torch_version;
+  std::map<std::string, std::string> tags;
+};
+
+// A branch of a stream: steps between two rollbacks, strictly rising.
+struct Branch {
+  std::uint32_t branch = 0;
+  // Of the rows stored, scalars-only rows and gaps included: where the branch
+  // begins and how far it has come. -1: nothing yet.
+  std::int64_t first_step = -1;
+  std::int64_t last_step = -1;
+  std::uint64_t rows = 0;
+};
+
+struct StreamEntry {
+  StreamId id = 0;
+  StreamHello hello;
+  std::uint64_t durable_seq = 0;
+  std::uint64_t stored_steps = 0;  // With statistics.
+  std::uint64_t skipped_steps = 0;
+  std::uint64_t lost_steps = 0;
+  std::uint64_t bytes = 0;  // Encoded records, as they came.
+  std::uint64_t rejected_records = 0;
+  std::uint32_t schema_id = 0;  // Newest; 0: none yet.
+  std::int64_t last_seen_unix_ns = 0;
+  std::optional<EndData> end;
+  std::vector<Branch> branches;  // In order; at least branch 0.
+};
+
+// One run as of some commit. Immutable: readers share it.
+struct RunEntry {
+  std::string run;
+  // Counts the run's stored rows and gaps; persisted with the cursors.
+  std::uint64_t ordinal = 0;
+  std::int64_t created_unix_ns = 0;
+  std::vector<StreamEntry> streams;  // In order of first Hello.
+};
+
+// One step as stored: `body` is the encoded gradtap.v1.Step.
+struct StepRow {
+  StreamId stream = 0;
+  std::uint32_t branch = 0;
+  std::int64_t step = 0;
+  std::uint64_t ordinal = 0;
+  std::string_view body;
+};
+
+struct GapRow {
+  StreamId stream = 0;
+  std::uint32_t branch = 0;
+  std::uint64_t ordinal = 0;
+  GapData gap;
+};
+
+// What one batch adds to one stream, validated by ingest; views are borrowed
+// for the duration of the call.
+struct StreamCommit {
+  StreamId stream = 0;
+  // The cursor must be first_seq - 1; afterwards it is last_seq.
+  std::uint64_t first_seq = 0;
+  std::uint64_t last_seq = 0;
+  struct Step {
+    std::uint32_t branch = 0;
+    std::int64_t step = 0;
+    bool has_statistics = true;  // Else `skipped` names a cause in the body.
+    std::string_view body;
+  };
+  struct SchemaBody {
+    std::uint32_t schema_id = 0;
+    std::string_view body;  // The encoded gradtap.v1.Schema.
+  };
+  struct Gap {
+    std::uint32_t branch = 0;
+    GapData gap;
+  };
+  struct Part {  // Kept until `Step` or `SchemaBody` of the whole is committed.
+    std::uint64_t seq = 0;
+    std::string_view data;
+  };
+  std::vector<SchemaBody> schemas;
+  std::vector<Step> steps;
+  std::vector<Gap> gaps;
+  std::vector<std::uint32_t> new_branches;  // In order.
+  std::vector<Part> parts;
+  std::optional<std::uint64_t> drop_parts_below_seq;
+  std::optional<EndData> end;
+  std::uint64_t bytes = 0;
+  std::uint64_t rejected_records = 0;
+  std::int64_t last_seen_unix_ns = 0;
+};
+
+struct StoreCounters {  // Since Open(); each only grows.
+  std::uint64_t stored_steps = 0;
+  std::uint64_t stored_values = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t rejected_records = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t syncs = 0;
+};
+
+// Thread-safe. Reads never wait for a sync.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Finds the stream of (run, rank, nonce) or creates it, durably. The run
+  // comes into being with its first stream. Tags of a known run are merged.
+  virtual absl::StatusOr<StreamEntry> OpenStream(const StreamHello& hello,
+                                                 std::int64_t now_unix_ns) = 0;
+
+  // All of `commits` in one synced write, or none. kFailedPrecondition if a
+  // cursor is not where the commit expects it, kNotFound if a stream is gone
+  // (run deleted), kResourceExhausted or kUnavailable if the disk is full or
+  // failing: nothing is stored then, and a later call may succeed.
+  virtual absl::Status Commit(std::span<const StreamCommit> commits) = 0;
+
+  // The parts of a record that is not complete yet, in order of seq.
+  virtual absl::StatusOr<std::vector<std::string>> ReadParts(
+      StreamId stream) = 0;
+
+  // All runs, by name. Cheap: shared snapshots.
+  virtual std::vector<std::shared_ptr<const RunEntry>> Runs() const = 0;
+  // Null if there is none of that name.
+  virtual std::shared_ptr<const RunEntry> FindRun(
+      std::string_view run) const = 0;
+
+  // kNotFound if the stream has no such schema. Decoded once and shared.
+  virtual absl::StatusOr<std::shared_ptr<const Schema>> ReadSchema(
+      StreamId stream, std::uint32_t schema_id) = 0;
+
+  // Calls `visit` for the rows of [begin, end) in rising order of step, from
+  // one consistent snapshot; stops early when it returns false.
+  virtual absl::Status ScanSteps(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end,
+      const std::function<bool(const StepRow&)>& visit) = 0;
+
+  // The gaps of a stream, in order of branch and first step.
+  virtual absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId stream) = 0;
+
+  // Rows and gaps of a run in the order of their ordinals, those above `after`;
+  // exactly one of the two pointers is set. Stops when `visit` returns false.
+  virtual absl::Status ScanByOrdinal(
+      std::string_view run, std::uint64_t after,
+      const std::function<bool(const StepRow*, const GapRow*)>& visit) = 0;
+
+  // Removes a run with everything in it, durably. kNotFound if there is none.
+  // Sessions of its streams get kNotFound at their next commit.
+  virtual absl::Status DeleteRun(std::string_view run) = 0;
+
+  // Called after each change of a run (commit, new stream, delete), outside
+  // all locks, by the thread that made it. [Threading] any. [Locking] none
+  // held; may call the store. [Exceptions] must not throw. Must not block.
+  // Returns an id for RemoveListener, which waits for a call in flight.
+  virtual int AddListener(
+      std::function<void(const std::string& run)> listener) = 0;
+  virtual void RemoveListener(int id) = 0;
+
+  virtual StoreCounters counters() const = 0;
+  virtual std::uint64_t disk_bytes() const = 0;
+  virtual std::uint32_t format_version() const = 0;
+  virtual const std::string& data_dir() const = 0;
+};
+
+struct StoreOptions {
+  std::string data_dir;  // Created (0700) if it is not there.
+};
+
+// Opens the folder for this process alone. kFailedPrecondition: locked by
+// another collector (names its pid if known), or written by a newer format
+// (names both versions); kPermissionDenied: not writable; kDataLoss: damaged.
+absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(
+    const StoreOptions& options);
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_STORE_STORE_H_
