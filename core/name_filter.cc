@@ -1,0 +1,1 @@
+#include "core/name_filter.h"
