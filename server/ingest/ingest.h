@@ -5,8 +5,10 @@
 #ifndef GRADTAP_SERVER_INGEST_INGEST_H_
 #define GRADTAP_SERVER_INGEST_INGEST_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "core/clock.h"
 #include "server/store/store.h"
@@ -41,6 +43,12 @@ class Ingest {
   // True while the stream has a live session.
   virtual bool IsConnected(StreamId stream) const = 0;
   virtual std::uint32_t open_sessions() const = 0;
+  // When the stream's live session last said anything, a heartbeat included;
+  // empty without one: StreamEntry::last_seen_unix_ns holds then.
+  virtual std::optional<std::int64_t> LastSeenUnixNanos(
+      StreamId stream) const = 0;
+  // Batches received since Create(), duplicates included. Only grows.
+  virtual std::uint64_t batches() const = 0;
 
   // Refuses new sessions (Reject UNAVAILABLE), commits and acknowledges what
   // has been received, then ends the sessions. Returns when all have ended or

@@ -106,6 +106,7 @@ struct StreamCommit {
     std::uint32_t branch = 0;
     std::int64_t step = 0;
     bool has_statistics = true;  // Else `skipped` names a cause in the body.
+    std::uint64_t records = 0;   // (parameter, role) pairs in the body.
     std::string_view body;
   };
   struct SchemaBody {
