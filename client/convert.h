@@ -1,0 +1,37 @@
+// Between the public structs of gradtap/client.h and the wire's messages.
+//
+// Layer: client. Pure functions; any thread may call them.
+
+#ifndef GRADTAP_CLIENT_CONVERT_H_
+#define GRADTAP_CLIENT_CONVERT_H_
+
+#include "absl/status/status.h"
+#include "client/include/gradtap/client.h"
+#include "gradtap/v1/query.pb.h"
+
+namespace gradtap::client {
+
+Error ToError(const absl::Status& status);
+
+RunSummary FromProto(const v1::RunInfo& in);
+RunDetails FromProto(const v1::GetRunResponse& in);
+ParameterList FromProto(const v1::ListParametersResponse& in);
+// Columns of a series that do not have one entry each for every point are cut
+// to the shortest; absent indexes that point nowhere are ignored.
+SeriesAnswer FromProto(const v1::GetSeriesResponse& in);
+SnapshotAnswer FromProto(const v1::GetSnapshotResponse& in);
+GapEntry FromProto(const v1::GapInfo& in);
+GapList FromProto(const v1::ListGapsResponse& in);
+CollectorStatus FromProto(const v1::GetStatusResponse& in);
+WatchEvent FromProto(const v1::WatchResponse& in);
+
+v1::ListRunsRequest ToProto(const RunsQuery& in);
+v1::ListParametersRequest ToProto(const ParametersQuery& in);
+v1::GetSeriesRequest ToProto(const SeriesQuery& in);
+v1::GetSnapshotRequest ToProto(const SnapshotQuery& in);
+v1::ListGapsRequest ToProto(const GapsQuery& in);
+v1::WatchRequest ToProto(const WatchQuery& in);
+
+}  // namespace gradtap::client
+
+#endif  // GRADTAP_CLIENT_CONVERT_H_

@@ -1,0 +1,95 @@
+// A channel to a collector's Query service: dialling, deadlines, errors.
+//
+// gRPC's status becomes absl::Status in this class and nowhere else.
+//
+// Layer: client/rpc. This file: std, absl, core, proto, grpc.
+
+#ifndef GRADTAP_CLIENT_RPC_QUERY_CHANNEL_H_
+#define GRADTAP_CLIENT_RPC_QUERY_CHANNEL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gradtap/v1/query.grpc.pb.h"
+
+namespace gradtap::client {
+
+// Plain data; see ClientOptions in gradtap/client.h for what each field means.
+struct ChannelOptions {
+  std::string collector = "127.0.0.1:7317";
+  bool tls = false;
+  std::string tls_ca_file;
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  std::string token;
+  bool use_proxy = false;
+  std::chrono::milliseconds connect_deadline{5000};
+  std::chrono::milliseconds deadline{60000};
+  std::size_t max_answer_bytes = 256u << 20;
+};
+
+inline constexpr int kDefaultPort = 7317;
+
+// "HOST:PORT" from "HOST", ":PORT", "HOST:PORT", "IPV6" or "[IPV6]:PORT".
+// kInvalidArgument names the address and what is wrong with it.
+absl::StatusOr<std::string> CompleteAddress(std::string_view address);
+
+// Thread-safe.
+class QueryChannel {
+ public:
+  // Dials, and waits until the collector speaks, at most
+  // options.connect_deadline; a refused connection returns at once.
+  // kInvalidArgument: a bad option. kUnavailable names the address.
+  static absl::StatusOr<std::unique_ptr<QueryChannel>> Connect(
+      const ChannelOptions& options);
+
+  // Waits until the channel is connected, at most `wait`; dials if need be.
+  // fail_fast: returns kUnavailable at the first refusal, too. gRPC itself
+  // spaces the attempts, 0.25 s to 4 s apart.
+  absl::Status WaitConnected(std::chrono::milliseconds wait, bool fail_fast);
+
+  // One call with the deadline of the options:
+  //   Call(&Stub::ListRuns, request, &response)
+  template <typename Request, typename Response>
+  absl::Status Call(grpc::Status (v1::Query::Stub::*method)(
+                        grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response* response) const {
+    grpc::ClientContext context;
+    Prepare(&context, /*with_deadline=*/true);
+    return Convert((stub_.get()->*method)(&context, request, response));
+  }
+
+  v1::Query::Stub& stub() const { return *stub_; }
+
+  // Credentials, and the deadline of the options.
+  void Prepare(grpc::ClientContext* context, bool with_deadline) const;
+
+  // The status as people should read it; what means "no collector there" is
+  // kUnavailable and names the address.
+  absl::Status Convert(const grpc::Status& status) const;
+
+  // As completed.
+  const std::string& address() const { return address_; }
+
+ private:
+  QueryChannel(ChannelOptions options, std::string address,
+               std::shared_ptr<grpc::Channel> channel);
+
+  absl::Status Unreachable(std::string_view why) const;
+
+  const ChannelOptions options_;
+  const std::string address_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Query::Stub> stub_;
+};
+
+}  // namespace gradtap::client
+
+#endif  // GRADTAP_CLIENT_RPC_QUERY_CHANNEL_H_
