@@ -1,9 +1,9 @@
 // The wire bytes of gradtap.v1.Record, written once and read without a copy.
 //
 // What Encode*() writes is what stands in the agent's ring, what travels in a
-// Batch, and what the collector stores: nothing is encoded twice. The grammar is
-// that of proto/gradtap/v1/record.proto; a test holds both directions against
-// protobuf's own parser.
+// Batch, and what the collector stores: nothing is encoded twice. The grammar
+// is that of proto/gradtap/v1/record.proto; a test holds both directions
+// against protobuf's own parser.
 //
 // Layer: core. Any thread may call anything here on its own data.
 
@@ -23,8 +23,15 @@
 
 namespace gradtap {
 
+namespace wire {
+class Reader;
+}  // namespace wire
+
 // A record larger than this travels in parts.
 inline constexpr std::size_t kMaxPartBytes = 512 * 1024;
+// A schema with more parameters is malformed. The collector's own limit
+// (Welcome.max_parameters) may be lower.
+inline constexpr std::size_t kMaxSchemaParameters = 1'000'000;
 
 // ---- Writing. Each returns or writes one encoded gradtap.v1.Record. ----
 
@@ -141,6 +148,8 @@ class StepView {
   };
 
  private:
+  absl::Status ReadField(const wire::Reader& reader);
+
   std::int64_t step_ = 0;
   std::int64_t wall_time_unix_ns_ = 0;
   std::uint32_t schema_id_ = 0;

@@ -14,7 +14,8 @@ namespace gradtap {
 
 inline constexpr std::size_t kMaxNameBytes = 512;
 
-// True for strict UTF-8: no overlong form, no surrogate, nothing above U+10FFFF.
+// True for strict UTF-8: no overlong form, no surrogate, nothing above
+// U+10FFFF.
 bool IsValidUtf8(std::string_view text);
 
 // Valid UTF-8 of at most kMaxNameBytes: each byte that is not part of valid

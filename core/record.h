@@ -47,7 +47,7 @@ struct Record {
 struct Moments {
   std::uint64_t finite = 0;
   double mean = 0;
-  double m2 = 0;        // Sum of squared deviations from the mean.
+  double m2 = 0;  // Sum of squared deviations from the mean.
   double abs_mean = 0;
   double min = std::numeric_limits<double>::infinity();
   double max = -std::numeric_limits<double>::infinity();

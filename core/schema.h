@@ -14,7 +14,11 @@
 namespace gradtap {
 
 // Values are the wire's (gradtap.v1.Kind, gradtap.v1.Placement).
-enum class Kind : std::uint8_t { kUnspecified = 0, kParameter = 1, kBuffer = 2 };
+enum class Kind : std::uint8_t {
+  kUnspecified = 0,
+  kParameter = 1,
+  kBuffer = 2
+};
 enum class Placement : std::uint8_t {
   kUnspecified = 0,
   kReplicated = 1,

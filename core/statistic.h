@@ -56,8 +56,8 @@ struct Statistic {
   Source source = Source::kRecord;
   Role role = Role::kUnspecified;
   Field field = Field::kMean;
-  // For kScalar and kAgent: the name on the wire ("loss"; "agent.step_seconds"),
-  // or "*" for all of that source.
+  // For kScalar and kAgent: the name on the wire ("loss";
+  // "agent.step_seconds"), or "*" for all of that source.
   std::string scalar;
   // As it was asked for: "grad.l2", "scalar.loss".
   std::string name;

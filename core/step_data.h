@@ -75,9 +75,8 @@ struct RoleColumns {
 
   // The record at a place; meaningless if it is absent.
   Record Get(std::size_t place) const {
-    return {mean[place], std[place],     abs_mean[place],
-            min[place],  max[place],     zero[place],
-            nan[place],  pos_inf[place], neg_inf[place]};
+    return {mean[place], std[place], abs_mean[place], min[place],    max[place],
+            zero[place], nan[place], pos_inf[place],  neg_inf[place]};
   }
 };
 
