@@ -29,8 +29,8 @@ class Reader;
 
 // A record larger than this travels in parts.
 inline constexpr std::size_t kMaxPartBytes = 512 * 1024;
-// A schema with more parameters is malformed. The collector's own limit
-// (Welcome.max_parameters) may be lower.
+// DecodeSchema() refuses a schema with more parameters, unless told a lower
+// limit: a parameter takes 60 times more memory than its shortest encoding.
 inline constexpr std::size_t kMaxSchemaParameters = 1'000'000;
 
 // ---- Writing. Each returns or writes one encoded gradtap.v1.Record. ----
@@ -82,7 +82,9 @@ struct RecordView {
 };
 absl::StatusOr<RecordView> ParseRecord(std::string_view record);
 
-absl::StatusOr<Schema> DecodeSchema(std::string_view body);
+// Counts the parameters before it allocates for any.
+absl::StatusOr<Schema> DecodeSchema(
+    std::string_view body, std::size_t max_parameters = kMaxSchemaParameters);
 absl::StatusOr<GapData> DecodeGap(std::string_view body);
 absl::StatusOr<RollbackData> DecodeRollback(std::string_view body);
 absl::StatusOr<EndData> DecodeEnd(std::string_view body);

@@ -63,9 +63,11 @@ bool AppendNumbers(const wire::Reader& field, std::vector<T>* out,
     return true;
   }
   std::string_view rest = field.bytes();
-  std::size_t count = 0;
-  for (const char c : rest) count += static_cast<unsigned char>(c) < 0x80;
-  out->reserve(out->size() + count);
+  if (out->empty()) {  // Later pieces grow it as vectors do.
+    std::size_t count = 0;
+    for (const char c : rest) count += static_cast<unsigned char>(c) < 0x80;
+    out->reserve(count);
+  }
   while (!rest.empty()) {
     std::uint64_t value = 0;
     if (!wire::ReadVarint(&rest, &value) || !accept(value)) return false;

@@ -9,11 +9,12 @@
 namespace gradtap {
 namespace {
 
+using codec::FitsUint32;
 using codec::Malformed;
 using wire::Reader;
 using wire::Type;
 
-constexpr auto kAnyNumber = [](std::uint64_t) { return true; };
+bool AnyNumber(std::uint64_t) { return true; }
 
 // The text field of `p` that a field number names, or null.
 std::string* TextField(std::uint32_t number, Parameter* p) {
@@ -41,7 +42,7 @@ std::string* TextField(std::uint32_t number, Parameter* p) {
 // Roles of a newer version are left out: no step that this one reads has them.
 absl::Status ReadRoles(const Reader& reader, Parameter* p) {
   std::vector<std::uint32_t> values;
-  if (!codec::AppendNumbers(reader, &values, codec::FitsUint32)) {
+  if (!codec::AppendNumbers(reader, &values, FitsUint32)) {
     return Malformed("Parameter", "its roles are malformed");
   }
   for (const std::uint32_t value : values) {
@@ -82,7 +83,7 @@ void ReadNumber(std::uint32_t number, std::uint64_t value, Parameter* p) {
 absl::Status ReadField(const Reader& reader, Parameter* p) {
   namespace field = wire::parameter;
   if (reader.number() == field::kShape && codec::IsPackedOrVarint(reader)) {
-    if (!codec::AppendNumbers(reader, &p->shape, kAnyNumber)) {
+    if (!codec::AppendNumbers(reader, &p->shape, AnyNumber)) {
       return Malformed("Parameter", "its shape is malformed");
     }
     return absl::OkStatus();
@@ -140,33 +141,45 @@ absl::Status CheckUnique(const std::vector<Parameter>& parameters) {
                              "' twice"));
 }
 
+absl::Status CheckParameterCount(std::string_view body, std::size_t limit,
+                                 std::size_t* count) {
+  *count = 0;
+  Reader reader(body);
+  while (reader.Next()) {
+    *count += reader.Is(wire::schema::kParameters, Type::kBytes) ? 1 : 0;
+  }
+  if (!reader.ok()) return Malformed("Schema", reader.error());
+  if (*count <= limit) return absl::OkStatus();
+  return Malformed("Schema",
+                   absl::StrCat("has ", *count, " parameters; at most ", limit,
+                                " are allowed"));
+}
+
 }  // namespace
 
-absl::StatusOr<Schema> DecodeSchema(std::string_view body) {
+absl::StatusOr<Schema> DecodeSchema(std::string_view body,
+                                    std::size_t max_parameters) {
   namespace field = wire::schema;
   Schema schema;
+  std::size_t count = 0;
+  absl::Status status = CheckParameterCount(body, max_parameters, &count);
+  if (!status.ok()) return status;
+  schema.parameters.reserve(count);
   Reader reader(body);
   while (reader.Next()) {
     if (reader.Is(field::kSchemaId, Type::kVarint)) {
-      if (!codec::FitsUint32(reader.value())) {
+      if (!FitsUint32(reader.value())) {
         return Malformed("Schema", "its id exceeds 32 bits");
       }
       schema.schema_id = static_cast<std::uint32_t>(reader.value());
     } else if (reader.Is(field::kFingerprint, Type::kFixed64)) {
       schema.fingerprint = reader.value();
     } else if (reader.Is(field::kParameters, Type::kBytes)) {
-      if (schema.parameters.size() == kMaxSchemaParameters) {
-        return Malformed("Schema",
-                         absl::StrCat("has more than ", kMaxSchemaParameters,
-                                      " parameters"));
-      }
-      const absl::Status status =
-          ReadParameter(reader.bytes(), &schema.parameters.emplace_back());
+      status = ReadParameter(reader.bytes(), &schema.parameters.emplace_back());
       if (!status.ok()) return status;
     }
   }
-  if (!reader.ok()) return Malformed("Schema", reader.error());
-  const absl::Status status = CheckUnique(schema.parameters);
+  status = CheckUnique(schema.parameters);
   if (!status.ok()) return status;
   return schema;
 }
