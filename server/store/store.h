@@ -176,8 +176,7 @@ class Store {
   // one consistent snapshot; stops early when it returns false.
   virtual absl::Status ScanSteps(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end,
-      const std::function<bool(const StepRow&)>& visit) = 0;
+      std::int64_t end, const std::function<bool(const StepRow&)>& visit) = 0;
 
   // The gaps of a stream, in order of branch and first step.
   virtual absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId stream) = 0;

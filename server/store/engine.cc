@@ -1,0 +1,133 @@
+#include "server/store/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/convenience.h"
+#include "rocksdb/env.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/table.h"
+#include "server/store/keys.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+bool Supported(rocksdb::CompressionType type) {
+  const auto types = rocksdb::GetSupportedCompressions();
+  return std::find(types.begin(), types.end(), type) != types.end();
+}
+
+rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
+  rocksdb::DBOptions options;
+  if (env != nullptr) options.env = env;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  // A torn tail is what a crash leaves; what was synced stands before it.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // A family that is seldom written must not keep every log alive.
+  options.max_total_wal_size = 128 * kMiB;
+  options.db_write_buffer_size = 96 * kMiB;
+  options.max_background_jobs = 2;
+  options.max_open_files = 512;
+  options.skip_stats_update_on_db_open = true;
+  // Recovery is tried by the next commit (Engine::Resume), not by a thread that
+  // might run between a failed write and the answer to it.
+  options.max_bgerror_resume_count = 0;
+  options.keep_log_file_num = 4;
+  options.max_log_file_size = 4 * kMiB;
+  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions MakeFamilyOptions(
+    std::size_t write_buffer_bytes, bool large_values,
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::ColumnFamilyOptions options;
+  options.write_buffer_size = write_buffer_bytes;
+  options.level_compaction_dynamic_level_bytes = true;
+  // Packed floats shrink by an eighth at best, and upper levels are rewritten
+  // soon: no time is spent there. The last level holds nine tenths of the
+  // bytes and is written once: zstd at its fastest useful level.
+  options.compression = large_values || !Supported(rocksdb::kLZ4Compression)
+                            ? rocksdb::kNoCompression
+                            : rocksdb::kLZ4Compression;
+  if (Supported(rocksdb::kZSTD)) {
+    options.bottommost_compression = rocksdb::kZSTD;
+    options.bottommost_compression_opts.level = 1;
+    options.bottommost_compression_opts.enabled = true;
+  }
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = large_values ? 32 * 1024 : 8 * 1024;
+  table.format_version = 5;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
+  table.cache_index_and_filter_blocks = true;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return options;
+}
+
+}  // namespace
+
+absl::Status ToStatus(const rocksdb::Status& status, std::string_view doing) {
+  if (status.ok()) return absl::OkStatus();
+  const std::string text =
+      absl::StrCat(std::string(doing), ": ", status.ToString());
+  if (status.IsNoSpace() || absl::StrContains(text, "Disk quota exceeded")) {
+    return absl::ResourceExhaustedError(text);
+  }
+  if (status.IsNotFound()) return absl::NotFoundError(text);
+  if (status.IsCorruption()) return absl::DataLossError(text);
+  return absl::UnavailableError(text);
+}
+
+absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
+                                                     rocksdb::Env* env) {
+  const auto cache = rocksdb::NewLRUCache(64 * kMiB);
+  const auto small = MakeFamilyOptions(8 * kMiB, false, cache);
+  const std::vector<rocksdb::ColumnFamilyDescriptor> descriptors = {
+      {rocksdb::kDefaultColumnFamilyName, small},
+      {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
+      {"index", small}};
+  std::shared_ptr<Engine> engine(new Engine());
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(
+      MakeDbOptions(env), dir, descriptors, &engine->families_, &db);
+  if (!status.ok()) {
+    return ToStatus(status, absl::StrCat("data folder: cannot open ", dir));
+  }
+  engine->db_.reset(db);
+  return engine;
+}
+
+Engine::~Engine() {
+  if (db_ == nullptr) return;
+  for (rocksdb::ColumnFamilyHandle* family : families_) {
+    db_->DestroyColumnFamilyHandle(family).PermitUncheckedError();
+  }
+  // All that was acknowledged is in a synced log: an error here loses nothing.
+  db_->Close().PermitUncheckedError();
+}
+
+absl::Status Engine::Resume() {
+  constexpr std::string_view kDoing = "data folder: cannot write again yet";
+  if (const auto s = db_->Resume(); !s.ok()) return ToStatus(s, kDoing);
+  // Resume() flushes what is in memory and begins a new log, unless memory is
+  // empty: then the failed write's bytes would stay in front of later ones.
+  rocksdb::WriteOptions unlogged;
+  unlogged.disableWAL = true;
+  if (const auto s = db_->Put(unlogged, catalog(), keys::Probe(), "");
+      !s.ok()) {
+    return ToStatus(s, kDoing);
+  }
+  if (const auto s = db_->Flush(rocksdb::FlushOptions(), families_); !s.ok()) {
+    return ToStatus(s, kDoing);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,103 @@
+// The keys of a data folder's database.
+//
+//   key = run-key | head-key | cursor-key | branch-key
+//       | ids-key | probe-key                              (family "default")
+//       | row-key                                          (family "rows")
+//       | schema-key | gap-key | part-key | ordinal-key    (family "index")
+//
+//   ids-key     = "N"                              -> next run-id, next stream
+//   probe-key   = "P"                              -> ""; has no meaning
+//   run-key     = "R" name                         -> RunHead
+//   head-key    = "h" run-id stream                -> StreamHello
+//   cursor-key  = "c" run-id stream                -> StreamCursor
+//   branch-key  = "b" run-id stream branch         -> Branch
+//   row-key     = run-id stream branch step        -> ordinal Step
+//   schema-key  = "s" run-id stream schema-id      -> Schema
+//   gap-key     = "g" run-id stream branch first-step ordinal -> Gap
+//   part-key    = "p" run-id stream seq            -> a piece of a Record
+//   ordinal-key = "o" run-id ordinal               -> ordinal-value
+//
+//   ordinal-value = "r" stream branch step         a row
+//                 | "g" stream branch first-step   a gap
+//
+//   run-id, stream, ordinal, seq  8 bytes, big-endian
+//   branch, schema-id             4 bytes, big-endian
+//   step, first-step              8 bytes, big-endian, plus 2^63: bytes sort as
+//                                 the signed numbers do
+//   name                          the rest of the key
+//
+// A run-id names one life of a
+// run: a run deleted and made anew has another, so that deleting is one range
+// in each family. Step and Schema are the wire's messages, as they came; the
+// other values are those of catalog_codec.h. Existing keys and values never
+// change their meaning; a new kind of key is a new letter, and what an older
+// collector must not misread raises the folder's format version
+// (data_folder.h).
+//
+// Layer: server/store. Pure functions; any thread may call them.
+
+#ifndef GRADTAP_SERVER_STORE_KEYS_H_
+#define GRADTAP_SERVER_STORE_KEYS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace gradtap::server::keys {
+
+inline constexpr char kIds = 'N';
+inline constexpr char kProbe = 'P';
+inline constexpr char kRun = 'R';
+inline constexpr char kHead = 'h';
+inline constexpr char kCursor = 'c';
+inline constexpr char kBranch = 'b';
+inline constexpr char kSchema = 's';
+inline constexpr char kGap = 'g';
+inline constexpr char kPart = 'p';
+inline constexpr char kOrdinal = 'o';
+
+std::string Ids();
+std::string Probe();
+std::string Run(std::string_view name);
+std::string Head(std::uint64_t run_id, std::uint64_t stream);
+std::string Cursor(std::uint64_t run_id, std::uint64_t stream);
+std::string Branch(std::uint64_t run_id, std::uint64_t stream,
+                   std::uint32_t branch);
+std::string Row(std::uint64_t run_id, std::uint64_t stream,
+                std::uint32_t branch, std::int64_t step);
+std::string Schema(std::uint64_t run_id, std::uint64_t stream,
+                   std::uint32_t schema_id);
+std::string Gap(std::uint64_t run_id, std::uint64_t stream,
+                std::uint32_t branch, std::int64_t first_step,
+                std::uint64_t ordinal);
+std::string Part(std::uint64_t run_id, std::uint64_t stream, std::uint64_t seq);
+std::string Ordinal(std::uint64_t run_id, std::uint64_t ordinal);
+
+// Prefixes: all keys of a kind that belong to a run, to a stream of it, ...
+// Kind 0: the row family, whose keys have no letter.
+std::string OfRun(char kind, std::uint64_t run_id);
+std::string OfStream(char kind, std::uint64_t run_id, std::uint64_t stream);
+// The first key after all those with this prefix; the prefix is not all 0xff.
+std::string After(std::string prefix);
+
+// The fields of a key, or nothing if it is not one of that kind.
+struct StreamKey {
+  std::uint64_t run_id = 0;
+  std::uint64_t stream = 0;
+  std::string_view rest;
+};
+std::optional<StreamKey> ParseStreamKey(char kind, std::string_view key);
+
+struct OrdinalValue {
+  bool is_gap = false;
+  std::uint64_t stream = 0;
+  std::uint32_t branch = 0;
+  std::int64_t step = 0;  // Or the gap's first step.
+};
+std::string EncodeOrdinalValue(const OrdinalValue& value);
+std::optional<OrdinalValue> DecodeOrdinalValue(std::string_view value);
+
+}  // namespace gradtap::server::keys
+
+#endif  // GRADTAP_SERVER_STORE_KEYS_H_

@@ -1,0 +1,251 @@
+// The reading half of RocksdbStore.
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/codec.h"
+#include "rocksdb/snapshot.h"
+#include "server/store/bytes.h"
+#include "server/store/catalog_codec.h"
+#include "server/store/keys.h"
+#include "server/store/rocksdb_store.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::string_view kReading = "data folder: cannot read";
+
+absl::Status Damaged(std::string_view what) {
+  return absl::DataLossError(absl::StrCat("the data folder holds a damaged ",
+                                          std::string(what),
+                                          "; restore it from a copy"));
+}
+
+// Calls `visit(key, value)` for the keys of [begin, end) until it returns
+// false; from one snapshot, the iterator's own or `snapshot`.
+template <typename Visit>
+absl::Status Scan(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
+                  const std::string& begin, const std::string& end,
+                  const rocksdb::Snapshot* snapshot, const Visit& visit) {
+  const rocksdb::Slice upper(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  options.snapshot = snapshot;
+  std::unique_ptr<rocksdb::Iterator> it(
+      engine.db()->NewIterator(options, family));
+  for (it->Seek(begin); it->Valid(); it->Next()) {
+    if (!visit(View(it->key()), View(it->value()))) return absl::OkStatus();
+  }
+  return ToStatus(it->status(), kReading);
+}
+
+// A row's value is its ordinal and the body.
+bool SplitRow(std::string_view value, StepRow* row) {
+  ByteReader reader(value);
+  row->ordinal = reader.U64();
+  row->body = reader.rest();
+  return reader.ok();
+}
+
+}  // namespace
+
+absl::StatusOr<RocksdbStore::Reader> RocksdbStore::ReaderOfStream(
+    StreamId stream) const {
+  MutexLock lock(mu_);
+  const CatalogRun* run = catalog_.FindStream(stream);
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("there is no stream ", stream));
+  }
+  if (engine_ == nullptr) {
+    return absl::UnavailableError(
+        "data folder: the database is being opened again");
+  }
+  return Reader{engine_, run->run_id};
+}
+
+std::vector<std::shared_ptr<const RunEntry>> RocksdbStore::Runs() const {
+  std::vector<std::shared_ptr<const RunEntry>> runs;
+  MutexLock lock(mu_);
+  runs.reserve(catalog_.runs.size());
+  for (const auto& [name, run] : catalog_.runs) runs.push_back(run.entry);
+  return runs;
+}
+
+std::shared_ptr<const RunEntry> RocksdbStore::FindRun(
+    std::string_view run) const {
+  MutexLock lock(mu_);
+  const auto found = catalog_.runs.find(run);
+  return found == catalog_.runs.end() ? nullptr : found->second.entry;
+}
+
+absl::StatusOr<std::shared_ptr<const Schema>> RocksdbStore::ReadSchema(
+    StreamId stream, std::uint32_t schema_id) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  if (auto cached = schemas_.Find(stream, schema_id)) return cached;
+  std::string body;
+  const rocksdb::Status found = reader->engine->db()->Get(
+      rocksdb::ReadOptions(), reader->engine->index(),
+      keys::Schema(reader->run_id, stream, schema_id), &body);
+  if (found.IsNotFound()) {
+    return absl::NotFoundError(
+        absl::StrCat("stream ", stream, " has no schema ", schema_id));
+  }
+  if (!found.ok()) return ToStatus(found, kReading);
+  auto schema = DecodeSchema(body);
+  if (!schema.ok()) {
+    return Damaged(absl::StrCat("schema (", schema.status().ToString(), ")"));
+  }
+  auto shared = std::make_shared<const Schema>(*std::move(schema));
+  schemas_.Insert(stream, schema_id, shared);
+  return shared;
+}
+
+absl::Status RocksdbStore::ScanSteps(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    const std::function<bool(const StepRow&)>& visit) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  if (begin >= end) return absl::OkStatus();
+  bool damaged = false;
+  const absl::Status scanned =
+      Scan(*reader->engine, reader->engine->rows(),
+           keys::Row(reader->run_id, stream, branch, begin),
+           keys::Row(reader->run_id, stream, branch, end), nullptr,
+           [&](std::string_view key, std::string_view value) {
+             StepRow row;
+             const auto parsed = keys::ParseStreamKey(0, key);
+             ByteReader rest(parsed.has_value() ? parsed->rest : "");
+             row.stream = stream;
+             row.branch = rest.U32();
+             row.step = rest.I64();
+             damaged = !rest.ok() || !rest.at_end() || !SplitRow(value, &row);
+             return !damaged && visit(row);
+           });
+  return damaged ? Damaged("row") : scanned;
+}
+
+absl::StatusOr<std::vector<GapRow>> RocksdbStore::ReadGaps(StreamId stream) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const std::string begin = keys::OfStream(keys::kGap, reader->run_id, stream);
+  std::vector<GapRow> gaps;
+  bool damaged = false;
+  const absl::Status scanned =
+      Scan(*reader->engine, reader->engine->index(), begin, keys::After(begin),
+           nullptr, [&](std::string_view key, std::string_view value) {
+             const auto parsed = keys::ParseStreamKey(keys::kGap, key);
+             ByteReader rest(parsed.has_value() ? parsed->rest : "");
+             GapRow row;
+             row.stream = stream;
+             row.branch = rest.U32();
+             rest.I64();  // The first step is in the value, too.
+             row.ordinal = rest.U64();
+             auto gap = DecodeGapValue(value);
+             damaged = !rest.ok() || !rest.at_end() || !gap.ok();
+             if (damaged) return false;
+             row.gap = *std::move(gap);
+             gaps.push_back(std::move(row));
+             return true;
+           });
+  if (damaged) return Damaged("gap");
+  if (!scanned.ok()) return scanned;
+  return gaps;
+}
+
+absl::StatusOr<std::vector<std::string>> RocksdbStore::ReadParts(
+    StreamId stream) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const std::string begin = keys::OfStream(keys::kPart, reader->run_id, stream);
+  std::vector<std::string> parts;
+  const absl::Status scanned =
+      Scan(*reader->engine, reader->engine->index(), begin, keys::After(begin),
+           nullptr, [&](std::string_view, std::string_view value) {
+             parts.emplace_back(value);
+             return true;
+           });
+  if (!scanned.ok()) return scanned;
+  return parts;
+}
+
+absl::Status RocksdbStore::ScanByOrdinal(
+    std::string_view run, std::uint64_t after,
+    const std::function<bool(const StepRow*, const GapRow*)>& visit) {
+  Reader reader;
+  {
+    MutexLock lock(mu_);
+    const auto found = catalog_.runs.find(run);
+    if (found == catalog_.runs.end()) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no run ", std::string(run)));
+    }
+    reader = {engine_, found->second.run_id};
+  }
+  if (reader.engine == nullptr) {
+    return absl::UnavailableError(
+        "data folder: the database is being opened again");
+  }
+  if (after == std::numeric_limits<std::uint64_t>::max()) {
+    return absl::OkStatus();
+  }
+  const Engine& engine = *reader.engine;
+  rocksdb::ManagedSnapshot snapshot(engine.db());
+  absl::Status failure;
+  const auto visit_one = [&](std::uint64_t ordinal,
+                             const keys::OrdinalValue& at) {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot.snapshot();
+    rocksdb::PinnableSlice value;
+    const rocksdb::Status got = engine.db()->Get(
+        options, at.is_gap ? engine.index() : engine.rows(),
+        at.is_gap
+            ? keys::Gap(reader.run_id, at.stream, at.branch, at.step, ordinal)
+            : keys::Row(reader.run_id, at.stream, at.branch, at.step),
+        &value);
+    if (!got.ok()) {
+      failure = got.IsNotFound() ? Damaged("index") : ToStatus(got, kReading);
+      return false;
+    }
+    if (at.is_gap) {
+      auto gap = DecodeGapValue(View(value));
+      if (!gap.ok()) {
+        failure = gap.status();
+        return false;
+      }
+      const GapRow row{at.stream, at.branch, ordinal, *std::move(gap)};
+      return visit(nullptr, &row);
+    }
+    StepRow row{at.stream, at.branch, at.step, 0, {}};
+    if (!SplitRow(View(value), &row)) {
+      failure = Damaged("row");
+      return false;
+    }
+    return visit(&row, nullptr);
+  };
+  const absl::Status scanned = Scan(
+      engine, engine.index(), keys::Ordinal(reader.run_id, after + 1),
+      keys::After(keys::OfRun(keys::kOrdinal, reader.run_id)),
+      snapshot.snapshot(), [&](std::string_view key, std::string_view value) {
+        const auto parsed = keys::ParseStreamKey(keys::kOrdinal, key);
+        const auto at = keys::DecodeOrdinalValue(value);
+        if (!parsed.has_value() || !parsed->rest.empty() || !at.has_value()) {
+          failure = Damaged("index");
+          return false;
+        }
+        return visit_one(parsed->stream,
+                         *at);  // Its second field: the ordinal.
+      });
+  return failure.ok() ? scanned : failure;
+}
+
+StoreCounters RocksdbStore::counters() const {
+  MutexLock lock(mu_);
+  return counters_;
+}
+
+std::uint64_t RocksdbStore::disk_bytes() const { return folder_->DiskBytes(); }
+
+}  // namespace gradtap::server

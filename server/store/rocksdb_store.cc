@@ -1,0 +1,342 @@
+#include "server/store/rocksdb_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rocksdb/convenience.h"
+#include "rocksdb/experimental.h"
+#include "server/store/commit_builder.h"
+#include "server/store/keys.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::size_t kCachedParameters = 500'000;  // About 200 MB at worst.
+
+absl::Status Failing() {
+  return absl::UnavailableError(
+      "data folder: the database has failed and is not open again yet; see the "
+      "disk's state");
+}
+
+// A tag or a version that is new since the stream's last Hello.
+bool MergeHello(const StreamHello& from, StreamHello* into) {
+  bool changed = false;
+  for (const auto& [key, value] : from.tags) {
+    auto [it, added] = into->tags.emplace(key, value);
+    if (!added && it->second != value) {
+      it->second = value;
+      added = true;
+    }
+    changed |= added;
+  }
+  return changed;
+}
+
+// Frees the disk space of a range that has just been deleted: whole files at
+// once, the rest when compaction comes by.
+void Reclaim(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
+             const std::string& begin, const std::string& end) {
+  const rocksdb::Slice from(begin), to(end);
+  rocksdb::DeleteFilesInRange(engine.db(), family, &from, &to, false)
+      .PermitUncheckedError();
+  rocksdb::experimental::SuggestCompactRange(engine.db(), family, &from, &to)
+      .PermitUncheckedError();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(
+    const StoreOptions& options) {
+  auto store = RocksdbStore::Open(options, nullptr);
+  if (!store.ok()) return store.status();
+  return std::unique_ptr<Store>(*std::move(store));
+}
+
+absl::StatusOr<std::unique_ptr<RocksdbStore>> RocksdbStore::Open(
+    const StoreOptions& options, rocksdb::Env* env) {
+  auto folder = DataFolder::Open(options.data_dir);
+  if (!folder.ok()) return folder.status();
+  std::unique_ptr<RocksdbStore> store(
+      new RocksdbStore(*std::move(folder), env));
+  MutexLock lock(store->write_mu_);
+  if (const absl::Status s = store->ReopenLocked(); !s.ok()) return s;
+  return store;
+}
+
+RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
+                           rocksdb::Env* env)
+    : folder_(std::move(folder)), env_(env), schemas_(kCachedParameters) {}
+
+std::shared_ptr<Engine> RocksdbStore::engine() const {
+  MutexLock lock(mu_);
+  return engine_;
+}
+
+// ---- Writing. ----
+
+absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
+  constexpr std::string_view kDoing = "data folder: cannot write";
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return Failing();
+  rocksdb::WriteOptions synced;
+  synced.sync = true;
+  rocksdb::Status written = open->db()->Write(synced, batch);
+  if (!written.ok()) {
+    // Perhaps only work in the background had failed, and can go on by now.
+    failed_ = true;
+    if (!open->Resume().ok()) return ToStatus(written, kDoing);
+    written = open->db()->Write(synced, batch);
+    if (!written.ok()) return ToStatus(written, kDoing);
+    failed_ = false;
+  }
+  MutexLock lock(mu_);
+  ++counters_.syncs;
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbStore::RecoverLocked() {
+  if (!failed_) return absl::OkStatus();
+  std::shared_ptr<Engine> open = engine();
+  if (open != nullptr) {
+    const absl::Status resumed = open->Resume();
+    if (resumed.ok()) {
+      failed_ = false;
+      return resumed;
+    }
+    if (absl::IsResourceExhausted(resumed)) return resumed;
+  }
+  if (const absl::Status s = folder_->Probe(); !s.ok()) return s;
+  open.reset();
+  if (const absl::Status s = ReopenLocked(); !s.ok()) return s;
+  failed_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbStore::ReopenLocked() {
+  std::shared_ptr<Engine> old;
+  {
+    MutexLock lock(mu_);
+    old = std::exchange(engine_, nullptr);
+    if (old.use_count() > 1) {  // Its readers must leave first.
+      engine_ = std::move(old);
+      return Failing();
+    }
+  }
+  old.reset();
+  auto opened = Engine::Open(folder_->db_dir(), env_);
+  if (!opened.ok()) return opened.status();
+  auto catalog = LoadCatalog(**opened);
+  if (!catalog.ok()) return catalog.status();
+  MutexLock lock(mu_);
+  engine_ = *std::move(opened);
+  catalog_ = *std::move(catalog);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StreamEntry> RocksdbStore::OpenStream(const StreamHello& hello,
+                                                     std::int64_t now_unix_ns) {
+  absl::StatusOr<StreamEntry> stream = absl::UnknownError("");
+  {
+    MutexLock write_lock(write_mu_);
+    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+    CatalogRun run;
+    {
+      MutexLock lock(mu_);
+      const auto found = catalog_.runs.find(hello.run);
+      if (found != catalog_.runs.end()) run = found->second;
+    }
+    std::size_t i = 0;
+    const std::size_t n = run.entry == nullptr ? 0 : run.entry->streams.size();
+    while (i < n &&
+           (run.entry->streams[i].hello.rank != hello.rank ||
+            run.entry->streams[i].hello.process_nonce != hello.process_nonce)) {
+      ++i;
+    }
+    stream = i < n ? ReturnToStreamLocked(run, i, hello, now_unix_ns)
+                   : CreateStreamLocked(hello, now_unix_ns);
+  }
+  if (stream.ok()) listeners_.Notify(hello.run);
+  return stream;
+}
+
+absl::StatusOr<StreamEntry> RocksdbStore::ReturnToStreamLocked(
+    const CatalogRun& run, std::size_t index, const StreamHello& hello,
+    std::int64_t now_unix_ns) {
+  auto entry = std::make_shared<RunEntry>(*run.entry);
+  StreamEntry& stream = entry->streams[index];
+  // Durable with the stream's next commit.
+  stream.last_seen_unix_ns = std::max(stream.last_seen_unix_ns, now_unix_ns);
+  if (MergeHello(hello, &stream.hello)) {
+    const std::shared_ptr<Engine> open = engine();
+    if (open == nullptr) return Failing();
+    rocksdb::WriteBatch batch;
+    batch.Put(open->catalog(), keys::Head(run.run_id, stream.id),
+              EncodeHello(stream.hello));
+    if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
+  }
+  MutexLock lock(mu_);
+  catalog_.runs[hello.run].entry = entry;
+  return stream;
+}
+
+absl::StatusOr<StreamEntry> RocksdbStore::CreateStreamLocked(
+    const StreamHello& hello, std::int64_t now_unix_ns) {
+  CatalogRun run;
+  NextIds next;
+  std::shared_ptr<Engine> open;
+  {
+    MutexLock lock(mu_);
+    open = engine_;
+    next = catalog_.next;
+    const auto found = catalog_.runs.find(hello.run);
+    if (found != catalog_.runs.end()) run = found->second;
+  }
+  if (open == nullptr) return Failing();
+  std::shared_ptr<RunEntry> entry;
+  if (run.entry == nullptr) {
+    run.run_id = next.run_id++;
+    entry = std::make_shared<RunEntry>();
+    entry->run = hello.run;
+    entry->created_unix_ns = now_unix_ns;
+  } else {
+    entry = std::make_shared<RunEntry>(*run.entry);
+  }
+  StreamEntry stream;
+  stream.id = next.stream++;
+  stream.hello = hello;
+  stream.last_seen_unix_ns = now_unix_ns;
+  stream.branches.push_back({});
+
+  rocksdb::WriteBatch batch;
+  rocksdb::ColumnFamilyHandle* const family = open->catalog();
+  batch.Put(family, keys::Ids(), EncodeIds(next));
+  batch.Put(
+      family, keys::Run(hello.run),
+      EncodeRunHead({run.run_id, entry->created_unix_ns, entry->ordinal}));
+  batch.Put(family, keys::Head(run.run_id, stream.id), EncodeHello(hello));
+  batch.Put(family, keys::Cursor(run.run_id, stream.id), EncodeCursor(stream));
+  batch.Put(family, keys::Branch(run.run_id, stream.id, 0),
+            EncodeBranch(stream.branches[0]));
+  if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
+
+  entry->streams.push_back(stream);
+  MutexLock lock(mu_);
+  catalog_.next = next;
+  catalog_.run_of[stream.id] = hello.run;
+  catalog_.runs[hello.run] = {run.run_id, std::move(entry)};
+  return stream;
+}
+
+absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
+  if (commits.empty()) return absl::OkStatus();
+  std::vector<std::string> changed;
+  {
+    MutexLock write_lock(write_mu_);
+    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+    const std::shared_ptr<Engine> open = engine();
+    if (open == nullptr) return Failing();
+    CommitBuilder builder(*open);
+    for (const StreamCommit& commit : commits) {
+      if (builder.Needs(commit.stream)) {
+        CommitBuilder::StreamState state;
+        MutexLock lock(mu_);
+        if (const CatalogRun* run = catalog_.FindStream(commit.stream)) {
+          state.run = *run;
+          const auto parts = catalog_.parts.find(commit.stream);
+          if (parts != catalog_.parts.end()) state.parts = parts->second;
+        }
+        builder.SetStream(commit.stream, std::move(state));
+      }
+      if (const absl::Status s = builder.Add(commit); !s.ok()) return s;
+    }
+    builder.Finish();
+    if (const absl::Status s = WriteLocked(builder.batch()); !s.ok()) return s;
+
+    MutexLock lock(mu_);
+    for (auto& [name, run] : builder.runs()) {
+      changed.push_back(name);
+      catalog_.runs[name] = {
+          run.run_id, std::make_shared<const RunEntry>(std::move(run.entry))};
+    }
+    for (auto& [id, stream] : builder.streams()) {
+      if (stream.parts.empty()) {
+        catalog_.parts.erase(id);
+      } else {
+        catalog_.parts[id] = std::move(stream.parts);
+      }
+    }
+    counters_.stored_steps += builder.counters().stored_steps;
+    counters_.stored_values += builder.counters().stored_values;
+    counters_.stored_bytes += builder.counters().stored_bytes;
+    counters_.rejected_records += builder.counters().rejected_records;
+    counters_.commits += builder.counters().commits;
+  }
+  for (const std::string& run : changed) listeners_.Notify(run);
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbStore::DeleteRun(std::string_view run) {
+  const std::string name(run);
+  {
+    MutexLock write_lock(write_mu_);
+    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+    CatalogRun found;
+    {
+      MutexLock lock(mu_);
+      const auto it = catalog_.runs.find(name);
+      if (it != catalog_.runs.end()) found = it->second;
+    }
+    if (found.entry == nullptr) {
+      return absl::NotFoundError(absl::StrCat("there is no run ", name));
+    }
+    const std::shared_ptr<Engine> open = engine();
+    if (open == nullptr) return Failing();
+    struct Range {
+      rocksdb::ColumnFamilyHandle* family;
+      std::string begin, end;
+    };
+    std::vector<Range> ranges;
+    const auto add = [&](rocksdb::ColumnFamilyHandle* family, char kind) {
+      const std::string begin = keys::OfRun(kind, found.run_id);
+      ranges.push_back({family, begin, keys::After(begin)});
+    };
+    add(open->rows(), 0);
+    for (const char kind :
+         {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
+      add(open->index(), kind);
+    }
+    for (const char kind : {keys::kHead, keys::kCursor, keys::kBranch}) {
+      add(open->catalog(), kind);
+    }
+    rocksdb::WriteBatch batch;
+    batch.Delete(open->catalog(), keys::Run(name));
+    for (const Range& range : ranges) {
+      batch.DeleteRange(range.family, range.begin, range.end);
+    }
+    if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
+    {
+      MutexLock lock(mu_);
+      for (const StreamEntry& stream : found.entry->streams) {
+        catalog_.run_of.erase(stream.id);
+        catalog_.parts.erase(stream.id);
+      }
+      catalog_.runs.erase(name);
+    }
+    for (const Range& range : ranges) {
+      Reclaim(*open, range.family, range.begin, range.end);
+    }
+  }
+  listeners_.Notify(name);
+  return absl::OkStatus();
+}
+
+int RocksdbStore::AddListener(
+    std::function<void(const std::string& run)> listener) {
+  return listeners_.Add(std::move(listener));
+}
+
+void RocksdbStore::RemoveListener(int id) { listeners_.Remove(id); }
+
+}  // namespace gradtap::server

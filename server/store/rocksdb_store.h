@@ -1,0 +1,122 @@
+// The store over RocksDB.
+//
+// One writer at a time holds write_mu_ across its synced write; then the
+// catalog's changed entries are swapped under mu_, which readers take for a
+// pointer's copy only. Readers of rows hold the engine itself, so that it is
+// not closed under them.
+//
+// After a failed write nothing is stored until the database has been brought
+// back: by Engine::Resume(), while readers go on; and if that is not enough
+// (RocksDB calls the error fatal), by opening it again once writing to the
+// folder works, which reads the catalog anew.
+//
+// Layer: server/store.
+
+#ifndef GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
+#define GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/sync.h"
+#include "rocksdb/write_batch.h"
+#include "server/store/catalog.h"
+#include "server/store/data_folder.h"
+#include "server/store/engine.h"
+#include "server/store/listeners.h"
+#include "server/store/schema_cache.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+// Thread-safe, as Store says.
+class RocksdbStore final : public Store {
+ public:
+  // As OpenRocksdbStore(). `env` is the machine's if null, and must outlive the
+  // store; tests make it fail. The lock and FORMAT file are always real.
+  static absl::StatusOr<std::unique_ptr<RocksdbStore>> Open(
+      const StoreOptions& options, rocksdb::Env* env);
+
+  absl::StatusOr<StreamEntry> OpenStream(const StreamHello& hello,
+                                         std::int64_t now_unix_ns) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::Status Commit(std::span<const StreamCommit> commits) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<std::vector<std::string>> ReadParts(StreamId stream) override;
+  std::vector<std::shared_ptr<const RunEntry>> Runs() const override;
+  std::shared_ptr<const RunEntry> FindRun(std::string_view run) const override;
+  absl::StatusOr<std::shared_ptr<const Schema>> ReadSchema(
+      StreamId stream, std::uint32_t schema_id) override;
+  absl::Status ScanSteps(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end,
+      const std::function<bool(const StepRow&)>& visit) override;
+  absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId stream) override;
+  absl::Status ScanByOrdinal(
+      std::string_view run, std::uint64_t after,
+      const std::function<bool(const StepRow*, const GapRow*)>& visit) override;
+  absl::Status DeleteRun(std::string_view run) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  int AddListener(
+      std::function<void(const std::string& run)> listener) override;
+  void RemoveListener(int id) override;
+  StoreCounters counters() const override;
+  std::uint64_t disk_bytes() const override;
+  std::uint32_t format_version() const override { return kFormatVersion; }
+  const std::string& data_dir() const override { return folder_->dir(); }
+
+ private:
+  // What a reader needs: it keeps the engine open.
+  struct Reader {
+    std::shared_ptr<Engine> engine;
+    std::uint64_t run_id = 0;
+  };
+
+  RocksdbStore(std::unique_ptr<DataFolder> folder, rocksdb::Env* env);
+
+  absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
+  std::shared_ptr<Engine> engine() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Writes and syncs. After a failure tries once more if the database resumes.
+  absl::Status WriteLocked(rocksdb::WriteBatch* batch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  // Call first in whatever writes, before reading the catalog: if the last
+  // write failed it brings the database back, which may read the catalog anew.
+  absl::Status RecoverLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::Status ReopenLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+
+  absl::StatusOr<StreamEntry> CreateStreamLocked(const StreamHello& hello,
+                                                 std::int64_t now_unix_ns)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  absl::StatusOr<StreamEntry> ReturnToStreamLocked(const CatalogRun& run,
+                                                   std::size_t index,
+                                                   const StreamHello& hello,
+                                                   std::int64_t now_unix_ns)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+
+  const std::unique_ptr<DataFolder> folder_;
+  rocksdb::Env* const env_;
+  Listeners listeners_;
+  SchemaCache schemas_;
+
+  Mutex write_mu_;  // Held across a sync. Before mu_.
+  bool failed_ ABSL_GUARDED_BY(write_mu_) = false;
+
+  mutable Mutex mu_;
+  // Null while a failing database is being opened again.
+  std::shared_ptr<Engine> engine_ ABSL_GUARDED_BY(mu_);
+  // Changed only with write_mu_ held as well.
+  Catalog catalog_ ABSL_GUARDED_BY(mu_);
+  StoreCounters counters_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
