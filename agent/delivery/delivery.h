@@ -44,13 +44,15 @@ struct DeliveryOptions {
   std::function<void(const std::string& message)> log;
 };
 
-// Each counter only grows. seen = recorded + skipped + lost.
+// seen = recorded + skipped + lost, at every moment. Each counter only grows,
+// but for steps_recorded: a record that the collector refuses for good moves
+// from there to steps_lost (kRejected).
 struct DeliveryCounters {
   std::uint64_t steps_seen = 0;
   std::uint64_t steps_recorded = 0;  // Admitted to the ring with statistics.
   std::uint64_t steps_skipped = 0;
   std::uint64_t steps_lost = 0;
-  std::uint64_t steps_acknowledged = 0;  // Of the recorded ones.
+  std::uint64_t steps_acknowledged = 0;        // Of the recorded ones.
   std::map<GapCause, std::uint64_t> by_cause;  // Skipped and lost steps.
   std::uint64_t bytes_recorded = 0;
   std::uint64_t bytes_acknowledged = 0;
@@ -102,8 +104,8 @@ class Delivery {
 
   // Admits the End record, delivers until `deadline`, then stops the thread.
   // Returns in at most `deadline` + 0.5 s. Idempotent.
-  virtual FlushOutcome Shutdown(EndReason reason,
-                                std::chrono::milliseconds deadline) noexcept = 0;
+  virtual FlushOutcome Shutdown(
+      EndReason reason, std::chrono::milliseconds deadline) noexcept = 0;
 
   virtual DeliveryState state() const = 0;
   virtual DeliveryCounters counters() const = 0;

@@ -1,0 +1,132 @@
+// The counts that say where every step went.
+//
+// Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
+
+#ifndef GRADTAP_AGENT_DELIVERY_BOOKS_H_
+#define GRADTAP_AGENT_DELIVERY_BOOKS_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "agent/delivery/delivery.h"
+#include "core/step_data.h"
+
+namespace gradtap::agent {
+
+inline constexpr int kGapCauses = 32;  // Room for all values of GapCause.
+
+// A step whose record the collector refused for good; on its way from the
+// delivery thread to the training thread, which tells it in a gap record.
+struct RejectedStep {
+  std::int64_t step = 0;
+  std::uint32_t branch = 0;
+};
+
+// A fixed queue, one producer thread and one consumer thread.
+class RejectedSteps {
+ public:
+  // False if it is full: the step is in the counts, but in no gap record.
+  bool Push(const RejectedStep& step) noexcept {
+    const std::uint32_t head = head_.load(std::memory_order_relaxed);
+    if (head - tail_.load(std::memory_order_acquire) == kSlots) return false;
+    slots_[head % kSlots] = step;
+    head_.store(head + 1, std::memory_order_release);
+    return true;
+  }
+  bool Pop(RejectedStep* step) noexcept {
+    const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail == head_.load(std::memory_order_acquire)) return false;
+    *step = slots_[tail % kSlots];
+    tail_.store(tail + 1, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  static constexpr std::uint32_t kSlots = 4096;
+  std::array<RejectedStep, kSlots> slots_;
+  std::atomic<std::uint32_t> head_{0};
+  std::atomic<std::uint32_t> tail_{0};
+};
+
+// Thread-safe; no call locks. The training thread counts what it admits and
+// what it does not, the delivery thread what the collector has answered.
+class Books {
+ public:
+  // Training thread. A step that was not recorded, by its cause.
+  void CountMissing(GapCause cause, std::uint64_t steps = 1) noexcept {
+    Add(&missing_[Index(cause)], steps);
+  }
+  void CountAdmitted(std::uint64_t steps, std::uint64_t bytes) noexcept {
+    Add(&admitted_bytes_, bytes);
+    Add(&admitted_, steps);
+  }
+  void SetSchemaFingerprint(std::uint64_t fingerprint) noexcept {
+    schema_fingerprint_.store(fingerprint, std::memory_order_relaxed);
+  }
+
+  // Delivery thread. Of what was admitted.
+  void CountAcknowledged(std::uint64_t steps, std::uint64_t bytes) noexcept {
+    Add(&acknowledged_bytes_, bytes);
+    Add(&acknowledged_, steps);
+  }
+  void CountRejected(std::uint64_t steps, std::uint64_t bytes) noexcept {
+    Add(&acknowledged_bytes_, bytes);
+    Add(&rejected_, steps);
+  }
+
+  // Any thread. Balances at every moment: seen = recorded + skipped + lost, and
+  // acknowledged <= recorded.
+  DeliveryCounters Snapshot() const {
+    DeliveryCounters c;
+    c.bytes_acknowledged = acknowledged_bytes_.load(std::memory_order_acquire);
+    c.steps_acknowledged = acknowledged_.load(std::memory_order_acquire);
+    const std::uint64_t rejected = rejected_.load(std::memory_order_acquire);
+    c.steps_recorded = admitted_.load(std::memory_order_acquire) - rejected;
+    c.bytes_recorded = admitted_bytes_.load(std::memory_order_acquire);
+    for (int i = 0; i < kGapCauses; ++i) {
+      const auto cause = static_cast<GapCause>(i);
+      std::uint64_t steps = missing_[i].load(std::memory_order_relaxed);
+      if (cause == GapCause::kRejected) steps += rejected;
+      if (steps == 0) continue;
+      c.by_cause[cause] = steps;
+      (IsLost(cause) ? c.steps_lost : c.steps_skipped) += steps;
+    }
+    c.steps_seen = c.steps_recorded + c.steps_skipped + c.steps_lost;
+    return c;
+  }
+  std::uint64_t missing(GapCause cause) const noexcept {
+    return missing_[Index(cause)].load(std::memory_order_relaxed);
+  }
+  std::uint64_t schema_fingerprint() const noexcept {
+    return schema_fingerprint_.load(std::memory_order_relaxed);
+  }
+
+  RejectedSteps& rejected_steps() { return rejected_steps_; }
+
+ private:
+  using Counter = std::atomic<std::uint64_t>;
+
+  static int Index(GapCause cause) {
+    const int i = static_cast<int>(cause);
+    return i < kGapCauses ? i : 0;
+  }
+  // Each counter has one writer.
+  static void Add(Counter* counter, std::uint64_t n) noexcept {
+    counter->store(counter->load(std::memory_order_relaxed) + n,
+                   std::memory_order_release);
+  }
+
+  std::array<Counter, kGapCauses> missing_{};
+  Counter admitted_{0};
+  Counter admitted_bytes_{0};
+  Counter schema_fingerprint_{0};
+  Counter acknowledged_{0};
+  Counter acknowledged_bytes_{0};
+  Counter rejected_{0};
+  RejectedSteps rejected_steps_;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_BOOKS_H_

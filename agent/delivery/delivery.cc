@@ -1,0 +1,312 @@
+#include "agent/delivery/delivery.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "agent/delivery/books.h"
+#include "agent/delivery/exit_guard.h"
+#include "agent/delivery/fork_guard.h"
+#include "agent/delivery/grpc_transport.h"
+#include "agent/delivery/options.h"
+#include "agent/delivery/recorder.h"
+#include "agent/delivery/ring.h"
+#include "agent/delivery/ring_memory.h"
+#include "agent/delivery/worker.h"
+#include "core/clock.h"
+#include "core/codec.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
+constexpr std::uint64_t kReserveBytes = 64 * 1024;
+constexpr std::uint64_t kStepsAtHand = 16;
+constexpr std::chrono::milliseconds kLongestDeadline = std::chrono::hours(24);
+constexpr std::chrono::milliseconds kExitDeadline{2000};
+
+SteadyClock::time_point DeadlineIn(std::chrono::milliseconds wait) {
+  return SteadyClock::now() +
+         std::clamp(wait, std::chrono::milliseconds(0), kLongestDeadline);
+}
+
+std::string RandomNonce() {
+  std::random_device device;
+  std::string nonce(16, '\0');
+  for (char& c : nonce) c = static_cast<char>(device() & 0xff);
+  return nonce;
+}
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return SafeName(name.data());
+}
+
+absl::StatusOr<std::unique_ptr<Ring>> MakeRing(std::uint64_t bytes) {
+  auto memory = RingMemory::Create(bytes);
+  if (!memory.ok()) return memory.status();
+  return Ring::Create(*std::move(memory),
+                      std::min<std::uint64_t>(kReserveBytes, bytes / 8));
+}
+
+SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
+  SessionOptions session;
+  session.collector = options.collector;
+  session.run = options.run;
+  session.process_nonce = RandomNonce();
+  session.launch = options.launch;
+  if (session.launch.empty()) {
+    session.launch = absl::BytesToHexString(session.process_nonce);
+  }
+  session.rank = options.rank;
+  session.world_size = options.world_size;
+  session.start_time_unix_ns = RealClock().UnixNanos();
+  session.agent_version = GRADTAP_VERSION;
+  session.torch_version = options.torch_version;
+  session.host = HostName();
+  session.pid = ::getpid();
+  session.tags = options.tags;
+  return session;
+}
+
+// Only one thread at a time is in the recorder. That is so by contract; what
+// may come in between is exit() on another thread.
+class Turn {
+ public:
+  explicit Turn(std::atomic<bool>* taken)
+      : taken_(taken->exchange(true, std::memory_order_acquire) ? nullptr
+                                                                : taken) {}
+  ~Turn() {
+    if (taken_ != nullptr) taken_->store(false, std::memory_order_release);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  explicit operator bool() const { return taken_ != nullptr; }
+
+ private:
+  std::atomic<bool>* const taken_;
+};
+
+class RingDelivery final : public Delivery, private ExitGuard::Client {
+ public:
+  RingDelivery(std::shared_ptr<DeliveryShared> shared, WorkerOptions options,
+               bool default_ring)
+      : default_ring_(default_ring),
+        ring_bytes_(shared->ring->capacity_bytes()),
+        shared_(std::move(shared)),
+        worker_(std::make_unique<Worker>(shared_, std::move(options))),
+        recorder_(std::make_unique<Recorder>(shared_->ring.get(),
+                                             &shared_->books, &RealClock())) {}
+
+  ~RingDelivery() override {
+    if (fork_.forked()) {
+      // The thread is not in this process; gRPC's objects must not be touched.
+      (void)worker_.release();
+      (void)recorder_.release();
+      (void)new std::shared_ptr<DeliveryShared>(shared_);
+      return;
+    }
+    Shutdown(EndReason::kFinished, std::chrono::milliseconds(0));
+  }
+
+  void PutSchema(const Schema& schema) noexcept override {
+    Record([&] { recorder_->PutSchema(schema); });
+  }
+
+  void PutStep(const StepData& step) noexcept override {
+    Record([&] {
+      recorder_->PutStep(step);
+      EnsureStarted();
+    });
+  }
+
+  void PutGap(GapCause cause, std::int64_t step,
+              const std::string& detail) noexcept override {
+    Record([&] {
+      recorder_->PutGap(cause, step, detail);
+      EnsureStarted();
+    });
+  }
+
+  void Rollback(std::int64_t step) noexcept override {
+    Record([&] { recorder_->Rollback(step); });
+  }
+
+  void ReserveForSteps(std::size_t step_bytes) noexcept override {
+    Record([&] { GrowRing(step_bytes); });
+  }
+
+  FlushOutcome Flush(std::chrono::milliseconds deadline) noexcept override {
+    if (fork_.forked()) return {};
+    bool acknowledged = true;
+    if (started_.load(std::memory_order_acquire)) {
+      acknowledged = worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                               DeadlineIn(deadline));
+    }
+    return Outcome(acknowledged);
+  }
+
+  FlushOutcome Shutdown(EndReason reason,
+                        std::chrono::milliseconds deadline) noexcept override {
+    if (fork_.forked()) return {};
+    const auto until = DeadlineIn(deadline);
+    const Turn turn(&taken_);
+    if (turn) {
+      try {
+        ShutdownInTurn(reason, until);
+      } catch (...) {
+        CountFault();
+      }
+    }
+    return Outcome(shared_->ring->last_seq() == 0 ||
+                   worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                             SteadyClock::now()));
+  }
+
+  DeliveryState state() const override {
+    if (fork_.forked() || stopped_) return DeliveryState::kStopped;
+    return worker_->state();
+  }
+
+  DeliveryCounters counters() const override {
+    return shared_->books.Snapshot();
+  }
+
+  std::uint64_t ring_bytes() const override { return ring_bytes_; }
+
+ private:
+  // Runs `put` unless this process is not ours, or exits.
+  template <typename Put>
+  void Record(Put put) noexcept {
+    if (fork_.forked()) return;
+    const Turn turn(&taken_);
+    if (!turn) return;
+    try {
+      put();
+    } catch (...) {
+      CountFault();
+    }
+  }
+
+  void EnsureStarted() {
+    if (started_.load(std::memory_order_relaxed) || recorder_->ended()) return;
+    started_.store(true, std::memory_order_release);
+    ExitGuard::Add(this);
+    if (!worker_->Start()) {
+      shared_->log.Say("no thread",
+                       "gradtap: the system gives no thread for delivery: "
+                       "steps are kept in memory and not sent");
+    }
+  }
+
+  void ShutdownInTurn(EndReason reason, SteadyClock::time_point until) {
+    if (stopped_) return;
+    if (started_) {
+      recorder_->PutEnd(reason);
+      worker_->Stop(until);
+    }
+    stopped_ = true;
+    if (!exiting_) ExitGuard::Remove(this);
+  }
+
+  void GrowRing(std::size_t step_bytes) {
+    if (!default_ring_ || started_ || step_bytes > kMaxRingBytes) return;
+    const std::uint64_t parts = step_bytes / kMaxPartBytes + 1;
+    const std::uint64_t needed =
+        kStepsAtHand * (step_bytes + parts * Ring::EntryBytes(64)) +
+        kReserveBytes;
+    if (needed <= ring_bytes_ || needed > kMaxRingBytes) return;
+    auto ring = MakeRing(needed);
+    if (!ring.ok()) {
+      shared_->log.Say(
+          "ring",
+          absl::StrCat("gradtap: ", std::string(ring.status().message()),
+                       "; the ring stays at ", ring_bytes_.load(), " bytes"));
+      return;
+    }
+    recorder_->UseRing(ring->get());
+    shared_->ring = *std::move(ring);
+    ring_bytes_ = shared_->ring->capacity_bytes();
+  }
+
+  FlushOutcome Outcome(bool acknowledged) const {
+    const DeliveryCounters c = counters();
+    FlushOutcome outcome;
+    outcome.delivered = acknowledged;
+    outcome.undelivered_steps = c.steps_recorded - c.steps_acknowledged;
+    outcome.undelivered_bytes = c.bytes_recorded - c.bytes_acknowledged;
+    return outcome;
+  }
+
+  // Memory has run out, most likely: nothing is certain but that it is told.
+  void CountFault() noexcept {
+    try {
+      shared_->log.Say("fault",
+                       "gradtap: a step could not be recorded: "
+                       "out of memory?");
+    } catch (...) {
+    }
+  }
+
+  void OnExit() noexcept override {
+    exiting_ = true;
+    Shutdown(EndReason::kFinished, kExitDeadline);
+  }
+
+  const bool default_ring_;
+  const ForkGuard fork_;
+  std::atomic<bool> taken_{false};
+  std::atomic<bool> started_{false};
+  std::atomic<bool> stopped_{false};
+  std::atomic<bool> exiting_{false};
+  std::atomic<std::uint64_t> ring_bytes_;
+  std::shared_ptr<DeliveryShared> shared_;
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<Recorder> recorder_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
+    DeliveryOptions options) {
+  if (auto status = ValidateOptions(options); !status.ok()) return status;
+  auto tls = ReadTlsFiles(options);
+  if (!tls.ok()) return tls.status();
+  const std::uint64_t default_bytes = DeliveryOptions().ring_bytes;
+  const bool default_ring =
+      options.ring_bytes == 0 || options.ring_bytes == default_bytes;
+  auto ring = MakeRing(default_ring ? default_bytes : options.ring_bytes);
+  if (!ring.ok()) return ring.status();
+
+  auto shared = std::make_shared<DeliveryShared>(std::move(options.log));
+  shared->ring = *std::move(ring);
+  WorkerOptions worker;
+  worker.session = MakeSessionOptions(options);
+  GrpcTransportOptions transport;
+  transport.collector = options.collector;
+  transport.tls = options.tls;
+  transport.tls_ca_pem = std::move(tls->ca_pem);
+  transport.tls_cert_pem = std::move(tls->cert_pem);
+  transport.tls_key_pem = std::move(tls->key_pem);
+  transport.token = options.token;
+  transport.use_proxy = options.use_proxy;
+  worker.make_transport = [transport] { return MakeGrpcTransport(transport); };
+  return std::make_unique<RingDelivery>(std::move(shared), std::move(worker),
+                                        default_ring);
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,83 @@
+#include "agent/delivery/freed_history.h"
+
+#include <algorithm>
+
+#include "core/codec.h"
+#include "core/step_data.h"
+
+namespace gradtap::agent {
+
+void FreedHistory::Add(const EntryView& entry) {
+  if (entry.meta.kind == EntryKind::kSchema) {
+    if (entry.meta.part_index == 0) {
+      schema_.clear();
+      schema_first_seq_ = entry.seq;
+    }
+    schema_.emplace_back(entry.bytes);
+  }
+  if (!runs_.empty() && Extends(runs_.back(), entry)) {
+    Run& run = runs_.back();
+    run.last_seq = entry.seq;
+    if (!entry.rejected || run.rejected) return;
+    // The flag stands in the last part: its record leaves the run.
+    const std::uint64_t first_part = entry.seq - entry.meta.part_index;
+    if (first_part <= run.first_seq) {
+      run.rejected = true;
+      return;
+    }
+    run.last_seq = first_part - 1;
+    runs_.push_back({first_part, entry.seq, entry.meta, true});
+  } else {
+    runs_.push_back({entry.seq, entry.seq, entry.meta, entry.rejected});
+  }
+  if (runs_.size() > kMaxRuns) runs_.pop_front();
+}
+
+bool FreedHistory::Extends(const Run& run, const EntryView& entry) const {
+  if (run.meta.kind != entry.meta.kind) return false;
+  // A further part of the same record.
+  if (entry.meta.part_index > 0) return true;
+  if (entry.meta.kind != EntryKind::kStep || run.rejected || entry.rejected ||
+      run.meta.part_count != entry.meta.part_count) {
+    return false;
+  }
+  const std::uint64_t records =
+      (run.last_seq + 1 - run.first_seq) / run.meta.part_count;
+  return entry.meta.step == run.meta.step + static_cast<std::int64_t>(records);
+}
+
+std::string FreedHistory::Replacement(std::uint64_t seq) const {
+  const auto after = std::upper_bound(
+      runs_.begin(), runs_.end(), seq,
+      [](std::uint64_t s, const Run& run) { return s < run.first_seq; });
+  if (after == runs_.begin()) return {};
+  const Run& run = *(after - 1);
+  if (seq > run.last_seq || run.rejected) return {};
+  const std::uint64_t offset = seq - run.first_seq;
+  switch (run.meta.kind) {
+    case EntryKind::kStep: {
+      // Told in place of the last part.
+      if ((offset + 1) % run.meta.part_count != 0) return {};
+      const std::int64_t step =
+          run.meta.step +
+          static_cast<std::int64_t>(offset / run.meta.part_count);
+      return EncodeGap({GapCause::kIoError, step, step, 1,
+                        "the collector lost what it had acknowledged"});
+    }
+    case EntryKind::kGap:
+      return EncodeGap({run.meta.cause, run.meta.step, run.meta.last_step,
+                        run.meta.steps, ""});
+    case EntryKind::kRollback:
+      return EncodeRollback({run.meta.step, run.meta.branch});
+    case EntryKind::kSchema:
+      if (run.first_seq != schema_first_seq_ || offset >= schema_.size()) {
+        return {};
+      }
+      return schema_[offset];
+    case EntryKind::kEnd:
+      return {};
+  }
+  return {};
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,236 @@
+#include "agent/delivery/grpc_transport.h"
+
+#include <grpc/grpc.h>
+#include <grpc/support/time.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "gradtap/v1/telemetry.grpc.pb.h"
+
+namespace gradtap::agent {
+namespace {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// The collector sends acknowledgements; with many rejections they grow.
+constexpr int kMaxReceiveBytes = 1 << 20;
+constexpr int kMaxSendBytes = 4 << 20;
+// One wait; Wait() is called again and again.
+constexpr std::chrono::seconds kLongestWait{60};
+
+gpr_timespec After(std::chrono::nanoseconds wait) {
+  wait = std::clamp<std::chrono::nanoseconds>(wait, std::chrono::nanoseconds(0),
+                                              kLongestWait);
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_nanos(wait.count(), GPR_TIMESPAN));
+}
+
+grpc::ChannelArguments ChannelArgs(bool use_proxy) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, use_proxy ? 1 : 0);
+  // Nothing is shared with the host program's channels, nor with the last try.
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // No TXT look-up: a name server must not configure the agent.
+  args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  args.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  args.SetMaxSendMessageSize(kMaxSendBytes);
+  return args;
+}
+
+// Everything of one call. Lives until all its operations have come back.
+struct Call {
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Telemetry::Stub> stub;
+  grpc::ClientContext context;
+  std::unique_ptr<
+      grpc::ClientAsyncReaderWriter<v1::AgentMessage, v1::CollectorMessage>>
+      stream;
+  v1::CollectorMessage incoming;
+  grpc::Status status;
+  bool writing = false;
+  bool read_ended = false;
+  bool finishing = false;
+};
+
+class GrpcTransport : public Transport {
+ public:
+  explicit GrpcTransport(GrpcTransportOptions options)
+      : options_(std::move(options)),
+        queue_(std::make_unique<grpc::CompletionQueue>()) {
+    if (options_.tls) {
+      grpc::SslCredentialsOptions ssl;
+      ssl.pem_root_certs = options_.tls_ca_pem;
+      ssl.pem_cert_chain = options_.tls_cert_pem;
+      ssl.pem_private_key = options_.tls_key_pem;
+      credentials_ = grpc::SslCredentials(ssl);
+    } else {
+      credentials_ = grpc::InsecureChannelCredentials();
+    }
+  }
+
+  ~GrpcTransport() override {
+    if (queue_ != nullptr) Abandon(std::chrono::steady_clock::now());
+  }
+
+  void Connect() override {
+    call_ = std::make_unique<Call>();
+    if (credentials_ == nullptr) {
+      LocalClose(absl::FailedPreconditionError(
+          "gRPC does not accept the TLS certificate or key"));
+      return;
+    }
+    call_->channel = grpc::CreateCustomChannel(options_.collector, credentials_,
+                                               ChannelArgs(options_.use_proxy));
+    call_->stub = v1::Telemetry::NewStub(call_->channel);
+    if (options_.tls && !options_.token.empty()) {
+      call_->context.AddMetadata("authorization",
+                                 absl::StrCat("Bearer ", options_.token));
+    }
+    call_->stream =
+        call_->stub->PrepareAsyncSession(&call_->context, queue_.get());
+    call_->stream->StartCall(Tag(kStart));
+  }
+
+  void Send(const v1::AgentMessage& message) override {
+    if (call_ == nullptr || call_->finishing) return;
+    call_->writing = true;
+    call_->stream->Write(message, Tag(kWrite));
+  }
+
+  void HalfClose() override {
+    if (call_ == nullptr || call_->finishing) return;
+    call_->writing = true;
+    call_->stream->WritesDone(Tag(kWrite));
+  }
+
+  void Cancel() override {
+    if (call_ != nullptr) call_->context.TryCancel();
+  }
+
+  std::optional<TransportEvent> Wait(SteadyTime deadline) override {
+    for (;;) {
+      if (!local_events_.empty()) {
+        TransportEvent event = std::move(local_events_.front());
+        local_events_.pop_front();
+        return event;
+      }
+      void* tag = nullptr;
+      bool ok = false;
+      const auto got = queue_->AsyncNext(
+          &tag, &ok, After(deadline - std::chrono::steady_clock::now()));
+      if (got != grpc::CompletionQueue::GOT_EVENT) return std::nullopt;
+      if (auto event = Handle(tag, ok)) return event;
+    }
+  }
+
+  void Abandon(SteadyTime deadline) override {
+    if (queue_ == nullptr) return;
+    Cancel();
+    // Each operation comes back broken, and Finish() clears call_.
+    while (call_ != nullptr && Wait(deadline)) {
+    }
+    bool ended = false;
+    if (call_ == nullptr) {
+      queue_->Shutdown();
+      void* tag = nullptr;
+      bool ok = false;
+      ended =
+          queue_->AsyncNext(
+              &tag, &ok, After(deadline - std::chrono::steady_clock::now())) ==
+          grpc::CompletionQueue::SHUTDOWN;
+    }
+    if (!ended) {
+      // Operations that gRPC has not given back point into these.
+      (void)call_.release();
+      (void)queue_.release();
+    }
+    queue_.reset();
+  }
+
+ private:
+  enum Operation : std::intptr_t { kStart = 1, kRead, kWrite, kFinish };
+
+  static void* Tag(Operation operation) {
+    return reinterpret_cast<void*>(static_cast<std::intptr_t>(operation));
+  }
+
+  void Read() { call_->stream->Read(&call_->incoming, Tag(kRead)); }
+
+  void FinishIfEnded() {
+    if (call_->finishing || call_->writing || !call_->read_ended) return;
+    call_->finishing = true;
+    call_->stream->Finish(&call_->status, Tag(kFinish));
+  }
+
+  void LocalClose(absl::Status status) {
+    TransportEvent event;
+    event.status = std::move(status);
+    local_events_.push_back(std::move(event));
+    call_.reset();
+  }
+
+  std::optional<TransportEvent> Handle(void* tag, bool ok) {
+    TransportEvent event;
+    switch (static_cast<Operation>(reinterpret_cast<std::intptr_t>(tag))) {
+      case kStart:
+        if (!ok) {
+          call_->read_ended = true;
+          FinishIfEnded();
+          return std::nullopt;
+        }
+        Read();
+        event.kind = TransportEvent::Kind::kConnected;
+        return event;
+      case kRead:
+        if (!ok) {
+          call_->read_ended = true;
+          FinishIfEnded();
+          return std::nullopt;
+        }
+        event.kind = TransportEvent::Kind::kMessage;
+        event.message.Swap(&call_->incoming);
+        Read();
+        return event;
+      case kWrite:
+        // Broken or not: if broken, the read ends too, and tells.
+        call_->writing = false;
+        FinishIfEnded();
+        event.kind = TransportEvent::Kind::kSent;
+        return event;
+      case kFinish:
+        event.kind = TransportEvent::Kind::kClosed;
+        event.status = absl::Status(
+            static_cast<absl::StatusCode>(call_->status.error_code()),
+            call_->status.error_message());
+        call_.reset();
+        return event;
+    }
+    return std::nullopt;
+  }
+
+  const GrpcTransportOptions options_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  std::unique_ptr<grpc::CompletionQueue> queue_;
+  std::unique_ptr<Call> call_;
+  std::deque<TransportEvent> local_events_;
+};
+
+}  // namespace
+
+std::unique_ptr<Transport> MakeGrpcTransport(GrpcTransportOptions options) {
+  return std::make_unique<GrpcTransport>(std::move(options));
+}
+
+}  // namespace gradtap::agent

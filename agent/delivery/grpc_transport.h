@@ -1,0 +1,33 @@
+// A Transport over gRPC: one completion queue, driven by the calling thread.
+//
+// grpc_transport.cc is the only file of the agent that includes gRPC.
+//
+// Layer: agent/delivery. This file: std, absl; no grpc.
+
+#ifndef GRADTAP_AGENT_DELIVERY_GRPC_TRANSPORT_H_
+#define GRADTAP_AGENT_DELIVERY_GRPC_TRANSPORT_H_
+
+#include <memory>
+#include <string>
+
+#include "agent/delivery/transport.h"
+
+namespace gradtap::agent {
+
+// Checked by the caller (ReadTlsFiles, ValidateOptions): a token only with TLS.
+struct GrpcTransportOptions {
+  std::string collector;  // "HOST:PORT".
+  bool tls = false;
+  std::string tls_ca_pem;  // Empty: the system's roots.
+  std::string tls_cert_pem, tls_key_pem;
+  std::string token;
+  bool use_proxy = false;
+};
+
+// Each Connect() makes a channel of its own, so that this side's delays between
+// tries are the only ones. gRPC's own threads start here, and not before.
+std::unique_ptr<Transport> MakeGrpcTransport(GrpcTransportOptions options);
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_GRPC_TRANSPORT_H_

@@ -1,0 +1,190 @@
+#include "agent/delivery/options.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <system_error>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+constexpr std::uint64_t kMinRingBytes = 64 * 1024;
+constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
+constexpr std::size_t kMaxPemBytes = 1 << 20;
+constexpr std::size_t kMaxTags = 64;
+constexpr std::size_t kMaxTokenBytes = 4096;
+
+std::string Shown(std::string_view text) {
+  return absl::StrCat("'", EscapeForTerminal(text.substr(0, 200)), "'");
+}
+
+bool IsTagKey(std::string_view key) {
+  return key.size() >= 1 && key.size() <= 64 &&
+         std::all_of(key.begin(), key.end(), [](unsigned char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                  (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+         });
+}
+
+absl::Status ValidateTags(const DeliveryOptions& options) {
+  if (options.tags.size() > kMaxTags) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tags: ", options.tags.size(), " of them; at most ", kMaxTags));
+  }
+  for (const auto& [key, value] : options.tags) {
+    if (!IsTagKey(key)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tags: the key ", Shown(key),
+                       " is not 1 to 64 characters of A-Z a-z 0-9 . _ -"));
+    }
+    if (value.size() > 512 || !IsValidUtf8(value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tags: the value of ", Shown(key),
+                       " is longer than 512 bytes or not UTF-8"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateSecurity(const DeliveryOptions& options) {
+  if (!options.tls) {
+    if (!options.token.empty()) {
+      return absl::InvalidArgumentError(
+          "token: it would travel unencrypted; set tls (GRADTAP_TLS=1) too");
+    }
+    for (const auto* file : {&options.tls_ca_file, &options.tls_cert_file,
+                             &options.tls_key_file}) {
+      if (!file->empty()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("tls: it is off, and the file ", Shown(*file),
+                         " is named for it; set tls (GRADTAP_TLS=1)"));
+      }
+    }
+  }
+  if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
+    return absl::InvalidArgumentError(
+        "tls_cert_file and tls_key_file: one is set without the other");
+  }
+  const bool printable =
+      std::all_of(options.token.begin(), options.token.end(),
+                  [](unsigned char c) { return c > 0x20 && c < 0x7f; });
+  if (!printable || options.token.size() > kMaxTokenBytes) {
+    return absl::InvalidArgumentError(
+        "token: it has blanks, line ends or other characters that cannot be in "
+        "a header, or more than 4096 of them");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadPem(const char* option,
+                                    const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path, std::ios::binary);
+  std::string content(kMaxPemBytes + 1, '\0');
+  file.read(content.data(), static_cast<std::streamsize>(content.size()));
+  content.resize(static_cast<std::size_t>(file.gcount()));
+  const char* wrong = nullptr;
+  if (!file.is_open() || content.empty()) {
+    wrong = "cannot be read, or is empty";
+  } else if (content.size() > kMaxPemBytes) {
+    wrong = "is larger than 1 MiB";
+  } else if (content.find("-----BEGIN ") == std::string::npos) {
+    wrong = "is not PEM";
+  }
+  if (wrong != nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, ": ", Shown(path), " ", wrong));
+  }
+  return content;
+}
+
+}  // namespace
+
+absl::Status ValidateCollector(std::string_view collector) {
+  const auto wrong = [&](const char* what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("collector: ", Shown(collector), " ", what,
+                     "; HOST:PORT is expected, as in 127.0.0.1:7317"));
+  };
+  const std::size_t colon = collector.rfind(':');
+  if (colon == std::string_view::npos) return wrong("has no port");
+  std::string_view host = collector.substr(0, colon);
+  const std::string_view port = collector.substr(colon + 1);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != std::string_view::npos) {
+    return wrong("has more than one colon (an IPv6 address needs brackets)");
+  }
+  if (host.empty() || host.size() > 253) return wrong("has no usable host");
+  for (const unsigned char c : host) {
+    if (c <= 0x20 || c >= 0x7f || std::strchr("/\\@?#,[]\"'", c) != nullptr) {
+      return wrong("has a host with characters that no host has");
+    }
+  }
+  std::uint32_t number = 0;
+  const bool digits =
+      !port.empty() && std::all_of(port.begin(), port.end(),
+                                   [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || !absl::SimpleAtoi({port.data(), port.size()}, &number) ||
+      number < 1 || number > 65535) {
+    return wrong("has a port that is not a number from 1 to 65535");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateOptions(const DeliveryOptions& options) {
+  if (auto status = ValidateCollector(options.collector); !status.ok()) {
+    return status;
+  }
+  if (!IsValidRunName(options.run)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run: ", Shown(options.run),
+                     " is not 1 to 128 characters of A-Z a-z 0-9 . _ -"));
+  }
+  if (options.launch.size() > 128 || !IsValidUtf8(options.launch)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("launch: ", Shown(options.launch),
+                     " is longer than 128 bytes or not UTF-8"));
+  }
+  if (options.world_size == 0 || options.rank >= options.world_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank: ", options.rank, " is not below the world size, ",
+                     options.world_size));
+  }
+  if (options.ring_bytes != 0 && (options.ring_bytes < kMinRingBytes ||
+                                  options.ring_bytes > kMaxRingBytes)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("ring_bytes: ", options.ring_bytes, " is not from ",
+                     kMinRingBytes, " to ", kMaxRingBytes));
+  }
+  if (auto status = ValidateTags(options); !status.ok()) return status;
+  return ValidateSecurity(options);
+}
+
+absl::StatusOr<TlsFiles> ReadTlsFiles(const DeliveryOptions& options) {
+  TlsFiles files;
+  const struct {
+    const char* option;
+    const std::string& path;
+    std::string* content;
+  } wanted[] = {
+      {"tls_ca_file", options.tls_ca_file, &files.ca_pem},
+      {"tls_cert_file", options.tls_cert_file, &files.cert_pem},
+      {"tls_key_file", options.tls_key_file, &files.key_pem},
+  };
+  for (const auto& [option, path, content] : wanted) {
+    auto read = ReadPem(option, path);
+    if (!read.ok()) return read.status();
+    *content = *std::move(read);
+  }
+  return files;
+}
+
+}  // namespace gradtap::agent

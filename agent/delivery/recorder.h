@@ -1,0 +1,93 @@
+// Admission: what the training thread hands over becomes entries of the ring,
+// or is counted as missing and told by a gap record as soon as there is room.
+//
+// Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
+
+#ifndef GRADTAP_AGENT_DELIVERY_RECORDER_H_
+#define GRADTAP_AGENT_DELIVERY_RECORDER_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "agent/delivery/books.h"
+#include "agent/delivery/ring.h"
+#include "core/clock.h"
+#include "core/schema.h"
+#include "core/step_data.h"
+
+namespace gradtap::agent {
+
+// [Threading] One thread at a time: the training loop's. Never waits. A step
+// that fits in one record allocates nothing unless a gap, a rollback or a
+// schema is pending.
+class Recorder {
+ public:
+  // All must outlive it.
+  Recorder(Ring* ring, Books* books, const Clock* clock);
+
+  // Kept until there is room; no later step is admitted before it.
+  void PutSchema(const Schema& schema);
+
+  // Admitted, with all that is pending before it, or lost (kRingFull). A step
+  // not above the last one begins a new branch, as after Rollback().
+  void PutStep(const StepData& step);
+
+  // Steps that have no record. Neighbours of equal cause and detail join while
+  // they are pending, for at most a second.
+  void PutGap(GapCause cause, std::int64_t step, const std::string& detail);
+
+  // The next step is `step`; no effect if that is above the last one.
+  void Rollback(std::int64_t step);
+
+  // Admits what is pending and the End record, into the reserve if need be.
+  // Whatever is put afterwards is lost (kShutdown). Idempotent.
+  void PutEnd(EndReason reason);
+
+  bool ended() const { return ended_; }
+
+  // Admits to another, empty ring from now on. Only before anything was.
+  void UseRing(Ring* ring) { ring_ = ring; }
+
+ private:
+  struct PendingSchema {
+    std::string record;
+    std::uint64_t fingerprint = 0;
+  };
+  using Pending = std::variant<GapData, RollbackData, PendingSchema>;
+
+  void NoteStep(std::int64_t step);
+  void TakeRejections();
+  void AddGap(GapCause cause, std::int64_t step, const std::string& detail);
+  // Reserves without publishing; false, with nothing taken back, if full.
+  bool ReservePending(Ring::Room room);
+  bool ReserveRecord(EntryMeta meta, std::string_view record, Ring::Room room);
+  bool ReserveStep(const StepData& step);
+  // Publishes what is reserved and counts it.
+  void Publish();
+  void Abandon();
+  void AdmitPendingAlone();
+
+  Ring* ring_;
+  Books* const books_;
+  const Clock* const clock_;
+
+  std::deque<Pending> pending_;
+  std::chrono::steady_clock::time_point pending_since_;
+  // A rollback that finds `pending_` at its bound.
+  std::optional<RollbackData> deferred_rollback_;
+  std::uint32_t branch_ = 0;
+  std::optional<std::int64_t> last_step_;  // In this branch.
+  bool ended_ = false;
+
+  std::uint64_t reserved_steps_ = 0;  // Since the last Publish().
+  std::uint64_t reserved_bytes_ = 0;
+  std::string scratch_;  // Steps that travel in parts.
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_RECORDER_H_

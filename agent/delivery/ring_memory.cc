@@ -1,0 +1,69 @@
+#include "agent/delivery/ring_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace gradtap::agent {
+namespace {
+
+absl::Status Failed(const char* what, std::size_t bytes, int error) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("a ring of ", bytes, " bytes: ", what, ": ",
+                   std::strerror(error), "; a smaller ring_bytes may fit"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::Create(
+    std::size_t bytes) {
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  if (bytes == 0 || bytes > std::numeric_limits<std::size_t>::max() / 4) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a ring of ", bytes, " bytes is out of range"));
+  }
+  bytes = (bytes + page - 1) / page * page;
+  const int fd = ::memfd_create("gradtap-ring", MFD_CLOEXEC);
+  if (fd < 0) return Failed("memfd_create", bytes, errno);
+  // Takes the pages now: a later lack of memory would be a SIGBUS.
+  const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  if (error != 0) {
+    ::close(fd);
+    return Failed("no memory", bytes, error);
+  }
+  auto memory = MapFile(fd, bytes);
+  ::close(fd);
+  return memory;
+}
+
+absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::MapFile(
+    int fd, std::size_t bytes) {
+  void* const whole =
+      ::mmap(nullptr, 2 * bytes, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (whole == MAP_FAILED) return Failed("mmap", bytes, errno);
+  char* const base = static_cast<char*>(whole);
+  for (char* half : {base, base + bytes}) {
+    if (::mmap(half, bytes, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) == MAP_FAILED) {
+      const int error = errno;
+      ::munmap(whole, 2 * bytes);
+      return Failed("mmap", bytes, error);
+    }
+  }
+  // Advice: without it everything works, a fork is only dearer.
+  (void)::madvise(whole, 2 * bytes, MADV_DONTFORK);
+  return std::unique_ptr<RingMemory>(new RingMemory(base, bytes));
+}
+
+RingMemory::~RingMemory() { ::munmap(data_, 2 * size_); }
+
+}  // namespace gradtap::agent

@@ -1,0 +1,469 @@
+#include "agent/delivery/session.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/codec.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+constexpr std::size_t kMaxContentBytes = 1u << 20;
+// A collector that names a smaller limit gets batches of one record.
+constexpr std::size_t kFrameSlackBytes = 1024;
+// With less credit than this left, wait for more instead of sending crumbs.
+constexpr std::size_t kWorthwhileBytes = 64 * 1024;
+// While shutting down there is no time for long delays.
+constexpr std::chrono::milliseconds kDrainBackoff{500};
+
+constexpr std::chrono::seconds kFarewell{1};
+
+std::string Printable(std::string_view text_untrusted) {
+  constexpr std::size_t kMax = 300;
+  return EscapeForTerminal(text_untrusted.substr(0, kMax));
+}
+
+}  // namespace
+
+Session::Session(SessionOptions options, Ring* ring, Books* books,
+                 const Clock* clock, OnceLog* log,
+                 std::function<double()> uniform)
+    : options_(std::move(options)),
+      ring_(ring),
+      books_(books),
+      clock_(clock),
+      log_(log),
+      uniform_(std::move(uniform)) {}
+
+// ---- What happened ---------------------------------------------------------
+
+void Session::OnConnected() {
+  if (call_open_) connected_ = true;
+}
+
+void Session::OnMessage(const v1::CollectorMessage& message_untrusted) {
+  if (!call_open_ || cancel_wanted_ || cancelled_) return;
+  const bool greeting = state_ == SessionState::kConnecting && hello_sent_;
+  switch (message_untrusted.kind_case()) {
+    case v1::CollectorMessage::kWelcome:
+      if (!greeting) break;
+      return OnWelcome(message_untrusted.welcome());
+    case v1::CollectorMessage::kReject:
+      // Also later: a collector that shuts down may say so.
+      if (!hello_sent_) break;
+      return OnReject(message_untrusted.reject());
+    case v1::CollectorMessage::kAck:
+      if (state_ != SessionState::kStreaming) break;
+      return OnAck(message_untrusted.ack());
+    case v1::CollectorMessage::KIND_NOT_SET:
+      return;  // A kind of a newer version.
+  }
+  BreakOff("unexpected message",
+           "sent a message that does not fit here; is it a gradtap collector?");
+}
+
+void Session::OnSent() { write_in_flight_ = false; }
+
+void Session::OnClosed(const absl::Status& status) {
+  if (!call_open_) return;
+  call_open_ = false;
+  const bool said_bye = half_closed_;
+  if (state_ == SessionState::kRefused) return;
+  if (said_bye && drained()) {
+    state_ = SessionState::kFinished;
+    return;
+  }
+  if (!cancelled_ && !status.ok() && !draining_) {
+    Say(absl::StrCat("closed ", static_cast<int>(status.code())),
+        absl::StrCat(
+            "is away (", absl::StatusCodeToString(status.code()), ": ",
+            Printable(std::string_view(status.message().data(),
+                                       status.message().size())),
+            "); steps are kept in memory, and it is tried again for ever"));
+  }
+  if (state_ == SessionState::kStreaming &&
+      clock_->Steady() - streaming_since_ >= options_.backoff_max) {
+    failures_ = 0;
+  }
+  StartBackoff();
+}
+
+void Session::BeginDrain() {
+  if (draining_) return;
+  draining_ = true;
+  if (state_ == SessionState::kIdle && drained()) {
+    state_ = SessionState::kFinished;
+  }
+  if (state_ == SessionState::kBackoff) {
+    dial_at_ = std::min(dial_at_, clock_->Steady() + kDrainBackoff);
+  }
+}
+
+void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
+  const std::uint64_t next_seq = welcome_untrusted.next_seq();
+  if (next_seq == 0 || next_seq > highest_sent_ + 1) {
+    Refuse("next_seq",
+           absl::StrCat("expects record ", next_seq,
+                        " of this process, which has "
+                        "sent ",
+                        highest_sent_,
+                        "; its data cannot be of this "
+                        "run: give it a new run name, or another data folder"));
+    return;
+  }
+  if (welcome_untrusted.credit_bytes() == 0) {
+    BreakOff("no credit", "welcomed with a credit of zero");
+    return;
+  }
+  if (next_seq < ring_->first_seq()) {
+    Say("lost data",
+        absl::StrCat("has lost records ", next_seq, " to ",
+                     ring_->first_seq() - 1,
+                     " that it had acknowledged; their steps are declared "
+                     "lost"));
+  }
+  FreeThrough(next_seq - 1);
+  state_ = SessionState::kStreaming;
+  credit_bytes_ = welcome_untrusted.credit_bytes();
+  max_batch_bytes_ = welcome_untrusted.max_batch_bytes();
+  if (max_batch_bytes_ == 0) max_batch_bytes_ = kMaxContentBytes;
+  send_next_ = next_seq;
+  sent_in_call_ = next_seq - 1;
+  cursor_valid_ = false;
+  last_progress_ = streaming_since_ = clock_->Steady();
+}
+
+void Session::OnReject(const v1::Reject& reject_untrusted) {
+  const std::string why = absl::StrCat(
+      "refuses this process (code ", static_cast<int>(reject_untrusted.code()),
+      "): ", Printable(reject_untrusted.detail()));
+  const std::string key =
+      absl::StrCat("reject ", static_cast<int>(reject_untrusted.code()));
+  if (reject_untrusted.retry()) {
+    BreakOff(key, absl::StrCat(why, "; it is tried again for ever"));
+  } else {
+    Refuse(key, absl::StrCat(why,
+                             "; nothing is sent until the program is "
+                             "started again with this put right"));
+  }
+}
+
+void Session::OnAck(const v1::Ack& ack_untrusted) {
+  const std::uint64_t durable = ack_untrusted.durable_seq();
+  if (durable > sent_in_call_) {
+    BreakOff("ack", absl::StrCat("acknowledged record ", durable, ", and only ",
+                                 sent_in_call_, " were sent"));
+    return;
+  }
+  credit_bytes_ = ack_untrusted.credit_bytes();
+  bool progress = false;
+  while (!in_flight_.empty() && in_flight_.front().last_seq <= durable) {
+    in_flight_bytes_ -= in_flight_.front().bytes;
+    in_flight_.pop_front();
+    progress = true;
+  }
+  if (ack_untrusted.rejected_size() > 0) MarkRejections(ack_untrusted, durable);
+  if (durable >= ring_->first_seq()) {
+    FreeThrough(durable);
+    progress = true;
+  }
+  if (progress) Progress();
+}
+
+void Session::MarkRejections(const v1::Ack& ack_untrusted,
+                             std::uint64_t durable) {
+  Ring::Cursor cursor = ring_->CursorAt(ring_->first_seq());
+  EntryView entry;
+  Ring::Cursor peek = cursor;
+  if (!ring_->Next(&peek, &entry)) return;
+  // Of a record in parts the first ones may have been freed already.
+  const std::uint64_t oldest = entry.seq - entry.meta.part_index;
+  std::set<std::uint64_t> rejected;
+  bool record_rejected = false;
+  for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
+    const std::uint64_t seq = rejection.seq();
+    if (seq > durable || seq < oldest) continue;  // Not of what is at hand.
+    if (seq < ring_->first_seq()) {
+      record_rejected = true;
+    } else {
+      rejected.insert(seq);
+    }
+    Say("rejected record", absl::StrCat("refused record ", seq, " for good: ",
+                                        Printable(rejection.reason()),
+                                        "; such steps are counted as lost"));
+  }
+  while ((record_rejected || !rejected.empty()) &&
+         ring_->Next(&cursor, &entry)) {
+    if (entry.meta.part_index == 0) record_rejected = false;
+    record_rejected |= rejected.erase(entry.seq) > 0;
+    // One part rejected: the record is. What decides is its last part.
+    const std::uint64_t last_part =
+        entry.seq - entry.meta.part_index + entry.meta.part_count - 1;
+    if (!record_rejected) continue;
+    ring_->MarkRejected(entry);
+    for (std::uint64_t seq = entry.seq; seq < last_part; ++seq) {
+      if (!ring_->Next(&cursor, &entry)) break;
+      rejected.erase(entry.seq);
+      ring_->MarkRejected(entry);
+    }
+  }
+}
+
+void Session::FreeThrough(std::uint64_t durable) {
+  if (durable < ring_->first_seq()) return;
+  Ring::Cursor cursor = ring_->CursorAt(ring_->first_seq());
+  Ring::Cursor freed = cursor;
+  std::uint64_t next = ring_->first_seq();
+  EntryView entry;
+  while (next <= durable && ring_->Next(&cursor, &entry)) {
+    history_.Add(entry);
+    if (entry.rejected) {
+      books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());
+      if (entry.meta.recorded_steps > 0) {
+        books_->rejected_steps().Push({entry.meta.step, entry.meta.branch});
+      }
+    } else {
+      books_->CountAcknowledged(entry.meta.recorded_steps, entry.bytes.size());
+    }
+    freed = cursor;
+    ++next;
+  }
+  ring_->FreeBefore(freed, next);
+}
+
+void Session::Progress() {
+  last_progress_ = clock_->Steady();
+  failures_ = 0;
+}
+
+void Session::Refuse(const std::string& key, const std::string& why) {
+  state_ = SessionState::kRefused;
+  cancel_wanted_ = true;
+  cancel_reason_ = why;
+  Say(key, why);
+}
+
+void Session::BreakOff(const std::string& key, const std::string& why) {
+  cancel_wanted_ = true;
+  cancel_reason_ = why;
+  Say(key, why);
+}
+
+void Session::StartBackoff() {
+  std::chrono::milliseconds ceiling = options_.backoff_base;
+  for (int i = 0; i < failures_ && ceiling < options_.backoff_max; ++i) {
+    ceiling *= 2;
+  }
+  ceiling = std::min(ceiling, options_.backoff_max);
+  if (draining_) ceiling = std::min(ceiling, kDrainBackoff);
+  if (failures_ < 30) ++failures_;
+  state_ = SessionState::kBackoff;
+  dial_at_ = clock_->Steady() +
+             std::chrono::duration_cast<std::chrono::nanoseconds>(
+                 std::chrono::duration<double, std::milli>(
+                     uniform_() * static_cast<double>(ceiling.count())));
+}
+
+// ---- What to do ------------------------------------------------------------
+
+std::optional<Session::Action> Session::Next() {
+  const TimePoint now = clock_->Steady();
+  if (call_open_) {
+    if (cancel_wanted_ && !cancelled_) {
+      cancelled_ = true;
+      Action cancel;
+      cancel.kind = Action::Kind::kCancel;
+      cancel.reason = cancel_reason_;
+      return cancel;
+    }
+    if (cancelled_) return std::nullopt;
+    if (state_ == SessionState::kStreaming) return NextWhileStreaming(now);
+    if (now - connect_started_ >= options_.connect_timeout) {
+      BreakOff("connect timeout",
+               "does not answer; it is tried again for ever");
+      return Next();
+    }
+    if (connected_ && !hello_sent_ && !write_in_flight_) {
+      hello_sent_ = true;
+      return Send(MakeHello(), now);
+    }
+    return std::nullopt;
+  }
+  if (state_ == SessionState::kBackoff && draining_ && drained()) {
+    state_ = SessionState::kFinished;
+  }
+  const bool dial = state_ == SessionState::kIdle
+                        ? ring_->last_seq() > 0
+                        : state_ == SessionState::kBackoff && now >= dial_at_;
+  if (!dial) return std::nullopt;
+  state_ = SessionState::kConnecting;
+  call_open_ = true;
+  connected_ = hello_sent_ = bye_sent_ = half_closed_ = false;
+  write_in_flight_ = cancel_wanted_ = cancelled_ = cursor_valid_ = false;
+  in_flight_.clear();
+  in_flight_bytes_ = 0;
+  connect_started_ = now;
+  return Action{};
+}
+
+std::optional<Session::Action> Session::NextWhileStreaming(TimePoint now) {
+  if (!in_flight_.empty() && now - last_progress_ >= options_.ack_timeout) {
+    BreakOff("ack timeout",
+             "has not acknowledged for 30 s; the connection is made anew");
+    return Next();
+  }
+  if (half_closed_ && now - half_closed_at_ >= kFarewell) {
+    // Everything is durable: the collector's OK would add nothing.
+    state_ = SessionState::kFinished;
+  }
+  if (write_in_flight_ || half_closed_) return std::nullopt;
+  v1::AgentMessage message;
+  if (!bye_sent_ && MakeBatch(&message)) return Send(std::move(message), now);
+  if (draining_ && drained()) {
+    if (!bye_sent_) {
+      bye_sent_ = true;
+      message.mutable_bye()->set_last_seq(ring_->last_seq());
+      message.mutable_bye()->set_reason("shutdown");
+      return Send(std::move(message), now);
+    }
+    half_closed_ = true;
+    half_closed_at_ = now;
+    write_in_flight_ = true;
+    Action half_close;
+    half_close.kind = Action::Kind::kHalfClose;
+    return half_close;
+  }
+  if (now - last_sent_ >= options_.heartbeat) return Send(MakeHeartbeat(), now);
+  return std::nullopt;
+}
+
+Session::TimePoint Session::NextDeadline() const {
+  if (!call_open_) {
+    return state_ == SessionState::kBackoff ? dial_at_ : TimePoint::max();
+  }
+  if (cancelled_) return TimePoint::max();
+  if (state_ != SessionState::kStreaming) {
+    return connect_started_ + options_.connect_timeout;
+  }
+  TimePoint deadline = TimePoint::max();
+  if (half_closed_) deadline = half_closed_at_ + kFarewell;
+  if (!in_flight_.empty()) deadline = last_progress_ + options_.ack_timeout;
+  if (!write_in_flight_ && !half_closed_) {
+    deadline = std::min(deadline, last_sent_ + options_.heartbeat);
+  }
+  return deadline;
+}
+
+Session::Action Session::Send(v1::AgentMessage message, TimePoint now) {
+  write_in_flight_ = true;
+  last_sent_ = now;
+  Action action;
+  action.kind = Action::Kind::kSend;
+  action.message = std::move(message);
+  return action;
+}
+
+v1::AgentMessage Session::MakeHello() const {
+  v1::AgentMessage message;
+  v1::Hello* const hello = message.mutable_hello();
+  hello->set_protocol_version(1);
+  hello->set_run(options_.run);
+  hello->set_launch(options_.launch);
+  hello->set_rank(options_.rank);
+  hello->set_world_size(options_.world_size);
+  hello->set_process_nonce(options_.process_nonce);
+  hello->set_start_time_unix_ns(options_.start_time_unix_ns);
+  hello->set_schema_fingerprint(books_->schema_fingerprint());
+  hello->set_first_seq(ring_->first_seq());
+  hello->set_last_seq(std::max(ring_->last_seq(), ring_->first_seq() - 1));
+  hello->set_agent_version(options_.agent_version);
+  hello->set_torch_version(options_.torch_version);
+  hello->set_host(options_.host);
+  hello->set_pid(options_.pid);
+  for (const auto& [key, value] : options_.tags) {
+    v1::Tag* const tag = hello->add_tags();
+    tag->set_key(key);
+    tag->set_value(value);
+  }
+  return message;
+}
+
+v1::AgentMessage Session::MakeHeartbeat() const {
+  const DeliveryCounters c = books_->Snapshot();
+  v1::AgentMessage message;
+  v1::Heartbeat* const heartbeat = message.mutable_heartbeat();
+  heartbeat->set_wall_time_unix_ns(clock_->UnixNanos());
+  heartbeat->set_steps_seen(c.steps_seen);
+  heartbeat->set_steps_recorded(c.steps_recorded);
+  heartbeat->set_steps_skipped(c.steps_skipped);
+  heartbeat->set_steps_lost(c.steps_lost);
+  heartbeat->set_last_seq(ring_->last_seq());
+  return message;
+}
+
+bool Session::MakeBatch(v1::AgentMessage* message) {
+  if (send_next_ > ring_->last_seq() || credit_bytes_ == 0) return false;
+  std::size_t limit = std::min(kMaxContentBytes, max_batch_bytes_);
+  if (in_flight_bytes_ > 0) {
+    // With nothing in flight one batch may go whatever the credit is.
+    if (in_flight_bytes_ >= credit_bytes_) return false;
+    const std::size_t left = credit_bytes_ - in_flight_bytes_;
+    if (left < std::min(kWorthwhileBytes, credit_bytes_ / 2)) return false;
+    limit = std::min(limit, left);
+  } else {
+    limit =
+        static_cast<std::size_t>(std::min<std::uint64_t>(limit, credit_bytes_));
+  }
+  limit -= std::min(limit, kFrameSlackBytes);
+  const std::uint64_t first_seq = send_next_;
+  std::string content;
+  const std::uint32_t records = FillContent(limit, &content);
+  if (records == 0) return false;
+  v1::Batch* const batch = message->mutable_batch();
+  batch->set_first_seq(first_seq);
+  batch->set_record_count(records);
+  batch->set_frame(CompressFrame(content));
+  if (in_flight_.empty()) last_progress_ = clock_->Steady();
+  in_flight_.push_back({send_next_ - 1, batch->frame().size()});
+  in_flight_bytes_ += batch->frame().size();
+  sent_in_call_ = send_next_ - 1;
+  highest_sent_ = std::max(highest_sent_, sent_in_call_);
+  return true;
+}
+
+std::uint32_t Session::FillContent(std::size_t max_bytes,
+                                   std::string* content) {
+  std::uint32_t records = 0;
+  const auto fits = [&](std::size_t bytes) {
+    return records == 0 ||
+           content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
+  };
+  for (; send_next_ < ring_->first_seq(); ++send_next_, ++records) {
+    const std::string record = history_.Replacement(send_next_);
+    if (!fits(record.size())) return records;
+    AppendToRecordList(record, content);
+  }
+  if (!cursor_valid_) {
+    cursor_ = ring_->CursorAt(send_next_);
+    cursor_valid_ = true;
+  }
+  EntryView entry;
+  for (;; ++send_next_, ++records) {
+    Ring::Cursor next = cursor_;
+    if (!ring_->Next(&next, &entry) || !fits(entry.bytes.size())) break;
+    AppendToRecordList(entry.bytes, content);
+    cursor_ = next;
+  }
+  return records;
+}
+
+void Session::Say(const std::string& key, const std::string& what) {
+  log_->Say(key, absl::StrCat("gradtap: the collector ", options_.collector,
+                              " ", what));
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,173 @@
+// The agent's side of gradtap.v1.Telemetry as a state machine.
+//
+//   kIdle --first record--> kConnecting --connected, Welcome--> kStreaming
+//   any live state --call ended--> kBackoff --full jitter--> kConnecting
+//   kConnecting --Reject without retry, or a stream that is not ours-->
+//   kRefused kStreaming --drained, Bye, call ended--> kFinished
+//
+// It holds no thread, no socket and no clock of its own: the driver tells what
+// happened, then performs what Next() asks for until it asks for nothing.
+//
+// Layer: agent/delivery. This file: std, absl, core, *.pb.h; no grpc.
+
+#ifndef GRADTAP_AGENT_DELIVERY_SESSION_H_
+#define GRADTAP_AGENT_DELIVERY_SESSION_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "agent/delivery/books.h"
+#include "agent/delivery/freed_history.h"
+#include "agent/delivery/once_log.h"
+#include "agent/delivery/ring.h"
+#include "core/clock.h"
+#include "gradtap/v1/telemetry.pb.h"
+
+namespace gradtap::agent {
+
+struct SessionOptions {
+  std::string collector;  // For messages.
+  std::string run;
+  std::string launch;
+  std::uint32_t rank = 0;
+  std::uint32_t world_size = 1;
+  std::string process_nonce;  // 16 bytes.
+  std::int64_t start_time_unix_ns = 0;
+  std::string agent_version;
+  std::string torch_version;
+  std::string host;
+  std::int64_t pid = 0;
+  std::map<std::string, std::string> tags;
+
+  std::chrono::milliseconds connect_timeout{20'000};  // Until the Welcome.
+  std::chrono::milliseconds ack_timeout{30'000};
+  std::chrono::milliseconds heartbeat{10'000};
+  // The delay before try n is uniform in [0, min(max, base * 2^n)].
+  std::chrono::milliseconds backoff_base{500};
+  std::chrono::milliseconds backoff_max{30'000};
+};
+
+enum class SessionState {
+  kIdle,
+  kBackoff,
+  kConnecting,
+  kStreaming,
+  kRefused,
+  kFinished,
+};
+
+// [Threading] One thread: the ring's consumer.
+class Session {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  struct Action {
+    enum class Kind { kConnect, kSend, kHalfClose, kCancel };
+    Kind kind = Kind::kConnect;
+    v1::AgentMessage message;  // kSend.
+    std::string reason;        // kCancel; for people.
+  };
+
+  // Pointers must outlive it. `uniform` gives numbers in [0, 1).
+  Session(SessionOptions options, Ring* ring, Books* books, const Clock* clock,
+          OnceLog* log, std::function<double()> uniform);
+
+  // ---- What happened. Anything may come at any time, from any peer.
+
+  void OnConnected();
+  void OnMessage(const v1::CollectorMessage& message_untrusted);
+  void OnSent();  // The write that the last kSend or kHalfClose began is done.
+  void OnClosed(const absl::Status& status);
+  // Once all at hand is acknowledged, says Bye and ends the call. For good.
+  void BeginDrain();
+
+  // ---- What to do.
+
+  // The next thing to do now, or nothing. At most one write is in flight: no
+  // kSend before OnSent().
+  std::optional<Action> Next();
+  // When Next() may have something to do though nothing happens.
+  TimePoint NextDeadline() const;
+
+  SessionState state() const { return state_; }
+  bool finished() const {
+    return state_ == SessionState::kFinished ||
+           (draining_ && state_ == SessionState::kRefused && !call_open_);
+  }
+  // All that was admitted is acknowledged.
+  bool drained() const { return ring_->first_seq() > ring_->last_seq(); }
+
+ private:
+  struct InFlight {
+    std::uint64_t last_seq = 0;
+    std::size_t bytes = 0;
+  };
+
+  void OnWelcome(const v1::Welcome& welcome_untrusted);
+  void OnReject(const v1::Reject& reject_untrusted);
+  void OnAck(const v1::Ack& ack_untrusted);
+  void MarkRejections(const v1::Ack& ack_untrusted, std::uint64_t durable);
+  void FreeThrough(std::uint64_t durable);
+  void Progress();  // The peer is alive and takes what is sent.
+  void Refuse(const std::string& key, const std::string& why);
+  void BreakOff(const std::string& key, const std::string& why);
+  void StartBackoff();
+
+  std::optional<Action> NextWhileStreaming(TimePoint now);
+  Action Send(v1::AgentMessage message, TimePoint now);
+  v1::AgentMessage MakeHello() const;
+  v1::AgentMessage MakeHeartbeat() const;
+  // False if there is nothing to send, or no credit for it.
+  bool MakeBatch(v1::AgentMessage* message);
+  // Fills `content` from send_next_ on; returns the number of records.
+  std::uint32_t FillContent(std::size_t max_bytes, std::string* content);
+  void Say(const std::string& key, const std::string& what);
+
+  const SessionOptions options_;
+  Ring* const ring_;
+  Books* const books_;
+  const Clock* const clock_;
+  OnceLog* const log_;
+  const std::function<double()> uniform_;
+
+  SessionState state_ = SessionState::kIdle;
+  FreedHistory history_;
+  std::uint64_t highest_sent_ = 0;  // In any call.
+  int failures_ = 0;                // Calls in a row without progress.
+  TimePoint dial_at_;
+  bool draining_ = false;
+
+  // Of the call that is open.
+  bool call_open_ = false;
+  bool connected_ = false;
+  bool hello_sent_ = false;
+  bool bye_sent_ = false;
+  bool half_closed_ = false;
+  bool write_in_flight_ = false;
+  bool cancel_wanted_ = false;
+  bool cancelled_ = false;
+  std::string cancel_reason_;
+  TimePoint connect_started_;
+  TimePoint last_progress_;
+  TimePoint streaming_since_;
+  TimePoint half_closed_at_;
+  TimePoint last_sent_;
+  std::uint64_t credit_bytes_ = 0;
+  std::size_t max_batch_bytes_ = 0;
+  std::deque<InFlight> in_flight_;
+  std::size_t in_flight_bytes_ = 0;
+  std::uint64_t send_next_ = 0;     // Seq.
+  std::uint64_t sent_in_call_ = 0;  // Highest seq.
+  Ring::Cursor cursor_;  // Before send_next_, if that is in the ring.
+  bool cursor_valid_ = false;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_SESSION_H_

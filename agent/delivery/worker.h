@@ -1,0 +1,85 @@
+// The delivery thread: drives a session over a transport until told to stop.
+//
+// Layer: agent/delivery. This file: std, absl, core; no grpc.
+
+#ifndef GRADTAP_AGENT_DELIVERY_WORKER_H_
+#define GRADTAP_AGENT_DELIVERY_WORKER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "agent/delivery/books.h"
+#include "agent/delivery/delivery.h"
+#include "agent/delivery/once_log.h"
+#include "agent/delivery/ring.h"
+#include "agent/delivery/session.h"
+#include "agent/delivery/transport.h"
+#include "core/clock.h"
+#include "core/sync.h"
+
+namespace gradtap::agent {
+
+// What the training thread and the delivery thread share. Held by both: if a
+// thread has to be left behind, what it touches stays.
+struct DeliveryShared {
+  explicit DeliveryShared(OnceLog::Sink sink) : log(std::move(sink)) {}
+
+  std::unique_ptr<Ring> ring;  // Not replaced once the thread runs.
+  Books books;
+  OnceLog log;
+};
+
+struct WorkerOptions {
+  SessionOptions session;
+  TransportFactory make_transport;
+  // The ring is looked at this often: a record waits at most so long before it
+  // is sent. The longer one after a second without a record.
+  std::chrono::milliseconds poll_busy{5};
+  std::chrono::milliseconds poll_idle{50};
+};
+
+// [Threading] Any thread, but Start() and Join() one at a time.
+class Worker {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Worker(std::shared_ptr<DeliveryShared> shared, WorkerOptions options);
+  // Leaves a thread that still runs behind (see Stop()).
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Starts the thread, with all signals blocked. False if the system refuses.
+  bool Start();
+
+  // Waits until all up to `seq` is acknowledged, at most until `deadline`, and
+  // not if that cannot happen any more. True if it is.
+  bool WaitAcknowledged(std::uint64_t seq, TimePoint deadline);
+
+  // Delivers what is at hand until `deadline`, then ends the call and the
+  // thread. Returns at `deadline` plus 0.4 s at the latest; a thread that has
+  // not ended by then is left behind, with what it uses. Idempotent.
+  void Stop(TimePoint deadline);
+
+  DeliveryState state() const;
+
+ private:
+  struct Control;
+
+  static void Run(std::shared_ptr<DeliveryShared> shared,
+                  std::shared_ptr<Control> control, WorkerOptions options);
+  static void Drive(DeliveryShared* shared, Control* control,
+                    const WorkerOptions& options, Transport* transport);
+
+  const std::shared_ptr<DeliveryShared> shared_;
+  const WorkerOptions options_;
+  const std::shared_ptr<Control> control_;
+  std::thread thread_;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_WORKER_H_
