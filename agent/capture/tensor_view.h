@@ -1,0 +1,51 @@
+// Tensors as the kernels read them: where they lie, without an ATen operation.
+//
+// Layer: agent/capture.
+
+#ifndef GRADTAP_AGENT_CAPTURE_TENSOR_VIEW_H_
+#define GRADTAP_AGENT_CAPTURE_TENSOR_VIEW_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "core/kernel.h"
+
+namespace gradtap::agent {
+
+// kUnsupported for types without a kernel.
+Dtype DtypeOf(c10::ScalarType type);
+
+// "float32", "qint8", ...; "strided", "sparse_coo", ...
+std::string DtypeText(c10::ScalarType type);
+std::string LayoutText(c10::Layout layout);
+
+// Why its elements cannot be read, for a person; empty if they can. Looks at
+// what describes the tensor, never at its elements. A tensor whose storage is
+// too small for its shape (freed by a sharding scheme) is such a one.
+std::string UnsupportedReason(const at::Tensor& tensor);
+
+// Of a tensor that can be read and is not sparse. Valid while the tensor is.
+TensorView ViewOf(const at::Tensor& tensor);
+
+// True if both have the same sizes.
+bool SameSizes(const at::Tensor& a, const at::Tensor& b);
+
+// What a step compares to notice that the model has changed.
+struct TensorFingerprint {
+  const void* impl = nullptr;
+  const void* storage = nullptr;
+  std::uint64_t geometry = 0;  // A hash of sizes, strides and offset.
+  std::int8_t dtype = 0;
+  std::int8_t layout = 0;
+  std::int16_t device = 0;
+  bool requires_grad = false;
+
+  bool operator==(const TensorFingerprint&) const = default;
+};
+TensorFingerprint FingerprintOfTensor(const at::Tensor& tensor);
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_CAPTURE_TENSOR_VIEW_H_

@@ -1,0 +1,377 @@
+#include "agent/options.h"
+
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "agent/launch.h"
+#include "core/name_filter.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+constexpr std::int64_t kMaxInterval = std::int64_t{1} << 30;
+constexpr std::uint64_t kMinRingBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
+constexpr std::int64_t kMaxShutdownMs = 24ll * 3600 * 1000;
+constexpr std::size_t kMaxTags = 64;
+constexpr std::size_t kMaxTagKeyBytes = 64;
+constexpr char kDefaultPort[] = "7317";
+
+std::string Quoted(const std::string& text) {
+  return "'" + EscapeForTerminal(text.substr(0, 200)) + "'";
+}
+
+bool IsTagKey(const std::string& key) {
+  return key.size() <= kMaxTagKeyBytes && ToRunName(key) == key && !key.empty();
+}
+
+bool IsPort(std::string_view text) {
+  unsigned port = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, port);
+  return error == std::errc() && at == end && port >= 1 && port <= 65535;
+}
+
+bool IsHost(std::string_view text) {
+  for (const char c : text) {
+    const bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                      (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+                      c == '_';
+    if (!fine) return false;
+  }
+  return !text.empty() && text.size() <= 253;
+}
+
+bool IsV6(std::string_view text) {
+  for (const char c : text) {
+    const bool fine = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') ||
+                      (c >= '0' && c <= '9') || c == ':' || c == '.';
+    if (!fine) return false;
+  }
+  return text.size() >= 2 && text.size() <= 45 &&
+         text.find(':') != std::string_view::npos;
+}
+
+// Reads variables into fields: what does not parse is reported, and the field
+// keeps its value.
+class Overrides {
+ public:
+  Overrides(const Environment& environment, Settings* settings)
+      : environment_(environment), settings_(*settings) {}
+
+  // Null if not set, or empty.
+  const char* Get(const char* name) const {
+    const char* value = environment_(name);
+    return value == nullptr || *value == '\0' ? nullptr : value;
+  }
+
+  void Report(const char* name, const std::string& wants) {
+    settings_.problems.push_back(std::string(name) + "=" + Quoted(Get(name)) +
+                                 " is ignored: it wants " + wants);
+  }
+
+  void Text(const char* name, std::string* field) {
+    if (const char* value = Get(name)) *field = value;
+  }
+
+  void Bool(const char* name, bool* field) {
+    const char* value = Get(name);
+    if (value == nullptr) return;
+    const std::string_view text = value;
+    if (text == "1" || text == "true" || text == "on" || text == "yes") {
+      *field = true;
+    } else if (text == "0" || text == "false" || text == "off" ||
+               text == "no") {
+      *field = false;
+    } else {
+      Report(name, "1 or 0");
+    }
+  }
+
+  template <typename T>
+  void Number(const char* name, std::int64_t low, std::int64_t high, T* field) {
+    const char* value = Get(name);
+    if (value == nullptr) return;
+    const std::string_view text = value;
+    std::int64_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [at, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || at != end || number < low || number > high) {
+      Report(name, "a whole number from " + std::to_string(low) + " to " +
+                       std::to_string(high));
+      return;
+    }
+    *field = static_cast<T>(number);
+  }
+
+  void Patterns(const char* name, std::vector<std::string>* field) {
+    const char* value = Get(name);
+    if (value == nullptr) return;
+    const auto filter = NameFilter::Create({value});
+    if (!filter.ok()) {
+      settings_.problems.push_back(std::string(name) + " is ignored: " +
+                                   std::string(filter.status().message()));
+      return;
+    }
+    *field = {value};
+  }
+
+ private:
+  const Environment& environment_;
+  Settings& settings_;
+};
+
+// "weight,grad": those and no others.
+void ReadRoles(Overrides* from, RoleOptions* roles) {
+  const char* value = from->Get("GRADTAP_ROLES");
+  if (value == nullptr) return;
+  RoleOptions read{false, false, false, false};
+  std::stringstream list{std::string(value)};
+  for (std::string role; std::getline(list, role, ',');) {
+    if (role == "weight") {
+      read.weight = true;
+    } else if (role == "grad") {
+      read.grad = true;
+    } else if (role == "update") {
+      read.update = true;
+    } else if (role == "buffer") {
+      read.buffer = true;
+    } else {
+      from->Report("GRADTAP_ROLES",
+                   "a list like weight,grad,update,buffer; no role is called " +
+                       Quoted(role));
+      return;
+    }
+  }
+  *roles = read;
+}
+
+void ReadTags(Overrides* from, std::map<std::string, std::string>* tags) {
+  const char* value = from->Get("GRADTAP_TAGS");
+  if (value == nullptr) return;
+  std::stringstream list{std::string(value)};
+  for (std::string tag; std::getline(list, tag, ',');) {
+    if (tag.empty()) continue;
+    const std::size_t equals = tag.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      from->Report("GRADTAP_TAGS", "a list like key=value,key2=value2");
+      continue;
+    }
+    (*tags)[tag.substr(0, equals)] = tag.substr(equals + 1);
+  }
+}
+
+void ReadToken(Overrides* from, Settings* settings) {
+  if (const char* token = from->Get("GRADTAP_TOKEN")) {
+    settings->options.token = token;
+    return;
+  }
+  const char* path = from->Get("GRADTAP_TOKEN_FILE");
+  if (path == nullptr) return;
+  constexpr std::size_t kMaxTokenBytes = 64 * 1024;
+  std::ifstream file(path, std::ios::binary);
+  std::string token(kMaxTokenBytes + 1, '\0');
+  file.read(token.data(), static_cast<std::streamsize>(token.size()));
+  token.resize(static_cast<std::size_t>(file.gcount()));
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r' ||
+                            token.back() == ' ')) {
+    token.pop_back();
+  }
+  if (token.empty() || token.size() > kMaxTokenBytes) {
+    settings->errors.push_back("GRADTAP_TOKEN_FILE=" + Quoted(path) +
+                               " cannot be read, is empty or is too long");
+    return;
+  }
+  settings->options.token = token;
+}
+
+void ReadEnvironment(const Environment& environment, Settings* settings) {
+  AgentOptions& o = settings->options;
+  Overrides from(environment, settings);
+  constexpr int kMaxRank = std::numeric_limits<int>::max() - 1;
+  if (const char* value = from.Get("GRADTAP_COLLECTOR")) {
+    if (CompleteAddress(value).empty()) {
+      from.Report("GRADTAP_COLLECTOR", "HOST:PORT, without a scheme");
+    } else {
+      o.collector = value;
+    }
+  }
+  if (const char* value = from.Get("GRADTAP_RUN")) {
+    if (IsValidRunName(value)) {
+      o.run = value;
+    } else {
+      from.Report("GRADTAP_RUN",
+                  "1 to 128 letters, digits, dots, underscores or dashes");
+    }
+  }
+  from.Number("GRADTAP_RANK", 0, kMaxRank, &o.rank);
+  from.Number("GRADTAP_WORLD_SIZE", 1, kMaxRank, &o.world_size);
+  ReadTags(&from, &o.tags);
+  from.Patterns("GRADTAP_INCLUDE", &o.include);
+  from.Patterns("GRADTAP_EXCLUDE", &o.exclude);
+  from.Patterns("GRADTAP_SHARDED", &o.sharded);
+  ReadRoles(&from, &o.roles);
+  from.Number("GRADTAP_INTERVAL", 1, kMaxInterval, &o.interval_steps);
+  from.Number("GRADTAP_RING_BYTES", static_cast<std::int64_t>(kMinRingBytes),
+              static_cast<std::int64_t>(kMaxRingBytes), &o.ring_bytes);
+  std::int64_t shutdown_ms = o.shutdown_deadline.count();
+  from.Number("GRADTAP_SHUTDOWN_MS", 0, kMaxShutdownMs, &shutdown_ms);
+  o.shutdown_deadline = std::chrono::milliseconds(shutdown_ms);
+  from.Bool("GRADTAP_TLS", &o.tls);
+  from.Text("GRADTAP_TLS_CA", &o.tls_ca_file);
+  from.Text("GRADTAP_TLS_CERT", &o.tls_cert_file);
+  from.Text("GRADTAP_TLS_KEY", &o.tls_key_file);
+  ReadToken(&from, settings);
+  from.Bool("GRADTAP_PROXY", &o.use_proxy);
+}
+
+std::string DefaultRunName(const ProcessFacts& process) {
+  char time[32] = "";
+  const auto seconds = static_cast<std::time_t>(process.unix_seconds);
+  std::tm utc{};
+  if (::gmtime_r(&seconds, &utc) != nullptr) {
+    std::strftime(time, sizeof(time), "%Y%m%dT%H%M%SZ", &utc);
+  }
+  // Program and host are cut, not the time between them.
+  constexpr std::size_t kMaxPart = 50;
+  return ToRunName(process.program.substr(0, kMaxPart) + "-" + time + "-" +
+                   process.host.substr(0, kMaxPart));
+}
+
+void CompletePlace(const Environment& environment, Settings* settings) {
+  AgentOptions& o = settings->options;
+  const Place place = PlaceInJob(environment, &settings->problems);
+  if (o.rank < 0) o.rank = place.rank < 0 ? 0 : place.rank;
+  if (o.world_size < 0) {
+    o.world_size = place.world_size < 1 ? 1 : place.world_size;
+  }
+  if (o.world_size < 1 || o.rank >= o.world_size) {
+    settings->errors.push_back(
+        "rank " + std::to_string(o.rank) + " is not below world size " +
+        std::to_string(o.world_size) + ": set both, or neither");
+  }
+}
+
+void CheckTags(Settings* settings) {
+  std::map<std::string, std::string> good;
+  for (const auto& [key, value] : settings->options.tags) {
+    if (!IsTagKey(key)) {
+      settings->problems.push_back(
+          "tag " + Quoted(key) +
+          " is ignored: a key is 1 to 64 letters, digits, dots, underscores "
+          "or dashes");
+    } else if (good.size() == kMaxTags) {
+      settings->problems.push_back("only the first 64 tags are used");
+      break;
+    } else {
+      good[key] = value.empty() ? value : SafeName(value);
+    }
+  }
+  settings->options.tags = std::move(good);
+}
+
+void CheckRanges(Settings* settings) {
+  AgentOptions& o = settings->options;
+  const auto error = [&](const std::string& text) {
+    settings->errors.push_back(text);
+  };
+  if (o.interval_steps < 1 || o.interval_steps > kMaxInterval) {
+    error("interval_steps " + std::to_string(o.interval_steps) +
+          " is out of range: 1 to 2^30");
+  }
+  if (o.ring_bytes != 0 &&
+      (o.ring_bytes < kMinRingBytes || o.ring_bytes > kMaxRingBytes)) {
+    error("ring_bytes " + std::to_string(o.ring_bytes) +
+          " is out of range: 0, or 1 MiB to 64 GiB");
+  }
+  const auto ms = o.shutdown_deadline.count();
+  if (ms < 0 || ms > kMaxShutdownMs) {
+    error("shutdown_deadline of " + std::to_string(ms) +
+          " ms is out of range: 0 to a day");
+  }
+  if (!o.token.empty() && !o.tls) {
+    error("a token is never sent without TLS: set tls, or drop the token");
+  }
+  for (const auto* patterns : {&o.include, &o.exclude, &o.sharded}) {
+    const auto filter = NameFilter::Create(*patterns);
+    if (!filter.ok()) error(std::string(filter.status().message()));
+  }
+}
+
+}  // namespace
+
+std::string CompleteAddress(const std::string& address) {
+  if (!address.empty() && address[0] == '[') {
+    const std::size_t close = address.find(']');
+    if (close == std::string::npos || !IsV6(address.substr(1, close - 1))) {
+      return "";
+    }
+    const std::string rest = address.substr(close + 1);
+    if (rest.empty()) return address + ":" + kDefaultPort;
+    return rest[0] == ':' && IsPort(rest.substr(1)) ? address : "";
+  }
+  const std::size_t colon = address.find(':');
+  if (colon != address.rfind(':')) {
+    return IsV6(address) ? "[" + address + "]:" + kDefaultPort : "";
+  }
+  const std::string host = address.substr(0, colon);
+  const std::string port =
+      colon == std::string::npos ? kDefaultPort : address.substr(colon + 1);
+  if (host.empty() && colon != 0) return "";
+  if (!IsPort(port) || (!host.empty() && !IsHost(host))) return "";
+  return (host.empty() ? "127.0.0.1" : host) + ":" + port;
+}
+
+Settings ResolveSettings(AgentOptions options, const Environment& environment,
+                         const ProcessFacts& process) {
+  Settings settings;
+  settings.options = std::move(options);
+  Overrides from(environment, &settings);
+  settings.log_off = from.Get("GRADTAP_LOG") != nullptr &&
+                     std::string_view(from.Get("GRADTAP_LOG")) == "off";
+  from.Bool("GRADTAP_DISABLED", &settings.disabled);
+  if (settings.disabled) return settings;
+
+  ReadEnvironment(environment, &settings);
+  AgentOptions& o = settings.options;
+  const std::string address = CompleteAddress(o.collector);
+  if (address.empty()) {
+    settings.errors.push_back("collector " + Quoted(o.collector) +
+                              " is no address: give HOST:PORT, without a "
+                              "scheme");
+  } else {
+    o.collector = address;
+  }
+  CompletePlace(environment, &settings);
+  settings.launch = LaunchKey(environment);
+  const bool named = !o.run.empty();
+  if (!named) o.run = JobRunName(environment);
+  if (o.run.empty()) o.run = DefaultRunName(process);
+  if (!IsValidRunName(o.run)) {
+    settings.errors.push_back("run " + Quoted(o.run) +
+                              " is no run name: use 1 to 128 letters, digits, "
+                              "dots, underscores or dashes");
+  }
+  if (o.world_size > 1 && settings.launch.empty()) {
+    settings.problems.push_back(
+        "nothing says which processes belong to one launch: each rank will be "
+        "an attempt of its own" +
+        std::string(named ? "" : " in a run of its own") +
+        "; set GRADTAP_LAUNCH" + (named ? "" : " and GRADTAP_RUN") +
+        " to the same value on all ranks");
+  }
+  CheckTags(&settings);
+  CheckRanges(&settings);
+  return settings;
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,33 @@
+// What an agent takes from the machine it runs on.
+//
+// surroundings.cc defines it for the library; a test binary links a definition
+// of its own.
+//
+// Layer: agent. This file: std, core; interfaces only.
+
+#ifndef GRADTAP_AGENT_SURROUNDINGS_H_
+#define GRADTAP_AGENT_SURROUNDINGS_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "agent/delivery/delivery.h"
+#include "agent/options.h"
+#include "core/clock.h"
+
+namespace gradtap::agent {
+
+struct Surroundings {
+  const Clock* clock = nullptr;  // Never destroyed.
+  Environment environment;
+  ProcessFacts process;
+  std::function<absl::StatusOr<std::unique_ptr<Delivery>>(DeliveryOptions)>
+      make_delivery;
+};
+
+Surroundings GetSurroundings();
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_SURROUNDINGS_H_
