@@ -1,0 +1,72 @@
+// Fewer points of a series, without losing what matters.
+//
+// Points go into buckets of equal numbers of points; a bucket keeps its first
+// and last point, its smallest and largest finite value, and its first
+// non-finite and first absent point. Buckets are joined in pairs as points
+// arrive, so that memory is bounded by the answer, not by what is read.
+//
+// Layer: server/query. This file: std only. Not thread-safe.
+
+#ifndef GRADTAP_SERVER_QUERY_DOWN_SAMPLE_H_
+#define GRADTAP_SERVER_QUERY_DOWN_SAMPLE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace gradtap::server {
+
+struct Point {
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  double value = 0;
+  std::uint32_t attempt = 0;
+  bool absent = false;
+};
+
+class DownSampler {
+ public:
+  // Keeps at most max(6, max_points) points; all of them as long as there are
+  // not more than max_points. Zero: no limit.
+  explicit DownSampler(std::uint32_t max_points = 0);
+
+  // Points come in the order in which they are to be answered.
+  void Add(const Point& point);
+
+  // Points offered so far.
+  std::uint64_t seen() const { return seen_; }
+  // Points held in memory, at most about 1.5 max_points.
+  std::size_t retained() const;
+
+  // The points, in the order of Add(). The sampler is empty afterwards.
+  std::vector<Point> Take();
+
+ private:
+  struct Kept {
+    std::uint64_t index = 0;  // Of Add(); orders the points of a bucket.
+    Point point;
+  };
+  struct Bucket {
+    std::uint64_t count = 0;  // Points offered to it.
+    Kept first, last, min, max, nonfinite, absent;
+    bool has_finite = false, has_nonfinite = false, has_absent = false;
+  };
+
+  static void AddTo(const Kept& kept, Bucket* bucket);
+  static void Join(const Bucket& later, Bucket* bucket);
+  static void Emit(const Bucket& bucket, std::vector<Point>* points);
+  void StartBuckets();
+  void AddToBuckets(const Kept& kept);
+  void Halve();
+
+  std::uint32_t max_points_;
+  std::size_t max_buckets_;
+  std::uint64_t seen_ = 0;
+  std::uint64_t bucket_size_ = 1;  // Points that fill a bucket.
+  std::vector<Point> raw_;         // Until there are more than max_points_.
+  std::vector<Bucket> buckets_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_DOWN_SAMPLE_H_

@@ -1,0 +1,43 @@
+// What queries are answered from. One struct of interfaces, so that a test can
+// give each of them.
+//
+// Layer: server/query. This file: std, core, store; no grpc.
+
+#ifndef GRADTAP_SERVER_QUERY_ENVIRONMENT_H_
+#define GRADTAP_SERVER_QUERY_ENVIRONMENT_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/clock.h"
+#include "server/query/row_reader.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+// Everything pointed to must outlive the queries. Callbacks: any thread.
+struct QueryEnvironment {
+  Store* store = nullptr;
+  const Clock* clock = nullptr;
+  QueryLimits limits;
+
+  // When the live session of a stream last said anything; empty: none. May be
+  // unset: no stream is connected.
+  std::function<std::optional<std::int64_t>(StreamId)> live_session;
+
+  // For GetStatus; may be unset.
+  std::function<std::uint32_t()> open_sessions;
+  std::function<std::uint32_t()> open_watches;
+  std::function<std::uint64_t()> batches;
+  std::int64_t start_time_unix_ns = 0;
+
+  std::optional<std::int64_t> LiveSession(StreamId stream) const {
+    return live_session ? live_session(stream) : std::nullopt;
+  }
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_ENVIRONMENT_H_

@@ -1,0 +1,29 @@
+#include "server/query/errors.h"
+
+#include "core/names.h"
+
+namespace gradtap::server {
+
+std::string Quote(std::string_view name) {
+  constexpr std::size_t kMaxBytes = 128;
+  std::string text = EscapeForTerminal(name.substr(0, kMaxBytes));
+  if (name.size() > kMaxBytes) text += "...";
+  return "'" + text + "'";
+}
+
+absl::Status NotFoundNearest(std::string_view kind, std::string_view name,
+                             const std::vector<std::string>& known) {
+  std::string message = "no ";
+  message.append(kind).append(" ").append(Quote(name));
+  if (known.empty()) {
+    message += "; there is none yet";
+  } else if (const std::string near = Nearest(name, known); !near.empty()) {
+    message += "; the nearest known one is " + Quote(near);
+  } else if (known.size() <= 8) {
+    message += "; known:";
+    for (const std::string& one : known) message += " " + Quote(one);
+  }
+  return absl::NotFoundError(message);
+}
+
+}  // namespace gradtap::server

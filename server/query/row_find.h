@@ -1,0 +1,66 @@
+// One row of a line: by its step, or counted from the end.
+//
+// Layer: server/query. This file: std, absl; no grpc.
+
+#ifndef GRADTAP_SERVER_QUERY_ROW_FIND_H_
+#define GRADTAP_SERVER_QUERY_ROW_FIND_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/codec.h"
+#include "server/query/row_reader.h"
+#include "server/query/run_view.h"
+
+namespace gradtap::server {
+
+// What makes a row count. Rows that do not are passed over from the end, and
+// refused when asked for by their step.
+using RowTest = bool (*)(const StepView& step);
+bool IsRecorded(const StepView& step);  // Has statistics.
+bool HasHistograms(const StepView& step);
+
+// The step of a request, if it has one.
+template <typename Request>
+std::optional<std::int64_t> StepOf(const Request& request) {
+  if (!request.has_step()) return std::nullopt;
+  return request.step();
+}
+
+// `step` unset or -1: the last row that passes; -k: the kth from the end;
+// otherwise that very step. kNotFound says why it is not there and which
+// steps beside it are.
+absl::StatusOr<Row> FindRow(Store* store, const RunView& run, const Line& line,
+                            std::optional<std::int64_t> step,
+                            const StepWindow& window, RowTest test,
+                            ReadBudget* budget);
+
+// The newest row of the line that has statistics and is in `window`.
+absl::StatusOr<std::optional<Row>> NewestRecorded(Store* store,
+                                                  const Line& line,
+                                                  const StepWindow& window,
+                                                  ReadBudget* budget);
+
+// kNotFound: the run has no recorded step yet.
+absl::Status NothingRecorded(const RunView& run);
+
+// From a place in a role's columns to the parameter.
+class ParameterAtPlace {
+ public:
+  // `index` must outlive it.
+  explicit ParameterAtPlace(const SchemaIndex& index);
+  // Null if there is no such place.
+  const Parameter* Find(Role role, std::uint32_t place) const;
+
+ private:
+  std::array<std::vector<const Parameter*>, kRoleCount> by_role_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_ROW_FIND_H_

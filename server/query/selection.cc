@@ -1,0 +1,201 @@
+#include "server/query/selection.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "server/query/errors.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::string_view kAgentPrefix = "agent.";
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+// A record and what it takes to derive from it; absent or missing otherwise.
+enum class Presence { kValue, kAbsent, kMissing };
+
+Presence ReadRecord(const StepView& step, const Places& places, Role role,
+                    Record* record) {
+  const std::int32_t place = places.at(role);
+  const StepView::Columns* columns = step.Find(role);
+  if (place < 0 || columns == nullptr ||
+      static_cast<std::uint32_t>(place) >= columns->size) {
+    return Presence::kMissing;
+  }
+  if (columns->IsAbsent(static_cast<std::uint32_t>(place))) {
+    return Presence::kAbsent;
+  }
+  *record = columns->Get(static_cast<std::uint32_t>(place));
+  return Presence::kValue;
+}
+
+std::optional<Value> ToValue(Presence presence, double value) {
+  switch (presence) {
+    case Presence::kValue:
+      return Value{value, false};
+    case Presence::kAbsent:
+      return Value{kNan, true};
+    case Presence::kMissing:
+      break;
+  }
+  return std::nullopt;
+}
+
+Presence Field1(const StepView& step, const Places& places, Role role,
+                Field field, double* value) {
+  Record record;
+  const Presence presence = ReadRecord(step, places, role, &record);
+  if (presence == Presence::kValue) {
+    *value = Derive(field, record, places.numel);
+  }
+  return presence;
+}
+
+Presence MergedField(const std::vector<Part>& parts, Role role, Field field,
+                     double* value) {
+  Moments all;
+  Presence presence = Presence::kValue;
+  for (const Part& part : parts) {
+    Record record;
+    switch (ReadRecord(*part.step, *part.places, role, &record)) {
+      case Presence::kMissing:
+        return Presence::kMissing;
+      case Presence::kAbsent:
+        presence = Presence::kAbsent;
+        break;
+      case Presence::kValue:
+        all = Merge(all, ToMoments(record, part.places->numel));
+        break;
+    }
+  }
+  if (presence == Presence::kValue) *value = Derive(field, all);
+  return presence;
+}
+
+// `field(role, field, out)` reads one field; kRatio takes two of them.
+template <typename FieldOf>
+std::optional<Value> EvaluateWith(const Statistic& statistic,
+                                  const FieldOf& field) {
+  double own = kNan;
+  if (statistic.field != Field::kRatio) {
+    const Presence presence = field(statistic.role, statistic.field, &own);
+    return ToValue(presence, own);
+  }
+  double weight = kNan;
+  const Presence a = field(statistic.role, Field::kL2, &own);
+  const Presence b = field(Role::kWeight, Field::kL2, &weight);
+  if (a == Presence::kMissing || b == Presence::kMissing) return std::nullopt;
+  const bool absent = a == Presence::kAbsent || b == Presence::kAbsent;
+  return ToValue(absent ? Presence::kAbsent : Presence::kValue, own / weight);
+}
+
+absl::Status UnknownStatistic(const std::string& name,
+                              const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kNotFound) return status;
+  // Something like "grda.l2" is a statistic that nobody knows; what has no
+  // ROLE.FIELD form is malformed.
+  const std::size_t dot = name.find('.');
+  if (dot == std::string::npos || dot == 0 || dot + 1 == name.size()) {
+    return status;
+  }
+  return NotFoundNearest("statistic", name, AllStatisticNames());
+}
+
+}  // namespace
+
+const std::vector<std::string>& DefaultSnapshotStatistics() {
+  static const auto& names = *new std::vector<std::string>{
+      "grad.l2",      "weight.l2",      "update.ratio",
+      "grad.abs_max", "grad.nonfinite", "weight.nonfinite"};
+  return names;
+}
+
+bool StatisticSelection::WantsScalar(std::string_view wire_name) const {
+  const bool agent = wire_name.starts_with(kAgentPrefix);
+  for (const Statistic& statistic : scalars) {
+    if ((statistic.source == Statistic::Source::kAgent) != agent) continue;
+    if (statistic.scalar == "*" || statistic.scalar == wire_name) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<StatisticSelection> ParseStatistics(
+    const google::protobuf::RepeatedPtrField<std::string>& names) {
+  if (names.size() > kMaxStatistics) {
+    return absl::InvalidArgumentError(std::to_string(names.size()) +
+                                      " statistics in one query; at most " +
+                                      std::to_string(kMaxStatistics));
+  }
+  StatisticSelection selection;
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    absl::StatusOr<Statistic> parsed = ParseStatistic(name);
+    if (!parsed.ok()) return UnknownStatistic(name, parsed.status());
+    if (!seen.insert(parsed->name).second) continue;
+    auto* list = parsed->source == Statistic::Source::kRecord
+                     ? &selection.records
+                     : &selection.scalars;
+    list->push_back(*std::move(parsed));
+  }
+  return selection;
+}
+
+std::string ScalarStatisticName(std::string_view wire_name) {
+  if (wire_name.starts_with(kAgentPrefix)) return std::string(wire_name);
+  return "scalar." + std::string(wire_name);
+}
+
+absl::StatusOr<NameFilter> ParseMatch(const std::string& pattern) {
+  if (pattern.empty()) return NameFilter();
+  return NameFilter::Create({pattern});
+}
+
+SchemaIndex::SchemaIndex(std::shared_ptr<const Schema> schema)
+    : schema_(std::move(schema)) {
+  std::array<std::int32_t, kRoleCount> next{};
+  places_.resize(schema_->parameters.size());
+  by_name_.reserve(places_.size());
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    const Parameter& parameter = schema_->parameters[i];
+    for (int role = 1; role < kRoleCount; ++role) {
+      if (parameter.HasRole(static_cast<Role>(role))) {
+        places_[i].place[role] = next[role]++;
+      }
+    }
+    places_[i].numel = parameter.numel;
+    places_[i].sharded = parameter.placement == Placement::kSharded;
+    by_name_.emplace(parameter.name, i);
+  }
+}
+
+std::int64_t SchemaIndex::Find(std::string_view name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? -1 : static_cast<std::int64_t>(it->second);
+}
+
+bool HasStatistic(const Places& places, const Statistic& statistic) {
+  if (places.at(statistic.role) < 0) return false;
+  return statistic.field != Field::kRatio || places.at(Role::kWeight) >= 0;
+}
+
+std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
+                              const Places& places) {
+  return EvaluateWith(statistic, [&](Role role, Field field, double* value) {
+    return Field1(step, places, role, field, value);
+  });
+}
+
+std::optional<Value> EvaluateMerged(const Statistic& statistic,
+                                    const std::vector<Part>& parts) {
+  if (parts.empty()) return std::nullopt;
+  if (parts.size() == 1) {
+    return Evaluate(statistic, *parts[0].step, *parts[0].places);
+  }
+  return EvaluateWith(statistic, [&](Role role, Field field, double* value) {
+    return MergedField(parts, role, field, value);
+  });
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,55 @@
+// All parameters at one step: GetSnapshot and GetHistograms.
+//
+// Layer: server/query. This file: std, absl, gradtap_proto; no grpc.
+
+#ifndef GRADTAP_SERVER_QUERY_SNAPSHOT_QUERY_H_
+#define GRADTAP_SERVER_QUERY_SNAPSHOT_QUERY_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gradtap/v1/query.pb.h"
+#include "server/query/environment.h"
+#include "server/query/merge.h"
+#include "server/query/run_view.h"
+#include "server/query/selection.h"
+
+namespace gradtap::server {
+
+// What a snapshot shows: the columns, the parameters, the scalars.
+struct SnapshotSelection {
+  StatisticSelection statistics;
+  NameFilter match;
+  // Scalars too, whatever their names; else those of `statistics`.
+  bool all_scalars = true;
+};
+
+// Empty `names`: DefaultSnapshotStatistics() and all scalars; names without a
+// scalar among them: all scalars as well.
+absl::StatusOr<SnapshotSelection> ParseSnapshotSelection(
+    const google::protobuf::RepeatedPtrField<std::string>& names,
+    const std::string& match);
+
+// Renders one stored row. A scalars-only step has no parameters.
+// kResourceExhausted: more than limits.max_values.
+absl::Status FillSnapshot(const std::string& run, std::uint32_t rank,
+                          const Row& row, const SnapshotSelection& selection,
+                          const QueryLimits& limits, SchemaCache* schemas,
+                          v1::GetSnapshotResponse* response);
+
+absl::Status GetSnapshot(const QueryEnvironment& environment,
+                         const v1::GetSnapshotRequest& request,
+                         const Cancelled& cancelled,
+                         v1::GetSnapshotResponse* response);
+
+absl::Status GetHistograms(const QueryEnvironment& environment,
+                           const v1::GetHistogramsRequest& request,
+                           const Cancelled& cancelled,
+                           v1::GetHistogramsResponse* response);
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_SNAPSHOT_QUERY_H_

@@ -1,0 +1,95 @@
+// What one watcher has seen of a run, and what it is to see next.
+//
+// First the run, then its newest steps (or, resumed, all that was committed
+// after an ordinal), then what is committed: steps, gaps, changes of state. A
+// watcher that is more than kMaxBacklog rows behind is conflated: it gets the
+// newest step of each rank, every gap, and the number of steps between.
+//
+// Layer: server/query. This file: std, absl, gradtap_proto; no grpc. One thread
+// at a time; nothing here waits.
+
+#ifndef GRADTAP_SERVER_QUERY_WATCH_CURSOR_H_
+#define GRADTAP_SERVER_QUERY_WATCH_CURSOR_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "gradtap/v1/query.pb.h"
+#include "server/query/environment.h"
+#include "server/query/run_query.h"
+#include "server/query/snapshot_query.h"
+
+namespace gradtap::server {
+
+class WatchCursor {
+ public:
+  // Committed rows and gaps that a live watcher may be behind.
+  static constexpr std::uint64_t kMaxBacklog = 64;
+
+  // `environment` and `overheads` must outlive the cursor. kNotFound and
+  // kInvalidArgument as for GetSnapshot; kOutOfRange if after_ordinal is beyond
+  // what the run has.
+  static absl::StatusOr<std::unique_ptr<WatchCursor>> Open(
+      const QueryEnvironment* environment, OverheadCache* overheads,
+      const v1::WatchRequest& request);
+
+  // Fills the next message and returns true, or false if there is none now;
+  // then behind() says whether to call again at once, as looking through many
+  // rows of other ranks is done in pieces. kNotFound once the run has been
+  // deleted.
+  absl::StatusOr<bool> Next(v1::WatchResponse* message);
+  bool behind() const { return behind_; }
+
+ private:
+  struct Event {
+    std::uint64_t ordinal = 0;
+    std::optional<Row> row;
+    std::uint32_t rank = 0;  // Of the row.
+    std::optional<v1::GapInfo> gap;
+  };
+
+  WatchCursor(const QueryEnvironment* environment, OverheadCache* overheads)
+      : environment_(environment),
+        overheads_(overheads),
+        schemas_(environment->store) {}
+
+  absl::StatusOr<RunView> View() const;
+  absl::Status Start(const RunView& run);
+  absl::Status AddNewest(const RunView& run);
+  absl::Status ReadBlock(const RunView& run, std::uint64_t until);
+  absl::Status Conflate(const RunView& run);
+  absl::StatusOr<bool> StateChange(const RunView& run,
+                                   v1::WatchResponse* message);
+  absl::Status Emit(const Event& event, v1::WatchResponse* message);
+  bool WantsRank(std::uint32_t rank) const;
+
+  const QueryEnvironment* const environment_;
+  OverheadCache* const overheads_;
+  SchemaCache schemas_;
+  v1::WatchRequest request_;
+  SnapshotSelection selection_;
+
+  std::int64_t created_unix_ns_ = 0;  // Tells a run from its successor.
+  bool started_ = false;
+  bool behind_ = false;
+  std::uint64_t position_ = 0;  // Everything up to here has been dealt with.
+  std::uint64_t lossless_until_ = 0;  // A resumed watcher gets all up to here.
+  // Steps with statistics of each stream that were delivered, conflated or
+  // passed over, of those that count: all but what a resumption brings.
+  std::map<StreamId, std::uint64_t> accounted_;
+  std::uint64_t conflated_ = 0;  // To be told with the next message.
+  StateSince state_;             // As told last.
+  std::uint32_t attempts_ = 0;
+  std::deque<Event> pending_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_WATCH_CURSOR_H_
