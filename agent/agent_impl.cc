@@ -1,7 +1,6 @@
 #include "agent/agent_impl.h"
 
 #include <exception>
-#include <thread>
 #include <utility>
 
 #include "core/codec.h"
@@ -67,15 +66,7 @@ agent::DeliveryOptions DeliveryOptionsOf(
 class Agent::Impl::Call {
  public:
   explicit Call(Impl* impl) : impl_(impl->Inert() ? nullptr : impl) {
-    if (impl_ == nullptr) return;
-    // With OnExit(): either it sees the call, or the call sees it.
-    impl_->in_call_.store(true);
-    if (impl_->stopping_.load()) {
-      impl_->in_call_.store(false);
-      impl_ = nullptr;
-      return;
-    }
-    impl_->call_start_ = impl_->clock_->Steady();
+    if (impl_ != nullptr) impl_->call_start_ = impl_->clock_->Steady();
   }
   ~Call() {
     if (impl_ == nullptr) return;
@@ -88,7 +79,6 @@ class Agent::Impl::Call {
       impl_->step_time_ = std::chrono::nanoseconds(0);
       impl_->step_ended_ = false;
     }
-    impl_->in_call_.store(false);
   }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -139,7 +129,7 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
         "start it with exec instead");
     return;
   }
-  agent::InstallProcessGuards();
+  agent::WatchForForks();
 
   const AgentOptions& o = settings_.options;
   agent::CaptureOptions capture;
@@ -156,39 +146,12 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
     return;
   }
   delivery_ = *std::move(delivery);
-  agent::RegisterForExit(this);
 }
 
 Agent::Impl::~Impl() {
   if (delivery_ == nullptr) return;
-  agent::DeregisterForExit(this);
-  Shutdown();
-  if (abandoned_.load()) {
-    // The training thread is still in a call: what it uses must stay.
-    static_cast<void>(delivery_.release());
-    static_cast<void>(capture_.release());
-  }
-}
-
-void Agent::Impl::OnExit() noexcept { Shutdown(); }
-
-void Agent::Impl::Shutdown() noexcept {
-  if (stopping_.exchange(true)) return;
-  if (!WaitForCall()) {
-    abandoned_.store(true);
-    return;
-  }
   delivery_->Shutdown(EndReason::kFinished,
                       settings_.options.shutdown_deadline);
-}
-
-// False if a call does not end within 100 ms: exit() was called inside it, or
-// by another thread while it takes long.
-bool Agent::Impl::WaitForCall() const noexcept {
-  for (int i = 0; i < 100 && in_call_.load(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return !in_call_.load();
 }
 
 void Agent::Impl::Step(torch::optim::Optimizer& optimizer,

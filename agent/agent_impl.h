@@ -30,7 +30,7 @@ namespace gradtap {
 
 // Every step that the loop takes ends in exactly one PutStep() or PutGap(), so
 // that delivery's books are the agent's.
-class Agent::Impl final : public agent::ExitGuarded {
+class __attribute__((visibility("hidden"))) Agent::Impl {
  public:
   using MakeCapture = std::function<std::unique_ptr<agent::Capture>(
       agent::CaptureOptions options)>;
@@ -41,7 +41,7 @@ class Agent::Impl final : public agent::ExitGuarded {
   // Never null. What is wrong is in status().
   static std::unique_ptr<Impl> Create(const MakeCapture& make_capture,
                                       AgentOptions options) noexcept;
-  ~Impl() override;
+  ~Impl();
 
   void Step(torch::optim::Optimizer& optimizer,
             std::span<const Scalar> scalars);
@@ -54,7 +54,6 @@ class Agent::Impl final : public agent::ExitGuarded {
   void Refresh() noexcept;
   FlushResult Flush(std::chrono::milliseconds deadline) noexcept;
   AgentStatus status() const;
-  void OnExit() noexcept override;
 
  private:
   // One call of a recording method: false if the agent does nothing (any more,
@@ -68,8 +67,6 @@ class Agent::Impl final : public agent::ExitGuarded {
     log_->Report(message);
   }
   bool Inert() const { return delivery_ == nullptr || agent::IsForkedChild(); }
-  void Shutdown() noexcept;
-  bool WaitForCall() const noexcept;
 
   bool Due(std::int64_t step) const {
     return step % settings_.options.interval_steps == 0;
@@ -95,11 +92,6 @@ class Agent::Impl final : public agent::ExitGuarded {
   std::shared_ptr<agent::ProblemLog> log_;
   std::unique_ptr<agent::Delivery> delivery_;  // Null: inert.
   std::unique_ptr<agent::Capture> capture_;
-
-  // Between the training thread and the one that ends the program.
-  std::atomic<bool> in_call_{false};
-  std::atomic<bool> stopping_{false};
-  std::atomic<bool> abandoned_{false};
 
   // Read by status().
   std::atomic<std::int64_t> own_time_ns_{0};

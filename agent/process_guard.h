@@ -1,4 +1,7 @@
-// The process's end and its forks, as far as agents must know.
+// Forks of the process, as far as agents must know.
+//
+// The end of the program is delivery's to see to: a stream that is still open
+// then gets its End.
 //
 // Layer: agent. This file: std.
 
@@ -7,26 +10,12 @@
 
 namespace gradtap::agent {
 
-// Installs, once in a process, the handlers below. Called by Attach.
-void InstallProcessGuards();
+// Remembers, once in a process, which one it is. Called by Attach.
+void WatchForForks();
 
-// True in a process that was forked after InstallProcessGuards(), and in its
-// children. Any thread, also between fork and exec.
+// True in a process that was forked after WatchForForks(), and in its
+// children. Any thread, also between fork and exec. One system call.
 bool IsForkedChild();
-
-// Something that is to be closed before static destructors run, if it is still
-// there when the program exits.
-class ExitGuarded {
- public:
-  virtual ~ExitGuarded() = default;
-  // [Threading] the thread that calls exit(). [Locking] the registry's lock.
-  // [Exceptions] none.
-  virtual void OnExit() noexcept = 0;
-};
-
-// Deregister() waits while OnExit() runs.
-void RegisterForExit(ExitGuarded* object);
-void DeregisterForExit(ExitGuarded* object);
 
 }  // namespace gradtap::agent
 
