@@ -1,0 +1,87 @@
+// Who is connected: the calls that are open and the streams that they carry.
+//
+// Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
+// no *.pb.h. Thread-safe; every call holds a lock for a few map operations.
+
+#ifndef GRADTAP_SERVER_INGEST_LIVE_SESSIONS_H_
+#define GRADTAP_SERVER_INGEST_LIVE_SESSIONS_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/sync.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+// One stream with a live session.
+struct LiveStream {
+  std::string key;
+  StreamId id = 0;  // Guarded by the table; 0: not known yet.
+  std::atomic<std::int64_t> last_seen_unix_ns{0};
+};
+
+// A call as the table sees it.
+class LiveCall {
+ public:
+  virtual ~LiveCall() = default;
+  // [Threading] any. [Locking] none held. [Exceptions] must not throw. Must not
+  // block.
+  virtual void Tick() = 0;
+  virtual void Drain() = 0;
+};
+
+class LiveSessions {
+ public:
+  explicit LiveSessions(std::uint32_t max_sessions)
+      : max_sessions_(max_sessions) {}
+
+  enum class Entry { kOk, kFull, kDraining };
+  // A call that has begun. kFull: there are twice as many calls as sessions
+  // allowed, and it is not taken in; kDraining: taken in, but to be refused.
+  Entry AddCall(const std::shared_ptr<LiveCall>& call) ABSL_LOCKS_EXCLUDED(mu_);
+  void RemoveCall(const LiveCall* call) ABSL_LOCKS_EXCLUDED(mu_);
+  std::vector<std::shared_ptr<LiveCall>> Calls() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  enum class Admission { kOk, kDuplicate, kLimit };
+  // Claims the stream of a Hello; on kOk `*stream` stands for it until it is
+  // released.
+  Admission Admit(const StreamHello& hello, std::shared_ptr<LiveStream>* stream)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  void SetId(LiveStream* stream, StreamId id) ABSL_LOCKS_EXCLUDED(mu_);
+  void Release(const LiveStream& stream) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // From now on AddCall() says kDraining.
+  void BeginDrain() ABSL_LOCKS_EXCLUDED(mu_);
+  // False if calls are left at the deadline.
+  bool WaitUntilEmpty(std::chrono::steady_clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::uint32_t size() const ABSL_LOCKS_EXCLUDED(mu_);  // Streams.
+  // Empty if the stream has no live session.
+  std::optional<std::int64_t> LastSeenUnixNanos(StreamId id) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  const std::uint32_t max_sessions_;
+  mutable Mutex mu_;
+  CondVar empty_;  // The last call has gone.
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<const LiveCall*, std::shared_ptr<LiveCall>> calls_
+      ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::shared_ptr<LiveStream>> by_key_
+      ABSL_GUARDED_BY(mu_);
+  std::unordered_map<StreamId, std::shared_ptr<LiveStream>> by_id_
+      ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_INGEST_LIVE_SESSIONS_H_

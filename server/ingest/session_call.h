@@ -1,0 +1,96 @@
+// One call of Telemetry.Session: the gRPC reactor around an IngestSession.
+//
+// What happens (a message, a commit, a tick) is put into the call's mailbox by
+// whatever thread it happens on. One thread at a time empties it: it runs the
+// state machine and starts gRPC's operations, with no lock held. So commits are
+// never held up by another session's decoding.
+//
+// Layer: server/ingest.
+
+#ifndef GRADTAP_SERVER_INGEST_SESSION_CALL_H_
+#define GRADTAP_SERVER_INGEST_SESSION_CALL_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "core/clock.h"
+#include "core/sync.h"
+#include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/ingest/committer.h"
+#include "server/ingest/ingest_session.h"
+#include "server/ingest/live_sessions.h"
+
+namespace gradtap::server {
+
+// What all calls share; outlives them.
+struct IngestShared {
+  IngestShared(Store* store, const Clock* c, const IngestLimits& l)
+      : clock(c), limits(l), live(l.max_sessions), committer(store, c, l) {}
+
+  const Clock* const clock;
+  const IngestLimits limits;
+  LiveSessions live;
+  std::atomic<std::uint64_t> batches{0};
+  Committer committer;  // Last: its thread may use all the others.
+};
+
+using SessionReactor =
+    grpc::ServerBidiReactor<v1::AgentMessage, v1::CollectorMessage>;
+
+class SessionCall final : public SessionReactor,
+                          public LiveCall,
+                          public std::enable_shared_from_this<SessionCall> {
+ public:
+  // Begins to read. The call owns itself until gRPC is done with it.
+  static SessionReactor* Start(IngestShared* shared);
+
+  void Tick() override;
+  void Drain() override;
+
+ private:
+  explicit SessionCall(IngestShared* shared);
+
+  // gRPC's reactions.
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  void Post(std::function<void()> event) ABSL_LOCKS_EXCLUDED(mailbox_mu_);
+
+  // ---- From here on: the thread that empties the mailbox.
+  SessionActions Receive();
+  void Perform(SessionActions actions);
+  void Open(StreamHello hello);
+  void Queue(SessionOut out);
+  void StartOperations();
+  v1::CollectorMessage ToMessage(const SessionOut& out) const;
+
+  IngestShared* const shared_;
+  std::shared_ptr<SessionCall> self_;  // Until OnDone().
+
+  Mutex mailbox_mu_;
+  std::deque<std::function<void()>> mailbox_ ABSL_GUARDED_BY(mailbox_mu_);
+  bool emptying_ ABSL_GUARDED_BY(mailbox_mu_) = false;
+
+  IngestSession session_;
+  std::shared_ptr<LiveStream> live_;  // Null before admission.
+  v1::AgentMessage in_;
+  v1::CollectorMessage out_;
+  std::deque<SessionOut> outbox_;
+  std::optional<absl::Status> finish_;
+  bool reading_ = false;
+  bool writing_ = false;
+  bool gone_ = false;
+  bool finish_started_ = false;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_INGEST_SESSION_CALL_H_

@@ -1,0 +1,342 @@
+#include "server/ingest/validate.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+#include "core/statistic.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::size_t kMaxReasonBytes = 512;
+
+absl::Status Bad(std::string reason) {
+  return absl::InvalidArgumentError(std::move(reason));
+}
+
+std::string TextOf(const absl::Status& status) {
+  return std::string(status.message());
+}
+
+}  // namespace
+
+StreamValidator::StreamValidator(const IngestLimits& limits,
+                                 const OpenedStream& opened)
+    : limits_(limits),
+      stream_(opened.entry.id),
+      accepted_seq_(opened.entry.durable_seq),
+      schema_id_(opened.entry.schema_id),
+      ended_(opened.entry.end.has_value()) {
+  if (opened.schema != nullptr) UseSchema(*opened.schema);
+  if (!opened.entry.branches.empty()) {
+    branch_ = opened.entry.branches.back().branch;
+    last_step_ = opened.entry.branches.back().last_step;
+  }
+  for (const std::string& body : opened.parts) {
+    const auto part = DecodePart(body);
+    if (!part.ok() || part->index != assembly_.next_index) {
+      assembly_ = {};  // Damaged: the rest of the record will be refused.
+      assembly_.stored = true;
+      break;
+    }
+    assembly_.data.append(part->data);
+    assembly_.next_index = part->index + 1;
+    assembly_.count = part->count;
+    assembly_.stored = true;
+  }
+}
+
+void StreamValidator::UseSchema(const Schema& schema) {
+  places_.fill(0);
+  for (const Parameter& parameter : schema.parameters) {
+    for (const Role role : parameter.roles) {
+      ++places_[static_cast<std::size_t>(role)];
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
+    std::uint64_t first_seq, std::uint32_t record_count,
+    std::string_view frame_untrusted) {
+  if (frame_untrusted.size() > limits_.max_batch_bytes) {
+    return Bad(absl::StrCat("a batch of ", frame_untrusted.size(),
+                            " bytes; at most ", limits_.max_batch_bytes,
+                            " are allowed"));
+  }
+  auto content = DecompressFrame(frame_untrusted, limits_.max_batch_bytes);
+  if (!content.ok()) {
+    return Bad(absl::StrCat("a batch's frame: ", TextOf(content.status())));
+  }
+  auto batch = std::make_unique<ValidatedBatch>();
+  batch->content = *std::move(content);
+  const auto records = SplitRecordList(batch->content);
+  if (!records.ok()) {
+    return Bad(absl::StrCat("a batch's content: ", TextOf(records.status())));
+  }
+  if (records->size() != record_count) {
+    return Bad(absl::StrCat("a batch that says it has ", record_count,
+                            " records has ", records->size()));
+  }
+  StreamCommit& commit = batch->commit;
+  commit.stream = stream_;
+  commit.first_seq = accepted_seq_ + 1;
+  commit.last_seq = first_seq + record_count - 1;
+  for (std::size_t i = accepted_seq_ + 1 - first_seq; i < records->size();
+       ++i) {
+    commit.bytes += (*records)[i].size();
+    AcceptRecord(first_seq + i, (*records)[i], batch.get());
+  }
+  accepted_seq_ = commit.last_seq;
+  if (!assembly_.new_parts.empty()) {
+    commit.parts = std::exchange(assembly_.new_parts, {});
+    assembly_.stored = true;
+  }
+  return batch;
+}
+
+void StreamValidator::Reject(std::uint64_t seq, std::string reason, bool counts,
+                             ValidatedBatch* batch) {
+  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
+  batch->rejected.push_back({seq, EscapeForTerminal(reason)});
+  if (counts) ++batch->commit.rejected_records;
+}
+
+void StreamValidator::AcceptRecord(std::uint64_t seq,
+                                   std::string_view record_untrusted,
+                                   ValidatedBatch* batch) {
+  // A record of no kind stands where an agent has nothing to tell any more.
+  if (record_untrusted.empty()) return AbandonAssembly(seq, batch);
+  const auto record = ParseRecord(record_untrusted);
+  if (record.ok() && record->kind == RecordKind::kPart) {
+    return AcceptPart(seq, record->body, batch);
+  }
+  AbandonAssembly(seq, batch);
+  const absl::Status accepted =
+      record.ok() ? AcceptWhole(record_untrusted, false, batch)
+                  : record.status();
+  if (!accepted.ok()) Reject(seq, TextOf(accepted), true, batch);
+}
+
+absl::Status StreamValidator::AcceptWhole(std::string_view record_untrusted,
+                                          bool from_parts,
+                                          ValidatedBatch* batch) {
+  const auto record = ParseRecord(record_untrusted);
+  if (!record.ok()) return record.status();
+  if (ended_) return Bad("a record after the stream's End");
+  switch (record->kind) {
+    case RecordKind::kSchema:
+      return AcceptSchema(record->body, batch);
+    case RecordKind::kStep:
+      return AcceptStep(record->body, batch);
+    case RecordKind::kGap:
+      return AcceptGap(record->body, batch);
+    case RecordKind::kRollback:
+      return AcceptRollback(record->body, batch);
+    case RecordKind::kEnd:
+      return AcceptEnd(record->body, batch);
+    case RecordKind::kPart:
+      return Bad(from_parts ? "a part within parts" : "a part out of place");
+    case RecordKind::kUnknown:
+      break;
+  }
+  return Bad("a record of a kind that this collector does not know");
+}
+
+absl::Status StreamValidator::AcceptSchema(std::string_view body_untrusted,
+                                           ValidatedBatch* batch) {
+  if (body_untrusted.size() > limits_.max_schema_bytes) {
+    return Bad(absl::StrCat("a schema of ", body_untrusted.size(),
+                            " bytes; at most ", limits_.max_schema_bytes,
+                            " are allowed"));
+  }
+  const auto schema = DecodeSchema(body_untrusted, limits_.max_parameters);
+  if (!schema.ok()) return schema.status();
+  // An agent whose collector has lost its data has only its newest one left:
+  // ids rise, with holes.
+  if (schema->schema_id <= schema_id_) {
+    return Bad(absl::StrCat("schema ", schema->schema_id,
+                            " does not come after schema ", schema_id_));
+  }
+  if (schema->fingerprint == 0) return Bad("a schema without a fingerprint");
+  schema_id_ = schema->schema_id;
+  UseSchema(*schema);
+  batch->commit.schemas.push_back({schema_id_, body_untrusted});
+  return absl::OkStatus();
+}
+
+absl::Status StreamValidator::CheckColumns(const StepView& step,
+                                           std::uint64_t* records) const {
+  *records = 0;
+  for (const StepView::Columns& columns : step.columns()) {
+    const std::uint32_t places =
+        places_[static_cast<std::size_t>(columns.role)];
+    if (columns.size != places) {
+      return Bad(absl::StrCat("step ", step.step(), " has ", columns.size,
+                              " places of role ",
+                              std::string(RoleName(columns.role)),
+                              "; its schema ", schema_id_, " has ", places));
+    }
+    *records += columns.size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
+                                         ValidatedBatch* batch) {
+  if (body_untrusted.size() > limits_.max_step_bytes) {
+    return Bad(absl::StrCat("a step of ", body_untrusted.size(),
+                            " bytes; at most ", limits_.max_step_bytes,
+                            " are allowed"));
+  }
+  const auto step = StepView::Parse(body_untrusted);
+  if (!step.ok()) return step.status();
+  if (step->step() < 0) {
+    return Bad(absl::StrCat("step ", step->step(), " is negative"));
+  }
+  if (step->step() <= last_step_) {
+    return Bad(absl::StrCat("step ", step->step(), " comes after step ",
+                            last_step_, " without a rollback between"));
+  }
+  const bool skipped = step->skipped() != GapCause::kUnspecified;
+  // A skipped step has no columns and needs no schema.
+  if (!skipped && (schema_id_ == 0 || step->schema_id() != schema_id_)) {
+    return Bad(absl::StrCat("step ", step->step(), " refers to schema ",
+                            step->schema_id(), "; the newest is ", schema_id_));
+  }
+  if (step->scalars().size() > kMaxScalars) {
+    return Bad(absl::StrCat("step ", step->step(), " has ",
+                            step->scalars().size(), " scalars; at most ",
+                            kMaxScalars, " are allowed"));
+  }
+  std::uint64_t records = 0;
+  if (const auto s = CheckColumns(*step, &records); !s.ok()) return s;
+  last_step_ = step->step();
+  batch->commit.steps.push_back(
+      {branch_, step->step(), !skipped, records, body_untrusted});
+  return absl::OkStatus();
+}
+
+absl::Status StreamValidator::AcceptGap(std::string_view body_untrusted,
+                                        ValidatedBatch* batch) {
+  auto gap = DecodeGap(body_untrusted);
+  if (!gap.ok()) return gap.status();
+  if (gap->first_step < 0) {
+    return Bad(absl::StrCat("a gap from step ", gap->first_step,
+                            ", which is negative"));
+  }
+  // It may tell of steps before the last one: what was skipped here and there
+  // is told in one piece, and a rejected step is told of afterwards.
+  last_step_ = std::max(last_step_, gap->last_step);
+  batch->commit.gaps.push_back({branch_, *std::move(gap)});
+  return absl::OkStatus();
+}
+
+absl::Status StreamValidator::AcceptRollback(std::string_view body_untrusted,
+                                             ValidatedBatch* batch) {
+  const auto rollback = DecodeRollback(body_untrusted);
+  if (!rollback.ok()) return rollback.status();
+  if (rollback->branch != branch_ + 1) {
+    return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
+                            "; the next one is ", branch_ + 1));
+  }
+  if (rollback->step < 0) {
+    return Bad(absl::StrCat("a rollback to step ", rollback->step,
+                            ", which is negative"));
+  }
+  if (rollback->branch >= kMaxBranches) {
+    return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
+                            "; a stream has at most ", kMaxBranches));
+  }
+  // Whether the step is really an earlier one is not asked: the steps above it
+  // may have been lost, and their gap come later.
+  branch_ = rollback->branch;
+  last_step_ = -1;
+  batch->commit.new_branches.push_back(branch_);
+  return absl::OkStatus();
+}
+
+absl::Status StreamValidator::AcceptEnd(std::string_view body_untrusted,
+                                        ValidatedBatch* batch) {
+  const auto end = DecodeEnd(body_untrusted);
+  if (!end.ok()) return end.status();
+  ended_ = true;
+  batch->commit.end = *end;
+  return absl::OkStatus();
+}
+
+// ---- Parts. ----
+
+absl::Status StreamValidator::CheckPart(const PartView& part) const {
+  if (part.index != assembly_.next_index ||
+      (part.index > 0 && part.count != assembly_.count)) {
+    return Bad(absl::StrCat("part ", part.index, " of ", part.count,
+                            " where part ", assembly_.next_index,
+                            " was expected"));
+  }
+  // Together with the few bytes around the message.
+  const std::uint64_t limit = limits_.max_step_bytes + 16;
+  if (assembly_.data.size() + part.data.size() > limit) {
+    return Bad(absl::StrCat("a record of more than ", limits_.max_step_bytes,
+                            " bytes in parts"));
+  }
+  return absl::OkStatus();
+}
+
+void StreamValidator::AcceptPart(std::uint64_t seq,
+                                 std::string_view body_untrusted,
+                                 ValidatedBatch* batch) {
+  const auto part = DecodePart(body_untrusted);
+  if (!part.ok()) {
+    AbandonAssembly(seq, batch);
+    return Reject(seq, TextOf(part.status()), true, batch);
+  }
+  if (part->index == 0) {
+    AbandonAssembly(seq, batch);
+    assembly_.refused = false;
+  } else if (assembly_.refused) {
+    return Reject(seq, "a part of a record that has been rejected", false,
+                  batch);
+  }
+  if (const absl::Status s = CheckPart(*part); !s.ok()) {
+    DropAssembly(seq, batch);
+    assembly_.refused = true;
+    return Reject(seq, TextOf(s), true, batch);
+  }
+  assembly_.new_parts.push_back({seq, body_untrusted});
+  Append(seq, *part, batch);
+}
+
+void StreamValidator::Append(std::uint64_t seq, const PartView& part,
+                             ValidatedBatch* batch) {
+  assembly_.data.append(part.data);
+  assembly_.count = part.count;
+  assembly_.next_index = part.index + 1;
+  if (assembly_.next_index < assembly_.count) return;
+  batch->joined.push_back(std::move(assembly_.data));
+  DropAssembly(seq + 1, batch);
+  const absl::Status accepted = AcceptWhole(batch->joined.back(), true, batch);
+  if (accepted.ok()) return;
+  batch->joined.pop_back();
+  Reject(seq, TextOf(accepted), true, batch);
+}
+
+void StreamValidator::DropAssembly(std::uint64_t below_seq,
+                                   ValidatedBatch* batch) {
+  if (assembly_.stored) batch->commit.drop_parts_below_seq = below_seq;
+  assembly_ = {};
+}
+
+void StreamValidator::AbandonAssembly(std::uint64_t seq,
+                                      ValidatedBatch* batch) {
+  const bool unfinished = assembly_.next_index > 0;
+  DropAssembly(seq, batch);
+  if (unfinished) {
+    Reject(seq - 1, "the last part of a record that was not finished", true,
+           batch);
+  }
+}
+
+}  // namespace gradtap::server

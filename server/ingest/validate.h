@@ -1,0 +1,136 @@
+// A stream's records on their way in: checked against what came before them,
+// and turned into what the store commits.
+//
+// A record that can never be stored is rejected for good: its seq is consumed,
+// and the Ack names it. What is wrong with a batch as a whole (its frame, its
+// count) is an error of the call, and consumes nothing.
+//
+// Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
+// no *.pb.h.
+
+#ifndef GRADTAP_SERVER_INGEST_VALIDATE_H_
+#define GRADTAP_SERVER_INGEST_VALIDATE_H_
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/codec.h"
+#include "core/record.h"
+#include "core/schema.h"
+#include "server/ingest/ingest.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
+inline constexpr std::size_t kMaxScalars = 1'024;      // Of a step.
+
+struct RejectedRecord {
+  std::uint64_t seq = 0;
+  std::string reason;  // Safe for a terminal.
+};
+
+// One batch, ready for the store. Owns all that `commit` refers to.
+struct ValidatedBatch {
+  StreamCommit commit;
+  std::vector<RejectedRecord> rejected;
+
+  std::string content;             // The frame's.
+  std::deque<std::string> joined;  // Records that came in parts.
+
+  ValidatedBatch() = default;
+  ValidatedBatch(const ValidatedBatch&) = delete;
+  ValidatedBatch& operator=(const ValidatedBatch&) = delete;
+};
+
+// What the store knows of a stream when its session begins.
+struct OpenedStream {
+  StreamEntry entry;
+  std::shared_ptr<const Schema> schema;  // The newest; null: none yet.
+  std::vector<std::string> parts;        // Of an unfinished record.
+  std::uint32_t attempt = 1;
+  std::int64_t last_step_of_run = -1;  // Before this attempt.
+};
+
+// Follows one stream, from where it is durable. One thread at a time.
+//
+// It runs ahead of the store: what it has accepted counts as stored. If that
+// turns out false the session ends, and the next one begins with a new
+// validator.
+class StreamValidator {
+ public:
+  StreamValidator(const IngestLimits& limits, const OpenedStream& opened);
+
+  // The highest seq accepted so far.
+  std::uint64_t accepted_seq() const { return accepted_seq_; }
+
+  // The records first_seq.. of a frame, of which those up to accepted_seq() are
+  // passed over; there is at least one more, and none is missing before it.
+  // kInvalidArgument if the batch as a whole is malformed; nothing is accepted
+  // then. The result's commit has all but last_seen_unix_ns.
+  absl::StatusOr<std::unique_ptr<ValidatedBatch>> Accept(
+      std::uint64_t first_seq, std::uint32_t record_count,
+      std::string_view frame_untrusted);
+
+ private:
+  // One unfinished record.
+  struct Assembly {
+    std::string data;              // The parts' so far.
+    std::uint32_t next_index = 0;  // 0: there is none.
+    std::uint32_t count = 0;
+    bool stored = false;   // Some of its parts have been committed.
+    bool refused = false;  // The rest is to be passed over.
+    // Of the batch at hand: to be stored if the record stays unfinished.
+    std::vector<StreamCommit::Part> new_parts;
+  };
+
+  void AcceptRecord(std::uint64_t seq, std::string_view record_untrusted,
+                    ValidatedBatch* batch);
+  // A status that is not OK is the reason for rejecting.
+  absl::Status AcceptWhole(std::string_view record_untrusted, bool from_parts,
+                           ValidatedBatch* batch);
+  absl::Status AcceptSchema(std::string_view body_untrusted,
+                            ValidatedBatch* batch);
+  absl::Status AcceptStep(std::string_view body_untrusted,
+                          ValidatedBatch* batch);
+  absl::Status AcceptGap(std::string_view body_untrusted,
+                         ValidatedBatch* batch);
+  absl::Status AcceptRollback(std::string_view body_untrusted,
+                              ValidatedBatch* batch);
+  absl::Status AcceptEnd(std::string_view body_untrusted,
+                         ValidatedBatch* batch);
+  void AcceptPart(std::uint64_t seq, std::string_view body_untrusted,
+                  ValidatedBatch* batch);
+  absl::Status CheckPart(const PartView& part) const;
+  // Appends a part, and the record if it was the last one.
+  void Append(std::uint64_t seq, const PartView& part, ValidatedBatch* batch);
+  // Forgets the unfinished record. `below_seq`: its parts' seqs are below.
+  void DropAssembly(std::uint64_t below_seq, ValidatedBatch* batch);
+  void AbandonAssembly(std::uint64_t seq, ValidatedBatch* batch);
+  void Reject(std::uint64_t seq, std::string reason, bool counts,
+              ValidatedBatch* batch);
+  absl::Status CheckColumns(const StepView& step, std::uint64_t* records) const;
+  void UseSchema(const Schema& schema);
+
+  const IngestLimits limits_;
+  const StreamId stream_;
+  std::uint64_t accepted_seq_;
+  std::uint32_t schema_id_;  // Newest; 0: none yet.
+  // Places of each role's columns, by the newest schema.
+  std::array<std::uint32_t, kRoleCount> places_{};
+  std::uint32_t branch_ = 0;
+  std::int64_t last_step_ = -1;  // Of the branch; gaps included.
+  bool ended_ = false;
+  Assembly assembly_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_INGEST_VALIDATE_H_
