@@ -1,0 +1,255 @@
+#include "client/cli/app.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+#include "core/names.h"
+
+#ifndef GRADTAP_VERSION
+#error "GRADTAP_VERSION comes from client/CMakeLists.txt"
+#endif
+
+namespace gradtap::client {
+namespace {
+
+struct CommandEntry {
+  const char* name;
+  const char* summary;
+  Command (*add)(CLI::App& app);
+};
+
+constexpr CommandEntry kCommands[] = {
+    {"runs", "List the runs", AddRuns},
+    {"params", "List a run's parameters and buffers, with totals", AddParams},
+    {"series", "Show statistics over steps", AddSeries},
+    {"snapshot", "Show all parameters at one step", AddSnapshot},
+    {"watch", "Follow a run live", AddWatch},
+    {"gaps", "List the steps that are not there, and why", AddGaps},
+    {"status", "Show how the collector is doing", AddStatus},
+    {"export", "Write all of a run's records to a file", AddExport},
+    {"delete", "Delete a run and all its records", AddDelete},
+};
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  gradtap runs\n"
+    "  gradtap params fashion-mnist --tree\n"
+    "  gradtap series fashion-mnist --stat grad.l2 --match conv1 --steps "
+    "-100:\n"
+    "  gradtap --collector gpu7:7317 watch fashion-mnist\n"
+    "\n"
+    "Data goes to standard output, messages to standard error. Exit codes:\n"
+    "0 done, 1 not found or refused, 2 usage, 3 collector unreachable.";
+
+// What the command line says, before it is checked.
+struct RawOptions {
+  std::string collector;
+  bool tls = false;
+  std::string tls_ca, tls_cert, tls_key, token_file;
+  double timeout_s = 0;
+  Format format = Format::kTable;
+  bool json = false;
+  bool spreadsheet = false;
+};
+
+// To the program and to each command, so that they may stand on either side.
+void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
+  static const std::map<std::string, Format> formats = {
+      {"table", Format::kTable},
+      {"json", Format::kJson},
+      {"csv", Format::kCsv}};
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [&raw](const std::string& word) {
+           const auto it = formats.find(absl::AsciiStrToLower(word));
+           if (it == formats.end()) {
+             throw CLI::ValidationError(
+                 "--output", "'" + word + "' is none of table, json, csv");
+           }
+           raw.format = it->second;
+         },
+         "How to print: table (for people), json or csv")
+      ->option_text("table|json|csv")
+      ->group("Output");
+  app.add_flag("--json", raw.json, "The same as --output json")
+      ->group("Output");
+  app.add_flag("--spreadsheet", raw.spreadsheet,
+               "CSV: guard text that a spreadsheet would take for a formula")
+      ->group("Output");
+  app.add_option("-c,--collector", raw.collector,
+                 "The collector's gRPC address; default 127.0.0.1:7317, or "
+                 "GRADTAP_COLLECTOR")
+      ->option_text("HOST:PORT")
+      ->group("Connection");
+  app.add_option("--timeout", raw.timeout_s,
+                 "How long to wait for the collector; default 5 s to connect, "
+                 "60 s for an answer")
+      ->option_text("SECONDS")
+      ->group("Connection");
+  app.add_flag("--tls", raw.tls, "Connect with TLS (or GRADTAP_TLS=1)")
+      ->group("Connection");
+  app.add_option("--tls-ca", raw.tls_ca,
+                 "Roots to trust, PEM (or GRADTAP_TLS_CA)")
+      ->option_text("FILE")
+      ->group("Connection");
+  app.add_option("--tls-cert", raw.tls_cert,
+                 "Our certificate, PEM (or GRADTAP_TLS_CERT)")
+      ->option_text("FILE")
+      ->group("Connection");
+  app.add_option("--tls-key", raw.tls_key, "Its key, PEM (or GRADTAP_TLS_KEY)")
+      ->option_text("FILE")
+      ->group("Connection");
+  app.add_option("--token-file", raw.token_file,
+                 "A file with the token (or GRADTAP_TOKEN_FILE, GRADTAP_TOKEN)")
+      ->option_text("FILE")
+      ->group("Connection");
+}
+
+absl::StatusOr<std::string> ReadToken(const std::string& path) {
+  std::ifstream in(path);
+  std::string token;
+  if (!in || !std::getline(in, token)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot read a token from '", path, "'"));
+  }
+  absl::StripAsciiWhitespace(&token);
+  return token;
+}
+
+// Command line, then environment, then default.
+absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
+  const auto choose = [&](const std::string& given, const char* variable,
+                          const char* fallback) {
+    if (!given.empty()) return given;
+    const std::string value = io.env(variable).value_or("");
+    return value.empty() ? std::string(fallback) : value;
+  };
+  GlobalOptions options;
+  options.collector =
+      choose(raw.collector, "GRADTAP_COLLECTOR", "127.0.0.1:7317");
+  options.tls = raw.tls || choose("", "GRADTAP_TLS", "0") == "1";
+  options.tls_ca_file = choose(raw.tls_ca, "GRADTAP_TLS_CA", "");
+  options.tls_cert_file = choose(raw.tls_cert, "GRADTAP_TLS_CERT", "");
+  options.tls_key_file = choose(raw.tls_key, "GRADTAP_TLS_KEY", "");
+  const std::string token_file =
+      choose(raw.token_file, "GRADTAP_TOKEN_FILE", "");
+  if (!token_file.empty()) {
+    absl::StatusOr<std::string> token = ReadToken(token_file);
+    if (!token.ok()) return token.status();
+    options.token = *std::move(token);
+  } else {
+    options.token = choose("", "GRADTAP_TOKEN", "");
+  }
+  if (raw.timeout_s != 0) {
+    if (!(raw.timeout_s >= 0.001 && raw.timeout_s <= 1e6)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "bad timeout '", raw.timeout_s, "': seconds, from 0.001 to 1000000"));
+    }
+    options.timeout = std::chrono::milliseconds(
+        static_cast<std::int64_t>(raw.timeout_s * 1000));
+  }
+  options.format = raw.json ? Format::kJson : raw.format;
+  options.spreadsheet = raw.spreadsheet;
+  return options;
+}
+
+int Finish(const absl::Status& status, Context& context) {
+  std::string message(status.message());
+  int code = kExitFailed;
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kCancelled:
+      return kExitOk;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      code = kExitUsage;
+      break;
+    case absl::StatusCode::kUnavailable:
+      code = kExitUnreachable;
+      message += "; start gradtapd, or name another with --collector HOST:PORT";
+      break;
+    case absl::StatusCode::kDeadlineExceeded:
+      code = kExitUnreachable;
+      message += "; give it longer with --timeout SECONDS";
+      break;
+    default:
+      break;
+  }
+  if (message.empty()) {
+    message = absl::StrCat("the collector says only ",
+                           absl::StatusCodeToString(status.code()));
+  }
+  context.Note(message);
+  return code;
+}
+
+int RunCommand(const Command& command, const RawOptions& raw, Io& io) {
+  absl::StatusOr<GlobalOptions> options = Resolve(raw, io);
+  const GlobalOptions defaults;
+  Context context(options.ok() ? *options : defaults, io);
+  absl::Status status = options.ok() ? command(context) : options.status();
+  // What was written before an error is data all the same.
+  if (absl::Status flushed = context.Flush(); status.ok()) status = flushed;
+  return Finish(status, context);
+}
+
+int ParseFailed(const CLI::ParseError& error, const CLI::App& app, Io& io) {
+  std::string command = "gradtap";
+  for (const CLI::App* chosen : app.get_subcommands()) {
+    command += " " + chosen->get_name();
+  }
+  io.err.Write(absl::StrCat("gradtap: ", EscapeForTerminal(error.what()),
+                            "; see ", command, " --help\n"));
+  io.err.Flush();
+  return kExitUsage;
+}
+
+}  // namespace
+
+int RunApp(const std::vector<std::string>& args, Io& io) {
+  RawOptions raw;
+  CLI::App app(
+      "Statistics of every parameter of a LibTorch training run, as a gradtap "
+      "collector stores them.",
+      "gradtap");
+  app.set_version_flag("--version", std::string("gradtap ") + GRADTAP_VERSION);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  app.get_formatter()->column_width(32);
+  AddGlobalOptions(app, raw);
+  std::vector<std::pair<CLI::App*, Command>> commands;
+  for (const CommandEntry& entry : kCommands) {
+    CLI::App* sub = app.add_subcommand(entry.name, entry.summary);
+    Command command = entry.add(*sub);
+    AddGlobalOptions(*sub, raw);
+    commands.emplace_back(sub, std::move(command));
+  }
+  try {
+    std::vector<std::string> reversed(args.rbegin(), args.rend());
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    const auto chosen = app.get_subcommands();
+    io.out.Write(chosen.empty() ? app.help() : chosen.front()->help());
+    io.out.Flush();
+    return kExitOk;
+  } catch (const CLI::CallForVersion& version) {
+    io.out.Write(absl::StrCat(version.what(), "\n"));
+    io.out.Flush();
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return ParseFailed(error, app, io);
+  }
+  for (const auto& [sub, command] : commands) {
+    if (sub->parsed()) return RunCommand(command, raw, io);
+  }
+  return kExitUsage;
+}
+
+}  // namespace gradtap::client

@@ -1,0 +1,95 @@
+#include "client/cli/cells.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/text.h"
+#include "client/rpc/words.h"
+#include "core/names.h"
+
+namespace gradtap::client {
+
+Cell ValueCell(std::string_view statistic, const std::optional<double>& value) {
+  if (!value) return {"-", Tone::kFaint};
+  const bool count = IsCountStatistic(statistic);
+  const bool bad_count = count && *value > 0 && !statistic.empty() &&
+                         statistic.substr(statistic.find('.') + 1) != "zero";
+  return {count ? HumanCountValue(*value) : HumanNumber(*value),
+          !std::isfinite(*value) || bad_count ? Tone::kBad : Tone::kPlain};
+}
+
+Cell NameCell(std::string_view name) {
+  return {EscapeForTerminal(name), Tone::kPlain};
+}
+
+Cell StateCell(v1::RunState state) {
+  Tone tone = Tone::kPlain;
+  if (state == v1::RUN_STATE_RUNNING) tone = Tone::kGood;
+  if (state == v1::RUN_STATE_LOST) tone = Tone::kBad;
+  return {std::string(StateWord(state)), tone};
+}
+
+std::string RankText(std::uint32_t rank) {
+  return rank == kMergedRankOnWire ? "merged" : std::to_string(rank);
+}
+
+std::string GapText(const v1::GapInfo& info) {
+  const v1::Gap& gap = info.gap();
+  std::string text =
+      gap.first_step() == gap.last_step()
+          ? absl::StrCat("step ", gap.first_step())
+          : absl::StrCat("steps ", gap.first_step(), "-", gap.last_step());
+  absl::StrAppend(&text, " of rank ", info.rank(), ", attempt ", info.attempt(),
+                  ": ", info.lost() ? "lost" : "skipped", ", ",
+                  std::string(CauseWord(gap.cause())), " (",
+                  Plural(gap.steps(), "step"), ")");
+  if (!gap.detail().empty()) {
+    absl::StrAppend(&text, ": ", EscapeForTerminal(gap.detail()));
+  }
+  return text;
+}
+
+std::optional<double> PointValue(const v1::Series& series, int point,
+                                 int* absent) {
+  while (*absent < series.absent_size() &&
+         series.absent(*absent) < static_cast<std::uint32_t>(point)) {
+    ++*absent;
+  }
+  if (*absent < series.absent_size() &&
+      series.absent(*absent) == static_cast<std::uint32_t>(point)) {
+    return std::nullopt;
+  }
+  return series.value(point);
+}
+
+int PointCount(const v1::Series& series) {
+  return std::min({series.attempt_size(), series.step_size(),
+                   series.time_unix_ns_size(), series.value_size()});
+}
+
+std::optional<double> RowValue(const v1::SnapshotRow& row, int column) {
+  if (column >= row.value_size()) return std::nullopt;
+  const auto& absent = row.absent();
+  if (std::find(absent.begin(), absent.end(),
+                static_cast<std::uint32_t>(column)) != absent.end()) {
+    return std::nullopt;
+  }
+  return row.value(column);
+}
+
+CLI::Option* AddRunArgument(CLI::App& app, std::string& run) {
+  return app.add_option("RUN", run, "The run's name")
+      ->type_name("")
+      ->required();
+}
+
+CLI::Option* AddMatchOption(CLI::App& app, std::string& match) {
+  return app
+      .add_option("-m,--match", match,
+                  "Only parameters whose name matches (RE2, unanchored)")
+      ->option_text("RE");
+}
+
+}  // namespace gradtap::client

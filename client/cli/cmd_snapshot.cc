@@ -1,0 +1,156 @@
+// gradtap snapshot
+//
+// Layer: client/cli.
+
+#include <CLI/CLI.hpp>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/cells.h"
+#include "client/cli/commands.h"
+#include "client/cli/parse.h"
+#include "client/cli/snapshot_rows.h"
+#include "client/cli/text.h"
+#include "client/rpc/words.h"
+
+namespace gradtap::client {
+namespace {
+
+struct SnapshotOptions {
+  std::string run;
+  std::optional<std::int64_t> step;
+  std::vector<std::string> statistics;
+  std::string match;
+  std::string sort;
+  std::vector<std::string> ranks;
+  std::string attempt;
+};
+
+absl::StatusOr<v1::GetSnapshotRequest> ToRequest(
+    const SnapshotOptions& options) {
+  v1::GetSnapshotRequest request;
+  if (absl::Status status = CheckRunName(options.run); !status.ok()) {
+    return status;
+  }
+  request.set_run(options.run);
+  if (options.step) request.set_step(*options.step);
+  for (const std::string& name : SplitList(options.statistics)) {
+    request.add_statistics(name);
+  }
+  request.set_match(options.match);
+  const auto ranks = ParseRanks(options.ranks);
+  if (!ranks.ok()) return ranks.status();
+  if (ranks->ranks.size() > 1 || (ranks->merged && !ranks->ranks.empty())) {
+    return absl::InvalidArgumentError(
+        "a snapshot is of one rank, or merged over all of them");
+  }
+  if (!ranks->ranks.empty()) request.set_rank(ranks->ranks.front());
+  request.set_merged(ranks->merged);
+  if (!options.attempt.empty()) {
+    const auto attempt = ParseAttempt(options.attempt);
+    if (!attempt.ok()) return attempt.status();
+    request.set_attempt(*attempt);
+  }
+  return request;
+}
+
+absl::Status WriteTable(const v1::GetSnapshotResponse& snapshot,
+                        Context& context) {
+  const TableStyle style = context.table_style();
+  std::string text =
+      Paint(SnapshotCaption(snapshot), Tone::kFaint, style.colour) + "\n";
+  const std::string scalars = ScalarsText(snapshot);
+  if (!scalars.empty()) absl::StrAppend(&text, scalars, "\n");
+  absl::StrAppend(&text, "\n");
+  if (snapshot.rows().empty()) {
+    absl::StrAppend(&text, "No parameter is like that.\n");
+  } else {
+    text +=
+        SnapshotTable(snapshot, std::numeric_limits<int>::max()).Render(style);
+  }
+  return context.Write(text);
+}
+
+absl::Status WriteCsv(const v1::GetSnapshotResponse& snapshot,
+                      Context& context) {
+  std::vector<std::string> header = {"run",  "attempt", "rank", "step",
+                                     "time", "param",   "kind"};
+  header.insert(header.end(), snapshot.statistics().begin(),
+                snapshot.statistics().end());
+  absl::Status status = context.Write(CsvHeader(header, context.csv_options()));
+  CsvRow row(context.csv_options());
+  for (const v1::SnapshotRow& parameter : snapshot.rows()) {
+    row.Text(snapshot.run())
+        .Unsigned(snapshot.attempt())
+        .Text(RankText(snapshot.rank()))
+        .Integer(snapshot.step())
+        .Time(snapshot.time_unix_ns())
+        .Text(parameter.parameter())
+        .Text(KindWord(parameter.kind()));
+    for (int c = 0; c < snapshot.statistics_size(); ++c) {
+      row.Value(RowValue(parameter, c));
+    }
+    if (status.ok()) status = context.Write(row.Take());
+  }
+  return status;
+}
+
+absl::Status Run(const SnapshotOptions& options, Context& context) {
+  const auto request = ToRequest(options);
+  if (!request.ok()) return request.status();
+  auto channel = context.Connect();
+  if (!channel.ok()) return channel.status();
+  v1::GetSnapshotResponse snapshot;
+  absl::Status status =
+      (*channel)->Call(&v1::Query::Stub::GetSnapshot, *request, &snapshot);
+  if (status.ok()) status = SortRows(options.sort, snapshot);
+  if (!status.ok()) return status;
+  switch (context.format()) {
+    case Format::kJson:
+      return context.WriteJson(snapshot);
+    case Format::kCsv:
+      return WriteCsv(snapshot, context);
+    case Format::kTable:
+      break;
+  }
+  return WriteTable(snapshot, context);
+}
+
+}  // namespace
+
+Command AddSnapshot(CLI::App& app) {
+  auto options = std::make_shared<SnapshotOptions>();
+  AddRunArgument(app, options->run);
+  app.add_option("--step", options->step,
+                 "Which step; negative counts from the end; default: the last")
+      ->option_text("N");
+  app.add_option("-s,--stat", options->statistics,
+                 "One column each; default: a useful choice")
+      ->option_text("S,...")
+      ->expected(1)
+      ->take_all();
+  AddMatchOption(app, options->match);
+  app.add_option("--sort", options->sort,
+                 "By name, or by a statistic shown: the largest first, what is "
+                 "not finite before all; default: the model's order")
+      ->option_text("S|name");
+  app.add_option("--rank", options->ranks, "Of this rank; default 0")
+      ->option_text("R|merged")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--attempt", options->attempt, "Of this attempt's line alone")
+      ->option_text("K");
+  app.footer(
+      "Examples:\n"
+      "  gradtap snapshot fashion-mnist\n"
+      "  gradtap snapshot fashion-mnist --stat grad.l2,grad.nan --sort "
+      "grad.l2\n"
+      "  gradtap snapshot gpt --step -100 --match attn --output csv");
+  return [options](Context& context) { return Run(*options, context); };
+}
+
+}  // namespace gradtap::client

@@ -1,0 +1,34 @@
+// The commands. Each adds its options to the subcommand and returns what runs
+// once they are parsed. Errors become messages and exit codes in app.cc.
+//
+// Layer: client/cli.
+
+#ifndef GRADTAP_CLIENT_CLI_COMMANDS_H_
+#define GRADTAP_CLIENT_CLI_COMMANDS_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "client/cli/context.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace gradtap::client {
+
+using Command = std::function<absl::Status(Context& context)>;
+
+Command AddRuns(CLI::App& app);
+Command AddParams(CLI::App& app);
+Command AddSeries(CLI::App& app);
+Command AddSnapshot(CLI::App& app);
+Command AddWatch(CLI::App& app);
+Command AddGaps(CLI::App& app);
+Command AddStatus(CLI::App& app);
+Command AddExport(CLI::App& app);
+Command AddDelete(CLI::App& app);
+
+}  // namespace gradtap::client
+
+#endif  // GRADTAP_CLIENT_CLI_COMMANDS_H_
