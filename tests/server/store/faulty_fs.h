@@ -1,0 +1,259 @@
+// A file system that can be full, fail, or lose power, for RocksDB.
+//
+// Losing power: from the chosen operation on everything fails; when the
+// database has been closed, LosePower() cuts every file to what had been
+// synced, and removes files whose folder had not been synced since they were
+// made.
+
+#ifndef GRADTAP_TESTS_SERVER_STORE_FAULTY_FS_H_
+#define GRADTAP_TESTS_SERVER_STORE_FAULTY_FS_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "rocksdb/env.h"
+#include "rocksdb/file_system.h"
+
+namespace gradtap::server::testing {
+
+class FaultyFs : public rocksdb::FileSystemWrapper {
+ public:
+  FaultyFs() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+
+  const char* Name() const override { return "FaultyFs"; }
+
+  // No write finds room; each leaves half of its bytes behind.
+  void SetFull(bool full) {
+    std::lock_guard<std::mutex> lock(mu_);
+    full_ = full;
+  }
+  // The next `n` syncs of files fail, as a broken disk does.
+  void FailSyncs(int n) {
+    std::lock_guard<std::mutex> lock(mu_);
+    failing_syncs_ = n;
+  }
+  // Operation number `n` (from 1) and all after it fail; 0: none does.
+  void FailFromOperation(std::uint64_t n) {
+    std::lock_guard<std::mutex> lock(mu_);
+    fail_from_ = n;
+  }
+  std::uint64_t operations() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    return operations_;
+  }
+
+  // The database is closed. What is left is what a power failure leaves.
+  void LosePower() {
+    std::lock_guard<std::mutex> lock(mu_);
+    for (const auto& [name, state] : files_) {
+      std::error_code ignored;
+      if (!state.in_synced_folder) {
+        std::filesystem::remove(name, ignored);
+      } else if (std::filesystem::exists(name, ignored)) {
+        const auto size = std::filesystem::file_size(name, ignored);
+        if (size > state.synced) {
+          std::filesystem::resize_file(name, state.synced, ignored);
+        }
+      }
+    }
+    files_.clear();
+  }
+
+  rocksdb::IOStatus NewWritableFile(
+      const std::string& name, const rocksdb::FileOptions& options,
+      std::unique_ptr<rocksdb::FSWritableFile>* file,
+      rocksdb::IODebugContext* debug) override {
+    if (auto s = Begin(); !s.ok()) return s;
+    auto s =
+        rocksdb::FileSystemWrapper::NewWritableFile(name, options, file, debug);
+    if (!s.ok()) return s;
+    {
+      std::lock_guard<std::mutex> lock(mu_);
+      files_[name] = {};
+    }
+    *file = std::make_unique<File>(this, name, std::move(*file));
+    return s;
+  }
+
+  rocksdb::IOStatus RenameFile(const std::string& from, const std::string& to,
+                               const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* debug) override {
+    if (auto s = Begin(); !s.ok()) return s;
+    auto s = rocksdb::FileSystemWrapper::RenameFile(from, to, options, debug);
+    std::lock_guard<std::mutex> lock(mu_);
+    if (const auto it = files_.find(from); s.ok() && it != files_.end()) {
+      files_[to] = it->second;
+      files_[to].in_synced_folder = true;  // Renames are kept in order.
+      files_.erase(it);
+    }
+    return s;
+  }
+
+  rocksdb::IOStatus DeleteFile(const std::string& name,
+                               const rocksdb::IOOptions& options,
+                               rocksdb::IODebugContext* debug) override {
+    if (auto s = Begin(); !s.ok()) return s;
+    {
+      std::lock_guard<std::mutex> lock(mu_);
+      files_.erase(name);
+    }
+    return rocksdb::FileSystemWrapper::DeleteFile(name, options, debug);
+  }
+
+  rocksdb::IOStatus NewDirectory(
+      const std::string& name, const rocksdb::IOOptions& options,
+      std::unique_ptr<rocksdb::FSDirectory>* directory,
+      rocksdb::IODebugContext* debug) override {
+    auto s = rocksdb::FileSystemWrapper::NewDirectory(name, options, directory,
+                                                      debug);
+    if (s.ok()) {
+      *directory =
+          std::make_unique<Directory>(this, name, std::move(*directory));
+    }
+    return s;
+  }
+
+ private:
+  struct FileState {
+    std::uint64_t written = 0;
+    std::uint64_t synced = 0;
+    bool in_synced_folder = false;
+  };
+
+  class File : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    File(FaultyFs* fs, std::string name,
+         std::unique_ptr<rocksdb::FSWritableFile> file)
+        : rocksdb::FSWritableFileOwnerWrapper(std::move(file)),
+          fs_(fs),
+          name_(std::move(name)) {}
+
+    using rocksdb::FSWritableFileOwnerWrapper::Append;
+    rocksdb::IOStatus Append(const rocksdb::Slice& data,
+                             const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* debug) override {
+      if (auto s = fs_->Begin(); !s.ok()) {
+        if (s.IsNoSpace()) {
+          const rocksdb::Slice half(data.data(), data.size() / 2);
+          (void)rocksdb::FSWritableFileOwnerWrapper::Append(half, options,
+                                                            debug);
+        }
+        return s;
+      }
+      auto s =
+          rocksdb::FSWritableFileOwnerWrapper::Append(data, options, debug);
+      std::lock_guard<std::mutex> lock(fs_->mu_);
+      if (s.ok()) fs_->files_[name_].written += data.size();
+      return s;
+    }
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override {
+      return Synced(rocksdb::FSWritableFileOwnerWrapper::Sync(options, debug));
+    }
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
+                            rocksdb::IODebugContext* debug) override {
+      return Synced(rocksdb::FSWritableFileOwnerWrapper::Fsync(options, debug));
+    }
+
+   private:
+    rocksdb::IOStatus Synced(rocksdb::IOStatus done) {
+      if (auto s = fs_->Begin(); !s.ok()) return s;
+      std::lock_guard<std::mutex> lock(fs_->mu_);
+      if (fs_->failing_syncs_ > 0) {
+        --fs_->failing_syncs_;
+        return rocksdb::IOStatus::IOError("injected: sync failed");
+      }
+      FileState& state = fs_->files_[name_];
+      state.synced = state.written;
+      return done;
+    }
+
+    FaultyFs* const fs_;
+    const std::string name_;
+  };
+
+  class Directory : public rocksdb::FSDirectoryWrapper {
+   public:
+    Directory(FaultyFs* fs, std::string name,
+              std::unique_ptr<rocksdb::FSDirectory> directory)
+        : rocksdb::FSDirectoryWrapper(std::move(directory)),
+          fs_(fs),
+          name_(std::move(name)) {}
+
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
+                            rocksdb::IODebugContext* debug) override {
+      if (auto s = fs_->Begin(); !s.ok()) return s;
+      auto s = rocksdb::FSDirectoryWrapper::Fsync(options, debug);
+      if (s.ok()) fs_->FolderSynced(name_);
+      return s;
+    }
+    rocksdb::IOStatus FsyncWithDirOptions(
+        const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug,
+        const rocksdb::DirFsyncOptions& dir_options) override {
+      if (auto s = fs_->Begin(); !s.ok()) return s;
+      auto s = rocksdb::FSDirectoryWrapper::FsyncWithDirOptions(options, debug,
+                                                                dir_options);
+      if (s.ok()) fs_->FolderSynced(name_);
+      return s;
+    }
+
+   private:
+    FaultyFs* const fs_;
+    const std::string name_;
+  };
+
+  rocksdb::IOStatus Begin() {
+    std::lock_guard<std::mutex> lock(mu_);
+    ++operations_;
+    if (fail_from_ != 0 && operations_ >= fail_from_) {
+      return rocksdb::IOStatus::IOError("injected: no power");
+    }
+    if (full_) {
+      auto s = rocksdb::IOStatus::NoSpace("injected: disk full");
+      s.SetRetryable(true);  // As the real one says.
+      return s;
+    }
+    return rocksdb::IOStatus::OK();
+  }
+
+  void FolderSynced(const std::string& folder) {
+    std::lock_guard<std::mutex> lock(mu_);
+    for (auto& [name, state] : files_) {
+      if (std::filesystem::path(name).parent_path() ==
+          std::filesystem::path(folder)) {
+        state.in_synced_folder = true;
+      }
+    }
+  }
+
+  mutable std::mutex mu_;
+  std::map<std::string, FileState> files_;
+  bool full_ = false;
+  int failing_syncs_ = 0;
+  std::uint64_t fail_from_ = 0;
+  std::uint64_t operations_ = 0;
+};
+
+// A RocksDB environment over a FaultyFs; both live as long as it.
+class FaultyEnv {
+ public:
+  FaultyEnv()
+      : fs_(std::make_shared<FaultyFs>()),
+        env_(rocksdb::NewCompositeEnv(fs_)) {}
+  FaultyFs& fs() { return *fs_; }
+  rocksdb::Env* env() { return env_.get(); }
+
+ private:
+  std::shared_ptr<FaultyFs> fs_;
+  std::unique_ptr<rocksdb::Env> env_;
+};
+
+}  // namespace gradtap::server::testing
+
+#endif  // GRADTAP_TESTS_SERVER_STORE_FAULTY_FS_H_

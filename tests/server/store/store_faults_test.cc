@@ -1,0 +1,291 @@
+// What was acknowledged stays: power failures, full disks, failing syncs,
+// kills.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/store/faulty_fs.h"
+#include "server/store/rocksdb_store.h"
+#include "server/store/store_testing.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::server {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using ::gradtap::testing::TempDir;
+using ::testing::_;
+using testing::FaultyEnv;
+using testing::MakeHello;
+using testing::StepBody;
+using testing::StepsCommit;
+using testing::StepsOf;
+
+constexpr std::int64_t kNow = 1'700'000'000'000'000'000;
+constexpr std::int64_t kStepsPerCommit = 3;
+
+absl::Status CommitSteps(Store* store, StreamId id, std::int64_t first) {
+  const auto owned = StepsCommit(id, static_cast<std::uint64_t>(first) + 1,
+                                 first, first + kStepsPerCommit - 1);
+  return store->Commit({&owned.commit, 1});
+}
+
+// Each step whose seq is durable is there once, with its own content, and
+// nothing else is. Returns the durable seq.
+std::uint64_t CheckStore(Store* store) {
+  const auto run = store->FindRun("run");
+  if (run == nullptr) return 0;
+  EXPECT_EQ(run->streams.size(), 1U);
+  const StreamEntry& stream = run->streams[0];
+  EXPECT_EQ(stream.durable_seq % kStepsPerCommit, 0U);
+  std::int64_t next = 0;
+  EXPECT_TRUE(store
+                  ->ScanSteps(stream.id, 0, INT64_MIN, INT64_MAX,
+                              [&](const StepRow& row) {
+                                EXPECT_EQ(row.step, next);
+                                EXPECT_EQ(row.body, StepBody(next));
+                                ++next;
+                                return true;
+                              })
+                  .ok());
+  EXPECT_EQ(static_cast<std::uint64_t>(next), stream.durable_seq);
+  EXPECT_EQ(stream.stored_steps, stream.durable_seq);
+  std::uint64_t ordinals = 0;
+  EXPECT_TRUE(store
+                  ->ScanByOrdinal("run", 0,
+                                  [&](const StepRow* row, const GapRow*) {
+                                    EXPECT_EQ(row->ordinal, ++ordinals);
+                                    return true;
+                                  })
+                  .ok());
+  EXPECT_EQ(ordinals, run->ordinal);
+  EXPECT_EQ(ordinals, stream.durable_seq);
+  return stream.durable_seq;
+}
+
+// Opens, writes 4 commits, opens again (which writes tables), writes 4 more.
+// Stops at the first failure; returns the highest acknowledged seq.
+std::uint64_t Work(const std::string& dir, rocksdb::Env* env) {
+  std::uint64_t acknowledged = 0;
+  for (int life = 0; life < 2; ++life) {
+    const auto store = RocksdbStore::Open({dir}, env);
+    if (!store.ok()) return acknowledged;
+    const auto stream = (*store)->OpenStream(MakeHello(), kNow);
+    if (!stream.ok()) return acknowledged;
+    EXPECT_EQ(stream->durable_seq, acknowledged);
+    for (int i = 0; i < 4; ++i) {
+      const auto first = static_cast<std::int64_t>(acknowledged);
+      if (!CommitSteps(store->get(), stream->id, first).ok()) {
+        return acknowledged;
+      }
+      acknowledged += kStepsPerCommit;
+    }
+  }
+  return acknowledged;
+}
+
+TEST(StorePowerTest, WhateverWriteThePowerFailsAtAcknowledgedStepsAreThere) {
+  std::uint64_t operations = 0;
+  {
+    const TempDir temp;
+    FaultyEnv env;
+    ASSERT_EQ(Work(temp.path(), env.env()), 8U * kStepsPerCommit);
+    operations = env.fs().operations();
+  }
+  ASSERT_GT(operations, 40U);
+  std::uint64_t lives_with_some = 0;
+  for (std::uint64_t at = 1; at <= operations; ++at) {
+    SCOPED_TRACE("power lost at operation " + std::to_string(at));
+    const TempDir temp;
+    FaultyEnv env;
+    env.fs().FailFromOperation(at);
+    const std::uint64_t acknowledged = Work(temp.path(), env.env());
+    env.fs().LosePower();
+    const auto store = RocksdbStore::Open({temp.path()}, nullptr);
+    GRADTAP_ASSERT_OK(store);
+    EXPECT_GE(CheckStore(store->get()), acknowledged);
+    lives_with_some += acknowledged > 0 ? 1 : 0;
+  }
+  EXPECT_GT(lives_with_some, operations / 4);
+}
+
+class StoreFaultsTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Open(env_.env()); }
+
+  void Open(rocksdb::Env* env) {
+    store_.reset();
+    auto store = RocksdbStore::Open({temp_.path()}, env);
+    GRADTAP_ASSERT_OK(store);
+    store_ = *std::move(store);
+    const auto stream = store_->OpenStream(MakeHello(), kNow);
+    GRADTAP_ASSERT_OK(stream);
+    id_ = stream->id;
+  }
+
+  void LosePowerAndReopen() {
+    env_.fs().FailFromOperation(1);
+    store_.reset();
+    env_.fs().LosePower();
+    env_.fs().FailFromOperation(0);
+    Open(nullptr);
+  }
+
+  TempDir temp_;
+  FaultyEnv env_;
+  std::unique_ptr<RocksdbStore> store_;
+  StreamId id_ = 0;
+};
+
+TEST_F(StoreFaultsTest, AFullDiskRefusesCommitsAndServesReads) {
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().SetFull(true);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
+                StatusIs(absl::StatusCode::kResourceExhausted, _));
+    EXPECT_EQ(CheckStore(store_.get()), 3U);
+  }
+  EXPECT_THAT(store_->OpenStream(MakeHello("other"), kNow),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(store_->DeleteRun("run"),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_EQ(store_->Runs().size(), 1U);
+}
+
+TEST_F(StoreFaultsTest, WhenThereIsRoomAgainTheNextCommitWorksAndLasts) {
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().SetFull(true);
+  ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
+  ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
+  env_.fs().SetFull(false);
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 3));
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 6));
+  EXPECT_EQ(CheckStore(store_.get()), 9U);
+  LosePowerAndReopen();
+  EXPECT_EQ(CheckStore(store_.get()), 9U);
+}
+
+TEST_F(StoreFaultsTest, FullAgainAndAgainLosesNothing) {
+  std::int64_t next = 0;
+  for (int round = 0; round < 8; ++round) {
+    env_.fs().SetFull(true);
+    EXPECT_FALSE(CommitSteps(store_.get(), id_, next).ok());
+    env_.fs().SetFull(false);
+    for (int i = 0; i < round % 3 + 1; ++i) {
+      GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, next));
+      next += kStepsPerCommit;
+    }
+  }
+  EXPECT_EQ(CheckStore(store_.get()), static_cast<std::uint64_t>(next));
+  LosePowerAndReopen();
+  EXPECT_EQ(CheckStore(store_.get()), static_cast<std::uint64_t>(next));
+}
+
+TEST_F(StoreFaultsTest, PowerLostWhileTheDiskIsFullLeavesWhatWasAcknowledged) {
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().SetFull(true);
+  ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
+  LosePowerAndReopen();
+  EXPECT_EQ(CheckStore(store_.get()), 3U);
+}
+
+// The bytes of a commit whose sync failed may be there all the same: then it
+// is whole, and its cursor says so.
+TEST_F(StoreFaultsTest, AFailedSyncRefusesTheCommitAndAStreamGoesOnAfterIt) {
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().FailSyncs(1);
+  EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
+              StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_EQ(CheckStore(store_.get()), 3U);
+  // As a session does: connect again, go on from the cursor.
+  const auto stream = store_->OpenStream(MakeHello(), kNow);
+  GRADTAP_ASSERT_OK(stream);
+  const auto first = static_cast<std::int64_t>(stream->durable_seq);
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, first));
+  EXPECT_GE(CheckStore(store_.get()), 6U);
+  const std::uint64_t durable = CheckStore(store_.get());
+  LosePowerAndReopen();
+  EXPECT_EQ(CheckStore(store_.get()), durable);
+}
+
+TEST_F(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().FailSyncs(1);
+  ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
+  int visited = 0;
+  GRADTAP_ASSERT_OK(store_->ScanSteps(id_, 0, 0, 100, [&](const StepRow& row) {
+    // A commit meanwhile must not open the database again under this one.
+    EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
+                StatusIs(absl::StatusCode::kUnavailable, _));
+    EXPECT_EQ(row.body, StepBody(row.step));
+    ++visited;
+    return true;
+  }));
+  EXPECT_EQ(visited, 3);
+  const auto stream = store_->OpenStream(MakeHello(), kNow);
+  GRADTAP_ASSERT_OK(stream);
+  EXPECT_GE(CheckStore(store_.get()), 3U);
+}
+
+// A child writes until it is killed; it tells of each acknowledged seq through
+// a pipe, whose content is what a peer would know.
+TEST(StoreKillTest, AfterKill9EveryAcknowledgedStepIsThereOnce) {
+  const TempDir temp;
+  std::uint64_t acknowledged = 0;
+  for (int life = 0; life < 12; ++life) {
+    SCOPED_TRACE("life " + std::to_string(life));
+    int pipe_fds[2];
+    ASSERT_EQ(::pipe(pipe_fds), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      ::close(pipe_fds[0]);
+      const auto store = RocksdbStore::Open({temp.path()}, nullptr);
+      if (!store.ok()) ::_exit(1);
+      const auto stream = (*store)->OpenStream(MakeHello(), kNow);
+      if (!stream.ok()) ::_exit(2);
+      for (std::uint64_t next = stream->durable_seq;; next += kStepsPerCommit) {
+        if (!CommitSteps(store->get(), stream->id,
+                         static_cast<std::int64_t>(next))
+                 .ok()) {
+          ::_exit(3);
+        }
+        const std::uint64_t seq = next + kStepsPerCommit;
+        if (::write(pipe_fds[1], &seq, sizeof(seq)) != sizeof(seq)) ::_exit(4);
+      }
+    }
+    ::close(pipe_fds[1]);
+    std::uint64_t seq = 0;
+    // Killed after a number of acknowledgements that differs in each life,
+    // somewhere within the commit that follows.
+    for (int n = 0; n <= life * 7 % 23; ++n) {
+      ASSERT_EQ(::read(pipe_fds[0], &seq, sizeof(seq)),
+                static_cast<ssize_t>(sizeof(seq)));
+      acknowledged = seq;
+    }
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    while (::read(pipe_fds[0], &seq, sizeof(seq)) ==
+           static_cast<ssize_t>(sizeof(seq))) {
+      acknowledged = seq;
+    }
+    ::close(pipe_fds[0]);
+    const auto store = RocksdbStore::Open({temp.path()}, nullptr);
+    GRADTAP_ASSERT_OK(store);
+    EXPECT_GE(CheckStore(store->get()), acknowledged);
+  }
+  EXPECT_GT(acknowledged, 100U);
+}
+
+}  // namespace
+}  // namespace gradtap::server
