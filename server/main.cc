@@ -1,0 +1,123 @@
+// gradtapd: the collector as a program.
+//
+// The first line on standard output says where it listens; everything else goes
+// to standard error. Signals are blocked in every thread and waited for by the
+// main one, so that nothing runs in a handler.
+
+#include <grpc/support/log.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "core/names.h"
+#include "server/service/collector.h"
+
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+// Empty if the environment names no place.
+std::string DefaultDataDir() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && state[0] == '/') {
+    return (std::filesystem::path(state) / "gradtap").string();
+  }
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && home[0] == '/') {
+    return (std::filesystem::path(home) / ".local/state/gradtap").string();
+  }
+  return "";
+}
+
+void Say(const std::string& line) {
+  std::fprintf(stderr, "gradtapd: %s\n",
+               gradtap::EscapeForTerminal(line).c_str());
+}
+
+// To be called before there is another thread.
+sigset_t BlockSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);  // Somebody closed our standard output.
+  return set;
+}
+
+void SilenceGrpc() {
+  // Its lines repeat what is reported in one; GRPC_VERBOSITY brings them back.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) {
+    gpr_set_log_function([](gpr_log_func_args*) {});
+  }
+}
+
+int Run(const gradtap::server::CollectorOptions& options) {
+  const sigset_t signals = BlockSignals();
+  SilenceGrpc();
+  absl::StatusOr<std::unique_ptr<gradtap::server::Collector>> collector =
+      gradtap::server::Collector::Start(options);
+  if (!collector.ok()) {
+    Say(std::string(collector.status().message()));
+    return absl::IsInvalidArgument(collector.status()) ? kExitUsage
+                                                       : kExitFailed;
+  }
+  std::printf("gradtapd listening grpc=%s http=off\n",
+              (*collector)->grpc_address().c_str());
+  std::fflush(stdout);
+  Say("data in " + options.data_dir + "; SIGTERM or Ctrl-C drains and stops");
+  int number = 0;
+  sigwait(&signals, &number);
+  Say(std::string(number == SIGINT   ? "SIGINT"
+                  : number == SIGHUP ? "SIGHUP"
+                                     : "SIGTERM") +
+      ": draining");
+  (*collector)->Shutdown();
+  Say("stopped");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  gradtap::server::CollectorOptions options;
+  options.data_dir = DefaultDataDir();
+
+  CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
+               "gradtapd");
+  app.set_version_flag("--version", std::string("gradtapd ") + GRADTAP_VERSION);
+  app.add_option("--data-dir", options.data_dir,
+                 "Folder of the data, of this process alone; made if it is "
+                 "not there")
+      ->capture_default_str();
+  app.add_option("--grpc-listen", options.grpc_listen,
+                 "HOST:PORT for agents and clients; port 0 picks a free one")
+      ->capture_default_str();
+  app.add_flag("--allow-insecure", options.allow_insecure,
+               "Permit an address that others can reach: there is no TLS and "
+               "no token yet");
+  app.footer(
+      "The first line on standard output says where it listens:\n"
+      "  gradtapd listening grpc=HOST:PORT http=off\n\n"
+      "Example:\n"
+      "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version.
+    return app.exit(wanted);
+  } catch (const CLI::Error& error) {
+    Say(std::string(error.what()) + "; see gradtapd --help");
+    return kExitUsage;
+  }
+  if (options.data_dir.empty()) {
+    Say("neither XDG_STATE_HOME nor HOME names a folder; give --data-dir");
+    return kExitUsage;
+  }
+  return Run(options);
+}

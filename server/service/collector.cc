@@ -1,0 +1,154 @@
+#include "server/service/collector.h"
+
+#include <utility>
+
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "server/query/environment.h"
+#include "server/service/query_service.h"
+
+namespace gradtap::server {
+namespace {
+
+// Why each: server/service/README.md, "Limits".
+constexpr int kMaxReceiveBytes = 4 << 20;
+constexpr int kMaxMetadataBytes = 8 << 10;
+constexpr int kMaxStreamsPerConnection = 100;
+constexpr int kHandshakeTimeoutMs = 10'000;
+constexpr int kMinPingIntervalMs = 20'000;
+constexpr int kKeepaliveTimeMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kMaxIdleMs = 300'000;
+constexpr std::size_t kQuotaBytes = std::size_t{512} << 20;
+constexpr int kMaxSyncThreads = 32;
+
+void ApplyLimits(grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder->SetMaxSendMessageSize(-1);  // QueryLimits bound the answers.
+  const auto set = [builder](const char* name, int value) {
+    builder->AddChannelArgument(name, value);
+  };
+  set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // Or two collectors share a port.
+  set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      kMinPingIntervalMs);
+  set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  set(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
+  grpc::ResourceQuota quota("gradtapd");
+  quota.Resize(kQuotaBytes);
+  quota.SetMaxThreads(kMaxSyncThreads);
+  builder->SetResourceQuota(quota);
+  // For reflection alone: all else uses the callback API.
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+}
+
+absl::StatusOr<ListenAddress> PermittedAddress(
+    const CollectorOptions& options) {
+  absl::StatusOr<ListenAddress> address =
+      ParseListenAddress(options.grpc_listen);
+  if (!address.ok()) return address;
+  if (!address->IsLoopback() && !options.allow_insecure) {
+    return absl::InvalidArgumentError(
+        "listening on " + address->ToString() +
+        " would let everybody who reaches it read and write, without TLS or "
+        "a token; use a loopback address, or --allow-insecure if that is "
+        "meant");
+  }
+  return address;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
+    const CollectorOptions& options) {
+  absl::StatusOr<ListenAddress> address = PermittedAddress(options);
+  if (!address.ok()) return address.status();
+  absl::StatusOr<std::unique_ptr<Store>> store =
+      OpenRocksdbStore({options.data_dir});
+  if (!store.ok()) return store.status();
+
+  std::unique_ptr<Collector> collector(new Collector(options));
+  collector->address_ = *std::move(address);
+  collector->store_ = *std::move(store);
+  collector->ingest_ =
+      Ingest::Create(collector->store_.get(), options.clock, options.ingest);
+  QueryEnvironment environment;
+  environment.store = collector->store_.get();
+  environment.clock = options.clock;
+  environment.limits = options.query;
+  environment.start_time_unix_ns = options.clock->UnixNanos();
+  Ingest* ingest = collector->ingest_.get();
+  environment.live_session =
+      [ingest](StreamId stream) -> std::optional<std::int64_t> {
+    std::optional<std::int64_t> seen = ingest->LastSeenUnixNanos(stream);
+    if (!seen.has_value() && ingest->IsConnected(stream)) seen = 0;
+    return seen;
+  };
+  environment.open_sessions = [ingest] { return ingest->open_sessions(); };
+  environment.batches = [ingest] { return ingest->batches(); };
+  QueryServiceOptions service;
+  service.threads = options.query_threads;
+  service.max_watches = options.max_watches;
+  collector->query_ =
+      std::make_unique<QueryService>(std::move(environment), service);
+  absl::Status status = collector->Listen();
+  if (!status.ok()) return status;
+  return collector;
+}
+
+absl::Status Collector::Listen() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  ApplyLimits(&builder);
+  int port = 0;
+  builder.AddListeningPort(address_.ToString(),
+                           grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(ingest_->service());
+  builder.RegisterService(query_.get());
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port == 0) {
+    return absl::UnavailableError(
+        "cannot listen on " + address_.ToString() + ": " +
+        WhyNotListening(address_) +
+        "; stop what uses it, or choose another with --grpc-listen (port 0: "
+        "a free one)");
+  }
+  address_.port = static_cast<std::uint16_t>(port);
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus(true);
+  health->SetServingStatus(v1::Query::service_full_name(), true);
+  health->SetServingStatus("gradtap.v1.Telemetry", true);
+  return absl::OkStatus();
+}
+
+Collector::Collector(const CollectorOptions& options) : options_(options) {}
+
+Collector::~Collector() { Shutdown(); }
+
+void Collector::Shutdown() {
+  if (server_ != nullptr) {
+    server_->GetHealthCheckService()->Shutdown();
+    ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
+    query_->Shutdown();
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      options_.drain_timeout);
+    server_->Wait();
+    server_ = nullptr;
+  }
+  query_ = nullptr;
+  ingest_ = nullptr;
+  store_ = nullptr;
+}
+
+}  // namespace gradtap::server

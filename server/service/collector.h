@@ -1,0 +1,84 @@
+// The collector in one object: store, ingest, queries and the gRPC server.
+//
+// Layer: server/service. This file: std, absl, store, ingest and query headers;
+// gRPC's types by name only.
+
+#ifndef GRADTAP_SERVER_SERVICE_COLLECTOR_H_
+#define GRADTAP_SERVER_SERVICE_COLLECTOR_H_
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "core/clock.h"
+#include "server/ingest/ingest.h"
+#include "server/query/row_reader.h"
+#include "server/service/listen_address.h"
+#include "server/store/store.h"
+
+namespace grpc {
+class Server;
+}  // namespace grpc
+
+namespace gradtap::server {
+
+class QueryService;
+
+struct CollectorOptions {
+  std::string data_dir;
+  // HOST:PORT; port 0: a free one.
+  std::string grpc_listen = "127.0.0.1:7317";
+  // Permits another address than loopback: there is neither TLS nor a token.
+  bool allow_insecure = false;
+  IngestLimits ingest;
+  QueryLimits query;
+  std::uint32_t max_watches = 64;
+  std::uint32_t query_threads = 2;
+  // How long Shutdown() waits for sessions, and again for calls.
+  std::chrono::milliseconds drain_timeout{5'000};
+  const Clock* clock = &RealClock();
+};
+
+// Start() and Shutdown() by one thread; the rest is thread-safe.
+class Collector {
+ public:
+  // Opens the store and listens. kInvalidArgument: malformed or not permitted
+  // address; kUnavailable: it cannot be listened on, with the system's reason;
+  // else as OpenRocksdbStore().
+  static absl::StatusOr<std::unique_ptr<Collector>> Start(
+      const CollectorOptions& options);
+
+  // As Shutdown().
+  ~Collector();
+  Collector(const Collector&) = delete;
+  Collector& operator=(const Collector&) = delete;
+
+  // Health turns NOT_SERVING; the sessions' records are committed and
+  // acknowledged; watches and calls end; the store closes. Takes at most about
+  // twice drain_timeout. Idempotent.
+  void Shutdown();
+
+  // Where it listens, with the real port.
+  std::string grpc_address() const { return address_.ToString(); }
+  Store& store() { return *store_; }  // Not after Shutdown().
+  Ingest& ingest() { return *ingest_; }
+
+ private:
+  explicit Collector(const CollectorOptions& options);
+
+  absl::Status Listen();
+
+  const CollectorOptions options_;
+  ListenAddress address_;
+  // In the order of their lives: each uses those above.
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Ingest> ingest_;
+  std::unique_ptr<QueryService> query_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_SERVICE_COLLECTOR_H_

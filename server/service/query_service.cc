@@ -1,0 +1,149 @@
+#include "server/service/query_service.h"
+
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "server/query/gaps.h"
+#include "server/query/series_query.h"
+#include "server/query/snapshot_query.h"
+#include "server/service/grpc_status.h"
+
+namespace gradtap::server {
+namespace {
+
+// Only memory that is not there is expected to throw.
+absl::Status RunTask(const std::function<absl::Status(const Cancelled&)>& task,
+                     const Cancelled& cancelled) {
+  try {
+    return task(cancelled);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        "out of memory; ask for less (--steps A:B, --points N, --match)");
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+}  // namespace
+
+QueryService::QueryService(QueryEnvironment environment,
+                           const QueryServiceOptions& options)
+    : environment_(std::move(environment)) {
+  environment_.open_watches = [this] { return hub_->open(); };
+  hub_ = std::make_unique<WatchHub>(&environment_, &overheads_,
+                                    options.max_watches);
+  pool_ = std::make_unique<WorkerPool>(options.threads, options.max_queued);
+}
+
+QueryService::~QueryService() = default;
+
+void QueryService::Shutdown() {
+  stopping_ = true;
+  hub_->Shutdown();
+}
+
+grpc::ServerUnaryReactor* QueryService::Submit(
+    grpc::CallbackServerContext* context, Task task) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool queued =
+      pool_->TrySubmit([this, context, reactor, task = std::move(task)] {
+        const Cancelled cancelled = [this, context] {
+          return stopping_ || context->IsCancelled();
+        };
+        absl::Status status = RunTask(task, cancelled);
+        if (stopping_ && absl::IsCancelled(status)) {
+          status = absl::UnavailableError("the collector is shutting down");
+        }
+        reactor->Finish(ToGrpcStatus(status));
+      });
+  if (!queued) {
+    reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
+        "too many queries are waiting; try again")));
+  }
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* QueryService::ListRuns(
+    grpc::CallbackServerContext* context, const v1::ListRunsRequest* request,
+    v1::ListRunsResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::ListRuns(environment_, *request, cancelled, &overheads_,
+                            response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetRun(
+    grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
+    v1::GetRunResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetRun(environment_, *request, cancelled, &overheads_,
+                          response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::ListParameters(
+    grpc::CallbackServerContext* context,
+    const v1::ListParametersRequest* request,
+    v1::ListParametersResponse* response) {
+  return Submit(context, [=, this](const Cancelled&) {
+    return server::ListParameters(environment_, *request, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetSeries(
+    grpc::CallbackServerContext* context, const v1::GetSeriesRequest* request,
+    v1::GetSeriesResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetSeries(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetSnapshot(
+    grpc::CallbackServerContext* context, const v1::GetSnapshotRequest* request,
+    v1::GetSnapshotResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetSnapshot(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetHistograms(
+    grpc::CallbackServerContext* context,
+    const v1::GetHistogramsRequest* request,
+    v1::GetHistogramsResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetHistograms(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::ListGaps(
+    grpc::CallbackServerContext* context, const v1::ListGapsRequest* request,
+    v1::ListGapsResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::ListGaps(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerWriteReactor<v1::WatchResponse>* QueryService::Watch(
+    grpc::CallbackServerContext* context, const v1::WatchRequest* request) {
+  return hub_->Open(context, request);
+}
+
+grpc::ServerUnaryReactor* QueryService::DeleteRun(
+    grpc::CallbackServerContext* context, const v1::DeleteRunRequest* request,
+    v1::DeleteRunResponse* response) {
+  return Submit(context, [=, this](const Cancelled&) {
+    return server::DeleteRun(environment_, *request, &overheads_, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetStatus(
+    grpc::CallbackServerContext* context,
+    const v1::GetStatusRequest* /*request*/, v1::GetStatusResponse* response) {
+  return Submit(context, [=, this](const Cancelled&) {
+    return server::GetStatus(environment_, response);
+  });
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,224 @@
+#include "server/service/watch_hub.h"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "server/query/watch_cursor.h"
+#include "server/service/grpc_status.h"
+
+namespace gradtap::server {
+namespace {
+
+// How often calls are looked at without a commit: a run may go LOST.
+constexpr std::chrono::seconds kTick{1};
+
+// A call that was refused.
+class RefusedCall : public grpc::ServerWriteReactor<v1::WatchResponse> {
+ public:
+  explicit RefusedCall(const absl::Status& status) {
+    Finish(ToGrpcStatus(status));
+  }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+// The reactions of gRPC only note what happened and mark the call due: all else
+// is done by the hub's thread, which alone starts operations. No lock is held
+// while it does, as gRPC may react on the spot.
+class WatchHub::Call : public grpc::ServerWriteReactor<v1::WatchResponse> {
+ public:
+  Call(WatchHub* hub, std::uint64_t id, const v1::WatchRequest& request)
+      : hub_(hub), id_(id), request_(request) {}
+
+  const std::string& run() const { return request_.run(); }
+
+  // By the hub's thread. One message at most.
+  void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
+    bool cancelled;
+    {
+      MutexLock lock(mu_);
+      if (writing_ || finished_) return;
+      cancelled = cancelled_;
+    }
+    if (cancelled) return End(absl::CancelledError("the watcher has gone"));
+    if (stopping) {
+      return End(absl::UnavailableError("the collector is shutting down"));
+    }
+    absl::StatusOr<bool> more = NextMessage();
+    if (!more.ok()) return End(more.status());
+    if (!*more) {
+      if (cursor_->behind()) hub_->MarkDue(id_);
+      return;
+    }
+    {
+      MutexLock lock(mu_);
+      writing_ = true;
+    }
+    StartWrite(&message_);
+  }
+
+  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      writing_ = false;
+      if (!ok) cancelled_ = true;
+    }
+    hub_->MarkDue(id_);
+  }
+
+  void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      cancelled_ = true;
+    }
+    hub_->MarkDue(id_);
+  }
+
+  // May destroy this.
+  void OnDone() override { hub_->Remove(id_); }
+
+ private:
+  absl::StatusOr<bool> NextMessage() {
+    if (cursor_ == nullptr) {
+      absl::StatusOr<std::unique_ptr<WatchCursor>> cursor =
+          WatchCursor::Open(hub_->environment_, hub_->overheads_, request_);
+      if (!cursor.ok()) return cursor.status();
+      cursor_ = *std::move(cursor);
+    }
+    return cursor_->Next(&message_);
+  }
+
+  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      finished_ = true;
+    }
+    Finish(ToGrpcStatus(status));
+  }
+
+  WatchHub* const hub_;
+  const std::uint64_t id_;
+  const v1::WatchRequest request_;
+  // Of the hub's thread; gRPC reads message_ while writing_.
+  std::unique_ptr<WatchCursor> cursor_;
+  v1::WatchResponse message_;
+
+  Mutex mu_;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+WatchHub::WatchHub(const QueryEnvironment* environment,
+                   OverheadCache* overheads, std::uint32_t max_watches)
+    : environment_(environment),
+      overheads_(overheads),
+      max_watches_(max_watches) {
+  listener_ = environment_->store->AddListener(
+      [this](const std::string& run) { MarkRunDue(run); });
+  thread_ = std::thread([this] { Feed(); });
+}
+
+WatchHub::~WatchHub() {
+  environment_->store->RemoveListener(listener_);
+  {
+    MutexLock lock(mu_);
+    closed_ = true;
+  }
+  due_changed_.NotifyAll();
+  thread_.join();
+}
+
+grpc::ServerWriteReactor<v1::WatchResponse>* WatchHub::Open(
+    grpc::CallbackServerContext* /*context*/, const v1::WatchRequest* request) {
+  std::shared_ptr<Call> call;
+  {
+    MutexLock lock(mu_);
+    if (stopping_) {
+      return new RefusedCall(
+          absl::UnavailableError("the collector is shutting down"));
+    }
+    if (calls_.size() >= max_watches_) {
+      return new RefusedCall(absl::ResourceExhaustedError(
+          std::to_string(max_watches_) +
+          " watches are open, the limit of this collector; close one"));
+    }
+    const std::uint64_t id = next_id_++;
+    call = std::make_shared<Call>(this, id, *request);
+    calls_[id] = call;
+    due_.insert(id);
+  }
+  due_changed_.NotifyOne();
+  return call.get();  // Kept by calls_ until OnDone().
+}
+
+void WatchHub::Shutdown() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+    for (const auto& [id, call] : calls_) due_.insert(id);
+  }
+  due_changed_.NotifyOne();
+}
+
+std::uint32_t WatchHub::open() const {
+  MutexLock lock(mu_);
+  return static_cast<std::uint32_t>(calls_.size());
+}
+
+void WatchHub::MarkDue(std::uint64_t id) {
+  {
+    MutexLock lock(mu_);
+    due_.insert(id);
+  }
+  due_changed_.NotifyOne();
+}
+
+void WatchHub::MarkRunDue(const std::string& run) {
+  {
+    MutexLock lock(mu_);
+    for (const auto& [id, call] : calls_) {
+      if (call->run() == run) due_.insert(id);
+    }
+    if (due_.empty()) return;
+  }
+  due_changed_.NotifyOne();
+}
+
+void WatchHub::Remove(std::uint64_t id) {
+  std::shared_ptr<Call> call;  // Outlives the lock.
+  MutexLock lock(mu_);
+  const auto it = calls_.find(id);
+  if (it == calls_.end()) return;
+  call = std::move(it->second);
+  calls_.erase(it);
+}
+
+void WatchHub::Feed() {
+  auto next_tick = std::chrono::steady_clock::now() + kTick;
+  for (;;) {
+    std::vector<std::shared_ptr<Call>> calls;
+    bool stopping;
+    {
+      MutexLock lock(mu_);
+      while (due_.empty() && !closed_) {
+        if (due_changed_.WaitUntil(mu_, next_tick)) continue;
+        next_tick = std::chrono::steady_clock::now() + kTick;
+        for (const auto& [id, call] : calls_) due_.insert(id);
+      }
+      if (closed_) return;
+      for (const std::uint64_t id : due_) {
+        const auto it = calls_.find(id);
+        if (it != calls_.end()) calls.push_back(it->second);
+      }
+      due_.clear();
+      stopping = stopping_;
+    }
+    for (const std::shared_ptr<Call>& call : calls) call->Pump(stopping);
+  }
+}
+
+}  // namespace gradtap::server

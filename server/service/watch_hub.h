@@ -1,0 +1,78 @@
+// The open Watch calls and the one thread that feeds them.
+//
+// The store's listener only marks calls as due. The hub's thread reads for each
+// due call whose last message has left, so that a reader that does not read
+// costs nothing but its place: what it misses is conflated by its WatchCursor.
+// Ingest never waits for any of this.
+//
+// Layer: server/service. This file: grpc, query.
+
+#ifndef GRADTAP_SERVER_SERVICE_WATCH_HUB_H_
+#define GRADTAP_SERVER_SERVICE_WATCH_HUB_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "core/sync.h"
+#include "gradtap/v1/query.pb.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "server/query/environment.h"
+#include "server/query/run_query.h"
+
+namespace gradtap::server {
+
+// Thread-safe.
+class WatchHub {
+ public:
+  // Both must outlive the hub. Starts the thread and listens to the store.
+  WatchHub(const QueryEnvironment* environment, OverheadCache* overheads,
+           std::uint32_t max_watches);
+  // No call may be open any more: destroy it after the server.
+  ~WatchHub();
+  WatchHub(const WatchHub&) = delete;
+  WatchHub& operator=(const WatchHub&) = delete;
+
+  // For gRPC: never waits and reads nothing. RESOURCE_EXHAUSTED over
+  // max_watches, UNAVAILABLE after Shutdown().
+  grpc::ServerWriteReactor<v1::WatchResponse>* Open(
+      grpc::CallbackServerContext* context, const v1::WatchRequest* request)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Ends all calls with UNAVAILABLE, each as soon as its message has left.
+  // Does not wait; idempotent.
+  void Shutdown() ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::uint32_t open() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  class Call;
+
+  void MarkDue(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
+  void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
+  void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
+  void Feed() ABSL_LOCKS_EXCLUDED(mu_);
+
+  const QueryEnvironment* const environment_;
+  OverheadCache* const overheads_;
+  const std::uint32_t max_watches_;
+
+  mutable Mutex mu_;
+  CondVar due_changed_;
+  std::map<std::uint64_t, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
+  std::set<std::uint64_t> due_ ABSL_GUARDED_BY(mu_);
+  std::uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;  // Calls end.
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;    // The thread ends.
+
+  int listener_ = 0;
+  std::thread thread_;  // Last: it uses all of the above.
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_SERVICE_WATCH_HUB_H_

@@ -1,0 +1,49 @@
+// A few threads and a short queue for queries.
+//
+// Queries read the disk; gRPC's own threads also carry the agents' sessions,
+// whose acknowledgements must not wait for somebody's plot. Hence a pool of its
+// own, small, with a queue that refuses when it is full.
+//
+// Layer: server/service. This file: std, absl, core; no grpc.
+
+#ifndef GRADTAP_SERVER_SERVICE_WORKER_POOL_H_
+#define GRADTAP_SERVER_SERVICE_WORKER_POOL_H_
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "core/sync.h"
+
+namespace gradtap::server {
+
+// Thread-safe.
+class WorkerPool {
+ public:
+  WorkerPool(std::size_t threads, std::size_t max_queued);
+  // Runs what is queued, then joins.
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // False if the queue is full: `task` has not been and will not be run. Never
+  // waits. Tasks must not throw.
+  [[nodiscard]] bool TrySubmit(std::function<void()> task)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void Work() ABSL_LOCKS_EXCLUDED(mu_);
+
+  const std::size_t max_queued_;
+  Mutex mu_;
+  CondVar work_;  // A task, or closed.
+  std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::thread> threads_;  // Last: they use all of the above.
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_SERVICE_WORKER_POOL_H_
