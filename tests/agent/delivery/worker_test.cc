@@ -1,0 +1,189 @@
+#include "agent/delivery/worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/fake_transport.h"
+#include "agent/delivery/recorder.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::FakeNetwork;
+using ::gradtap::testing::FakeTransport;
+using ::gradtap::testing::MakeRing;
+using ::gradtap::testing::MakeSchema;
+using ::gradtap::testing::MakeStep;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using SteadyClock = std::chrono::steady_clock;
+
+class WorkerTest : public ::testing::Test {
+ protected:
+  WorkerTest()
+      : shared_(std::make_shared<DeliveryShared>(
+            [this](const std::string& line) { Log(line); })) {
+    shared_->ring = MakeRing(256 * 1024, 8 * 1024);
+    recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
+                                           &RealClock());
+    WorkerOptions options;
+    options.session.run = "run";
+    options.session.launch = "l";
+    options.session.process_nonce = "0123456789abcdef";
+    options.session.backoff_base = std::chrono::milliseconds(2);
+    options.session.backoff_max = std::chrono::milliseconds(10);
+    options.make_transport = [this] {
+      return std::make_unique<FakeTransport>(&network_);
+    };
+    worker_ = std::make_unique<Worker>(shared_, options);
+  }
+
+  void TearDown() override {
+    worker_->Stop(SteadyClock::now());
+    const DeliveryCounters c = shared_->books.Snapshot();
+    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
+    EXPECT_EQ(c.steps_seen, offered_);
+    EXPECT_THAT(network_.collector.violations, IsEmpty());
+  }
+
+  void Log(const std::string& line) {
+    MutexLock lock(mu_);
+    lines_.push_back(line);
+  }
+  std::vector<std::string> Lines() {
+    MutexLock lock(mu_);
+    return lines_;
+  }
+
+  void PutSteps(int count) {
+    if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 10));
+    for (int i = 0; i < count; ++i) {
+      recorder_->PutStep(
+          MakeStep(static_cast<std::int64_t>(offered_++), 1, 10));
+    }
+  }
+  void AwaitConnects(int count) {
+    MutexLock lock(network_.mu);
+    while (network_.connects < count) {
+      network_.changed.WaitUntil(network_.mu, SteadyClock::now() + seconds(60));
+    }
+  }
+
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  FakeNetwork network_;
+  std::shared_ptr<DeliveryShared> shared_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<Worker> worker_;
+  std::uint64_t offered_ = 0;
+};
+
+TEST_F(WorkerTest, DeliversEverythingAndStops) {
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(50);
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 50u);
+  PutSteps(50);
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
+  const auto contents = network_.collector.Contents();
+  EXPECT_EQ(contents.recorded.size(), 100u);
+  EXPECT_TRUE(contents.end.has_value());
+  EXPECT_EQ(network_.collector.byes, 1);
+  EXPECT_TRUE(
+      worker_->WaitAcknowledged(shared_->ring->last_seq(), SteadyClock::now()));
+}
+
+TEST_F(WorkerTest, AFullSpeedProducerLosesNothingUndeclared) {
+  ASSERT_TRUE(worker_->Start());
+  std::thread trainer([this] {
+    for (int i = 0; i < 200; ++i) PutSteps(100);
+    recorder_->PutEnd(EndReason::kFinished);
+  });
+  // Another thread reads the books meanwhile.
+  std::atomic<bool> done{false};
+  std::thread reader([this, &done] {
+    while (!done) {
+      const DeliveryCounters c = shared_->books.Snapshot();
+      ASSERT_EQ(c.steps_seen,
+                c.steps_recorded + c.steps_skipped + c.steps_lost);
+      ASSERT_LE(c.steps_acknowledged, c.steps_recorded);
+      std::this_thread::yield();
+    }
+  });
+  trainer.join();
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  done = true;
+  reader.join();
+  const auto contents = network_.collector.Contents();
+  const DeliveryCounters c = shared_->books.Snapshot();
+  EXPECT_EQ(contents.recorded.size(), c.steps_recorded);
+  std::uint64_t declared = 0;
+  for (const auto& [cause, steps] : contents.gap_steps) declared += steps;
+  EXPECT_EQ(declared, c.steps_lost);
+  EXPECT_EQ(contents.end->steps_seen, 20'000u);
+}
+
+TEST_F(WorkerTest, AnUnreachableCollectorIsDialledAgainUntilItIsThere) {
+  network_.Set(FakeNetwork::Mode::kRefusing);
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(3);
+  AwaitConnects(5);
+  EXPECT_EQ(worker_->state(), DeliveryState::kConnecting);
+  network_.Set(FakeNetwork::Mode::kUp);
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  EXPECT_EQ(Lines().size(), 1u);
+}
+
+TEST_F(WorkerTest, ABlackHoleDoesNotHoldUpTheStop) {
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(3);
+  AwaitConnects(1);
+  EXPECT_FALSE(worker_->WaitAcknowledged(
+      1, SteadyClock::now() + std::chrono::milliseconds(20)));
+  worker_->Stop(SteadyClock::now() + std::chrono::milliseconds(50));
+  EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
+  worker_->Stop(SteadyClock::now() + seconds(60));  // Idempotent.
+}
+
+TEST_F(WorkerTest, AFaultEndsDeliveryAndIsSaidOnce) {
+  network_.Set(FakeNetwork::Mode::kThrowing);
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(3);
+  // Nobody waits for what cannot come.
+  EXPECT_FALSE(worker_->WaitAcknowledged(
+      shared_->ring->last_seq(), SteadyClock::now() + std::chrono::hours(1)));
+  PutSteps(20'000);  // Recording goes on until the ring is full.
+  EXPECT_GT(shared_->books.Snapshot().steps_lost, 0u);
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  ASSERT_EQ(Lines().size(), 1u);
+  EXPECT_THAT(Lines()[0], HasSubstr("no more memory"));
+}
+
+TEST_F(WorkerTest, AFullRingIsSaidOnce) {
+  network_.Set(FakeNetwork::Mode::kRefusing);
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(20'000);
+  AwaitConnects(8);
+  int said = 0;
+  for (const std::string& line : Lines()) {
+    said += line.find("is full") != std::string::npos;
+  }
+  EXPECT_EQ(said, 1);
+}
+
+}  // namespace
+}  // namespace gradtap::agent
