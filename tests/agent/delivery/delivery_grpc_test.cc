@@ -1,0 +1,418 @@
+// The whole of delivery against real gRPC servers, in this process.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/delivery/delivery.h"
+#include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/test_server.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::MakeSchema;
+using ::gradtap::testing::MakeSkippedStep;
+using ::gradtap::testing::MakeStep;
+using ::gradtap::testing::RawListener;
+using ::gradtap::testing::StatusIs;
+using ::gradtap::testing::StreamContents;
+using ::gradtap::testing::TempDir;
+using ::gradtap::testing::TestServer;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using SteadyClock = std::chrono::steady_clock;
+
+// Long enough for any machine; never waited for where all is well.
+constexpr seconds kPatience{60};
+
+class DeliveryGrpcTest : public ::testing::Test {
+ protected:
+  DeliveryOptions Options(const std::string& collector) {
+    DeliveryOptions options;
+    options.collector = collector;
+    options.run = "grpc-test";
+    options.ring_bytes = 1 << 20;
+    options.log = [this](const std::string& line) {
+      MutexLock lock(mu_);
+      lines_.push_back(line);
+    };
+    return options;
+  }
+
+  void Create(const DeliveryOptions& options) {
+    auto delivery = Delivery::Create(options);
+    GRADTAP_ASSERT_OK(delivery);
+    delivery_ = *std::move(delivery);
+  }
+
+  void PutSteps(int count, std::size_t places = 10) {
+    if (next_step_ == 0) delivery_->PutSchema(MakeSchema(1, places));
+    for (int i = 0; i < count; ++i) {
+      delivery_->PutStep(MakeStep(next_step_++, 1, places));
+    }
+  }
+
+  FlushOutcome ShutdownTimed(milliseconds deadline) {
+    const auto start = SteadyClock::now();
+    const FlushOutcome outcome =
+        delivery_->Shutdown(EndReason::kFinished, deadline);
+    const double ms =
+        std::chrono::duration<double, std::milli>(SteadyClock::now() - start)
+            .count();
+    std::cout << "shutdown with a deadline of " << deadline.count()
+              << " ms returned after " << ms << " ms\n";
+    EXPECT_EQ(delivery_->state(), DeliveryState::kStopped);
+    return outcome;
+  }
+
+  void AwaitState(DeliveryState state) {
+    const auto until = SteadyClock::now() + kPatience;
+    while (delivery_->state() != state && SteadyClock::now() < until) {
+      std::this_thread::yield();
+    }
+    EXPECT_EQ(delivery_->state(), state);
+  }
+
+  std::vector<std::string> Lines() {
+    MutexLock lock(mu_);
+    return lines_;
+  }
+  void AwaitLine(const std::string& text) {
+    const auto until = SteadyClock::now() + kPatience;
+    while (SteadyClock::now() < until) {
+      for (const std::string& line : Lines()) {
+        if (line.find(text) != std::string::npos) return;
+      }
+      std::this_thread::yield();
+    }
+    ADD_FAILURE() << "nobody said: " << text;
+  }
+
+  void TearDown() override {
+    if (delivery_ == nullptr) return;
+    const DeliveryCounters c = delivery_->counters();
+    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
+    EXPECT_EQ(c.steps_seen, static_cast<std::uint64_t>(next_step_));
+  }
+
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Delivery> delivery_;
+  std::int64_t next_step_ = 0;
+};
+
+void ExpectAllStored(const TestServer& server, std::uint64_t steps) {
+  const StreamContents contents = server.collector().Contents();
+  EXPECT_THAT(server.collector().violations, IsEmpty());
+  EXPECT_THAT(contents.problems, IsEmpty());
+  ASSERT_EQ(contents.recorded.size(), steps);
+  for (std::uint64_t i = 0; i < steps; ++i) {
+    ASSERT_EQ(contents.recorded[i].second, static_cast<std::int64_t>(i));
+  }
+}
+
+TEST_F(DeliveryGrpcTest, StreamsEveryStepAndSaysGoodbye) {
+  TestServer server;
+  server.Start();
+  Create(Options(server.address()));
+  EXPECT_EQ(delivery_->state(), DeliveryState::kIdle);
+  PutSteps(100);
+  const FlushOutcome flushed = delivery_->Flush(kPatience);
+  EXPECT_TRUE(flushed.delivered);
+  EXPECT_EQ(flushed.undelivered_steps, 0u);
+  EXPECT_EQ(delivery_->state(), DeliveryState::kStreaming);
+  PutSteps(100);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 200);
+  EXPECT_EQ(server.collector().Contents().end->reason, EndReason::kFinished);
+  EXPECT_EQ(server.collector().byes, 1);
+  EXPECT_EQ(server.collector().last_hello.run(), "grpc-test");
+  EXPECT_EQ(server.collector().last_hello.launch().size(), 32u);
+  EXPECT_EQ(delivery_->counters().steps_acknowledged, 200u);
+  EXPECT_THAT(Lines(), IsEmpty());
+}
+
+TEST_F(DeliveryGrpcTest, LargeStepsTravelInParts) {
+  TestServer server;
+  server.Start();
+  DeliveryOptions options = Options(server.address());
+  options.ring_bytes = DeliveryOptions().ring_bytes;
+  Create(options);
+  delivery_->ReserveForSteps(8 << 20);
+  EXPECT_GE(delivery_->ring_bytes(), 16u * (8u << 20));
+  PutSteps(10, 60'000);  // 1.2 MB each.
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 10);
+  EXPECT_EQ(server.collector().Contents().incomplete, 0u);
+}
+
+TEST_F(DeliveryGrpcTest, AnUnusedOneStartsNothing) {
+  Create(Options("127.0.0.1:1"));
+  delivery_->PutSchema(MakeSchema(1, 3));
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_EQ(delivery_->state(), DeliveryState::kIdle);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  EXPECT_THAT(Lines(), IsEmpty());
+}
+
+TEST_F(DeliveryGrpcTest, GoesOnAfterTheServerRestarts) {
+  TestServer server;
+  server.Start();
+  Create(Options(server.address()));
+  const int port = server.port();
+  for (int i = 0; i < 3; ++i) {
+    PutSteps(50);
+    EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+    PutSteps(50);  // On their way when the server goes.
+    server.Stop();
+    PutSteps(50);
+    server.Start(port);
+  }
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 450);
+  EXPECT_GE(server.collector().hellos, 4);
+}
+
+TEST_F(DeliveryGrpcTest, AnUnreachableCollectorOnlyDelays) {
+  int port = 0;
+  {
+    RawListener taken;
+    port = taken.port();
+  }
+  Create(Options("127.0.0.1:" + std::to_string(port)));
+  PutSteps(20);
+  EXPECT_FALSE(delivery_->Flush(milliseconds(50)).delivered);
+  AwaitLine("is away (UNAVAILABLE");
+  EXPECT_EQ(delivery_->state(), DeliveryState::kConnecting);
+  TestServer server;
+  server.Start(port);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 20);
+}
+
+TEST_F(DeliveryGrpcTest, ARejectForGoodStopsTryingAndKeepsRecording) {
+  TestServer server(TestServer::Mode::kReject);
+  server.Start();
+  Create(Options(server.address()));
+  PutSteps(5);
+  AwaitState(DeliveryState::kRefused);
+  PutSteps(5);
+  const FlushOutcome outcome = delivery_->Flush(std::chrono::hours(1));
+  EXPECT_FALSE(outcome.delivered);  // And at once.
+  EXPECT_EQ(outcome.undelivered_steps, 10u);
+  ASSERT_EQ(Lines().size(), 1u);
+  EXPECT_THAT(Lines()[0], HasSubstr("too old"));
+  EXPECT_FALSE(ShutdownTimed(std::chrono::hours(1)).delivered);
+}
+
+TEST_F(DeliveryGrpcTest, APeerThatNeverAnswersDoesNotHoldUpShutdown) {
+  RawListener black_hole;
+  Create(Options(black_hole.address()));
+  PutSteps(5);
+  EXPECT_FALSE(delivery_->Flush(milliseconds(50)).delivered);
+  const FlushOutcome outcome = ShutdownTimed(milliseconds(300));
+  EXPECT_FALSE(outcome.delivered);
+  EXPECT_EQ(outcome.undelivered_steps, 5u);
+}
+
+TEST_F(DeliveryGrpcTest, ACollectorThatNeverAcknowledgesDoesNotEither) {
+  for (const auto mode :
+       {TestServer::Mode::kNeverAck, TestServer::Mode::kNeverRead}) {
+    TestServer server(mode);
+    server.Start();
+    next_step_ = 0;
+    Create(Options(server.address()));
+    PutSteps(200, 200);
+    AwaitState(DeliveryState::kStreaming);
+    EXPECT_FALSE(ShutdownTimed(milliseconds(200)).delivered);
+    EXPECT_EQ(delivery_->counters().steps_acknowledged, 0u);
+  }
+}
+
+TEST_F(DeliveryGrpcTest, ShutdownWithoutTimeReturnsAndLosesNothingSilently) {
+  TestServer server;
+  server.Start();
+  Create(Options(server.address()));
+  PutSteps(100);
+  const FlushOutcome outcome = ShutdownTimed(milliseconds(0));
+  const DeliveryCounters c = delivery_->counters();
+  EXPECT_EQ(outcome.undelivered_steps, c.steps_recorded - c.steps_acknowledged);
+  PutSteps(3);
+  EXPECT_EQ(delivery_->counters().by_cause.at(GapCause::kShutdown), 3u);
+}
+
+TEST_F(DeliveryGrpcTest, APeerThatTalksNonsenseIsSurvived) {
+  RawListener listener;
+  std::thread noise([&] {
+    std::string bytes(10'000, '\0');
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = static_cast<char>(i * 131);
+    }
+    listener.AnswerWith(bytes);
+  });
+  Create(Options(listener.address()));
+  PutSteps(5);
+  AwaitLine("is away");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+  listener.Close();
+  noise.join();
+}
+
+TEST_F(DeliveryGrpcTest, AForkedChildIsInertAndTheParentGoesOn) {
+  TestServer server;
+  server.Start();
+  Create(Options(server.address()));
+  PutSteps(20);
+  AwaitState(DeliveryState::kStreaming);
+  for (const bool orderly_exit : {false, true}) {
+    PutSteps(20);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const DeliveryCounters before = delivery_->counters();
+      delivery_->PutSchema(MakeSchema(9, 3));
+      delivery_->PutStep(MakeStep(1'000, 1, 10));
+      delivery_->PutGap(GapCause::kLoop, 1'001, "");
+      delivery_->Rollback(3);
+      const bool inert =
+          !delivery_->Flush(std::chrono::hours(1)).delivered &&
+          !delivery_->Shutdown(EndReason::kStopped, std::chrono::hours(1))
+               .delivered &&
+          delivery_->state() == DeliveryState::kStopped &&
+          delivery_->counters().steps_seen == before.steps_seen;
+      delivery_.reset();
+      // With exit(), the handlers that the parent had registered run too.
+      if (orderly_exit) std::exit(inert ? 0 : 1);
+      ::_exit(inert ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+  }
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 60);
+}
+
+TEST_F(DeliveryGrpcTest, WrongOptionsAreRefusedBeforeAnythingStarts) {
+  DeliveryOptions options = Options("nowhere");
+  EXPECT_THAT(
+      Delivery::Create(options),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nowhere")));
+  options = Options("127.0.0.1:1");
+  options.token = "secret";
+  EXPECT_THAT(Delivery::Create(options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token")));
+}
+
+// ---- TLS -------------------------------------------------------------------
+
+std::string Read(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+class DeliveryTlsTest : public DeliveryGrpcTest {
+ protected:
+  // A certificate for 127.0.0.1 that signs itself.
+  void MakeCertificate(const std::string& name) {
+    const std::string command =
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=" + name +
+        " -addext subjectAltName=IP:127.0.0.1 -keyout " + Path(name, ".key") +
+        " -out " + Path(name, ".pem") + " 2>/dev/null";
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  }
+  std::string Path(const std::string& name, const std::string& suffix) {
+    return dir_.path() + "/" + name + suffix;
+  }
+  std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
+      const std::string& name, const std::string& client_ca = {}) {
+    grpc::SslServerCredentialsOptions ssl(
+        client_ca.empty()
+            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    if (!client_ca.empty()) ssl.pem_root_certs = Read(Path(client_ca, ".pem"));
+    ssl.pem_key_cert_pairs.push_back(
+        {Read(Path(name, ".key")), Read(Path(name, ".pem"))});
+    return grpc::SslServerCredentials(ssl);
+  }
+
+  TempDir dir_;
+};
+
+TEST_F(DeliveryTlsTest, StreamsOverTlsWithItsTokenAndCertificate) {
+  MakeCertificate("server");
+  MakeCertificate("client");
+  TestServer server;
+  server.Start(0, ServerCredentials("server", "client"));
+  DeliveryOptions options = Options(server.address());
+  options.tls = true;
+  options.tls_ca_file = Path("server", ".pem");
+  options.tls_cert_file = Path("client", ".pem");
+  options.tls_key_file = Path("client", ".key");
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(20);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  EXPECT_EQ(server.authorization(), "Bearer s3cret");
+  server.Stop();
+  ExpectAllStored(server, 20);
+}
+
+TEST_F(DeliveryTlsTest, AServerThatTheAuthorityDidNotSignGetsNothing) {
+  MakeCertificate("server");
+  MakeCertificate("other");
+  TestServer server;
+  server.Start(0, ServerCredentials("server"));
+  DeliveryOptions options = Options(server.address());
+  options.tls = true;
+  options.tls_ca_file = Path("other", ".pem");
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(5);
+  AwaitLine("is away");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+  EXPECT_EQ(server.authorization(), "");
+  server.Stop();
+  EXPECT_EQ(server.collector().hellos, 0);
+}
+
+TEST_F(DeliveryTlsTest, AFileThatIsPemButNoCertificateIsSurvived) {
+  TestServer server;
+  server.Start();
+  std::ofstream(Path("junk", ".pem")) << "-----BEGIN CERTIFICATE-----\njunk\n";
+  DeliveryOptions options = Options(server.address());
+  options.tls = true;
+  options.tls_ca_file = Path("junk", ".pem");
+  Create(options);
+  PutSteps(5);
+  AwaitLine("is away");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+}
+
+}  // namespace
+}  // namespace gradtap::agent

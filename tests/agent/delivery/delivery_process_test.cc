@@ -1,0 +1,204 @@
+// What can be seen from outside a process alone: its threads and its exit. The
+// server runs in another process, which is this program again.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/delivery/delivery.h"
+#include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/test_server.h"
+
+extern char** environ;
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::MakeSchema;
+using ::gradtap::testing::MakeStep;
+using ::gradtap::testing::TestServer;
+using std::chrono::seconds;
+
+// Writes its port, serves until standard input ends, then writes what it has.
+int Serve() {
+  TestServer server;
+  server.Start();
+  std::cout << server.port() << std::endl;
+  std::string ignored;
+  std::getline(std::cin, ignored);
+  server.Stop();
+  const auto contents = server.collector().Contents();
+  std::cout << contents.recorded.size() << " "
+            << (contents.end.has_value() ? "end" : "no-end") << " "
+            << server.collector().violations.size() << std::endl;
+  return 0;
+}
+
+std::unique_ptr<Delivery> CreateOrDie(const std::string& port) {
+  DeliveryOptions options;
+  options.collector = "127.0.0.1:" + port;
+  options.run = "process-test";
+  options.ring_bytes = 1 << 20;
+  auto delivery = Delivery::Create(options);
+  if (!delivery.ok()) std::abort();
+  (*delivery)->PutSchema(MakeSchema(1, 5));
+  for (int i = 0; i < 50; ++i) (*delivery)->PutStep(MakeStep(i, 1, 5));
+  return *std::move(delivery);
+}
+
+// Leaves main() with everything still running.
+int LeaveAtOnce(const std::string& port) {
+  (void)CreateOrDie(port).release();
+  return 0;
+}
+
+// The same with a static, made before gRPC's first use.
+std::unique_ptr<Delivery>& TheStatic() {
+  static std::unique_ptr<Delivery> delivery;
+  return delivery;
+}
+int LeaveStatic(const std::string& port) {
+  TheStatic() = nullptr;
+  TheStatic() = CreateOrDie(port);
+  return 0;
+}
+
+class Child {
+ public:
+  explicit Child(std::vector<std::string> args) {
+    int in[2];
+    int out[2];
+    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) {
+      std::abort();
+    }
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+    ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    std::vector<char*> argv = {self.data()};
+    for (std::string& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    if (::posix_spawn(&pid_, self.c_str(), &actions, nullptr, argv.data(),
+                      environ) != 0) {
+      std::abort();
+    }
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::close(in[0]);
+    ::close(out[1]);
+    in_ = in[1];
+    out_ = ::fdopen(out[0], "r");
+  }
+  ~Child() {
+    CloseInput();
+    ::fclose(out_);
+    if (pid_ > 0) Wait();
+  }
+
+  std::string ReadLine() {
+    char line[256] = "";
+    if (::fgets(line, sizeof(line), out_) == nullptr) return "";
+    std::string text = line;
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }
+  void CloseInput() {
+    if (in_ >= 0) ::close(in_);
+    in_ = -1;
+  }
+  int Wait() {
+    int status = -1;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  int in_ = -1;
+  std::FILE* out_ = nullptr;
+};
+
+std::ptrdiff_t Threads() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+TEST(DeliveryProcessTest, FewThreadsAreAdded) {
+  Child server({"--serve"});
+  const std::string port = server.ReadLine();
+  const std::ptrdiff_t before = Threads();
+  auto delivery = CreateOrDie(port);
+  EXPECT_TRUE(delivery->Flush(seconds(60)).delivered);
+  const std::ptrdiff_t extra = Threads() - before;
+  std::cout << "threads added: " << extra << " on "
+            << std::thread::hardware_concurrency() << " cores\n";
+  // One is ours. gRPC 1.51 makes about as many as there are cores.
+  const auto cores =
+      static_cast<std::ptrdiff_t>(std::thread::hardware_concurrency());
+  EXPECT_LE(extra, std::max<std::ptrdiff_t>(10, cores + 8));
+  EXPECT_TRUE(delivery->Shutdown(EndReason::kFinished, seconds(60)).delivered);
+}
+
+TEST(DeliveryProcessTest, CreateStartsNoThread) {
+  const std::ptrdiff_t before = Threads();
+  DeliveryOptions options;
+  options.collector = "127.0.0.1:1";
+  options.run = "process-test";
+  auto delivery = Delivery::Create(options);
+  ASSERT_TRUE(delivery.ok());
+  (*delivery)->PutSchema(MakeSchema(1, 5));
+  (*delivery)->ReserveForSteps(100);
+  EXPECT_EQ(Threads(), before);
+}
+
+void ExpectCleanExit(const std::string& how) {
+  Child server({"--serve"});
+  const std::string port = server.ReadLine();
+  ASSERT_NE(port, "");
+  Child trainer({how, port});
+  const int status = trainer.Wait();
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  server.CloseInput();
+  EXPECT_EQ(server.ReadLine(), "50 end 0");
+}
+
+TEST(DeliveryProcessTest, LeavingMainWithoutAWordDeliversAndExits) {
+  ExpectCleanExit("--leave");
+}
+
+TEST(DeliveryProcessTest, AStaticIsDestroyedInGoodOrder) {
+  ExpectCleanExit("--leave-static");
+}
+
+TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorExits) {
+  Child trainer({"--leave", "1"});
+  EXPECT_EQ(trainer.Wait(), 0);
+}
+
+}  // namespace
+}  // namespace gradtap::agent
+
+int main(int argc, char** argv) {
+  const std::string how = argc > 1 ? argv[1] : "";
+  if (how == "--serve") return gradtap::agent::Serve();
+  if (how == "--leave") return gradtap::agent::LeaveAtOnce(argv[2]);
+  if (how == "--leave-static") return gradtap::agent::LeaveStatic(argv[2]);
+  ::testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
