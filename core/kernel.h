@@ -18,7 +18,8 @@
 namespace gradtap {
 
 // Element types with a kernel. Complex elements count by their magnitude: an
-// element with a NaN part is NaN, else one with an infinite part is +Inf.
+// element with a NaN part is NaN, else one with an infinite part is +Inf; the
+// magnitude of finite parts is finite (it saturates).
 enum class Dtype : std::uint8_t {
   kUnsupported,
   kFloat32,

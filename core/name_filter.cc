@@ -12,6 +12,13 @@ namespace {
 
 constexpr std::size_t kMaxPatternBytes = 4096;
 
+// For a message: one line, short.
+std::string Shown(const std::string& text) {
+  constexpr std::size_t kShown = 120;
+  return EscapeForTerminal(text.substr(0, kShown)) +
+         (text.size() > kShown ? "..." : "");
+}
+
 absl::Status Compile(const std::vector<std::string>& patterns,
                      std::vector<std::unique_ptr<re2::RE2>>* compiled) {
   re2::RE2::Options options;
@@ -29,8 +36,7 @@ absl::Status Compile(const std::vector<std::string>& patterns,
     auto regex = std::make_unique<re2::RE2>(pattern, options);
     if (!regex->ok()) {
       return absl::InvalidArgumentError(absl::StrCat(
-          shown,
-          " is not a valid RE2 pattern: ", EscapeForTerminal(regex->error())));
+          shown, " is not a valid RE2 pattern: ", Shown(regex->error())));
     }
     compiled->push_back(std::move(regex));
   }
