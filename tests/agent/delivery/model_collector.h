@@ -87,10 +87,9 @@ class ModelCollector {
 
   StreamContents Contents() const {
     StreamContents contents;
-    std::uint32_t branch = 0;
+    Place place;
     std::string joined;
     std::uint32_t parts = 0;
-    std::optional<std::int64_t> last_step;
     for (const std::string& bytes : records) {
       std::string record = bytes;
       const auto view = ParseRecord(record);
@@ -125,9 +124,9 @@ class ModelCollector {
         joined.clear();
         parts = 0;
       }
-      Take(record, &branch, &last_step, &contents);
+      Take(record, &place, &contents);
     }
-    contents.branches = branch;
+    contents.branches = place.branch;
     return contents;
   }
 
@@ -219,8 +218,14 @@ class ModelCollector {
     }
   }
 
-  static void Take(const std::string& record, std::uint32_t* branch,
-                   std::optional<std::int64_t>* last_step,
+  // Where in the stream a record stands.
+  struct Place {
+    std::uint32_t branch = 0;
+    bool any_step = false;
+    std::int64_t last_step = 0;
+  };
+
+  static void Take(const std::string& record, Place* place,
                    StreamContents* contents) {
     const auto view = ParseRecord(record);
     if (!view.ok()) {
@@ -237,12 +242,13 @@ class ModelCollector {
       case RecordKind::kStep: {
         const auto step = StepView::Parse(view->body);
         if (!step.ok()) return Problem(step.status(), contents);
-        if (*last_step && step->step() <= **last_step) {
+        if (place->any_step && step->step() <= place->last_step) {
           contents->problems.push_back("steps of a branch do not ascend");
         }
-        *last_step = step->step();
+        place->any_step = true;
+        place->last_step = step->step();
         if (step->skipped() != GapCause::kUnspecified) {
-          contents->skipped.emplace_back(*branch, step->step());
+          contents->skipped.emplace_back(place->branch, step->step());
           ++contents->skipped_steps[step->skipped()];
           return;
         }
@@ -250,24 +256,24 @@ class ModelCollector {
             contents->schema_ids.back() != step->schema_id()) {
           contents->problems.push_back("a step without its schema");
         }
-        contents->recorded.emplace_back(*branch, step->step());
+        contents->recorded.emplace_back(place->branch, step->step());
         return;
       }
       case RecordKind::kGap: {
         const auto gap = DecodeGap(view->body);
         if (!gap.ok()) return Problem(gap.status(), contents);
         contents->gap_steps[gap->cause] += gap->steps;
-        contents->gaps.emplace_back(*branch, *gap);
+        contents->gaps.emplace_back(place->branch, *gap);
         return;
       }
       case RecordKind::kRollback: {
         const auto rollback = DecodeRollback(view->body);
         if (!rollback.ok()) return Problem(rollback.status(), contents);
-        if (rollback->branch != *branch + 1) {
+        if (rollback->branch != place->branch + 1) {
           contents->problems.push_back("branches are not numbered 1, 2, ...");
         }
-        *branch = rollback->branch;
-        last_step->reset();
+        place->branch = rollback->branch;
+        place->any_step = false;
         return;
       }
       case RecordKind::kEnd: {
