@@ -213,11 +213,4 @@ std::uint64_t DataFolder::DiskBytes() const {
   return total;
 }
 
-absl::Status DataFolder::Probe() const {
-  const absl::Status s =
-      WriteFileAtomically(dir_, "PROBE", std::string(64 * 1024, 'x'));
-  ::unlink(absl::StrCat(dir_, "/PROBE").c_str());
-  return s;
-}
-
 }  // namespace gradtap::server

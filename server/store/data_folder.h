@@ -42,10 +42,6 @@ class DataFolder {
   // Bytes that the files in the folder take; walks it.
   std::uint64_t DiskBytes() const;
 
-  // Writes, syncs and removes a small file: tells whether writing works again
-  // before a working database is closed for it.
-  absl::Status Probe() const;
-
  private:
   DataFolder(std::string dir, int lock_fd);
 

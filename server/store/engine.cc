@@ -9,6 +9,7 @@
 #include "rocksdb/convenience.h"
 #include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
 #include "rocksdb/table.h"
 #include "server/store/keys.h"
 
@@ -16,11 +17,22 @@ namespace gradtap::server {
 namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
+constexpr std::uint64_t kSpareBytes = 32 * kMiB;
 
 bool Supported(rocksdb::CompressionType type) {
   const auto types = rocksdb::GetSupportedCompressions();
   return std::find(types.begin(), types.end(), type) != types.end();
 }
+
+// Recovery is tried by the next commit (Engine::Resume), not by a thread of
+// RocksDB's that might run between a failed write and the answer to it.
+class NoRecoveryOfItsOwn : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
 
 rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   rocksdb::DBOptions options;
@@ -35,9 +47,8 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   options.max_background_jobs = 2;
   options.max_open_files = 512;
   options.skip_stats_update_on_db_open = true;
-  // Recovery is tried by the next commit (Engine::Resume), not by a thread that
-  // might run between a failed write and the answer to it.
   options.max_bgerror_resume_count = 0;
+  options.listeners.push_back(std::make_shared<NoRecoveryOfItsOwn>());
   options.keep_log_file_num = 4;
   options.max_log_file_size = 4 * kMiB;
   options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
@@ -111,6 +122,29 @@ Engine::~Engine() {
   }
   // All that was acknowledged is in a synced log: an error here loses nothing.
   db_->Close().PermitUncheckedError();
+}
+
+absl::Status Engine::Probe() const {
+  constexpr std::string_view kDoing = "data folder: cannot write again yet";
+  std::uint64_t in_memory = 0;
+  db_->GetAggregatedIntProperty(rocksdb::DB::Properties::kSizeAllMemTables,
+                                &in_memory);
+  rocksdb::Env* const env = db_->GetEnv();
+  const std::string path = db_->GetName() + "/../PROBE";
+  std::uint64_t free_bytes = 0;
+  // Resume() writes what is in memory; if it runs out of room halfway, RocksDB
+  // gives up for good.
+  const std::uint64_t wanted = 2 * in_memory + kSpareBytes;
+  if (env->GetFreeSpace(db_->GetName(), &free_bytes).ok() &&
+      free_bytes < wanted) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(std::string(kDoing), ": ", free_bytes >> 20,
+                     " MiB are free and ", wanted >> 20, " are needed"));
+  }
+  const std::string data(64 * 1024, 'x');
+  auto s = rocksdb::WriteStringToFile(env, data, path, /*should_sync=*/true);
+  env->DeleteFile(path).PermitUncheckedError();
+  return ToStatus(s, kDoing);
 }
 
 absl::Status Engine::Resume() {

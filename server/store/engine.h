@@ -46,10 +46,14 @@ class Engine {
   rocksdb::ColumnFamilyHandle* rows() const { return families_[1]; }
   rocksdb::ColumnFamilyHandle* index() const { return families_[2]; }
 
+  // Whether writing works again, told by a small file, and whether there is
+  // room for what is in memory. The database is as before.
+  absl::Status Probe() const;
+
   // Brings the database back after a failed write, so that later ones may
   // succeed. A write that failed is then certainly not stored, even if its
-  // bytes had reached the log: the log it stood in is retired. kDataLoss is not
-  // possible; kUnavailable: only opening the folder again can help.
+  // bytes had reached the log: the log it stood in is retired. If it fails,
+  // perhaps only opening the folder again can help: Probe() first.
   absl::Status Resume();
 
  private:

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "rocksdb/convenience.h"
-#include "rocksdb/experimental.h"
 #include "server/store/commit_builder.h"
 #include "server/store/keys.h"
 
@@ -34,15 +33,42 @@ bool MergeHello(const StreamHello& from, StreamHello* into) {
   return changed;
 }
 
-// Frees the disk space of a range that has just been deleted: whole files at
-// once, the rest when compaction comes by.
+struct DeletedRange {
+  rocksdb::ColumnFamilyHandle* family;
+  std::string begin, end;
+};
+
+// All that a run has, but its name.
+std::vector<DeletedRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
+  std::vector<DeletedRange> ranges;
+  const auto add = [&](rocksdb::ColumnFamilyHandle* family, char kind) {
+    const std::string begin = keys::OfRun(kind, run_id);
+    ranges.push_back({family, begin, keys::After(begin)});
+  };
+  add(engine.rows(), 0);
+  for (const char kind :
+       {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
+    add(engine.index(), kind);
+  }
+  for (const char kind : {keys::kHead, keys::kCursor, keys::kBranch}) {
+    add(engine.catalog(), kind);
+  }
+  return ranges;
+}
+
+// Frees the disk space of a range that has just been deleted: first whole
+// files, then what shares files with others. If it fails, compaction does it
+// later.
 void Reclaim(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
              const std::string& begin, const std::string& end) {
   const rocksdb::Slice from(begin), to(end);
   rocksdb::DeleteFilesInRange(engine.db(), family, &from, &to, false)
       .PermitUncheckedError();
-  rocksdb::experimental::SuggestCompactRange(engine.db(), family, &from, &to)
-      .PermitUncheckedError();
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction =
+      rocksdb::BottommostLevelCompaction::kForceOptimized;
+  engine.db()->CompactRange(options, family, &from, &to).PermitUncheckedError();
 }
 
 }  // namespace
@@ -77,19 +103,14 @@ std::shared_ptr<Engine> RocksdbStore::engine() const {
 // ---- Writing. ----
 
 absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
-  constexpr std::string_view kDoing = "data folder: cannot write";
   const std::shared_ptr<Engine> open = engine();
   if (open == nullptr) return Failing();
   rocksdb::WriteOptions synced;
   synced.sync = true;
-  rocksdb::Status written = open->db()->Write(synced, batch);
+  const rocksdb::Status written = open->db()->Write(synced, batch);
   if (!written.ok()) {
-    // Perhaps only work in the background had failed, and can go on by now.
     failed_ = true;
-    if (!open->Resume().ok()) return ToStatus(written, kDoing);
-    written = open->db()->Write(synced, batch);
-    if (!written.ok()) return ToStatus(written, kDoing);
-    failed_ = false;
+    return ToStatus(written, "data folder: cannot write");
   }
   MutexLock lock(mu_);
   ++counters_.syncs;
@@ -98,17 +119,13 @@ absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
 
 absl::Status RocksdbStore::RecoverLocked() {
   if (!failed_) return absl::OkStatus();
-  std::shared_ptr<Engine> open = engine();
-  if (open != nullptr) {
-    const absl::Status resumed = open->Resume();
-    if (resumed.ok()) {
+  if (const std::shared_ptr<Engine> open = engine()) {
+    if (const absl::Status s = open->Probe(); !s.ok()) return s;
+    if (open->Resume().ok()) {
       failed_ = false;
-      return resumed;
+      return absl::OkStatus();
     }
-    if (absl::IsResourceExhausted(resumed)) return resumed;
   }
-  if (const absl::Status s = folder_->Probe(); !s.ok()) return s;
-  open.reset();
   if (const absl::Status s = ReopenLocked(); !s.ok()) return s;
   failed_ = false;
   return absl::OkStatus();
@@ -279,6 +296,8 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
 
 absl::Status RocksdbStore::DeleteRun(std::string_view run) {
   const std::string name(run);
+  std::shared_ptr<Engine> open;
+  std::vector<DeletedRange> ranges;
   {
     MutexLock write_lock(write_mu_);
     if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
@@ -291,44 +310,26 @@ absl::Status RocksdbStore::DeleteRun(std::string_view run) {
     if (found.entry == nullptr) {
       return absl::NotFoundError(absl::StrCat("there is no run ", name));
     }
-    const std::shared_ptr<Engine> open = engine();
+    open = engine();
     if (open == nullptr) return Failing();
-    struct Range {
-      rocksdb::ColumnFamilyHandle* family;
-      std::string begin, end;
-    };
-    std::vector<Range> ranges;
-    const auto add = [&](rocksdb::ColumnFamilyHandle* family, char kind) {
-      const std::string begin = keys::OfRun(kind, found.run_id);
-      ranges.push_back({family, begin, keys::After(begin)});
-    };
-    add(open->rows(), 0);
-    for (const char kind :
-         {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
-      add(open->index(), kind);
-    }
-    for (const char kind : {keys::kHead, keys::kCursor, keys::kBranch}) {
-      add(open->catalog(), kind);
-    }
+    ranges = RangesOf(*open, found.run_id);
     rocksdb::WriteBatch batch;
     batch.Delete(open->catalog(), keys::Run(name));
-    for (const Range& range : ranges) {
+    for (const DeletedRange& range : ranges) {
       batch.DeleteRange(range.family, range.begin, range.end);
     }
     if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
-    {
-      MutexLock lock(mu_);
-      for (const StreamEntry& stream : found.entry->streams) {
-        catalog_.run_of.erase(stream.id);
-        catalog_.parts.erase(stream.id);
-      }
-      catalog_.runs.erase(name);
+    MutexLock lock(mu_);
+    for (const StreamEntry& stream : found.entry->streams) {
+      catalog_.run_of.erase(stream.id);
+      catalog_.parts.erase(stream.id);
     }
-    for (const Range& range : ranges) {
-      Reclaim(*open, range.family, range.begin, range.end);
-    }
+    catalog_.runs.erase(name);
   }
   listeners_.Notify(name);
+  for (const DeletedRange& range : ranges) {
+    Reclaim(*open, range.family, range.begin, range.end);
+  }
   return absl::OkStatus();
 }
 

@@ -84,7 +84,7 @@ class RocksdbStore final : public Store {
   absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
   std::shared_ptr<Engine> engine() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Writes and syncs. After a failure tries once more if the database resumes.
+  // Writes and syncs. After a failure RecoverLocked() is due.
   absl::Status WriteLocked(rocksdb::WriteBatch* batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
   // Call first in whatever writes, before reading the catalog: if the last

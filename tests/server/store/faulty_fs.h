@@ -89,9 +89,10 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
     std::lock_guard<std::mutex> lock(mu_);
     if (const auto it = files_.find(from); s.ok() && it != files_.end()) {
       files_[to] = it->second;
-      files_[to].in_synced_folder = true;  // Renames are kept in order.
       files_.erase(it);
     }
+    // A journal keeps a folder's changes in order: with this one, all before.
+    if (s.ok()) FolderSyncedLocked(std::filesystem::path(to).parent_path());
     return s;
   }
 
@@ -104,6 +105,22 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
       files_.erase(name);
     }
     return rocksdb::FileSystemWrapper::DeleteFile(name, options, debug);
+  }
+
+  rocksdb::IOStatus GetFreeSpace(const std::string& path,
+                                 const rocksdb::IOOptions& options,
+                                 std::uint64_t* free_bytes,
+                                 rocksdb::IODebugContext* debug) override {
+    auto s = rocksdb::FileSystemWrapper::GetFreeSpace(path, options, free_bytes,
+                                                      debug);
+    std::lock_guard<std::mutex> lock(mu_);
+    if (full_ && free_space_known_) *free_bytes = 0;
+    return s;
+  }
+  // A full disk that says it has room, as a quota does.
+  void HideFullness() {
+    std::lock_guard<std::mutex> lock(mu_);
+    free_space_known_ = false;
   }
 
   rocksdb::IOStatus NewDirectory(
@@ -224,9 +241,11 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
 
   void FolderSynced(const std::string& folder) {
     std::lock_guard<std::mutex> lock(mu_);
+    FolderSyncedLocked(folder);
+  }
+  void FolderSyncedLocked(const std::filesystem::path& folder) {
     for (auto& [name, state] : files_) {
-      if (std::filesystem::path(name).parent_path() ==
-          std::filesystem::path(folder)) {
+      if (std::filesystem::path(name).parent_path() == folder) {
         state.in_synced_folder = true;
       }
     }
@@ -235,6 +254,7 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
   mutable std::mutex mu_;
   std::map<std::string, FileState> files_;
   bool full_ = false;
+  bool free_space_known_ = true;
   int failing_syncs_ = 0;
   std::uint64_t fail_from_ = 0;
   std::uint64_t operations_ = 0;

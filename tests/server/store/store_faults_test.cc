@@ -173,6 +173,20 @@ TEST_F(StoreFaultsTest, WhenThereIsRoomAgainTheNextCommitWorksAndLasts) {
   EXPECT_EQ(CheckStore(store_.get()), 9U);
 }
 
+TEST_F(StoreFaultsTest, AQuotaIsNoticedThoughTheDiskSaysItHasRoom) {
+  env_.fs().HideFullness();
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
+  env_.fs().SetFull(true);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
+                StatusIs(absl::StatusCode::kResourceExhausted, _));
+    EXPECT_EQ(CheckStore(store_.get()), 3U);
+  }
+  env_.fs().SetFull(false);
+  GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 3));
+  EXPECT_EQ(CheckStore(store_.get()), 6U);
+}
+
 TEST_F(StoreFaultsTest, FullAgainAndAgainLosesNothing) {
   std::int64_t next = 0;
   for (int round = 0; round < 8; ++round) {
