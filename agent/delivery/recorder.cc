@@ -75,17 +75,17 @@ void Recorder::PutStep(const StepData& step) {
   Abandon();  // What an exception may have left behind.
   NoteStep(step.step);
   TakeRejections();
-  bool admitted = !deferred_rollback_ &&
+  const std::size_t least = Ring::EntryBytes(EncodedStepSize(step));
+  const std::size_t free = ring_->FreeBytes(Ring::Room::kOrdinary);
+  // Nothing is encoded in vain while the ring is full.
+  bool admitted = !deferred_rollback_ && least <= free &&
                   ReservePending(Ring::Room::kOrdinary) && ReserveStep(step);
-  if (!admitted) {
-    Abandon();
+  if (!admitted) Abandon();
+  if (!admitted && !pending_.empty() && free >= ring_->capacity_bytes() / 2) {
     // A large step must not hold back what is to be told before it.
-    if (ring_->FreeBytes(Ring::Room::kOrdinary) >=
-        ring_->capacity_bytes() / 2) {
-      AdmitPendingAlone();
-      admitted = pending_.empty() && ReserveStep(step);
-      if (!admitted) Abandon();
-    }
+    AdmitPendingAlone();
+    admitted = pending_.empty() && ReserveStep(step);
+    if (!admitted) Abandon();
   }
   if (!admitted) {
     books_->CountMissing(GapCause::kRingFull);
