@@ -1,0 +1,241 @@
+// A training program that does what its standard input says, line by line, and
+// answers each command with one line (status: several, then "end"):
+//
+//   step N              trains N steps            -> stepped NEXT_STEP
+//   skip REASON         StepSkipped(REASON)       -> skipped NEXT_STEP
+//   throw               an optimizer that throws  -> threw WHAT
+//   poison WHICH NAME VALUE COUNT                 -> poisoned
+//       before the next step: the first COUNT elements (0: all) of the weight
+//       ("weight") or of its gradient ("grad") become VALUE
+//   setstep N           SetStep(N)                -> set N
+//   scalar VALUE        the next step's "extra"   -> scalar
+//   flush MS            Flush                     -> flushed DELIVERED STEPS
+//   BYTES status                                        -> status K=V ...,
+//   problem
+//                                                    TEXT ..., end
+//   weights FILE        all tensors, as bytes     -> written BYTES
+//   rss                                           -> rss KIB
+//   quit, or the end of input: the agent goes, "bye", exit code 0
+//
+// usage: trainer MODEL SEED; the agent's options come by environment. With
+// TRAINER_PLAIN=1 there is no agent at all, and only step and weights work.
+
+#include <gradtap/agent.h>
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <fstream>
+#include <iostream>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "integration/models.h"
+
+namespace gradtap::testing {
+namespace {
+
+class ThrowingOptimizer : public torch::optim::SGD {
+ public:
+  using torch::optim::SGD::SGD;
+  torch::Tensor step(LossClosure = nullptr) override {
+    throw std::runtime_error("the optimizer's own words");
+  }
+};
+
+double Value(const std::string& text) {
+  if (text == "nan") return std::numeric_limits<double>::quiet_NaN();
+  if (text == "inf") return std::numeric_limits<double>::infinity();
+  if (text == "-inf") return -std::numeric_limits<double>::infinity();
+  return std::stod(text);
+}
+
+long ResidentKib() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("VmRSS:", 0) == 0) return std::stol(line.substr(6));
+  }
+  return 0;
+}
+
+class Trainer {
+ public:
+  explicit Trainer(const std::string& model)
+      : model_(MakeModel(model)),
+        sgd_(model_->UniqueParameters(),
+             torch::optim::SGDOptions(0.05).momentum(0.5)),
+        throwing_(model_->UniqueParameters(), torch::optim::SGDOptions(0.05)),
+        tap_(std::getenv("TRAINER_PLAIN") ? nullptr : Agent::Attach(*model_)) {}
+
+  // False: that was the last command.
+  bool Do(const std::string& line) {
+    std::istringstream in(line);
+    std::string command;
+    in >> command;
+    if (command == "quit") return false;
+    if (command == "step") {
+      std::int64_t n = 0;
+      in >> n;
+      for (std::int64_t i = 0; i < n; ++i) Step(sgd_);
+      std::cout << "stepped " << step_ << std::endl;
+    } else if (command == "skip") {
+      std::string reason;
+      std::getline(in >> std::ws, reason);
+      tap_->StepSkipped(reason);
+      std::cout << "skipped " << ++step_ << std::endl;
+    } else if (command == "throw") {
+      try {
+        Step(throwing_);
+      } catch (const std::exception& error) {
+        ++step_;
+        std::cout << "threw " << error.what() << std::endl;
+      }
+    } else if (command == "poison") {
+      Poison poison;
+      std::string value;
+      in >> poison.which >> poison.name >> value >> poison.count;
+      poison.value = Value(value);
+      poisons_.push_back(poison);
+      std::cout << "poisoned" << std::endl;
+    } else if (command == "scalar") {
+      std::string value;
+      in >> value;
+      extra_ = {Value(value)};
+      std::cout << "scalar" << std::endl;
+    } else if (command == "setstep") {
+      in >> step_;
+      tap_->SetStep(step_);
+      std::cout << "set " << step_ << std::endl;
+    } else {
+      Ask(command, in);
+    }
+    return true;
+  }
+
+ private:
+  struct Poison {
+    std::string which, name;
+    double value = 0;
+    std::int64_t count = 0;
+  };
+
+  void Step(torch::optim::Optimizer& optimizer) {
+    optimizer.zero_grad();
+    const torch::Tensor loss = model_->Backward(step_);
+    for (const Poison& poison : poisons_) Apply(poison);
+    poisons_.clear();
+    std::vector<Scalar> scalars = {{"loss", loss}, {"lr", 0.05}};
+    for (const double value : extra_) scalars.emplace_back("extra", value);
+    extra_.clear();
+    if (tap_) {
+      tap_->Step(optimizer, scalars);
+    } else {
+      optimizer.step();
+    }
+    ++step_;
+  }
+
+  void Apply(const Poison& poison) {
+    torch::NoGradGuard no_grad;
+    torch::Tensor tensor = model_->named_parameters()[poison.name];
+    if (poison.which == "grad") tensor = tensor.mutable_grad();
+    torch::Tensor flat = tensor.view({-1});
+    if (poison.count > 0) flat = flat.narrow(0, 0, poison.count);
+    flat.fill_(poison.value);
+  }
+
+  void Ask(const std::string& command, std::istringstream& in) {
+    if (command == "flush") {
+      std::int64_t ms = 0;
+      in >> ms;
+      const FlushResult result = tap_->Flush(std::chrono::milliseconds(ms));
+      std::cout << "flushed " << result.delivered << ' '
+                << result.undelivered_steps << ' ' << result.undelivered_bytes
+                << std::endl;
+    } else if (command == "status") {
+      Status();
+    } else if (command == "weights") {
+      std::string path;
+      in >> path;
+      Weights(path);
+    } else if (command == "rss") {
+      std::cout << "rss " << ResidentKib() << std::endl;
+    } else {
+      std::cout << "unknown " << command << std::endl;
+    }
+  }
+
+  void Status() {
+    const AgentStatus s = tap_->status();
+    std::cout << "status state=" << static_cast<int>(s.state)
+              << " seen=" << s.steps_seen << " recorded=" << s.steps_recorded
+              << " skipped=" << s.steps_skipped << " lost=" << s.steps_lost
+              << " acknowledged=" << s.steps_acknowledged
+              << " at_hand=" << s.steps_at_hand
+              << " ring_bytes=" << s.ring_bytes
+              << " weight_copy_bytes=" << s.weight_copy_bytes
+              << " parameters=" << s.parameters << " schemas=" << s.schemas;
+    for (const auto& [cause, steps] : s.skipped_by_cause) {
+      std::cout << " skipped." << cause << '=' << steps;
+    }
+    for (const auto& [cause, steps] : s.lost_by_cause) {
+      std::cout << " lost." << cause << '=' << steps;
+    }
+    std::cout << '\n';
+    for (const std::string& problem : s.problems) {
+      std::cout << "problem " << problem << '\n';
+    }
+    std::cout << "end" << std::endl;
+  }
+
+  void Weights(const std::string& path) {
+    std::ofstream file(path, std::ios::binary);
+    std::size_t bytes = 0;
+    const auto put = [&](const torch::Tensor& tensor) {
+      const torch::Tensor dense = tensor.detach().contiguous();
+      file.write(static_cast<const char*>(dense.data_ptr()),
+                 static_cast<std::streamsize>(dense.nbytes()));
+      bytes += dense.nbytes();
+    };
+    for (const auto& item : model_->named_parameters()) put(item.value());
+    for (const auto& item : model_->named_buffers()) put(item.value());
+    file.close();
+    std::cout << "written " << bytes << std::endl;
+  }
+
+  std::shared_ptr<Model> model_;
+  torch::optim::SGD sgd_;
+  ThrowingOptimizer throwing_;
+  std::unique_ptr<Agent> tap_;
+  std::int64_t step_ = 0;
+  std::vector<Poison> poisons_;
+  std::vector<double> extra_;  // At most one.
+};
+
+}  // namespace
+}  // namespace gradtap::testing
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: trainer MODEL SEED\n";
+    return 2;
+  }
+  try {
+    torch::manual_seed(std::stoull(argv[2]));
+    {
+      gradtap::testing::Trainer trainer(argv[1]);
+      for (std::string line; std::getline(std::cin, line);) {
+        if (!trainer.Do(line)) break;
+      }
+    }
+    std::cout << "bye" << std::endl;
+  } catch (const std::exception& error) {
+    std::cerr << "trainer: " << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}
