@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "client/cli/commands.h"
 #include "core/names.h"
 
@@ -18,6 +21,41 @@
 
 namespace gradtap::client {
 namespace {
+
+// CLI11's help, but with lines that fit 80 columns and single blank lines.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  static constexpr std::size_t kColumn = 30;
+
+  HelpFormatter() { column_width(kColumn); }
+
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
+    std::string text = CLI::Formatter::make_help(app, std::move(name), mode);
+    for (std::size_t at; (at = text.find("\n\n\n")) != std::string::npos;) {
+      text.erase(at, 1);
+    }
+    return text;
+  }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::string wrapped;
+    std::size_t used = 0;
+    for (absl::string_view word :
+         absl::StrSplit(option->get_description(), ' ')) {
+      if (used > 0 && used + 1 + word.size() > 79 - kColumn) {
+        wrapped += '\n';
+        used = 0;
+      } else if (used > 0) {
+        wrapped += ' ';
+        ++used;
+      }
+      absl::StrAppend(&wrapped, word);
+      used += word.size();
+    }
+    return wrapped;
+  }
+};
 
 struct CommandEntry {
   const char* name;
@@ -200,7 +238,34 @@ int RunCommand(const Command& command, const RawOptions& raw, Io& io) {
   return Finish(status, context);
 }
 
+// The first word that is no option, if no command was recognised.
+std::string UnknownCommand(const CLI::App& app) {
+  if (!app.get_subcommands().empty()) return "";
+  for (const std::string& word : app.remaining()) {
+    if (!word.empty() && word.front() != '-') return word;
+  }
+  return "";
+}
+
 int ParseFailed(const CLI::ParseError& error, const CLI::App& app, Io& io) {
+  const std::string unknown = UnknownCommand(app);
+  if (!unknown.empty()) {
+    std::vector<std::string> names;
+    for (const CommandEntry& entry : kCommands) names.push_back(entry.name);
+    const std::string near = Nearest(unknown, names);
+    io.err.Write(absl::StrCat(
+        "gradtap: no command '", EscapeForTerminal(unknown), "'",
+        near.empty() ? "" : absl::StrCat("; did you mean ", near, "?"),
+        near.empty() ? "; see gradtap --help\n" : "\n"));
+    io.err.Flush();
+    return kExitUsage;
+  }
+  if (app.get_subcommands().empty() &&
+      dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    io.err.Write("gradtap: no command given; see gradtap --help\n");
+    io.err.Flush();
+    return kExitUsage;
+  }
   std::string command = "gradtap";
   for (const CLI::App* chosen : app.get_subcommands()) {
     command += " " + chosen->get_name();
@@ -222,7 +287,7 @@ int RunApp(const std::vector<std::string>& args, Io& io) {
   app.set_version_flag("--version", std::string("gradtap ") + GRADTAP_VERSION);
   app.require_subcommand(1);
   app.footer(kFooter);
-  app.get_formatter()->column_width(32);
+  app.formatter(std::make_shared<HelpFormatter>());
   AddGlobalOptions(app, raw);
   std::vector<std::pair<CLI::App*, Command>> commands;
   for (const CommandEntry& entry : kCommands) {
@@ -235,8 +300,7 @@ int RunApp(const std::vector<std::string>& args, Io& io) {
     std::vector<std::string> reversed(args.rbegin(), args.rend());
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    const auto chosen = app.get_subcommands();
-    io.out.Write(chosen.empty() ? app.help() : chosen.front()->help());
+    io.out.Write(app.help());  // Of the command, if one was chosen.
     io.out.Flush();
     return kExitOk;
   } catch (const CLI::CallForVersion& version) {

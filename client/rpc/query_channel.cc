@@ -1,10 +1,15 @@
 #include "client/rpc/query_channel.h"
 
+#include <arpa/inet.h>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
 #include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -27,9 +32,9 @@ bool IsHostCharacter(char c) {
          (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
 }
 
-bool IsIpv6Character(char c) {
-  return (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') ||
-         (c >= '0' && c <= '9') || c == ':' || c == '.';
+bool IsIpv6(std::string_view host) {
+  struct in6_addr parsed;
+  return ::inet_pton(AF_INET6, std::string(host).c_str(), &parsed) == 1;
 }
 
 // The status is that of a peer that is not there or went away.
@@ -148,8 +153,9 @@ absl::StatusOr<std::string> CompleteAddress(std::string_view address) {
     if (host.empty()) host = "127.0.0.1";
   }
   const bool ipv6 = host.find(':') != std::string_view::npos;
-  if (host.empty() || !std::all_of(host.begin(), host.end(),
-                                   ipv6 ? IsIpv6Character : IsHostCharacter)) {
+  if (ipv6 ? !IsIpv6(host)
+           : host.empty() ||
+                 !std::all_of(host.begin(), host.end(), IsHostCharacter)) {
     return BadAddress(address, "not a host name");
   }
   int number = kDefaultPort;
@@ -164,6 +170,36 @@ absl::StatusOr<std::string> CompleteAddress(std::string_view address) {
   const std::string name(host);
   return ipv6 ? absl::StrCat("[", name, "]:", number)
               : absl::StrCat(name, ":", number);
+}
+
+absl::Status CheckText(const google::protobuf::Message& request) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& reflection = *request.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(request, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const int n =
+        field->is_repeated() ? reflection.FieldSize(request, field) : 1;
+    for (int i = 0; i < n; ++i) {
+      if (field->type() == FieldDescriptor::TYPE_MESSAGE) {
+        absl::Status status =
+            CheckText(field->is_repeated()
+                          ? reflection.GetRepeatedMessage(request, field, i)
+                          : reflection.GetMessage(request, field));
+        if (!status.ok()) return status;
+      } else if (field->type() == FieldDescriptor::TYPE_STRING) {
+        const std::string text =
+            field->is_repeated()
+                ? reflection.GetRepeatedString(request, field, i)
+                : reflection.GetString(request, field);
+        if (IsValidUtf8(text)) continue;
+        return absl::InvalidArgumentError(
+            absl::StrCat("'", EscapeForTerminal(text), "' (", field->name(),
+                         ") is not valid UTF-8"));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 QueryChannel::QueryChannel(ChannelOptions options, std::string address,

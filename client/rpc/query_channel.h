@@ -41,6 +41,11 @@ inline constexpr int kDefaultPort = 7317;
 // kInvalidArgument names the address and what is wrong with it.
 absl::StatusOr<std::string> CompleteAddress(std::string_view address);
 
+// OK if every string of `request` (those of its messages too) is valid UTF-8:
+// what is not would be sent all the same, and no collector could read it.
+// kInvalidArgument names the first one.
+absl::Status CheckText(const google::protobuf::Message& request);
+
 // Thread-safe.
 class QueryChannel {
  public:
@@ -61,6 +66,8 @@ class QueryChannel {
   absl::Status Call(grpc::Status (v1::Query::Stub::*method)(
                         grpc::ClientContext*, const Request&, Response*),
                     const Request& request, Response* response) const {
+    absl::Status checked = CheckText(request);
+    if (!checked.ok()) return checked;
     grpc::ClientContext context;
     Prepare(&context, /*with_deadline=*/true);
     return Convert((stub_.get()->*method)(&context, request, response));

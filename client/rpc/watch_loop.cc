@@ -115,6 +115,7 @@ bool MayComeBack(const absl::Status& status) {
 absl::Status RunWatchLoop(QueryChannel& channel, v1::WatchRequest request,
                           const WatchLoopOptions& options,
                           const WatchHandlers& handlers) {
+  if (absl::Status status = CheckText(request); !status.ok()) return status;
   Progress progress;
   for (;;) {
     absl::Status status =
