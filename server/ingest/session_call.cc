@@ -118,8 +118,6 @@ void SessionCall::OnCancel() {
 }
 
 void SessionCall::OnDone() {
-  // The session has finished, so nothing claims a stream any more.
-  if (live_ != nullptr) shared_->live.Release(*live_);
   const std::shared_ptr<SessionCall> last = std::move(self_);
   shared_->live.RemoveCall(this);
 }
@@ -249,6 +247,11 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
 void SessionCall::StartOperations() {
   if (finish_started_) return;
   if (gone_) outbox_.clear();
+  // Before the peer can know: it may connect again at once. What is still in
+  // the committer's queue stands before its next session's opening.
+  if (finish_.has_value() && live_ != nullptr) {
+    shared_->live.Release(*std::exchange(live_, nullptr));
+  }
   if (!writing_ && !outbox_.empty()) {
     out_ = ToMessage(outbox_.front());
     outbox_.pop_front();

@@ -1,0 +1,215 @@
+// The committing thread and the table of live sessions.
+
+#include "server/ingest/committer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/ingest/fake_store.h"
+#include "server/ingest/live_sessions.h"
+#include "server/store/store_testing.h"
+#include "support/manual_clock.h"
+#include "support/status_matchers.h"
+
+namespace gradtap::server {
+namespace {
+
+using ::gradtap::testing::ManualClock;
+using ::gradtap::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using testing::FakeStore;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::MakeHello;
+
+class CommitterTest : public ::testing::Test {
+ protected:
+  CommitterTest() { Restart(); }
+
+  void Restart() {
+    committer_.reset();
+    committer_ = std::make_unique<Committer>(&store_, &clock_, limits_);
+  }
+
+  absl::StatusOr<OpenedStream> Open(const StreamHello& hello) {
+    std::promise<absl::StatusOr<OpenedStream>> result;
+    committer_->Open(hello, [&](absl::StatusOr<OpenedStream> opened) {
+      result.set_value(std::move(opened));
+    });
+    return result.get_future().get();
+  }
+
+  std::future<absl::Status> Commit(StreamId id, std::uint64_t seq) {
+    auto batch = std::make_unique<ValidatedBatch>();
+    batch->commit.stream = id;
+    batch->commit.first_seq = batch->commit.last_seq = seq;
+    batch->commit.steps = {{0, static_cast<std::int64_t>(seq), true, 1, ""}};
+    auto result = std::make_shared<std::promise<absl::Status>>();
+    committer_->Commit(
+        std::move(batch),
+        [result, seq](const ValidatedBatch& done, const absl::Status& status) {
+          EXPECT_EQ(done.commit.last_seq, seq);
+          result->set_value(status);
+        });
+    return result->get_future();
+  }
+
+  FakeStore store_;
+  ManualClock clock_;
+  IngestLimits limits_;
+  std::unique_ptr<Committer> committer_;
+};
+
+TEST_F(CommitterTest, WhatQueuesUpDuringASyncGoesIntoTheNextOneTogether) {
+  std::vector<StreamId> ids;
+  for (std::uint32_t rank = 0; rank < 20; ++rank) {
+    ids.push_back(Open(MakeHello("run", "l", rank))->entry.id);
+  }
+  store_.Hold();
+  std::vector<std::future<absl::Status>> done;
+  done.push_back(Commit(ids[0], 1));
+  store_.WaitUntilHeld();
+  for (std::size_t i = 1; i < ids.size(); ++i)
+    done.push_back(Commit(ids[i], 1));
+  done.push_back(Commit(ids[1], 2));
+  store_.Release();
+  for (auto& one : done) EXPECT_THAT(one.get(), ::gradtap::testing::IsOk());
+  EXPECT_THAT(store_.group_sizes(), ElementsAre(1, 20));
+  EXPECT_THAT(store_.steps(ids[1]), ElementsAre(1, 2));
+}
+
+TEST_F(CommitterTest, OneThatDoesNotFitFailsAlone) {
+  const StreamId a = Open(MakeHello("a"))->entry.id;
+  const StreamId b = Open(MakeHello("b"))->entry.id;
+  const StreamId gone = Open(MakeHello("gone"))->entry.id;
+  GRADTAP_ASSERT_OK(store_.DeleteRun("gone"));
+  store_.Hold();
+  auto first = Commit(a, 1);
+  store_.WaitUntilHeld();
+  auto deleted = Commit(gone, 1);
+  auto hole = Commit(b, 7);
+  auto good = Commit(a, 2);
+  store_.Release();
+  GRADTAP_EXPECT_OK(first.get());
+  EXPECT_THAT(deleted.get(), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(hole.get(), StatusIs(absl::StatusCode::kFailedPrecondition, _));
+  GRADTAP_EXPECT_OK(good.get());
+  EXPECT_THAT(store_.steps(a), ElementsAre(1, 2));
+  EXPECT_THAT(store_.steps(b), IsEmpty());
+}
+
+TEST_F(CommitterTest, AFullDiskFailsTheGroupAndLaterCommitsWork) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  store_.FailWith(absl::ResourceExhaustedError("disk full"));
+  EXPECT_THAT(Commit(id, 1).get(),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(Open(MakeHello("other")),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("disk full")));
+  store_.FailWith(absl::OkStatus());
+  GRADTAP_EXPECT_OK(Commit(id, 1).get());
+}
+
+TEST_F(CommitterTest, RunsAreLimitedAndKnownOnesAreNot) {
+  limits_.max_runs = 2;
+  Restart();
+  GRADTAP_ASSERT_OK(Open(MakeHello("a")));
+  GRADTAP_ASSERT_OK(Open(MakeHello("b")));
+  EXPECT_THAT(Open(MakeHello("c")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("at most 2 runs")));
+  GRADTAP_EXPECT_OK(Open(MakeHello("a", "l", 5)));
+}
+
+TEST_F(CommitterTest, AttemptsAreNumberedByStartAndKnowWhatWasBefore) {
+  StreamHello second = MakeHello("run", "second", 0, 'b');
+  second.start_time_unix_ns += 100;
+  EXPECT_EQ(Open(second)->attempt, 1U);
+  StreamHello first = MakeHello("run", "first", 0, 'a');
+  const auto opened = Open(first);
+  EXPECT_EQ(opened->attempt, 1U);
+  GRADTAP_ASSERT_OK(Commit(opened->entry.id, 1).get());
+  const auto again = Open(second);
+  EXPECT_EQ(again->attempt, 2U);
+  EXPECT_EQ(again->last_step_of_run, 1);
+  EXPECT_EQ(Open(first)->last_step_of_run, -1);
+  // Another rank of the second attempt, started first of all.
+  StreamHello peer = MakeHello("run", "second", 1, 'c');
+  peer.start_time_unix_ns -= 100;
+  EXPECT_EQ(Open(peer)->attempt, 1U);
+  EXPECT_EQ(Open(first)->attempt, 2U);
+}
+
+TEST_F(CommitterTest, TheQueueIsDoneBeforeTheThreadEnds) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  store_.Hold();
+  std::vector<std::future<absl::Status>> done;
+  done.push_back(Commit(id, 1));
+  store_.WaitUntilHeld();
+  for (std::uint64_t seq = 2; seq <= 50; ++seq) {
+    done.push_back(Commit(id, seq));
+  }
+  store_.Release();
+  committer_.reset();
+  for (auto& one : done) GRADTAP_EXPECT_OK(one.get());
+  EXPECT_EQ(store_.steps(id).size(), 50U);
+}
+
+class CountingCall : public LiveCall {
+ public:
+  void Tick() override { ++ticks; }
+  void Drain() override { ++drains; }
+  int ticks = 0;
+  int drains = 0;
+};
+
+TEST(LiveSessionsTest, AStreamIsClaimedOnceUntilItIsReleased) {
+  LiveSessions live(3);
+  std::shared_ptr<LiveStream> a, b, twice;
+  EXPECT_EQ(live.Admit(MakeHello("a"), &a), LiveSessions::Admission::kOk);
+  EXPECT_EQ(live.Admit(MakeHello("a"), &twice),
+            LiveSessions::Admission::kDuplicate);
+  EXPECT_EQ(twice, nullptr);
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 1), &b),
+            LiveSessions::Admission::kOk);
+  live.SetId(a.get(), 7);
+  a->last_seen_unix_ns = 5;
+  EXPECT_EQ(live.LastSeenUnixNanos(7), 5);
+  EXPECT_EQ(live.size(), 2U);
+  live.Release(*a);
+  EXPECT_EQ(live.LastSeenUnixNanos(7), std::nullopt);
+  live.SetId(a.get(), 7);  // Too late: it has been released.
+  EXPECT_EQ(live.LastSeenUnixNanos(7), std::nullopt);
+  EXPECT_EQ(live.Admit(MakeHello("a"), &a), LiveSessions::Admission::kOk);
+}
+
+TEST(LiveSessionsTest, SessionsAndCallsAreLimited) {
+  LiveSessions live(1);
+  std::shared_ptr<LiveStream> a, b;
+  EXPECT_EQ(live.Admit(MakeHello("a"), &a), LiveSessions::Admission::kOk);
+  EXPECT_EQ(live.Admit(MakeHello("b"), &b), LiveSessions::Admission::kLimit);
+  const auto first = std::make_shared<CountingCall>();
+  const auto second = std::make_shared<CountingCall>();
+  const auto third = std::make_shared<CountingCall>();
+  EXPECT_EQ(live.AddCall(first), LiveSessions::Entry::kOk);
+  EXPECT_EQ(live.AddCall(second), LiveSessions::Entry::kOk);
+  EXPECT_EQ(live.AddCall(third), LiveSessions::Entry::kFull);
+  EXPECT_EQ(live.Calls().size(), 2U);
+  live.RemoveCall(first.get());
+  live.BeginDrain();
+  EXPECT_EQ(live.AddCall(third), LiveSessions::Entry::kDraining);
+  EXPECT_FALSE(live.WaitUntilEmpty(std::chrono::steady_clock::now()));
+  live.RemoveCall(second.get());
+  live.RemoveCall(third.get());
+  EXPECT_TRUE(live.WaitUntilEmpty(std::chrono::steady_clock::now()));
+}
+
+}  // namespace
+}  // namespace gradtap::server

@@ -1,0 +1,524 @@
+// The collector's door: hellos and records, good and bad.
+
+#include "server/ingest/validate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/ingest/batch_builder.h"
+#include "server/ingest/hello.h"
+#include "support/status_matchers.h"
+
+namespace gradtap::server {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using testing::EndRecord;
+using testing::GapRecord;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::MakeBatch;
+using testing::PartsOf;
+using testing::SchemaRecord;
+using ::testing::SizeIs;
+using testing::SkippedRecord;
+using testing::StepRecord;
+
+HelloUntrusted GoodHello() {
+  HelloUntrusted hello;
+  hello.protocol_version = 1;
+  hello.run = "fashion-mnist";
+  hello.launch = "job-7";
+  hello.rank = 1;
+  hello.world_size = 2;
+  hello.process_nonce = std::string(16, '\0');
+  hello.start_time_unix_ns = 1;
+  hello.tags = {{"team", "vision"}};
+  return hello;
+}
+
+TEST(HelloTest, AGoodOneIsTakenAsItIs) {
+  const auto hello = ValidateHello(GoodHello());
+  GRADTAP_ASSERT_OK(hello);
+  EXPECT_EQ(hello->run, "fashion-mnist");
+  EXPECT_EQ(hello->rank, 1U);
+  EXPECT_EQ(hello->tags.at("team"), "vision");
+}
+
+TEST(HelloTest, AnotherProtocolIsNotSpoken) {
+  for (const std::uint32_t version : {0U, 2U, 4'000'000'000U}) {
+    HelloUntrusted hello = GoodHello();
+    hello.protocol_version = version;
+    EXPECT_THAT(ValidateHello(hello),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         HasSubstr(std::to_string(version))));
+  }
+}
+
+struct BadHello {
+  const char* says;
+  void (*spoil)(HelloUntrusted*);
+};
+
+class BadHelloTest : public ::testing::TestWithParam<BadHello> {};
+
+TEST_P(BadHelloTest, IsRefusedNamingTheField) {
+  HelloUntrusted hello = GoodHello();
+  GetParam().spoil(&hello);
+  const auto result = ValidateHello(hello);
+  EXPECT_THAT(result, StatusIs(absl::StatusCode::kInvalidArgument,
+                               HasSubstr(GetParam().says)));
+  const std::string message(result.status().message());
+  EXPECT_LT(message.size(), 512U);
+  EXPECT_EQ(message.find('\x1b'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadHelloTest,
+    ::testing::Values(
+        BadHello{"run", [](HelloUntrusted* h) { h->run = ""; }},
+        BadHello{"run", [](HelloUntrusted* h) { h->run = "../etc"; }},
+        BadHello{"run", [](HelloUntrusted* h) { h->run = ".."; }},
+        BadHello{"run", [](HelloUntrusted* h) { h->run = "a\x1b[2J"; }},
+        BadHello{"run", [](HelloUntrusted* h) { h->run.assign(100'000, 'x'); }},
+        BadHello{"run",
+                 [](HelloUntrusted* h) { h->run = std::string("a\0b", 3); }},
+        BadHello{"launch", [](HelloUntrusted* h) { h->launch = ""; }},
+        BadHello{"launch", [](HelloUntrusted* h) { h->launch.resize(129); }},
+        BadHello{"launch", [](HelloUntrusted* h) { h->launch = "\xff"; }},
+        BadHello{"rank", [](HelloUntrusted* h) { h->rank = 2; }},
+        BadHello{"rank", [](HelloUntrusted* h) { h->world_size = 0; }},
+        BadHello{"nonce", [](HelloUntrusted* h) { h->process_nonce = "x"; }},
+        BadHello{"start",
+                 [](HelloUntrusted* h) { h->start_time_unix_ns = -1; }},
+        BadHello{"host", [](HelloUntrusted* h) { h->host.resize(513); }},
+        BadHello{"agent_version",
+                 [](HelloUntrusted* h) { h->agent_version = "\xc0\x80"; }},
+        BadHello{"tags", [](HelloUntrusted* h) { h->tags.resize(65); }},
+        BadHello{"tags.key",
+                 [](HelloUntrusted* h) {
+                   h->tags = {{"a b", ""}};
+                 }},
+        BadHello{"tags.value",
+                 [](HelloUntrusted* h) {
+                   h->tags = {{"a", std::string(513, 'x')}};
+                 }},
+        BadHello{"twice", [](HelloUntrusted* h) {
+                   h->tags = {{"a", "1"}, {"a", "2"}};
+                 }}));
+
+// A length-delimited field, as protobuf writes it.
+std::string Field(int number, const std::string& bytes) {
+  std::string out(1, static_cast<char>(number << 3 | 2));
+  std::size_t size = bytes.size();
+  for (; size >= 0x80; size >>= 7) {
+    out.push_back(static_cast<char>(size | 0x80));
+  }
+  out.push_back(static_cast<char>(size));
+  return out + bytes;
+}
+
+class ValidatorTest : public ::testing::Test {
+ protected:
+  ValidatorTest() { Begin(OpenedStream{}); }
+
+  void Begin(OpenedStream opened) {
+    opened.entry.id = 7;
+    if (opened.entry.branches.empty()) opened.entry.branches.push_back({});
+    validator_.emplace(limits_, opened);
+  }
+
+  // The records after those accepted so far.
+  std::unique_ptr<ValidatedBatch> Accept(
+      const std::vector<std::string>& records) {
+    const auto batch = MakeBatch(validator_->accepted_seq() + 1, records);
+    auto accepted =
+        validator_->Accept(batch.first_seq, batch.record_count, batch.frame);
+    EXPECT_THAT(accepted, ::gradtap::testing::IsOk());
+    EXPECT_EQ((*accepted)->commit.last_seq, validator_->accepted_seq());
+    return *std::move(accepted);
+  }
+
+  // One record, which is to be rejected, and changes nothing.
+  void ExpectRejected(const std::string& record, const std::string& reason) {
+    const auto batch = Accept({record});
+    ASSERT_THAT(batch->rejected, SizeIs(1));
+    EXPECT_EQ(batch->rejected[0].seq, validator_->accepted_seq());
+    EXPECT_THAT(batch->rejected[0].reason, HasSubstr(reason));
+    EXPECT_EQ(batch->commit.rejected_records, 1U);
+    EXPECT_THAT(batch->commit.steps, IsEmpty());
+    EXPECT_THAT(batch->commit.schemas, IsEmpty());
+    EXPECT_THAT(batch->commit.gaps, IsEmpty());
+    EXPECT_THAT(batch->commit.new_branches, IsEmpty());
+    EXPECT_FALSE(batch->commit.end.has_value());
+  }
+
+  IngestLimits limits_;
+  std::optional<StreamValidator> validator_;
+};
+
+TEST_F(ValidatorTest, AUsualBatchBecomesACommit) {
+  const auto batch = Accept({SchemaRecord(), StepRecord(0), StepRecord(1),
+                             GapRecord(2, 4), StepRecord(5), EndRecord()});
+  EXPECT_THAT(batch->rejected, IsEmpty());
+  const StreamCommit& commit = batch->commit;
+  EXPECT_EQ(commit.stream, 7U);
+  EXPECT_EQ(commit.first_seq, 1U);
+  EXPECT_EQ(commit.last_seq, 6U);
+  ASSERT_THAT(commit.schemas, SizeIs(1));
+  ASSERT_THAT(commit.steps, SizeIs(3));
+  EXPECT_EQ(commit.steps[1].body, testing::StepBody(1));
+  EXPECT_EQ(commit.steps[1].records, 4U);
+  EXPECT_TRUE(commit.steps[1].has_statistics);
+  ASSERT_THAT(commit.gaps, SizeIs(1));
+  EXPECT_EQ(commit.gaps[0].gap.last_step, 4);
+  EXPECT_TRUE(commit.end.has_value());
+  EXPECT_EQ(commit.bytes, SchemaRecord().size() + StepRecord(0).size() +
+                              StepRecord(1).size() + GapRecord(2, 4).size() +
+                              StepRecord(5).size() + EndRecord().size());
+}
+
+TEST_F(ValidatorTest, AnOverlapIsCutOff) {
+  Accept({SchemaRecord(), StepRecord(0)});
+  const auto batch =
+      MakeBatch(1, {SchemaRecord(), StepRecord(0), StepRecord(1)});
+  const auto accepted =
+      validator_->Accept(batch.first_seq, batch.record_count, batch.frame);
+  GRADTAP_ASSERT_OK(accepted);
+  EXPECT_EQ((*accepted)->commit.first_seq, 3U);
+  EXPECT_EQ((*accepted)->commit.last_seq, 3U);
+  ASSERT_THAT((*accepted)->commit.steps, SizeIs(1));
+  EXPECT_EQ((*accepted)->commit.steps[0].step, 1);
+  EXPECT_THAT((*accepted)->rejected, IsEmpty());
+}
+
+TEST_F(ValidatorTest, ABatchThatIsMalformedAsAWholeConsumesNothing) {
+  const auto good = MakeBatch(1, {SchemaRecord()});
+  const std::string bomb = CompressFrame(std::string(64 << 20, '\0'));
+  const std::pair<std::string, std::uint32_t> bad[] = {
+      {"", 1},
+      {"garbage", 1},
+      {good.frame.substr(0, good.frame.size() - 1), 1},
+      {good.frame + "x", 1},
+      {good.frame, 2},
+      {good.frame, 0},
+      {CompressFrame("\xff\xff\xff"), 1},
+      {std::string(3 << 20, 'x'), 1},
+      {bomb, 1},
+  };
+  for (const auto& [frame, count] : bad) {
+    EXPECT_THAT(
+        validator_->Accept(1, count, frame),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a batch")))
+        << frame.size();
+    EXPECT_EQ(validator_->accepted_seq(), 0U);
+  }
+  const std::string content = *DecompressFrame(good.frame, 1 << 20);
+  std::size_t flips_noticed = 0;
+  for (std::size_t i = 0; i < good.frame.size(); ++i) {
+    std::string flipped = good.frame;
+    flipped[i] = static_cast<char>(flipped[i] ^ 0x10);
+    const auto accepted = validator_->Accept(1, 1, flipped);
+    // A bit of the frame's header has no meaning.
+    if (accepted.ok()) {
+      EXPECT_EQ((*accepted)->content, content) << i;
+    }
+    flips_noticed += accepted.ok() ? 0 : 1;
+    Begin({});
+  }
+  EXPECT_GE(flips_noticed, good.frame.size() - 1);
+  Accept({SchemaRecord(), StepRecord(0)});
+}
+
+TEST_F(ValidatorTest, ABadRecordDoesNotHoldUpThoseBehindIt) {
+  const auto batch = Accept({SchemaRecord(), StepRecord(0), "\xff\xff",
+                             StepRecord(1), StepRecord(1), StepRecord(2)});
+  EXPECT_THAT(batch->commit.steps, SizeIs(3));
+  ASSERT_THAT(batch->rejected, SizeIs(2));
+  EXPECT_EQ(batch->rejected[0].seq, 3U);
+  EXPECT_EQ(batch->rejected[1].seq, 5U);
+  EXPECT_EQ(batch->commit.rejected_records, 2U);
+  EXPECT_EQ(batch->commit.last_seq, 6U);
+}
+
+TEST_F(ValidatorTest, AnEmptyRecordIsPassedOver) {
+  const auto batch = Accept({"", SchemaRecord(), "", StepRecord(0)});
+  EXPECT_THAT(batch->rejected, IsEmpty());
+  EXPECT_EQ(batch->commit.last_seq, 4U);
+  EXPECT_THAT(batch->commit.steps, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, AKindOfANewerVersionIsRejected) {
+  ExpectRejected(std::string("\x7a\x02hi", 4), "does not know");
+}
+
+TEST_F(ValidatorTest, AStepNeedsItsSchema) {
+  ExpectRejected(StepRecord(0), "refers to schema 1; the newest is 0");
+  Accept({SchemaRecord(1, 2)});
+  ExpectRejected(StepRecord(0, 3), "has 3 places of role weight");
+  ExpectRejected(StepRecord(0, 2, 2), "refers to schema 2; the newest is 1");
+  Accept({SchemaRecord(2, 3)});
+  ExpectRejected(StepRecord(0, 2, 1), "refers to schema 1; the newest is 2");
+  EXPECT_THAT(Accept({StepRecord(0, 3, 2)})->commit.steps, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, StepsRiseWithinABranch) {
+  Accept({SchemaRecord(), StepRecord(5)});
+  ExpectRejected(StepRecord(5), "step 5 comes after step 5");
+  ExpectRejected(StepRecord(0), "step 0 comes after step 5");
+  ExpectRejected(StepRecord(-1), "negative");
+  Accept({GapRecord(6, 9)});
+  ExpectRejected(StepRecord(9), "step 9 comes after step 9");
+  EXPECT_THAT(Accept({StepRecord(10)})->commit.steps, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, ARollbackOpensTheNextBranch) {
+  Accept({SchemaRecord(), StepRecord(5)});
+  ExpectRejected(EncodeRollback({3, 2}), "branch 2; the next one is 1");
+  ExpectRejected(EncodeRollback({-3, 1}), "negative");
+  const auto batch = Accept({EncodeRollback({3, 1}), StepRecord(3),
+                             EncodeRollback({3, 2}), StepRecord(3)});
+  EXPECT_THAT(batch->rejected, IsEmpty());
+  EXPECT_THAT(batch->commit.new_branches, ::testing::ElementsAre(1, 2));
+  EXPECT_EQ(batch->commit.steps[0].branch, 1U);
+  EXPECT_EQ(batch->commit.steps[1].branch, 2U);
+}
+
+TEST_F(ValidatorTest, BranchesAreLimited) {
+  OpenedStream opened;
+  for (std::uint32_t i = 0; i < kMaxBranches; ++i) {
+    opened.entry.branches.push_back({i, 0, 0, 1});
+  }
+  Begin(opened);
+  ExpectRejected(EncodeRollback({0, kMaxBranches}), "at most 10000");
+}
+
+TEST_F(ValidatorTest, SkippedStepsCarryScalarsAndNeedNoSchema) {
+  const auto batch = Accept({SkippedRecord(0, GapCause::kInterval)});
+  ASSERT_THAT(batch->commit.steps, SizeIs(1));
+  EXPECT_FALSE(batch->commit.steps[0].has_statistics);
+  EXPECT_EQ(batch->commit.steps[0].records, 0U);
+}
+
+TEST_F(ValidatorTest, SchemasRise) {
+  Accept({SchemaRecord(2)});  // The first that a lost collector gets.
+  ExpectRejected(SchemaRecord(2), "schema 2 does not come after schema 2");
+  ExpectRejected(SchemaRecord(1), "schema 1 does not come after schema 2");
+  EXPECT_THAT(Accept({SchemaRecord(3)})->commit.schemas, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, HostileSchemasAreRejected) {
+  limits_.max_parameters = 3;
+  Begin({});
+  ExpectRejected(SchemaRecord(1, 4), "at most 3");
+  Schema schema = testing::MakeSchema();
+  schema.parameters[1].name = schema.parameters[0].name;
+  ExpectRejected(EncodeSchema(schema), "twice");
+  schema = testing::MakeSchema();
+  schema.parameters[0].name = "HOSTILE";
+  // What an agent of ours would never encode.
+  const std::string record = EncodeSchema(schema);
+  const std::size_t at = record.find("HOSTILE");
+  ASSERT_NE(at, std::string::npos);
+  for (const std::string name : {"\xff\xfe\xfd\xfc\xfb\xfa\xf9",
+                                 "\xc0\x80\xc0\x80...", "\xed\xa0\x80...."}) {
+    std::string bad = record;
+    bad.replace(at, 7, name);
+    ExpectRejected(bad, "UTF-8");
+  }
+  const auto of_name = [](const std::string& name) {
+    const std::string parameter = Field(1, name);
+    return Field(1, "\x08\x01" + Field(2, parameter));
+  };
+  ExpectRejected(of_name(std::string(100'000, 'x')), "512");
+  ExpectRejected(of_name(""), "no name");
+  schema = testing::MakeSchema();
+  schema.fingerprint = 0;
+  ExpectRejected(EncodeSchema(schema), "fingerprint");
+  limits_.max_schema_bytes = 100;
+  Begin({});
+  ExpectRejected(SchemaRecord(), "at most 100");
+}
+
+TEST_F(ValidatorTest, HostileStepsAreRejected) {
+  Accept({SchemaRecord()});
+  StepData step = testing::MakeStep(0);
+  step.scalars = {{"loss", 1}, {"loss", 2}};
+  ExpectRejected(testing::EncodedStep(step), "twice");
+  step.scalars.clear();
+  for (int i = 0; i < 1'025; ++i) {
+    step.scalars.push_back({"s" + std::to_string(i), 1});
+  }
+  ExpectRejected(testing::EncodedStep(step), "1025 scalars");
+  limits_.max_step_bytes = 64;
+  OpenedStream opened;
+  opened.entry.schema_id = 1;
+  opened.schema = std::make_shared<const Schema>(testing::MakeSchema());
+  Begin(opened);
+  ExpectRejected(StepRecord(0), "at most 64");
+}
+
+TEST_F(ValidatorTest, EveryTruncationOfARecordIsRejectedOrHarmless) {
+  Accept({SchemaRecord()});
+  const std::string step = StepRecord(0);
+  for (std::size_t size = 1; size < step.size(); ++size) {
+    EXPECT_THAT(Accept({step.substr(0, size)})->commit.steps, IsEmpty())
+        << size;
+  }
+  EXPECT_THAT(Accept({step})->commit.steps, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, GapsAreChecked) {
+  ExpectRejected(EncodeGap({GapCause::kLoop, 5, 4, 1, ""}), "before it begins");
+  ExpectRejected(EncodeGap({GapCause::kLoop, 5, 6, 3, ""}), "3 steps");
+  ExpectRejected(EncodeGap({GapCause::kLoop, 5, 6, 0, ""}), "0 steps");
+  ExpectRejected(EncodeGap({GapCause::kLoop, -5, 6, 1, ""}), "negative");
+  // One that tells of earlier steps is fine.
+  Accept({SchemaRecord(), StepRecord(9)});
+  EXPECT_THAT(Accept({GapRecord(1, 7)})->commit.gaps, SizeIs(1));
+}
+
+TEST_F(ValidatorTest, NothingComesAfterTheEnd) {
+  Accept({SchemaRecord(), StepRecord(0), EndRecord()});
+  ExpectRejected(StepRecord(1), "after the stream's End");
+  ExpectRejected(EndRecord(), "after the stream's End");
+  OpenedStream opened;
+  opened.entry.end = EndData{};
+  Begin(opened);
+  ExpectRejected(StepRecord(1), "after the stream's End");
+}
+
+TEST_F(ValidatorTest, AReopenedStreamGoesOnWhereItWas) {
+  OpenedStream opened;
+  opened.entry.durable_seq = 20;
+  opened.entry.schema_id = 4;
+  opened.entry.branches = {{0, 0, 9, 10}, {1, 5, 8, 4}};
+  opened.schema = std::make_shared<const Schema>(testing::MakeSchema(4, 3));
+  Begin(opened);
+  EXPECT_EQ(validator_->accepted_seq(), 20U);
+  ExpectRejected(StepRecord(8, 3, 4), "step 8 comes after step 8");
+  const auto batch = Accept({StepRecord(9, 3, 4)});
+  EXPECT_EQ(batch->commit.first_seq, 22U);
+  EXPECT_EQ(batch->commit.steps[0].branch, 1U);
+}
+
+class PartsTest : public ValidatorTest {
+ protected:
+  PartsTest() { Accept({SchemaRecord()}); }
+};
+
+TEST_F(PartsTest, APartedStepIsVisibleWithItsLastPart) {
+  const std::string whole = StepRecord(0);
+  const auto parts = PartsOf(whole, 50);
+  ASSERT_GT(parts.size(), 3U);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+    const auto batch = Accept({parts[i]});
+    EXPECT_THAT(batch->commit.steps, IsEmpty());
+    ASSERT_THAT(batch->commit.parts, SizeIs(1));
+    EXPECT_EQ(batch->commit.parts[0].seq, validator_->accepted_seq());
+    kept += batch->commit.parts.size();
+  }
+  EXPECT_EQ(kept, parts.size() - 1);
+  const auto last = Accept({parts.back()});
+  ASSERT_THAT(last->commit.steps, SizeIs(1));
+  EXPECT_EQ(last->commit.steps[0].body, testing::StepBody(0));
+  EXPECT_THAT(last->commit.parts, IsEmpty());
+  EXPECT_EQ(last->commit.drop_parts_below_seq, validator_->accepted_seq() + 1);
+  EXPECT_THAT(last->rejected, IsEmpty());
+}
+
+TEST_F(PartsTest, PartsThatComeTogetherAreNeverStoredAsParts) {
+  std::vector<std::string> records = PartsOf(StepRecord(0), 50);
+  const auto more = PartsOf(StepRecord(1), 70);
+  records.insert(records.end(), more.begin(), more.end());
+  records.push_back(StepRecord(2));
+  const auto batch = Accept(records);
+  ASSERT_THAT(batch->commit.steps, SizeIs(3));
+  EXPECT_EQ(batch->commit.steps[0].body, testing::StepBody(0));
+  EXPECT_EQ(batch->commit.steps[1].body, testing::StepBody(1));
+  EXPECT_THAT(batch->commit.parts, IsEmpty());
+  EXPECT_FALSE(batch->commit.drop_parts_below_seq.has_value());
+}
+
+TEST_F(PartsTest, ARestartInTheMiddleGoesOnFromTheKeptParts) {
+  const auto parts = PartsOf(StepRecord(0), 50);
+  OpenedStream opened;
+  opened.entry.durable_seq = 3;
+  opened.entry.schema_id = 1;
+  opened.schema = std::make_shared<const Schema>(testing::MakeSchema());
+  opened.parts = {testing::BodyOf(parts[0]), testing::BodyOf(parts[1])};
+  Begin(opened);
+  const auto batch =
+      Accept(std::vector<std::string>(parts.begin() + 2, parts.end()));
+  ASSERT_THAT(batch->commit.steps, SizeIs(1));
+  EXPECT_EQ(batch->commit.steps[0].body, testing::StepBody(0));
+  EXPECT_EQ(batch->commit.drop_parts_below_seq, validator_->accepted_seq() + 1);
+}
+
+TEST_F(PartsTest, AnUnfinishedRecordIsRejectedByWhatFollows) {
+  const auto parts = PartsOf(StepRecord(0), 50);
+  Accept({parts[0]});
+  const auto batch = Accept({parts[1], StepRecord(1)});
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_EQ(batch->rejected[0].seq, validator_->accepted_seq() - 1);
+  EXPECT_THAT(batch->commit.steps, SizeIs(1));
+  EXPECT_THAT(batch->commit.parts, IsEmpty());
+  EXPECT_EQ(batch->commit.drop_parts_below_seq, validator_->accepted_seq());
+}
+
+TEST_F(PartsTest, PartsOutOfPlaceRejectTheirRecordOnce) {
+  const auto parts = PartsOf(StepRecord(0), 50);
+  const auto batch = Accept({parts[0], parts[2], parts[3], StepRecord(1)});
+  EXPECT_THAT(batch->rejected, SizeIs(2));
+  EXPECT_EQ(batch->commit.rejected_records, 1U);
+  EXPECT_THAT(batch->commit.steps, SizeIs(1));
+  ExpectRejected(parts[1], "part 1");
+  const auto again = Accept(parts);
+  EXPECT_THAT(again->rejected, SizeIs(1));  // Step 0 after step 1.
+  EXPECT_THAT(again->rejected[0].reason, HasSubstr("step 0 comes after"));
+}
+
+TEST_F(PartsTest, MoreThanTheLimitIsRejectedBeforeItIsHeld) {
+  limits_.max_step_bytes = 120;
+  OpenedStream opened;
+  opened.entry.schema_id = 1;
+  opened.schema = std::make_shared<const Schema>(testing::MakeSchema());
+  Begin(opened);
+  const auto parts = PartsOf(std::string(1'000, 'x'), 50);
+  const auto batch = Accept(parts);
+  EXPECT_EQ(batch->commit.rejected_records, 1U);
+  EXPECT_EQ(batch->rejected.size(), parts.size() - 2);
+  EXPECT_THAT(batch->commit.parts, IsEmpty());
+}
+
+TEST_F(PartsTest, PartsWithinPartsAreRejected) {
+  const auto inner = PartsOf(StepRecord(0), 1'000);
+  ASSERT_THAT(inner, SizeIs(1));
+  const auto batch = Accept(PartsOf(inner[0], 100));
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_THAT(batch->rejected[0].reason, HasSubstr("within parts"));
+}
+
+TEST_F(PartsTest, DamagedKeptPartsRejectTheRecordAndAreDropped) {
+  const auto parts = PartsOf(StepRecord(0), 50);
+  OpenedStream opened;
+  opened.entry.durable_seq = 3;
+  opened.entry.schema_id = 1;
+  opened.schema = std::make_shared<const Schema>(testing::MakeSchema());
+  opened.parts = {testing::BodyOf(parts[1])};
+  Begin(opened);
+  const auto batch = Accept({parts[2], StepRecord(1)});
+  EXPECT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_THAT(batch->commit.steps, SizeIs(1));
+  EXPECT_TRUE(batch->commit.drop_parts_below_seq.has_value());
+}
+
+}  // namespace
+}  // namespace gradtap::server
