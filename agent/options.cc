@@ -1,5 +1,7 @@
 #include "agent/options.h"
 
+#include <arpa/inet.h>
+
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -51,14 +53,9 @@ bool IsHost(std::string_view text) {
   return !text.empty() && text.size() <= 253;
 }
 
-bool IsV6(std::string_view text) {
-  for (const char c : text) {
-    const bool fine = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') ||
-                      (c >= '0' && c <= '9') || c == ':' || c == '.';
-    if (!fine) return false;
-  }
-  return text.size() >= 2 && text.size() <= 45 &&
-         text.find(':') != std::string_view::npos;
+bool IsV6(const std::string& text) {
+  in6_addr address;
+  return ::inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
 
 // Reads variables into fields: what does not parse is reported, and the field

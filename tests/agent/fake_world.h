@@ -1,0 +1,75 @@
+// Surroundings for agents under test: a clock, an environment, and a delivery
+// that keeps what it is given.
+//
+// Linking this in place of agent/surroundings.cc is all that is needed.
+
+#ifndef GRADTAP_TESTS_AGENT_FAKE_WORLD_H_
+#define GRADTAP_TESTS_AGENT_FAKE_WORLD_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent/delivery/delivery.h"
+#include "agent/options.h"
+#include "core/schema.h"
+#include "core/step_data.h"
+#include "support/manual_clock.h"
+
+namespace gradtap::testing {
+
+// What the deliveries of a test were given, in order.
+struct Delivered {
+  struct Gap {
+    GapCause cause;
+    std::int64_t step;
+    std::string detail;
+  };
+
+  std::vector<agent::DeliveryOptions> created;
+  std::vector<Schema> schemas;
+  std::vector<StepData> steps;  // Skipped ones too.
+  std::vector<Gap> gaps;
+  std::vector<std::int64_t> rollbacks;
+  std::vector<std::size_t> reserved;
+  // "schema 1", "step 0", "skipped 1", "gap 2", "rollback 0", "end".
+  std::vector<std::string> order;
+  agent::DeliveryCounters counters;
+  int shutdowns = 0;
+  std::chrono::milliseconds shutdown_deadline{-1};
+
+  // Of the newest schema: index of `name`, or fails.
+  const Parameter& Find(const std::string& name) const;
+  // The record of a captured step; nullopt: absent. Fails if there is no place.
+  std::optional<Record> Get(const StepData& step, const std::string& name,
+                            Role role) const;
+  double Scalar(const StepData& step, const std::string& name) const;
+  bool HasScalar(const StepData& step, const std::string& name) const;
+};
+
+struct FakeWorld {
+  ManualClock clock;
+  std::map<std::string, std::string> environment;
+  agent::ProcessFacts process{"trainer", "node7", 1'700'000'000};
+  Delivered delivered;
+  // What Delivery::Create() says.
+  absl::Status create_status;
+  // The ring is full: steps are lost.
+  bool ring_full = false;
+  // Off: counts only, and allocates nothing.
+  bool keep = true;
+  agent::DeliveryState state = agent::DeliveryState::kStreaming;
+};
+
+// The one that agents see; ResetWorld() makes a fresh one, with no agent alive.
+FakeWorld& World();
+void ResetWorld();
+
+}  // namespace gradtap::testing
+
+#endif  // GRADTAP_TESTS_AGENT_FAKE_WORLD_H_
