@@ -17,7 +17,7 @@ namespace gradtap::server {
 namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
-constexpr std::uint64_t kSpareBytes = 32 * kMiB;
+constexpr std::uint64_t kSpareBytes = 16 * kMiB;
 
 bool Supported(rocksdb::CompressionType type) {
   const auto types = rocksdb::GetSupportedCompressions();
@@ -134,7 +134,7 @@ absl::Status Engine::Probe() const {
   std::uint64_t free_bytes = 0;
   // Resume() writes what is in memory; if it runs out of room halfway, RocksDB
   // gives up for good.
-  const std::uint64_t wanted = 2 * in_memory + kSpareBytes;
+  const std::uint64_t wanted = in_memory + kSpareBytes;
   if (env->GetFreeSpace(db_->GetName(), &free_bytes).ok() &&
       free_bytes < wanted) {
     return absl::ResourceExhaustedError(
