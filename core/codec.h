@@ -109,6 +109,8 @@ class StepView {
   std::uint32_t schema_id() const { return schema_id_; }
   std::uint32_t interval_steps() const { return interval_steps_; }
   GapCause skipped() const { return skipped_; }
+  // Checked; empty unless the step was skipped and a reason was given.
+  std::string_view skipped_detail() const { return skipped_detail_; }
 
   // Null if the step has no such role.
   struct Columns;
@@ -157,6 +159,7 @@ class StepView {
   std::uint32_t schema_id_ = 0;
   std::uint32_t interval_steps_ = 0;
   GapCause skipped_ = GapCause::kUnspecified;
+  std::string_view skipped_detail_;
   std::vector<Columns> columns_;
   std::vector<ScalarView> scalars_;
   std::vector<std::string_view> histograms_;  // Checked, not yet decoded.

@@ -296,6 +296,10 @@ absl::Status StepView::ReadField(const wire::Reader& reader) {
         static_cast<std::uint32_t>(reader.value());
   } else if (reader.Is(field::kSkipped, Type::kVarint)) {
     skipped_ = codec::GapCauseOf(reader.value());
+  } else if (reader.Is(field::kSkippedDetail, Type::kBytes)) {
+    skipped_detail_ = reader.bytes();
+    const std::string_view error = codec::TextError(skipped_detail_);
+    if (!error.empty()) return Malformed("Step: skipped_detail", error);
   } else if (reader.Is(field::kHistograms, Type::kBytes)) {
     histograms_.push_back(reader.bytes());
   } else if (reader.Is(field::kScalars, Type::kBytes)) {
@@ -349,6 +353,7 @@ StepData ToStepData(const StepView& view) {
   data.schema_id = view.schema_id();
   data.interval_steps = view.interval_steps();
   data.skipped = view.skipped();
+  data.skipped_detail = std::string(view.skipped_detail());
   for (const StepView::Columns& columns : view.columns()) {
     RoleColumns& out = data.roles.emplace_back();
     out.role = columns.role;

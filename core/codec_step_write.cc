@@ -202,7 +202,10 @@ std::size_t StepBodySize(const StepData& step) {
       VarintFieldSize(field::kSchemaId, step.schema_id) +
       VarintFieldSize(field::kIntervalSteps, step.interval_steps) +
       VarintFieldSize(field::kSkipped,
-                      static_cast<std::uint64_t>(step.skipped));
+                      static_cast<std::uint64_t>(step.skipped)) +
+      (step.skipped_detail.empty()
+           ? 0
+           : BytesFieldSize(field::kSkippedDetail, step.skipped_detail.size()));
   for (const RoleColumns& columns : step.roles) {
     size += BytesFieldSize(field::kRoles, ColumnsBodySize(columns));
   }
@@ -225,6 +228,10 @@ void EncodeStep(const StepData& step, std::span<char> out) {
   namespace field = wire::step;
   BackwardWriter writer(out.data() + out.size());
   const char* const end = writer.at();
+  if (!step.skipped_detail.empty()) {
+    writer.BytesField(field::kSkippedDetail, step.skipped_detail.data(),
+                      step.skipped_detail.size());
+  }
   writer.VarintField(field::kSkipped, static_cast<std::uint64_t>(step.skipped));
   for (std::size_t i = step.histograms.size(); i > 0; --i) {
     WriteHistogram(step.histograms[i - 1], &writer);

@@ -58,6 +58,7 @@ Moments ReduceElements(const T* x, std::size_t n) {
     return kernel::ReduceBlock(x, n);
   } else {
     Work converted[kBlock];
+    converted[0] = 0;  // The compiler cannot know that n is not 0.
     for (std::size_t i = 0; i < n; ++i) converted[i] = Element::To(x[i]);
     return kernel::ReduceBlock(converted, n);
   }
@@ -77,24 +78,41 @@ Moments ReduceDifference(const T* x, const char* previous, std::size_t n) {
 
 enum class Previous { kNone, kWrite, kReadAndWrite };
 
+// One block; `before` holds its previous elements, and is refreshed.
+template <typename T, Previous kPrevious>
+WeightAndUpdate RunBlock(const T* x, std::size_t n, char* before) {
+  WeightAndUpdate out;
+  out.weight = ReduceElements(x, n);
+  if constexpr (kPrevious == Previous::kReadAndWrite) {
+    out.update = ReduceDifference(x, before, n);
+  }
+  if constexpr (kPrevious != Previous::kNone) {
+    std::memcpy(before, x, n * sizeof(T));
+  }
+  return out;
+}
+
 template <typename T, Previous kPrevious>
 WeightAndUpdate Run(const TensorView& view, void* previous) {
-  PairwiseMerger weight;
-  PairwiseMerger update;
   kernel::StridedReader<T> reader(view);
   T buffer[kBlock];
   char* before = static_cast<char*>(previous);
-  for (std::uint64_t left = Numel(view); left > 0;) {
+  std::uint64_t left = Numel(view);
+  if (left <= kBlock) {  // Most tensors of most models: nothing to merge.
+    const std::size_t n = left;
+    return RunBlock<T, kPrevious>(reader.Next(n, buffer), n, before);
+  }
+  PairwiseMerger weight;
+  PairwiseMerger update;
+  while (left > 0) {
     const std::size_t n = std::min<std::uint64_t>(left, kBlock);
-    const T* const x = reader.Next(n, buffer);
-    weight.Add(ReduceElements(x, n));
+    const WeightAndUpdate block =
+        RunBlock<T, kPrevious>(reader.Next(n, buffer), n, before);
+    weight.Add(block.weight);
     if constexpr (kPrevious == Previous::kReadAndWrite) {
-      update.Add(ReduceDifference(x, before, n));
+      update.Add(block.update);
     }
-    if constexpr (kPrevious != Previous::kNone) {
-      std::memcpy(before, x, n * sizeof(T));
-      before += n * sizeof(T);
-    }
+    if constexpr (kPrevious != Previous::kNone) before += n * sizeof(T);
     left -= n;
   }
   return {weight.Total(), update.Total()};

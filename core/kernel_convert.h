@@ -130,14 +130,29 @@ struct Element<Bool> {
   static double Minus(Bool a, Bool b) { return To(a) - To(b); }
 };
 
-template <typename T>
-struct Element<std::complex<T>> {
+// Parts that are floats, or differences of two: their squares stay in double.
+template <>
+struct Element<std::complex<float>> {
   using Work = double;
-  static double To(std::complex<T> x) { return Magnitude(x.real(), x.imag()); }
-  static double Minus(std::complex<T> a, std::complex<T> b) {
-    return Magnitude(
-        static_cast<double>(a.real()) - static_cast<double>(b.real()),
-        static_cast<double>(a.imag()) - static_cast<double>(b.imag()));
+  static double To(std::complex<float> x) { return Length(x.real(), x.imag()); }
+  static double Minus(std::complex<float> a, std::complex<float> b) {
+    return Length(static_cast<double>(a.real()) - b.real(),
+                  static_cast<double>(a.imag()) - b.imag());
+  }
+  // NaN if a part is: infinity plus NaN is NaN.
+  static double Length(double re, double im) {
+    return std::sqrt(re * re + im * im);
+  }
+};
+
+template <>
+struct Element<std::complex<double>> {
+  using Work = double;
+  static double To(std::complex<double> x) {
+    return Magnitude(x.real(), x.imag());
+  }
+  static double Minus(std::complex<double> a, std::complex<double> b) {
+    return Magnitude(a.real() - b.real(), a.imag() - b.imag());
   }
 };
 

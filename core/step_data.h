@@ -102,6 +102,8 @@ struct StepData {
   std::vector<ScalarValue> scalars;
   std::vector<HistogramData> histograms;
   GapCause skipped = GapCause::kUnspecified;
+  // With `skipped`: why, for people. Safe (SafeName), or empty.
+  std::string skipped_detail;
 };
 
 struct GapData {

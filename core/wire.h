@@ -104,7 +104,8 @@ enum : std::uint32_t {
   kRoles = 5,
   kScalars = 6,
   kHistograms = 7,
-  kSkipped = 8
+  kSkipped = 8,
+  kSkippedDetail = 9
 };
 }  // namespace step
 namespace gap {

@@ -204,6 +204,8 @@ BENCHMARK_CAPTURE(BM_Reduce, bool, Dtype::kBool)->Arg(kSmall)->Arg(1 << 22);
 BENCHMARK_CAPTURE(BM_Reduce, complex64, Dtype::kComplex64)
     ->Arg(kSmall)
     ->Arg(1 << 22);
+// A bias: what a call costs.
+BENCHMARK_CAPTURE(BM_Reduce, float32_small, Dtype::kFloat32)->Arg(1)->Arg(64);
 BENCHMARK(BM_ReduceTransposed)->Arg(1 << 5)->Arg(1 << 10)->Arg(1 << 12);
 BENCHMARK(BM_ReduceWithNan)->Arg(kSmall)->Arg(1 << 22);
 BENCHMARK_CAPTURE(BM_ReduceWeightAndUpdate, float32, Dtype::kFloat32)
