@@ -193,7 +193,7 @@ void Agent::Impl::After(std::span<const Scalar> scalars) noexcept {
                         "capture is switched off");
     } else if (!Due(step)) {
       KeepOrForgetWeights(step);
-      PutSkipped(GapCause::kInterval, step, scalars);
+      PutSkipped(GapCause::kInterval, step, scalars, "");
     } else if (!before_called_ && settings_.options.roles.grad) {
       const char why[] = "AfterOptimizerStep without BeforeOptimizerStep";
       Report(std::string(why) + ": such steps have no statistics");
@@ -225,7 +225,7 @@ void Agent::Impl::Skipped(const std::string& reason,
     if (scalars.empty()) {
       delivery_->PutGap(GapCause::kLoop, step, Detail(reason));
     } else {
-      PutSkipped(GapCause::kLoop, step, scalars);
+      PutSkipped(GapCause::kLoop, step, scalars, Detail(reason));
     }
   } catch (...) {
     delivery_->PutGap(GapCause::kLoop, step, "");
@@ -290,7 +290,8 @@ void Agent::Impl::PutCaptured(std::int64_t step,
 }
 
 void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
-                             std::span<const Scalar> scalars) {
+                             std::span<const Scalar> scalars,
+                             const std::string& detail) {
   // The first record is to be a schema, and the ring's size needs one.
   if (!reserved_ && capture_->BeginStep(step).ok()) {
     capture_->AbandonStep();
@@ -300,6 +301,7 @@ void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
   FillIn(step, scalars, &skipped_);
   skipped_.schema_id = capture_->schema().schema_id;
   skipped_.skipped = cause;
+  skipped_.skipped_detail = detail;
   delivery_->PutStep(skipped_);
 }
 

@@ -79,7 +79,7 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void KeepOrForgetWeights(std::int64_t step);
   void PutCaptured(std::int64_t step, std::span<const Scalar> scalars);
   void PutSkipped(GapCause cause, std::int64_t step,
-                  std::span<const Scalar> scalars);
+                  std::span<const Scalar> scalars, const std::string& detail);
   void PutFault(std::int64_t step) noexcept;
   void PutSchemaIfNew();
   void FillIn(std::int64_t step, std::span<const Scalar> scalars,
