@@ -1,0 +1,326 @@
+#include "support/memory_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/codec.h"
+
+namespace gradtap::testing {
+
+using server::GapRow;
+using server::RunEntry;
+using server::StepRow;
+using server::StreamCommit;
+using server::StreamEntry;
+using server::StreamId;
+
+namespace {
+
+std::string BodyOf(const std::string& record) {
+  return std::string(ParseRecord(record)->body);
+}
+
+}  // namespace
+
+void MemoryStore::CommitOne(StreamId stream, StreamCommit commit) {
+  {
+    MutexLock lock(mu_);
+    RunEntry* run = nullptr;
+    const StreamEntry* entry = Find(stream, &run);
+    commit.stream = stream;
+    commit.first_seq = commit.last_seq = entry->durable_seq + 1;
+    commit.last_seen_unix_ns = entry->last_seen_unix_ns;
+  }
+  (void)Commit({&commit, 1});
+}
+
+void MemoryStore::AddSchema(StreamId stream, const Schema& schema) {
+  const std::string body = BodyOf(EncodeSchema(schema));
+  StreamCommit commit;
+  commit.schemas.push_back({schema.schema_id, body});
+  commit.bytes = body.size();
+  CommitOne(stream, commit);
+}
+
+void MemoryStore::AddStep(StreamId stream, std::uint32_t branch,
+                          const StepData& step) {
+  std::string record(EncodedStepSize(step), '\0');
+  EncodeStep(step, record);
+  const std::string body = BodyOf(record);
+  StreamCommit commit;
+  StreamCommit::Step row;
+  row.branch = branch;
+  row.step = step.step;
+  row.has_statistics = step.skipped == GapCause::kUnspecified;
+  row.body = body;
+  commit.steps.push_back(row);
+  commit.bytes = body.size();
+  CommitOne(stream, commit);
+}
+
+void MemoryStore::AddGap(StreamId stream, std::uint32_t branch,
+                         const GapData& gap) {
+  StreamCommit commit;
+  commit.gaps.push_back({branch, gap});
+  CommitOne(stream, commit);
+}
+
+void MemoryStore::AddBranch(StreamId stream, std::uint32_t branch) {
+  StreamCommit commit;
+  commit.new_branches.push_back(branch);
+  CommitOne(stream, commit);
+}
+
+void MemoryStore::AddEnd(StreamId stream, const EndData& end) {
+  StreamCommit commit;
+  commit.end = end;
+  CommitOne(stream, commit);
+}
+
+std::uint64_t MemoryStore::bytes_read() const {
+  MutexLock lock(mu_);
+  return bytes_read_;
+}
+
+StreamEntry* MemoryStore::Find(StreamId stream, RunEntry** run) {
+  for (auto& [name, entry] : runs_) {
+    for (StreamEntry& one : entry->streams) {
+      if (one.id != stream) continue;
+      *run = entry.get();
+      return &one;
+    }
+  }
+  return nullptr;
+}
+
+absl::StatusOr<StreamEntry> MemoryStore::OpenStream(
+    const server::StreamHello& hello, std::int64_t now_unix_ns) {
+  StreamEntry opened;
+  {
+    MutexLock lock(mu_);
+    std::shared_ptr<RunEntry>& current = runs_[hello.run];
+    auto run = current == nullptr ? std::make_shared<RunEntry>()
+                                  : std::make_shared<RunEntry>(*current);
+    if (current == nullptr) {
+      run->run = hello.run;
+      run->created_unix_ns = now_unix_ns;
+    }
+    for (const StreamEntry& stream : run->streams) {
+      if (stream.hello.rank == hello.rank &&
+          stream.hello.process_nonce == hello.process_nonce) {
+        return stream;
+      }
+    }
+    opened.id = next_stream_++;
+    opened.hello = hello;
+    opened.last_seen_unix_ns = now_unix_ns;
+    opened.branches.emplace_back();
+    run->streams.push_back(opened);
+    current = run;
+  }
+  Notify(hello.run);
+  return opened;
+}
+
+void MemoryStore::Touch(StreamEntry* stream, std::uint32_t branch,
+                        std::int64_t first, std::int64_t last) {
+  for (server::Branch& one : stream->branches) {
+    if (one.branch != branch) continue;
+    if (one.first_step < 0 || first < one.first_step) one.first_step = first;
+    one.last_step = std::max(one.last_step, last);
+    ++one.rows;
+  }
+}
+
+void MemoryStore::CommitLocked(const StreamCommit& commit, RunEntry* run,
+                               StreamEntry* stream) {
+  for (const auto& schema : commit.schemas) {
+    schemas_[{stream->id, schema.schema_id}] =
+        std::make_shared<const Schema>(*DecodeSchema(schema.body));
+    stream->schema_id = schema.schema_id;
+  }
+  for (const std::uint32_t branch : commit.new_branches) {
+    stream->branches.push_back({branch, -1, -1, 0});
+  }
+  for (const auto& step : commit.steps) {
+    rows_[{stream->id, step.branch, step.step}] = {++run->ordinal,
+                                                   std::string(step.body)};
+    Touch(stream, step.branch, step.step, step.step);
+    ++(step.has_statistics ? stream->stored_steps : stream->skipped_steps);
+    ++counters_.stored_steps;
+  }
+  for (const auto& gap : commit.gaps) {
+    gaps_[stream->id].push_back(
+        {stream->id, gap.branch, ++run->ordinal, gap.gap});
+    Touch(stream, gap.branch, gap.gap.first_step, gap.gap.last_step);
+    (IsLost(gap.gap.cause) ? stream->lost_steps : stream->skipped_steps) +=
+        gap.gap.steps;
+  }
+  if (commit.end.has_value()) stream->end = commit.end;
+  stream->durable_seq = commit.last_seq;
+  stream->bytes += commit.bytes;
+  stream->rejected_records += commit.rejected_records;
+  stream->last_seen_unix_ns =
+      std::max(stream->last_seen_unix_ns, commit.last_seen_unix_ns);
+  counters_.stored_bytes += commit.bytes;
+}
+
+absl::Status MemoryStore::Commit(std::span<const StreamCommit> commits) {
+  std::vector<std::string> changed;
+  {
+    MutexLock lock(mu_);
+    for (const StreamCommit& commit : commits) {
+      RunEntry* run = nullptr;
+      if (Find(commit.stream, &run) == nullptr) {
+        return absl::NotFoundError("no such stream");
+      }
+      const auto copy = std::make_shared<RunEntry>(*run);
+      runs_[copy->run] = copy;
+      StreamEntry* stream = Find(commit.stream, &run);
+      CommitLocked(commit, run, stream);
+      changed.push_back(copy->run);
+    }
+    ++counters_.commits;
+  }
+  for (const std::string& run : changed) Notify(run);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> MemoryStore::ReadParts(StreamId) {
+  return std::vector<std::string>();
+}
+
+std::vector<std::shared_ptr<const RunEntry>> MemoryStore::Runs() const {
+  MutexLock lock(mu_);
+  std::vector<std::shared_ptr<const RunEntry>> all;
+  for (const auto& [name, run] : runs_) all.push_back(run);
+  return all;
+}
+
+std::shared_ptr<const RunEntry> MemoryStore::FindRun(
+    std::string_view run) const {
+  MutexLock lock(mu_);
+  const auto it = runs_.find(run);
+  return it == runs_.end() ? nullptr : it->second;
+}
+
+absl::StatusOr<std::shared_ptr<const Schema>> MemoryStore::ReadSchema(
+    StreamId stream, std::uint32_t schema_id) {
+  MutexLock lock(mu_);
+  const auto it = schemas_.find({stream, schema_id});
+  if (it == schemas_.end()) return absl::NotFoundError("no such schema");
+  return it->second;
+}
+
+absl::Status MemoryStore::ScanSteps(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    const std::function<bool(const StepRow&)>& visit) {
+  std::map<RowKey, Row> rows;
+  {
+    MutexLock lock(mu_);
+    rows.insert(rows_.lower_bound({stream, branch, begin}),
+                rows_.lower_bound({stream, branch, std::max(begin, end)}));
+  }
+  for (const auto& [key, row] : rows) {
+    {
+      MutexLock lock(mu_);
+      bytes_read_ += row.body.size();
+    }
+    if (!visit({stream, branch, std::get<2>(key), row.ordinal, row.body})) {
+      break;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<GapRow>> MemoryStore::ReadGaps(StreamId stream) {
+  MutexLock lock(mu_);
+  std::vector<GapRow> gaps = gaps_[stream];
+  std::stable_sort(gaps.begin(), gaps.end(),
+                   [](const GapRow& a, const GapRow& b) {
+                     return std::tie(a.branch, a.gap.first_step) <
+                            std::tie(b.branch, b.gap.first_step);
+                   });
+  return gaps;
+}
+
+absl::Status MemoryStore::ScanByOrdinal(
+    std::string_view run, std::uint64_t after,
+    const std::function<bool(const StepRow*, const GapRow*)>& visit) {
+  std::map<std::uint64_t, std::pair<RowKey, std::string>> rows;
+  std::map<std::uint64_t, GapRow> gaps;
+  {
+    MutexLock lock(mu_);
+    const auto it = runs_.find(run);
+    if (it == runs_.end()) return absl::NotFoundError("no such run");
+    for (const StreamEntry& stream : it->second->streams) {
+      for (auto row = rows_.lower_bound({stream.id, 0, INT64_MIN});
+           row != rows_.end() && std::get<0>(row->first) == stream.id; ++row) {
+        if (row->second.ordinal > after) {
+          rows[row->second.ordinal] = {row->first, row->second.body};
+        }
+      }
+      for (const GapRow& gap : gaps_[stream.id]) {
+        if (gap.ordinal > after) gaps[gap.ordinal] = gap;
+      }
+    }
+  }
+  auto row = rows.begin();
+  auto gap = gaps.begin();
+  while (row != rows.end() || gap != gaps.end()) {
+    bool more;
+    if (gap == gaps.end() || (row != rows.end() && row->first < gap->first)) {
+      const auto& [key, body] = row->second;
+      const StepRow step{std::get<0>(key), std::get<1>(key), std::get<2>(key),
+                         row->first, body};
+      more = visit(&step, nullptr);
+      ++row;
+    } else {
+      more = visit(nullptr, &gap->second);
+      ++gap;
+    }
+    if (!more) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::DeleteRun(std::string_view run) {
+  {
+    MutexLock lock(mu_);
+    const auto it = runs_.find(run);
+    if (it == runs_.end()) return absl::NotFoundError("no such run");
+    for (const StreamEntry& stream : it->second->streams) {
+      std::erase_if(rows_, [&stream](const auto& row) {
+        return std::get<0>(row.first) == stream.id;
+      });
+      gaps_.erase(stream.id);
+    }
+    runs_.erase(it);
+  }
+  Notify(std::string(run));
+  return absl::OkStatus();
+}
+
+int MemoryStore::AddListener(
+    std::function<void(const std::string& run)> listener) {
+  MutexLock lock(listeners_mu_);
+  listeners_[next_listener_] = std::move(listener);
+  return next_listener_++;
+}
+
+void MemoryStore::RemoveListener(int id) {
+  MutexLock lock(listeners_mu_);
+  listeners_.erase(id);
+}
+
+void MemoryStore::Notify(const std::string& run) {
+  MutexLock lock(listeners_mu_);
+  for (const auto& [id, listener] : listeners_) listener(run);
+}
+
+server::StoreCounters MemoryStore::counters() const {
+  MutexLock lock(mu_);
+  return counters_;
+}
+
+}  // namespace gradtap::testing

@@ -1,0 +1,106 @@
+// The Store interface in memory, for tests of what reads it: nothing is
+// validated, nothing is durable.
+
+#ifndef GRADTAP_TESTS_SUPPORT_MEMORY_STORE_H_
+#define GRADTAP_TESTS_SUPPORT_MEMORY_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "core/schema.h"
+#include "core/step_data.h"
+#include "core/sync.h"
+#include "server/store/store.h"
+
+namespace gradtap::testing {
+
+class MemoryStore : public server::Store {
+ public:
+  // ---- For tests: one record at a time, each a commit of its own. ----
+  void AddSchema(server::StreamId stream, const Schema& schema);
+  void AddStep(server::StreamId stream, std::uint32_t branch,
+               const StepData& step);
+  void AddGap(server::StreamId stream, std::uint32_t branch,
+              const GapData& gap);
+  void AddBranch(server::StreamId stream, std::uint32_t branch);
+  void AddEnd(server::StreamId stream, const EndData& end);
+  // Bytes of rows handed to visitors so far.
+  std::uint64_t bytes_read() const;
+
+  // ---- Store ----
+  absl::StatusOr<server::StreamEntry> OpenStream(
+      const server::StreamHello& hello, std::int64_t now_unix_ns) override;
+  absl::Status Commit(std::span<const server::StreamCommit> commits) override;
+  absl::StatusOr<std::vector<std::string>> ReadParts(
+      server::StreamId stream) override;
+  std::vector<std::shared_ptr<const server::RunEntry>> Runs() const override;
+  std::shared_ptr<const server::RunEntry> FindRun(
+      std::string_view run) const override;
+  absl::StatusOr<std::shared_ptr<const Schema>> ReadSchema(
+      server::StreamId stream, std::uint32_t schema_id) override;
+  absl::Status ScanSteps(
+      server::StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end,
+      const std::function<bool(const server::StepRow&)>& visit) override;
+  absl::StatusOr<std::vector<server::GapRow>> ReadGaps(
+      server::StreamId stream) override;
+  absl::Status ScanByOrdinal(
+      std::string_view run, std::uint64_t after,
+      const std::function<bool(const server::StepRow*, const server::GapRow*)>&
+          visit) override;
+  absl::Status DeleteRun(std::string_view run) override;
+  int AddListener(
+      std::function<void(const std::string& run)> listener) override;
+  void RemoveListener(int id) override;
+  server::StoreCounters counters() const override;
+  std::uint64_t disk_bytes() const override { return 0; }
+  std::uint32_t format_version() const override { return 1; }
+  const std::string& data_dir() const override { return data_dir_; }
+
+ private:
+  struct Row {
+    std::uint64_t ordinal = 0;
+    std::string body;
+  };
+  using RowKey = std::tuple<server::StreamId, std::uint32_t, std::int64_t>;
+
+  server::StreamEntry* Find(server::StreamId stream, server::RunEntry** run)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CommitLocked(const server::StreamCommit& commit, server::RunEntry* run,
+                    server::StreamEntry* stream)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Touch(server::StreamEntry* stream, std::uint32_t branch,
+             std::int64_t first, std::int64_t last);
+  void CommitOne(server::StreamId stream, server::StreamCommit commit);
+  void Notify(const std::string& run);
+
+  const std::string data_dir_;
+  mutable Mutex mu_;
+  std::map<std::string, std::shared_ptr<server::RunEntry>, std::less<>> runs_
+      ABSL_GUARDED_BY(mu_);
+  std::map<RowKey, Row> rows_ ABSL_GUARDED_BY(mu_);
+  std::map<server::StreamId, std::vector<server::GapRow>> gaps_
+      ABSL_GUARDED_BY(mu_);
+  std::map<std::pair<server::StreamId, std::uint32_t>,
+           std::shared_ptr<const Schema>>
+      schemas_ ABSL_GUARDED_BY(mu_);
+  server::StoreCounters counters_ ABSL_GUARDED_BY(mu_);
+  server::StreamId next_stream_ ABSL_GUARDED_BY(mu_) = 1;
+  std::uint64_t bytes_read_ ABSL_GUARDED_BY(mu_) = 0;
+
+  // Apart, so that a listener may call the store; held while one is called.
+  Mutex listeners_mu_;
+  std::map<int, std::function<void(const std::string&)>> listeners_
+      ABSL_GUARDED_BY(listeners_mu_);
+  int next_listener_ ABSL_GUARDED_BY(listeners_mu_) = 1;
+};
+
+}  // namespace gradtap::testing
+
+#endif  // GRADTAP_TESTS_SUPPORT_MEMORY_STORE_H_
