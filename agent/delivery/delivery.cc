@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstdio>
-#include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -36,6 +35,7 @@ constexpr std::uint64_t kReserveBytes = 64 * 1024;
 constexpr std::uint64_t kStepsAtHand = 16;
 constexpr std::chrono::milliseconds kLongestDeadline = std::chrono::hours(24);
 constexpr std::chrono::milliseconds kExitDeadline{2000};
+constexpr std::chrono::milliseconds kExitPatience{100};
 
 SteadyClock::time_point DeadlineIn(std::chrono::milliseconds wait) {
   return SteadyClock::now() +
@@ -264,6 +264,9 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
 
   void OnExit() noexcept override {
     exiting_ = true;
+    // A Put on another thread takes microseconds; a Shutdown there is as good.
+    const auto patience = DeadlineIn(kExitPatience);
+    while (taken_ && SteadyClock::now() < patience) std::this_thread::yield();
     Shutdown(EndReason::kFinished, kExitDeadline);
   }
 

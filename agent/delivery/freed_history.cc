@@ -43,7 +43,10 @@ bool FreedHistory::Extends(const Run& run, const EntryView& entry) const {
   }
   const std::uint64_t records =
       (run.last_seq + 1 - run.first_seq) / run.meta.part_count;
-  return entry.meta.step == run.meta.step + static_cast<std::int64_t>(records);
+  return entry.meta.step > run.meta.step &&
+         static_cast<std::uint64_t>(entry.meta.step) -
+                 static_cast<std::uint64_t>(run.meta.step) ==
+             records;
 }
 
 std::string FreedHistory::Replacement(std::uint64_t seq) const {

@@ -40,6 +40,10 @@ EntryMeta StepMeta(const StepData& step, std::uint32_t branch) {
   return meta;
 }
 
+bool IsNext(std::int64_t step, std::int64_t after) {
+  return step > after && step - 1 == after;
+}
+
 void Join(GapData* gap, std::int64_t step) {
   gap->first_step = std::min(gap->first_step, step);
   gap->last_step = std::max(gap->last_step, step);
@@ -75,16 +79,17 @@ void Recorder::PutStep(const StepData& step) {
   Abandon();  // What an exception may have left behind.
   NoteStep(step.step);
   TakeRejections();
-  const std::size_t least = Ring::EntryBytes(EncodedStepSize(step));
+  const std::size_t size = EncodedStepSize(step);
   const std::size_t free = ring_->FreeBytes(Ring::Room::kOrdinary);
   // Nothing is encoded in vain while the ring is full.
-  bool admitted = !deferred_rollback_ && least <= free &&
-                  ReservePending(Ring::Room::kOrdinary) && ReserveStep(step);
+  bool admitted = !deferred_rollback_ && Ring::EntryBytes(size) <= free &&
+                  ReservePending(Ring::Room::kOrdinary) &&
+                  ReserveStep(step, size);
   if (!admitted) Abandon();
   if (!admitted && !pending_.empty() && free >= ring_->capacity_bytes() / 2) {
     // A large step must not hold back what is to be told before it.
     AdmitPendingAlone();
-    admitted = pending_.empty() && ReserveStep(step);
+    admitted = pending_.empty() && ReserveStep(step, size);
     if (!admitted) Abandon();
   }
   if (!admitted) {
@@ -182,7 +187,7 @@ void Recorder::AddGap(GapCause cause, std::int64_t step,
     GapData* const gap = std::get_if<GapData>(&*it);
     if (gap == nullptr) continue;
     if (gap->cause == cause &&
-        (crowded || (gap->detail == detail && gap->last_step + 1 == step))) {
+        (crowded || (gap->detail == detail && IsNext(step, gap->last_step)))) {
       Join(gap, step);
       return;
     }
@@ -250,9 +255,8 @@ bool Recorder::ReserveRecord(EntryMeta meta, std::string_view record,
   return true;
 }
 
-bool Recorder::ReserveStep(const StepData& step) {
+bool Recorder::ReserveStep(const StepData& step, std::size_t size) {
   const EntryMeta meta = StepMeta(step, branch_);
-  const std::size_t size = EncodedStepSize(step);
   if (size > kMaxPartBytes) {
     if (ring_->FreeBytes(Ring::Room::kOrdinary) < size) return false;
     scratch_.resize(size);

@@ -65,7 +65,8 @@ class Recorder {
   // Reserves without publishing; false, with nothing taken back, if full.
   bool ReservePending(Ring::Room room);
   bool ReserveRecord(EntryMeta meta, std::string_view record, Ring::Room room);
-  bool ReserveStep(const StepData& step);
+  // `size` is EncodedStepSize(step).
+  bool ReserveStep(const StepData& step, std::size_t size);
   // Publishes what is reserved and counts it.
   void Publish();
   void Abandon();

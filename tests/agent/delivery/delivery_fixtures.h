@@ -54,7 +54,7 @@ inline StepData MakeStep(std::int64_t step, std::uint32_t schema_id,
                          std::size_t places) {
   StepData data;
   data.step = step;
-  data.wall_time_unix_ns = 1'700'000'000'000'000'000 + step;
+  data.wall_time_unix_ns = 1'700'000'000'000'000'000 + step % 1'000'000;
   data.schema_id = schema_id;
   RoleColumns columns;
   columns.role = Role::kGrad;
@@ -69,7 +69,7 @@ inline StepData MakeStep(std::int64_t step, std::uint32_t schema_id,
     columns.Set(i, record);
   }
   data.roles.push_back(std::move(columns));
-  data.scalars.push_back({"loss", 1.0 / static_cast<double>(step + 1)});
+  data.scalars.push_back({"loss", 1.0 / (static_cast<double>(step) + 1.5)});
   return data;
 }
 
