@@ -137,6 +137,7 @@ absl::Status WatchCursor::AddNewest(const RunView& run) {
     event.ordinal = (*row)->ordinal;
     event.rank = rank;
     event.row = **std::move(row);
+    event.entry = run.entry;
     events.push_back(std::move(event));
   }
   std::erase_if(events, [newest](const Event& event) {
@@ -176,6 +177,7 @@ absl::Status WatchCursor::ReadBlock(const RunView& run, std::uint64_t until) {
     event.ordinal = row.ordinal;
     event.rank = rank;
     event.row = Row{*segment, row.step, row.ordinal, std::string(row.body)};
+    event.entry = run.entry;
     bytes += row.body.size();
     pending_.push_back(std::move(event));
   };

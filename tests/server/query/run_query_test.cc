@@ -1,0 +1,204 @@
+#include "server/query/run_query.h"
+
+#include <cmath>
+
+#include "server/query/query_testing.h"
+
+namespace gradtap::server::testing {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class RunQueryTest : public QueryTest {
+ protected:
+  RunQueryTest()
+      : schema_(
+            MakeSchema(1, {MakeParameter("fc.weight"), MakeBuffer("bn.mean"),
+                           MakeParameter("frozen")})) {}
+
+  v1::ListRunsResponse List(const v1::ListRunsRequest& request = {}) {
+    v1::ListRunsResponse response;
+    GRADTAP_EXPECT_OK(
+        ListRuns(environment_, request, {}, &overheads_, &response));
+    return response;
+  }
+
+  v1::GetRunResponse Get(const std::string& run) {
+    v1::GetRunRequest request;
+    request.set_run(run);
+    v1::GetRunResponse response;
+    GRADTAP_EXPECT_OK(
+        GetRun(environment_, request, {}, &overheads_, &response));
+    return response;
+  }
+
+  absl::StatusOr<v1::ListParametersResponse> Parameters(
+      const v1::ListParametersRequest& request) {
+    v1::ListParametersResponse response;
+    absl::Status status = ListParameters(environment_, request, &response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  OverheadCache overheads_;
+  const Schema schema_;
+};
+
+TEST_F(RunQueryTest, RunsComeNewestFirstWithTheirBooks) {
+  const StreamId stream = AddRun("old", schema_, 4);
+  store_.AddGap(stream, 0, GapOf(GapCause::kRingFull, 4, 5));
+  store_.AddStep(stream, 0, MakeSkipped(6, GapCause::kLoop));
+  Open("new", "one", 0, kStart + kSecond);
+  const v1::ListRunsResponse answer = List();
+  ASSERT_EQ(answer.runs_size(), 2);
+  EXPECT_EQ(answer.runs(0).run(), "new");
+  EXPECT_EQ(answer.runs(0).last_step(), -1);
+  EXPECT_TRUE(std::isnan(answer.runs(0).overhead()));
+  const v1::RunInfo& old = answer.runs(1);
+  EXPECT_EQ(old.stored_steps(), 4u);
+  EXPECT_EQ(old.skipped_steps(), 1u);
+  EXPECT_EQ(old.lost_steps(), 2u);
+  EXPECT_EQ(old.first_step(), 0);
+  EXPECT_EQ(old.last_step(), 6);
+  EXPECT_EQ(old.parameters(), 2u);
+  EXPECT_DOUBLE_EQ(old.overhead(), 0.01 / 0.5);
+  EXPECT_GT(old.bytes(), 0u);
+}
+
+TEST_F(RunQueryTest, OverheadIsThatOfTheNewest64Steps) {
+  const StreamId stream = Open("run");
+  store_.AddSchema(stream, schema_);
+  for (int i = 0; i < 200; ++i) {
+    StepData step = MakeStep(schema_, i, 0);
+    step.scalars = {{"agent.step_seconds", 1.0},
+                    {"agent.capture_seconds", i < 136 ? 0.9 : 0.25}};
+    store_.AddStep(stream, 0, step);
+  }
+  EXPECT_EQ(Get("run").run().overhead(), 0.25);
+}
+
+TEST_F(RunQueryTest, OverheadFollowsNewStepsAndANewRunOfTheSameName) {
+  AddRun("run", schema_, 1);
+  EXPECT_DOUBLE_EQ(Get("run").run().overhead(), 0.02);
+  v1::DeleteRunRequest request;
+  request.set_run("run");
+  v1::DeleteRunResponse response;
+  GRADTAP_ASSERT_OK(DeleteRun(environment_, request, &overheads_, &response));
+  EXPECT_EQ(response.deleted_steps(), 1u);
+  const StreamId stream = Open("run");
+  StepData step = MakeStep(schema_, 0, 0);
+  step.scalars[2].value = 0.1;
+  store_.AddStep(stream, 0, step);
+  EXPECT_DOUBLE_EQ(Get("run").run().overhead(), 0.2);
+}
+
+TEST_F(RunQueryTest, StatesAndTagsSelectRuns) {
+  StreamHello hello;
+  hello.run = "tagged";
+  hello.launch = "one";
+  hello.process_nonce = "x";
+  hello.start_time_unix_ns = kStart;
+  hello.tags = {{"team", "vision"}, {"lr", "0.1"}};
+  const StreamId tagged = store_.OpenStream(hello, kStart)->id;
+  AddRun("plain", schema_, 1);
+  clock_.Advance(std::chrono::seconds(120));
+  connected_.insert(tagged);
+  v1::ListRunsRequest request;
+  request.set_state(v1::RUN_STATE_LOST);
+  EXPECT_EQ(List(request).runs(0).run(), "plain");
+  request.set_state(v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(List(request).runs(0).run(), "tagged");
+  request.Clear();
+  v1::Tag* tag = request.add_tags();
+  tag->set_key("team");
+  tag->set_value("vision");
+  ASSERT_EQ(List(request).runs_size(), 1);
+  EXPECT_EQ(List(request).runs(0).tags_size(), 2);
+  tag->set_value("audio");
+  EXPECT_EQ(List(request).runs_size(), 0);
+}
+
+TEST_F(RunQueryTest, ARunShowsItsAttemptsAndStreams) {
+  const StreamId first = AddRun("run", schema_, 3);
+  store_.AddEnd(first, {EndReason::kStopped, kStart + 9, 3, 3, 0, 0});
+  const StreamId second = Open("run", "two", 0, kStart + kSecond, 2);
+  connected_.insert(second);
+  clock_.Advance(std::chrono::seconds(5));
+  const v1::GetRunResponse answer = Get("run");
+  EXPECT_EQ(answer.run().state(), v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(answer.run().world_size(), 2u);
+  ASSERT_EQ(answer.attempts_size(), 2);
+  EXPECT_EQ(answer.attempts(0).state(), v1::RUN_STATE_STOPPED);
+  EXPECT_EQ(answer.attempts(0).streams(0).last_step(), 2);
+  EXPECT_EQ(answer.attempts(0).streams(0).end_reason(),
+            v1::End::REASON_STOPPED);
+  const v1::StreamInfo& live = answer.attempts(1).streams(0);
+  EXPECT_TRUE(live.connected());
+  EXPECT_EQ(live.last_seen_unix_ns(), kStart + 5 * kSecond);
+  EXPECT_EQ(live.last_step(), -1);
+}
+
+TEST_F(RunQueryTest, ParametersAreCountedApartFromBuffers) {
+  AddRun("run", schema_, 1);
+  v1::ListParametersRequest request;
+  request.set_run("run");
+  auto answer = Parameters(request);
+  GRADTAP_ASSERT_OK(answer);
+  EXPECT_EQ(answer->parameters_size(), 3);
+  EXPECT_EQ(answer->parameter_count(), 2u);
+  EXPECT_EQ(answer->parameter_numel(), 2 * kNumel);
+  EXPECT_EQ(answer->buffer_count(), 1u);
+  EXPECT_EQ(answer->buffer_bytes(), 4 * kNumel);
+  EXPECT_EQ(answer->trainable_numel(), 2 * kNumel);
+  request.add_kinds(v1::KIND_BUFFER);
+  answer = Parameters(request);
+  EXPECT_EQ(answer->parameters_size(), 1);
+  EXPECT_EQ(answer->parameter_count(), 0u);
+  request.clear_kinds();
+  request.set_match("weigth");
+  EXPECT_THAT(Parameters(request),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no parameter")));
+  request.set_match("");
+  request.set_rank(4);
+  EXPECT_THAT(Parameters(request), StatusIs(absl::StatusCode::kNotFound,
+                                            HasSubstr("known one is 0")));
+}
+
+TEST_F(RunQueryTest, ANewAttemptWithoutATableShowsTheOldOne) {
+  AddRun("run", schema_, 1);
+  Open("run", "two", 0, kStart + kSecond);
+  v1::ListParametersRequest request;
+  request.set_run("run");
+  const auto answer = Parameters(request);
+  EXPECT_EQ(answer->attempt(), 1u);
+  EXPECT_EQ(answer->parameters_size(), 3);
+  request.set_attempt(2);
+  EXPECT_EQ(Parameters(request)->parameters_size(), 0);
+}
+
+TEST_F(RunQueryTest, DeletingAnUnknownRunNamesTheNearest) {
+  AddRun("run-1", schema_, 1);
+  v1::DeleteRunRequest request;
+  request.set_run("run-2");
+  v1::DeleteRunResponse response;
+  EXPECT_THAT(DeleteRun(environment_, request, &overheads_, &response),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run-1'")));
+  EXPECT_EQ(List().runs_size(), 1);
+}
+
+TEST_F(RunQueryTest, StatusCountsWhatWasStored) {
+  AddRun("run", schema_, 3);
+  environment_.open_watches = [] { return 5u; };
+  v1::GetStatusResponse response;
+  GRADTAP_ASSERT_OK(GetStatus(environment_, &response));
+  EXPECT_EQ(response.runs(), 1u);
+  EXPECT_EQ(response.stored_steps(), 3u);
+  EXPECT_EQ(response.open_watches(), 5u);
+  EXPECT_FALSE(response.version().empty());
+  EXPECT_GT(response.resident_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace gradtap::server::testing
