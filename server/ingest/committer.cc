@@ -14,6 +14,12 @@ namespace {
 // Of one synced write: a group beyond it would only make its members wait.
 constexpr std::size_t kGroupBytes = std::size_t{16} << 20;
 
+// What a commit adds to a write: its bytes, and keys for each row and gap.
+std::size_t WriteBytes(const StreamCommit& commit) {
+  constexpr std::size_t kKeysBytes = 200;
+  return commit.bytes + kKeysBytes * (commit.steps.size() + commit.gaps.size());
+}
+
 // Among the attempts of a run, by start time: which one this is, from 1.
 std::uint32_t AttemptLabel(const RunEntry& run, const StreamEntry& stream) {
   std::map<std::string, std::int64_t> started;  // By launch.
@@ -106,7 +112,7 @@ void Committer::RunTasks(std::deque<Task> tasks) {
     if (opens) {
       task.open_done(OpenStream(task.hello));
     } else {
-      bytes += task.batch->commit.bytes;
+      bytes += WriteBytes(task.batch->commit);
       group.push_back(std::move(task));
     }
   }

@@ -111,7 +111,6 @@ class IngestSession {
   bool wants_read() const;
 
   bool finished() const { return phase_ == Phase::kFinished; }
-  bool streaming() const { return phase_ == Phase::kStreaming; }
   std::uint64_t durable_seq() const { return durable_seq_; }
   std::size_t pending_bytes() const { return pending_bytes_; }
 

@@ -244,6 +244,13 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
   return message;
 }
 
+bool SessionCall::OutboxIsLong() const {
+  constexpr std::size_t kManyRejections = 500;
+  if (outbox_.empty()) return false;
+  const auto* ack = std::get_if<AckOut>(&outbox_.back());
+  return ack != nullptr && ack->rejected.size() >= kManyRejections;
+}
+
 void SessionCall::StartOperations() {
   if (finish_started_) return;
   if (gone_) outbox_.clear();
@@ -258,7 +265,7 @@ void SessionCall::StartOperations() {
     writing_ = true;
     StartWrite(&out_);
   }
-  if (!reading_ && !gone_ && session_.wants_read()) {
+  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong()) {
     reading_ = true;
     StartRead(&in_);
   }

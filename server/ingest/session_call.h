@@ -69,6 +69,8 @@ class SessionCall final : public SessionReactor,
   void Perform(SessionActions actions);
   void Open(StreamHello hello);
   void Queue(SessionOut out);
+  // True while a peer that does not read its Acks is not to be read either.
+  bool OutboxIsLong() const;
   void StartOperations();
   v1::CollectorMessage ToMessage(const SessionOut& out) const;
 

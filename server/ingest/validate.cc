@@ -12,6 +12,8 @@ namespace gradtap::server {
 namespace {
 
 constexpr std::size_t kMaxReasonBytes = 512;
+// Named in the Ack of one batch; what is beyond them is counted only.
+constexpr std::size_t kMaxNamed = 500;
 
 absl::Status Bad(std::string reason) {
   return absl::InvalidArgumentError(std::move(reason));
@@ -99,9 +101,10 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
 
 void StreamValidator::Reject(std::uint64_t seq, std::string reason, bool counts,
                              ValidatedBatch* batch) {
-  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
-  batch->rejected.push_back({seq, EscapeForTerminal(reason)});
   if (counts) ++batch->commit.rejected_records;
+  if (batch->rejected.size() >= kMaxNamed) return;
+  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
+  batch->rejected.push_back({seq, SafeName(EscapeForTerminal(reason))});
 }
 
 void StreamValidator::AcceptRecord(std::uint64_t seq,

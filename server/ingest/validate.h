@@ -34,13 +34,13 @@ inline constexpr std::size_t kMaxScalars = 1'024;      // Of a step.
 
 struct RejectedRecord {
   std::uint64_t seq = 0;
-  std::string reason;  // Safe for a terminal.
+  std::string reason;  // Valid UTF-8, safe for a terminal, at most 512 bytes.
 };
 
 // One batch, ready for the store. Owns all that `commit` refers to.
 struct ValidatedBatch {
   StreamCommit commit;
-  std::vector<RejectedRecord> rejected;
+  std::vector<RejectedRecord> rejected;  // The first 500.
 
   std::string content;             // The frame's.
   std::deque<std::string> joined;  // Records that came in parts.

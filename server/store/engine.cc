@@ -109,7 +109,12 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
   const rocksdb::Status status = rocksdb::DB::Open(
       MakeDbOptions(env), dir, descriptors, &engine->families_, &db);
   if (!status.ok()) {
-    return ToStatus(status, absl::StrCat("data folder: cannot open ", dir));
+    const std::string doing = absl::StrCat("data folder: cannot open ", dir);
+    if (absl::StrContains(status.ToString(), "Permission denied")) {
+      return absl::PermissionDeniedError(
+          absl::StrCat(doing, ": ", status.ToString()));
+    }
+    return ToStatus(status, doing);
   }
   engine->db_.reset(db);
   return engine;

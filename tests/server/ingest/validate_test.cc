@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/names.h"
 #include "server/ingest/batch_builder.h"
 #include "server/ingest/hello.h"
 #include "support/status_matchers.h"
@@ -245,6 +246,26 @@ TEST_F(ValidatorTest, ABadRecordDoesNotHoldUpThoseBehindIt) {
   EXPECT_EQ(batch->rejected[1].seq, 5U);
   EXPECT_EQ(batch->commit.rejected_records, 2U);
   EXPECT_EQ(batch->commit.last_seq, 6U);
+}
+
+TEST_F(ValidatorTest, OfVeryManyRejectionsTheFirstAreNamedAndAllCounted) {
+  const auto batch = Accept(std::vector<std::string>(100'000, "\xff"));
+  EXPECT_THAT(batch->rejected, SizeIs(500));
+  EXPECT_EQ(batch->commit.rejected_records, 100'000U);
+  EXPECT_EQ(batch->commit.last_seq, 100'000U);
+}
+
+TEST_F(ValidatorTest, AReasonThatQuotesAPeerIsSafeToSend) {
+  Schema schema = testing::MakeSchema();
+  std::string name;
+  while (name.size() < 500) name += "\u202e\x1b[2J";
+  schema.parameters[0].name = schema.parameters[1].name = name;
+  const auto batch = Accept({EncodeSchema(schema)});
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  const std::string& reason = batch->rejected[0].reason;
+  EXPECT_TRUE(IsValidUtf8(reason));
+  EXPECT_LE(reason.size(), 512U);
+  EXPECT_EQ(reason.find('\x1b'), std::string::npos);
 }
 
 TEST_F(ValidatorTest, AnEmptyRecordIsPassedOver) {
