@@ -310,6 +310,12 @@ TEST(StepViewTest, ASkippedStepHasNoColumns) {
   GRADTAP_EXPECT_OK(ParseStep(Varint(8, 2)));
   EXPECT_THAT(ParseStep(Columns(1) + Varint(8, 2)),
               StatusIs(kInvalid, HasSubstr("skipped")));
+  const std::string reason = Varint(8, 2) + Bytes(9, "why");
+  EXPECT_EQ(StepView::Parse(reason)->skipped_detail(), "why");
+  EXPECT_THAT(ParseStep(Varint(8, 2) + Bytes(9, "\xff")),
+              StatusIs(kInvalid, HasSubstr("skipped_detail")));
+  EXPECT_THAT(ParseStep(Varint(8, 2) + Bytes(9, std::string(513, 'x'))),
+              StatusIs(kInvalid, HasSubstr("512")));
   // A cause of a newer version is taken as unspecified.
   EXPECT_EQ(StepView::Parse(Varint(8, 9))->skipped(), GapCause::kUnspecified);
 }

@@ -73,6 +73,7 @@ v1::Record MessageOf(const StepData& in) {
   out->set_schema_id(in.schema_id);
   out->set_interval_steps(in.interval_steps);
   out->set_skipped(static_cast<v1::GapCause>(in.skipped));
+  out->set_skipped_detail(in.skipped_detail);
   for (const RoleColumns& columns : in.roles) {
     FillColumns(columns, out->add_roles());
   }

@@ -89,7 +89,10 @@ inline StepData SampleStep(std::mt19937_64& random) {
     }
     step.histograms.push_back(histogram);
   }
-  if (step.roles.empty()) step.skipped = GapCause::kBudget;
+  if (step.roles.empty()) {
+    step.skipped = GapCause::kLoop;
+    if (random() % 2 == 0) step.skipped_detail = "scaler: \xe2\x88\x9e";
+  }
   return step;
 }
 
@@ -143,7 +146,8 @@ inline bool SameStep(const StepData& a, const StepData& b) {
   };
   if (a.step != b.step || a.wall_time_unix_ns != b.wall_time_unix_ns ||
       a.schema_id != b.schema_id || a.interval_steps != b.interval_steps ||
-      a.skipped != b.skipped || a.roles.size() != b.roles.size() ||
+      a.skipped != b.skipped || a.skipped_detail != b.skipped_detail ||
+      a.roles.size() != b.roles.size() ||
       a.scalars.size() != b.scalars.size() ||
       a.histograms.size() != b.histograms.size()) {
     return false;
