@@ -1,6 +1,7 @@
 #include "agent/agent_impl.h"
 
 #include <exception>
+#include <string_view>
 #include <utility>
 
 #include "core/codec.h"
@@ -57,7 +58,14 @@ agent::DeliveryOptions DeliveryOptionsOf(
   d.tls_key_file = o.tls_key_file;
   d.token = o.token;
   d.use_proxy = o.use_proxy;
-  d.log = [log](const std::string& message) { log->Report(message); };
+  // Delivery's lines begin with the name that ours get when they are written.
+  d.log = [log](std::string_view message) {
+    constexpr std::string_view kName = "gradtap: ";
+    if (message.substr(0, kName.size()) == kName) {
+      message.remove_prefix(kName.size());
+    }
+    log->Report(message);
+  };
   return d;
 }
 

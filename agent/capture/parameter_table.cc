@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -26,85 +27,90 @@ std::string WithSuffix(const std::string& name, const std::string& suffix) {
   return name.substr(0, keep) + suffix;
 }
 
-class UniqueNames {
- public:
-  explicit UniqueNames(std::size_t expected) { used_.reserve(expected); }
-
-  // A safe name that was not handed out before.
-  std::string Take(const std::string& hostile) {
-    std::string name = SafeName(hostile);
-    if (used_.insert(name).second) return name;
-    // Remembers where it stopped: many equal names must not cost a square.
-    for (std::uint64_t& k = next_[name];; ++k) {
-      if (k < 2) k = 2;
-      std::string other = WithSuffix(name, "~" + std::to_string(k));
-      if (used_.insert(other).second) return other;
-    }
+// Safe names of all that was found, at the same index; no two are equal.
+std::vector<std::string> UniqueNames(const std::vector<FoundTensor>& found) {
+  std::vector<std::string> names;
+  names.reserve(found.size());  // Views into it stay valid.
+  std::unordered_set<std::string_view> used;
+  used.reserve(found.size());
+  // Where each name's suffixes stopped: many equal ones must not cost a square.
+  std::unordered_map<std::string, std::uint64_t> next;
+  for (const FoundTensor& f : found) {
+    std::string& name = names.emplace_back(SafeName(f.name));
+    if (used.insert(name).second) continue;
+    const std::string taken = name;
+    std::uint64_t& k = next.try_emplace(taken, 2).first->second;
+    do {
+      name = WithSuffix(taken, "~" + std::to_string(k++));
+    } while (!used.insert(name).second);
   }
-
- private:
-  std::unordered_set<std::string> used_;
-  std::unordered_map<std::string, std::uint64_t> next_;
-};
+  return names;
+}
 
 std::string SafeText(const std::string& text) {
   return text.empty() ? text : SafeName(text);
 }
 
-// Equal for names of one tensor.
-struct Identity {
-  const void* impl;
-  TensorFingerprint print;
-  Kind kind;
+constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+// Names of one tensor, as indices into what was found.
+struct Tied {
+  std::vector<std::size_t> first;  // Of each tensor, in walking order.
+  std::vector<std::size_t> next;   // At each index; kNone: the last.
 };
 
-std::uint64_t StorageKey(const Identity& id) {
-  std::uint64_t key = reinterpret_cast<std::uintptr_t>(id.print.storage);
-  key = key * 0x9E3779B97F4A7C15u ^ id.print.geometry;
-  return key * 2 + static_cast<std::uint64_t>(id.kind == Kind::kBuffer);
+// Equal for two names of one tensor and, but for collisions, for those only.
+std::uint64_t KeyOf(const TensorFingerprint& print, Kind kind) {
+  const void* const owner =
+      print.storage != nullptr ? print.storage : print.impl;
+  const std::uint64_t key =
+      reinterpret_cast<std::uintptr_t>(owner) * 0x9E3779B97F4A7C15u ^
+      print.geometry;
+  return key * 2 + static_cast<std::uint64_t>(kind == Kind::kBuffer);
 }
 
-bool SameTensor(const Identity& a, const Identity& b) {
-  if (a.kind != b.kind || a.impl == nullptr || b.impl == nullptr) return false;
+bool SameTensor(const TensorFingerprint& a, const TensorFingerprint& b) {
   if (a.impl == b.impl) return true;
-  return a.print.storage != nullptr && a.print.storage == b.print.storage &&
-         a.print.geometry == b.print.geometry && a.print.dtype == b.print.dtype;
+  return a.storage != nullptr && a.storage == b.storage &&
+         a.geometry == b.geometry && a.dtype == b.dtype;
 }
 
-// Groups of indices into what was found, each in walking order.
-std::vector<std::vector<std::size_t>> GroupTied(
-    const std::vector<FoundTensor>& found) {
-  std::vector<std::vector<std::size_t>> groups;
-  std::vector<Identity> of_group;
-  std::unordered_map<const void*, std::size_t> by_impl[2];
-  std::unordered_multimap<std::uint64_t, std::size_t> by_storage;
-  by_impl[0].reserve(found.size());
-  by_storage.reserve(found.size());
+Tied GroupTied(const std::vector<FoundTensor>& found) {
+  struct Tensor {
+    TensorFingerprint print;
+    Kind kind;
+    std::size_t last;  // Its newest name.
+  };
+  Tied tied;
+  tied.next.assign(found.size(), kNone);
+  std::vector<Tensor> tensors;
+  tensors.reserve(found.size());
+  std::unordered_multimap<std::uint64_t, std::size_t> by_key;
+  by_key.reserve(found.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
     const TensorFingerprint print = FingerprintOfTensor(found[i].tensor);
-    const Identity id{print.impl, print, found[i].kind};
-    auto& impls = by_impl[id.kind == Kind::kBuffer ? 1 : 0];
-    const std::size_t fresh = groups.size();
-    std::size_t group = fresh;
-    if (id.impl != nullptr) {
-      const auto [at, is_new] = impls.try_emplace(id.impl, fresh);
-      if (!is_new) group = at->second;
-    }
-    if (group == fresh && print.storage != nullptr) {
-      const auto [begin, end] = by_storage.equal_range(StorageKey(id));
-      for (auto it = begin; it != end && group == fresh; ++it) {
-        if (SameTensor(of_group[it->second], id)) group = it->second;
+    const std::uint64_t key = KeyOf(print, found[i].kind);
+    Tensor* same = nullptr;
+    // An undefined tensor is nobody's twin.
+    const auto [begin, end] = print.impl == nullptr
+                                  ? std::pair(by_key.end(), by_key.end())
+                                  : by_key.equal_range(key);
+    for (auto it = begin; it != end && same == nullptr; ++it) {
+      Tensor& other = tensors[it->second];
+      if (other.kind == found[i].kind && SameTensor(other.print, print)) {
+        same = &other;
       }
-      if (group == fresh) by_storage.emplace(StorageKey(id), fresh);
-      impls[id.impl] = group;
     }
-    if (group == fresh) {
-      groups.emplace_back();
-      of_group.push_back(id);
+    if (same != nullptr) {
+      tied.next[same->last] = i;
+      same->last = i;
+      continue;
     }
-    groups[group].push_back(i);
+    by_key.emplace(key, tensors.size());
+    tensors.push_back({print, found[i].kind, i});
+    tied.first.push_back(i);
   }
-  return groups;
+  return tied;
 }
 
 std::vector<Role> RolesOf(const Parameter& p, const at::Tensor& tensor,
@@ -151,30 +157,28 @@ void Describe(const FoundTensor& found, Parameter* p) {
 TableOfTensors BuildTable(std::vector<FoundTensor> found,
                           const TableRules& rules) {
   TableOfTensors table;
-  UniqueNames unique(found.size());
-  std::vector<std::string> names;
-  names.reserve(found.size());
-  for (const FoundTensor& f : found) names.push_back(unique.Take(f.name));
-  const auto passes = [&](const std::string& name) {
-    return rules.filter == nullptr || rules.filter->Matches(name);
+  std::vector<std::string> names = UniqueNames(found);
+  const Tied tied = GroupTied(found);
+  table.parameters.reserve(tied.first.size());
+  table.tensors.reserve(tied.first.size());
+  const auto passes = [&](std::size_t i) {
+    return rules.filter == nullptr || rules.filter->Matches(names[i]);
   };
-  for (const std::vector<std::size_t>& group : GroupTied(found)) {
-    std::size_t first = 0;
-    while (first < group.size() && !passes(names[group[first]])) ++first;
-    if (first == group.size()) continue;
-    Parameter p;
-    FoundTensor& main = found[group[first]];
-    Describe(main, &p);
-    p.name = names[group[first]];
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      if (i != first) p.aliases.push_back(names[group[i]]);
+  for (const std::size_t first : tied.first) {
+    std::size_t main = first;
+    while (main != kNone && !passes(main)) main = tied.next[main];
+    if (main == kNone) continue;
+    Parameter& p = table.parameters.emplace_back();
+    Describe(found[main], &p);
+    p.name = std::move(names[main]);
+    for (std::size_t i = first; i != kNone; i = tied.next[i]) {
+      if (i != main) p.aliases.push_back(std::move(names[i]));
     }
     if (rules.sharded != nullptr && rules.sharded->Matches(p.name)) {
       p.placement = Placement::kSharded;
     }
-    p.roles = RolesOf(p, main.tensor, rules);
-    table.parameters.push_back(std::move(p));
-    table.tensors.push_back(main.tensor);
+    p.roles = RolesOf(p, found[main].tensor, rules);
+    table.tensors.push_back(std::move(found[main].tensor));
   }
   return table;
 }

@@ -375,6 +375,14 @@ TEST_F(AgentTest, OptionsReachDelivery) {
   EXPECT_EQ(d().shutdown_deadline, std::chrono::milliseconds(123));
 }
 
+TEST_F(AgentTest, WhatDeliverySaysIsAProblemLikeAnother) {
+  Attach();
+  d().created[0].log("gradtap: the collector is away");
+  d().created[0].log("the collector is away");
+  EXPECT_THAT(said_, ElementsAre("the collector is away"));
+  EXPECT_EQ(tap_->status().problems, said_);
+}
+
 TEST_F(AgentTest, TheRingIsSizedByTheFirstStepAlsoIfThatIsSkipped) {
   options_.interval_steps = 10;
   Attach();
