@@ -1,0 +1,173 @@
+// A whole collector in the test's process, and a writer into its store.
+
+#ifndef GRADTAP_TESTS_SERVER_SERVICE_SERVICE_TESTING_H_
+#define GRADTAP_TESTS_SERVER_SERVICE_SERVICE_TESTING_H_
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/codec.h"
+#include "core/schema.h"
+#include "core/step_data.h"
+#include "gradtap/v1/query.grpc.pb.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "server/service/collector.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::server::testing {
+
+inline constexpr std::int64_t kStart = 1'700'000'000'000'000'000;
+
+inline Schema OneParameter() {
+  Parameter parameter;
+  parameter.name = "fc.weight";
+  parameter.dtype = "float32";
+  parameter.shape = {4};
+  parameter.numel = 4;
+  parameter.bytes = 16;
+  parameter.requires_grad = true;
+  parameter.roles = {Role::kWeight, Role::kGrad, Role::kUpdate};
+  Schema schema;
+  schema.schema_id = 1;
+  schema.parameters = {parameter};
+  schema.fingerprint = 7;
+  return schema;
+}
+
+inline std::string BodyOf(const std::string& record) {
+  return std::string(ParseRecord(record)->body);
+}
+
+inline std::string StepBody(std::int64_t step, float mean,
+                            const std::string& padding = "") {
+  StepData data;
+  data.step = step;
+  data.wall_time_unix_ns = kStart + step;
+  data.schema_id = 1;
+  for (const Role role : {Role::kWeight, Role::kGrad, Role::kUpdate}) {
+    RoleColumns columns;
+    columns.role = role;
+    columns.Resize(1);
+    Record record;
+    record.mean = record.abs_mean = record.min = record.max = mean;
+    record.std = 0;
+    columns.Set(0, record);
+    data.roles.push_back(std::move(columns));
+  }
+  data.scalars = {{"loss", mean}};
+  if (!padding.empty()) {  // Makes messages large.
+    for (int i = 0; i < 200; ++i) {
+      data.scalars.push_back({padding + std::to_string(i), 1});
+    }
+  }
+  std::string record(EncodedStepSize(data), '\0');
+  EncodeStep(data, record);
+  return BodyOf(record);
+}
+
+// Writes into a store as ingest would.
+class Feeder {
+ public:
+  Feeder(Store* store, const std::string& run) : store_(store) {
+    StreamHello hello;
+    hello.run = run;
+    hello.launch = "launch";
+    hello.process_nonce = std::string(16, 'n');
+    hello.start_time_unix_ns = kStart;
+    absl::StatusOr<StreamEntry> entry = store->OpenStream(hello, kStart);
+    GRADTAP_EXPECT_OK(entry);
+    if (entry.ok()) {
+      stream_ = entry->id;
+      seq_ = entry->durable_seq;
+    }
+    if (seq_ == 0) {
+      const std::string schema = BodyOf(EncodeSchema(OneParameter()));
+      StreamCommit commit;
+      commit.schemas.push_back({1, schema});
+      Commit(std::move(commit));
+    }
+  }
+
+  void Step(std::int64_t step, float mean, const std::string& padding = "") {
+    const std::string body = StepBody(step, mean, padding);
+    StreamCommit commit;
+    StreamCommit::Step row;
+    row.step = step;
+    row.records = 3;
+    row.body = body;
+    commit.steps.push_back(row);
+    Commit(std::move(commit));
+  }
+
+  void Gap(std::int64_t first, std::int64_t last) {
+    StreamCommit commit;
+    commit.gaps.push_back(
+        {0,
+         {GapCause::kRingFull, first, last,
+          static_cast<std::uint64_t>(last - first + 1), "test"}});
+    Commit(std::move(commit));
+  }
+
+  void End() {
+    StreamCommit commit;
+    commit.end = EndData{EndReason::kFinished, kStart, 1, 1, 0, 0};
+    Commit(std::move(commit));
+  }
+
+ private:
+  void Commit(StreamCommit commit) {
+    commit.stream = stream_;
+    commit.first_seq = commit.last_seq = ++seq_;
+    commit.last_seen_unix_ns = RealClock().UnixNanos();
+    GRADTAP_EXPECT_OK(store_->Commit({&commit, 1}));
+  }
+
+  Store* const store_;
+  StreamId stream_ = 0;
+  std::uint64_t seq_ = 0;
+};
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  void Start(CollectorOptions options = {}) {
+    options.data_dir = dir_.path() + "/data";
+    options.grpc_listen = "127.0.0.1:0";
+    auto collector = Collector::Start(options);
+    GRADTAP_ASSERT_OK(collector);
+    collector_ = *std::move(collector);
+    channel_ = NewChannel();
+    stub_ = v1::Query::NewStub(channel_);
+  }
+
+  // A connection of its own.
+  std::shared_ptr<grpc::Channel> NewChannel() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetMaxReceiveMessageSize(-1);
+    return grpc::CreateCustomChannel(collector_->grpc_address(),
+                                     grpc::InsecureChannelCredentials(),
+                                     arguments);
+  }
+
+  // A call that hangs fails the test instead.
+  static void SetDeadline(grpc::ClientContext* context) {
+    context->set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::seconds(60));
+  }
+
+  gradtap::testing::TempDir dir_;
+  std::unique_ptr<Collector> collector_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::Query::Stub> stub_;
+};
+
+}  // namespace gradtap::server::testing
+
+#endif  // GRADTAP_TESTS_SERVER_SERVICE_SERVICE_TESTING_H_
