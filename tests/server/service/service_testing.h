@@ -45,8 +45,8 @@ inline std::string BodyOf(const std::string& record) {
   return std::string(ParseRecord(record)->body);
 }
 
-inline std::string StepBody(std::int64_t step, float mean,
-                            const std::string& padding = "") {
+inline std::string StepRecord(std::int64_t step, float mean,
+                              const std::string& padding = "") {
   StepData data;
   data.step = step;
   data.wall_time_unix_ns = kStart + step;
@@ -69,7 +69,7 @@ inline std::string StepBody(std::int64_t step, float mean,
   }
   std::string record(EncodedStepSize(data), '\0');
   EncodeStep(data, record);
-  return BodyOf(record);
+  return record;
 }
 
 // Writes into a store as ingest would.
@@ -96,7 +96,7 @@ class Feeder {
   }
 
   void Step(std::int64_t step, float mean, const std::string& padding = "") {
-    const std::string body = StepBody(step, mean, padding);
+    const std::string body = BodyOf(StepRecord(step, mean, padding));
     StreamCommit commit;
     StreamCommit::Step row;
     row.step = step;

@@ -1,0 +1,268 @@
+// The program gradtapd: its first line, its exit codes, its signals.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/service/service_testing.h"
+
+extern char** environ;
+
+namespace gradtap::server::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+
+// A child of the test, killed with it.
+class Gradtapd {
+ public:
+  Gradtapd(const std::string& error_file,
+           const std::vector<std::string>& arguments) {
+    int out[2];
+    EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO,
+                                     error_file.c_str(),
+                                     O_CREAT | O_TRUNC | O_WRONLY, 0600);
+    std::vector<std::string> all = {GRADTAPD_PATH};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& argument : all) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    EXPECT_EQ(::posix_spawn(&pid_, GRADTAPD_PATH, &actions, nullptr,
+                            argv.data(), environ),
+              0);
+    posix_spawn_file_actions_destroy(&actions);
+    ::close(out[1]);
+    out_ = ::fdopen(out[0], "r");
+    error_file_ = error_file;
+  }
+  ~Gradtapd() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      Wait();
+    }
+    std::fclose(out_);
+  }
+  Gradtapd(const Gradtapd&) = delete;
+  Gradtapd& operator=(const Gradtapd&) = delete;
+
+  // The next line of its standard output, without the newline; "" at the end.
+  std::string ReadLine() {
+    std::string line;
+    for (int c = std::fgetc(out_); c != EOF && c != '\n';
+         c = std::fgetc(out_)) {
+      line.push_back(static_cast<char>(c));
+    }
+    return line;
+  }
+
+  void Signal(int number) { ::kill(pid_, number); }
+
+  // Its exit code, or minus the signal that killed it.
+  int Wait() {
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid_, &status, 0), pid_);
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  std::string Errors() const {
+    std::ifstream file(error_file_);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+
+ private:
+  pid_t pid_ = 0;
+  std::FILE* out_ = nullptr;
+  std::string error_file_;
+};
+
+class GradtapdTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Gradtapd> Run(const std::vector<std::string>& arguments) {
+    return std::make_unique<Gradtapd>(
+        dir_.path() + "/stderr" + std::to_string(runs_++), arguments);
+  }
+  std::unique_ptr<Gradtapd> RunOn(const std::string& folder,
+                                  const std::string& listen = "127.0.0.1:0") {
+    return Run(
+        {"--data-dir", dir_.path() + "/" + folder, "--grpc-listen", listen});
+  }
+
+  static std::string AddressOf(const std::string& first_line) {
+    const std::size_t begin = first_line.find("grpc=") + 5;
+    return first_line.substr(begin, first_line.find(' ', begin) - begin);
+  }
+
+  static std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+    return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  }
+
+  // One line on standard error, and nothing on standard output.
+  static void ExpectFailure(Gradtapd* process, int code,
+                            const std::string& text) {
+    EXPECT_EQ(process->ReadLine(), "");
+    EXPECT_EQ(process->Wait(), code);
+    const std::string errors = process->Errors();
+    EXPECT_THAT(errors, AllOf(HasSubstr("gradtapd: "), HasSubstr(text)));
+    EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
+  }
+
+  gradtap::testing::TempDir dir_;
+  int runs_ = 0;
+};
+
+// Sends a schema and steps [0, n) and waits until they are acknowledged.
+void SendSteps(const std::shared_ptr<grpc::Channel>& channel, int n) {
+  const auto stub = v1::Telemetry::NewStub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(60));
+  const auto session = stub->Session(&context);
+  v1::AgentMessage message;
+  v1::Hello& hello = *message.mutable_hello();
+  hello.set_protocol_version(1);
+  hello.set_run("run");
+  hello.set_launch("launch");
+  hello.set_world_size(1);
+  hello.set_process_nonce(std::string(16, 'n'));
+  hello.set_start_time_unix_ns(kStart);
+  hello.set_first_seq(1);
+  hello.set_last_seq(static_cast<std::uint64_t>(n) + 1);
+  ASSERT_TRUE(session->Write(message));
+  v1::CollectorMessage answer;
+  ASSERT_TRUE(session->Read(&answer));
+  ASSERT_TRUE(answer.has_welcome()) << answer.ShortDebugString();
+  std::string list;
+  AppendToRecordList(EncodeSchema(OneParameter()), &list);
+  for (int step = 0; step < n; ++step) {
+    AppendToRecordList(StepRecord(step, static_cast<float>(step)), &list);
+  }
+  message.Clear();
+  message.mutable_batch()->set_first_seq(1);
+  message.mutable_batch()->set_record_count(static_cast<std::uint32_t>(n) + 1);
+  message.mutable_batch()->set_frame(CompressFrame(list));
+  ASSERT_TRUE(session->Write(message));
+  std::uint64_t durable = 0;
+  while (durable < static_cast<std::uint64_t>(n) + 1) {
+    ASSERT_TRUE(session->Read(&answer));
+    if (answer.has_ack()) durable = answer.ack().durable_seq();
+  }
+  context.TryCancel();
+  session->Finish();
+}
+
+TEST_F(GradtapdTest, FirstLineSaysWhereItListensAndSigtermExitsWithZero) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
+    auto process = RunOn("data");
+    const std::string line = process->ReadLine();
+    EXPECT_THAT(line,
+                MatchesRegex("gradtapd listening grpc=127\\.0\\.0\\.1:[0-9]+ "
+                             "http=off"));
+    process->Signal(number);
+    EXPECT_EQ(process->ReadLine(), "");  // Nothing else on standard output.
+    EXPECT_EQ(process->Wait(), 0);
+  }
+}
+
+TEST_F(GradtapdTest, AcknowledgedStepsAreThereAfterKillMinusNine) {
+  for (int round = 0; round < 3; ++round) {
+    const std::string folder = "data" + std::to_string(round);
+    {
+      auto process = RunOn(folder);
+      SendSteps(Connect(AddressOf(process->ReadLine())), 20);
+      process->Signal(SIGKILL);
+      EXPECT_EQ(process->Wait(), -SIGKILL);
+    }
+    auto process = RunOn(folder);
+    const auto stub =
+        v1::Query::NewStub(Connect(AddressOf(process->ReadLine())));
+    grpc::ClientContext context;
+    v1::GetSeriesRequest request;
+    request.add_runs("run");
+    request.add_statistics("weight.mean");
+    v1::GetSeriesResponse response;
+    const grpc::Status status = stub->GetSeries(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_EQ(response.series(0).step_size(), 20);
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(response.series(0).value(i), i);
+    }
+  }
+}
+
+TEST_F(GradtapdTest, SigtermDrainsAnOpenSessionAndExits) {
+  auto process = RunOn("data");
+  const auto channel = Connect(AddressOf(process->ReadLine()));
+  SendSteps(channel, 3);
+  const auto stub = v1::Query::NewStub(channel);
+  grpc::ClientContext context;
+  v1::WatchRequest request;
+  request.set_run("run");
+  const auto reader = stub->Watch(&context, request);
+  v1::WatchResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  process->Signal(SIGTERM);
+  while (reader->Read(&message)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
+TEST_F(GradtapdTest, APortInUseIsOneLineAndOne) {
+  auto first = RunOn("one");
+  const std::string address = AddressOf(first->ReadLine());
+  ExpectFailure(RunOn("two", address).get(), 1, "Address already in use");
+}
+
+TEST_F(GradtapdTest, ALockedFolderIsOneLineAndOne) {
+  auto first = RunOn("data");
+  first->ReadLine();
+  ExpectFailure(RunOn("data").get(), 1, "locked");
+}
+
+TEST_F(GradtapdTest, AFolderThatCannotBeWrittenIsOneLineAndOne) {
+  std::ofstream(dir_.path() + "/file") << "in the way";
+  ExpectFailure(RunOn("file/data").get(), 1, dir_.path() + "/file");
+}
+
+TEST_F(GradtapdTest, WrongUsageIsOneLineAndTwo) {
+  ExpectFailure(Run({"--no-such-flag"}).get(), 2, "--no-such-flag");
+  ExpectFailure(RunOn("data", "nonsense").get(), 2, "'nonsense'");
+  ExpectFailure(RunOn("data", "0.0.0.0:0").get(), 2, "--allow-insecure");
+  ExpectFailure(RunOn("data", std::string("\x1b[31m:1")).get(), 2, "HOST:PORT");
+}
+
+TEST_F(GradtapdTest, HelpShowsAnExampleAndVersionTheVersion) {
+  auto version = Run({"--version"});
+  EXPECT_THAT(version->ReadLine(), MatchesRegex("gradtapd [0-9.]+"));
+  EXPECT_EQ(version->Wait(), 0);
+  auto help = Run({"--help"});
+  bool example = false;
+  for (int i = 0; i < 60; ++i) {
+    const std::string line = help->ReadLine();
+    example |= line.find("gradtapd --data-dir") != std::string::npos;
+  }
+  EXPECT_TRUE(example);
+  EXPECT_EQ(help->Wait(), 0);
+}
+
+}  // namespace
+}  // namespace gradtap::server::testing
