@@ -49,6 +49,32 @@ bool SplitRow(std::string_view value, StepRow* row) {
   return reader.ok();
 }
 
+// Reads what an ordinal stands for and visits it; false: that is enough.
+absl::StatusOr<bool> VisitOrdinal(
+    const Engine& engine, const rocksdb::Snapshot* snapshot,
+    std::uint64_t run_id, std::uint64_t ordinal, const keys::OrdinalValue& at,
+    const std::function<bool(const StepRow*, const GapRow*)>& visit) {
+  rocksdb::ReadOptions options;
+  options.snapshot = snapshot;
+  const std::string key =
+      at.is_gap ? keys::Gap(run_id, at.stream, at.branch, at.step, ordinal)
+                : keys::Row(run_id, at.stream, at.branch, at.step);
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status got = engine.db()->Get(
+      options, at.is_gap ? engine.index() : engine.rows(), key, &value);
+  if (got.IsNotFound()) return Damaged("index");
+  if (!got.ok()) return ToStatus(got, kReading);
+  if (at.is_gap) {
+    auto gap = DecodeGapValue(View(value));
+    if (!gap.ok()) return gap.status();
+    const GapRow row{at.stream, at.branch, ordinal, *std::move(gap)};
+    return visit(nullptr, &row);
+  }
+  StepRow row{at.stream, at.branch, at.step, 0, {}};
+  if (!SplitRow(View(value), &row)) return Damaged("row");
+  return visit(&row, nullptr);
+}
+
 }  // namespace
 
 absl::StatusOr<RocksdbStore::Reader> RocksdbStore::ReaderOfStream(
@@ -194,49 +220,22 @@ absl::Status RocksdbStore::ScanByOrdinal(
   const Engine& engine = *reader.engine;
   rocksdb::ManagedSnapshot snapshot(engine.db());
   absl::Status failure;
-  const auto visit_one = [&](std::uint64_t ordinal,
-                             const keys::OrdinalValue& at) {
-    rocksdb::ReadOptions options;
-    options.snapshot = snapshot.snapshot();
-    rocksdb::PinnableSlice value;
-    const rocksdb::Status got = engine.db()->Get(
-        options, at.is_gap ? engine.index() : engine.rows(),
-        at.is_gap
-            ? keys::Gap(reader.run_id, at.stream, at.branch, at.step, ordinal)
-            : keys::Row(reader.run_id, at.stream, at.branch, at.step),
-        &value);
-    if (!got.ok()) {
-      failure = got.IsNotFound() ? Damaged("index") : ToStatus(got, kReading);
-      return false;
-    }
-    if (at.is_gap) {
-      auto gap = DecodeGapValue(View(value));
-      if (!gap.ok()) {
-        failure = gap.status();
-        return false;
-      }
-      const GapRow row{at.stream, at.branch, ordinal, *std::move(gap)};
-      return visit(nullptr, &row);
-    }
-    StepRow row{at.stream, at.branch, at.step, 0, {}};
-    if (!SplitRow(View(value), &row)) {
-      failure = Damaged("row");
-      return false;
-    }
-    return visit(&row, nullptr);
-  };
   const absl::Status scanned = Scan(
       engine, engine.index(), keys::Ordinal(reader.run_id, after + 1),
       keys::After(keys::OfRun(keys::kOrdinal, reader.run_id)),
       snapshot.snapshot(), [&](std::string_view key, std::string_view value) {
+        // Its second number is the ordinal.
         const auto parsed = keys::ParseStreamKey(keys::kOrdinal, key);
         const auto at = keys::DecodeOrdinalValue(value);
         if (!parsed.has_value() || !parsed->rest.empty() || !at.has_value()) {
           failure = Damaged("index");
           return false;
         }
-        return visit_one(parsed->stream,
-                         *at);  // Its second field: the ordinal.
+        const auto goes_on =
+            VisitOrdinal(engine, snapshot.snapshot(), reader.run_id,
+                         parsed->stream, *at, visit);
+        failure = goes_on.status();
+        return goes_on.ok() && *goes_on;
       });
   return failure.ok() ? scanned : failure;
 }
