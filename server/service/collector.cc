@@ -25,6 +25,7 @@ constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
 constexpr std::size_t kQuotaBytes = std::size_t{512} << 20;
 constexpr int kMaxSyncThreads = 32;
+constexpr std::chrono::milliseconds kLastBytes{250};
 
 void ApplyLimits(grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
@@ -140,9 +141,10 @@ void Collector::Shutdown() {
   if (server_ != nullptr) {
     server_->GetHealthCheckService()->Shutdown();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
-    query_->Shutdown();
-    server_->Shutdown(std::chrono::system_clock::now() +
-                      options_.drain_timeout);
+    query_->Shutdown(std::chrono::steady_clock::now() + options_.drain_timeout);
+    // All calls have ended, or had their time. What is left is the last bytes
+    // and connections without a call, whose clients may take seconds to notice.
+    server_->Shutdown(std::chrono::system_clock::now() + kLastBytes);
     server_->Wait();
     server_ = nullptr;
   }

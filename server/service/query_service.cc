@@ -39,14 +39,20 @@ QueryService::QueryService(QueryEnvironment environment,
 
 QueryService::~QueryService() = default;
 
-void QueryService::Shutdown() {
+void QueryService::Shutdown(std::chrono::steady_clock::time_point deadline) {
   stopping_ = true;
-  hub_->Shutdown();
+  hub_->Shutdown(deadline);
+  pool_->WaitIdle(deadline);
 }
 
 grpc::ServerUnaryReactor* QueryService::Submit(
     grpc::CallbackServerContext* context, Task task) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (stopping_) {
+    reactor->Finish(
+        ToGrpcStatus(absl::UnavailableError("the collector is shutting down")));
+    return reactor;
+  }
   const bool queued =
       pool_->TrySubmit([this, context, reactor, task = std::move(task)] {
         const Cancelled cancelled = [this, context] {

@@ -6,6 +6,7 @@
 #define GRADTAP_SERVER_SERVICE_QUERY_SERVICE_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -34,8 +35,9 @@ class QueryService final : public v1::Query::CallbackService {
                const QueryServiceOptions& options = {});
   ~QueryService() override;
 
-  // Ends the watches and refuses new calls with UNAVAILABLE. Does not wait.
-  void Shutdown();
+  // Refuses new calls with UNAVAILABLE and ends those that are open. Returns
+  // when they have ended or at the deadline.
+  void Shutdown(std::chrono::steady_clock::time_point deadline);
 
   grpc::ServerUnaryReactor* ListRuns(grpc::CallbackServerContext* context,
                                      const v1::ListRunsRequest* request,

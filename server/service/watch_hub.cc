@@ -155,13 +155,13 @@ grpc::ServerWriteReactor<v1::WatchResponse>* WatchHub::Open(
   return call.get();  // Kept by calls_ until OnDone().
 }
 
-void WatchHub::Shutdown() {
-  {
-    MutexLock lock(mu_);
-    stopping_ = true;
-    for (const auto& [id, call] : calls_) due_.insert(id);
-  }
+void WatchHub::Shutdown(std::chrono::steady_clock::time_point deadline) {
+  MutexLock lock(mu_);
+  stopping_ = true;
+  for (const auto& [id, call] : calls_) due_.insert(id);
   due_changed_.NotifyOne();
+  while (!calls_.empty() && call_ended_.WaitUntil(mu_, deadline)) {
+  }
 }
 
 std::uint32_t WatchHub::open() const {
@@ -195,6 +195,7 @@ void WatchHub::Remove(std::uint64_t id) {
   if (it == calls_.end()) return;
   call = std::move(it->second);
   calls_.erase(it);
+  call_ended_.NotifyAll();
 }
 
 void WatchHub::Feed() {

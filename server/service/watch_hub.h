@@ -10,6 +10,7 @@
 #ifndef GRADTAP_SERVER_SERVICE_WATCH_HUB_H_
 #define GRADTAP_SERVER_SERVICE_WATCH_HUB_H_
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -44,8 +45,9 @@ class WatchHub {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE, each as soon as its message has left.
-  // Does not wait; idempotent.
-  void Shutdown() ABSL_LOCKS_EXCLUDED(mu_);
+  // Returns when all have ended or at the deadline; idempotent.
+  void Shutdown(std::chrono::steady_clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   std::uint32_t open() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -63,6 +65,7 @@ class WatchHub {
 
   mutable Mutex mu_;
   CondVar due_changed_;
+  CondVar call_ended_;
   std::map<std::uint64_t, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
   std::set<std::uint64_t> due_ ABSL_GUARDED_BY(mu_);
   std::uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;

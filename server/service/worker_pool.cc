@@ -32,6 +32,12 @@ bool WorkerPool::TrySubmit(std::function<void()> task) {
   return true;
 }
 
+void WorkerPool::WaitIdle(std::chrono::steady_clock::time_point deadline) {
+  MutexLock lock(mu_);
+  while ((running_ > 0 || !queue_.empty()) && idle_.WaitUntil(mu_, deadline)) {
+  }
+}
+
 void WorkerPool::Work() {
   for (;;) {
     std::function<void()> task;
@@ -44,8 +50,12 @@ void WorkerPool::Work() {
       if (queue_.empty()) return;
       task = std::move(queue_.front());
       queue_.pop_front();
+      ++running_;
     }
     task();
+    task = nullptr;
+    MutexLock lock(mu_);
+    if (--running_ == 0 && queue_.empty()) idle_.NotifyAll();
   }
 }
 

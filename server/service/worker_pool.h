@@ -9,6 +9,7 @@
 #ifndef GRADTAP_SERVER_SERVICE_WORKER_POOL_H_
 #define GRADTAP_SERVER_SERVICE_WORKER_POOL_H_
 
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -33,13 +34,19 @@ class WorkerPool {
   [[nodiscard]] bool TrySubmit(std::function<void()> task)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Returns when nothing is queued or running, or at the deadline.
+  void WaitIdle(std::chrono::steady_clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
  private:
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::size_t max_queued_;
   Mutex mu_;
   CondVar work_;  // A task, or closed.
+  CondVar idle_;  // No task any more.
   std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);
+  std::size_t running_ ABSL_GUARDED_BY(mu_) = 0;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::thread> threads_;  // Last: they use all of the above.
 };
