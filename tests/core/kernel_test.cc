@@ -51,6 +51,12 @@ Moments ReduceFlat(const std::vector<T>& data) {
          << b.m2 << ", finite " << a.finite << " / " << b.finite;
 }
 
+template <typename T>
+bool SameBytes(const void* data, const std::vector<T>& elements) {
+  return elements.empty() ||
+         std::memcmp(data, elements.data(), elements.size() * sizeof(T)) == 0;
+}
+
 std::vector<std::int64_t> DrawShape(std::mt19937_64& random) {
   // Shapes about the edges of lanes and blocks, or a few small dimensions.
   static const std::vector<std::vector<std::int64_t>> kShapes = {
@@ -121,9 +127,7 @@ TYPED_TEST(KernelOfDtypeTest, UpdateKeepsTheBoundsAndPreviousIsRefreshed) {
     RC_ASSERT(OutOfBounds(ToRecord(got.weight),
                           ReferenceOf(ExactAll(elements))) == "");
     RC_ASSERT(OutOfBounds(ToRecord(got.update), ReferenceOf(difference)) == "");
-    RC_ASSERT(elements.empty() ||
-              std::memcmp(previous.data(), elements.data(),
-                          elements.size() * sizeof(TypeParam)) == 0);
+    RC_ASSERT(SameBytes(previous.data(), elements));
   }));
 }
 
@@ -138,9 +142,7 @@ TYPED_TEST(KernelOfDtypeTest, AllThreeEntriesAgreeOnTheWeight) {
     RC_ASSERT(Same(
         alone, ReduceWeightAndUpdate(weight.View(), previous.data()).weight));
     RC_ASSERT(Same(alone, ReduceAndCopy(weight.View(), copy.data())));
-    RC_ASSERT(elements.empty() ||
-              std::memcmp(copy.data(), elements.data(),
-                          elements.size() * sizeof(TypeParam)) == 0);
+    RC_ASSERT(SameBytes(copy.data(), elements));
   }));
 }
 
@@ -166,7 +168,7 @@ TYPED_TEST(KernelOfDtypeTest, ResultDependsNeitherOnStridesNorOnAlignment) {
     char* before = previous.data();
     while (reinterpret_cast<std::uintptr_t>(before) % 16 != 1) ++before;
     RC_ASSERT(Same(strided, ReduceWeightAndUpdate(view, before).weight));
-    RC_ASSERT(bytes == 0 || std::memcmp(before, start, bytes) == 0);
+    RC_ASSERT(SameBytes(before, elements));
   }));
 }
 
