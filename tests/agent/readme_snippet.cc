@@ -1,5 +1,6 @@
-// The loop that the README shows, as C++17 without a warning, linked against the
-// library and LibTorch alone. Run with no collector there: it trains and ends.
+// The loop that the README shows, as C++17 without a warning, linked against
+// the library and LibTorch alone. Run with no collector there: it trains and
+// ends.
 
 #include <gradtap/agent.h>
 #include <torch/nn/modules/linear.h>
