@@ -2,33 +2,17 @@
 #include <gtest/gtest.h>
 #include <torch/optim/sgd.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <map>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "agent/capture/allocation_counter.h"
 #include "agent/capture/capture.h"
 #include "agent/capture/every_kind.h"
 #include "agent/capture/reference.h"
 #include "support/status_matchers.h"
-
-namespace {
-std::atomic<bool> counting{false};
-std::atomic<int> allocations{0};
-}  // namespace
-
-// Counts what is allocated while `counting`.
-void* operator new(std::size_t size) {
-  if (counting) ++allocations;
-  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-  throw std::bad_alloc();
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace gradtap::agent {
 namespace {
@@ -227,14 +211,12 @@ TEST_F(StepCaptureTest, NothingIsAllocatedByAStepAfterTheFirst) {
   const auto capture = Make(model);
   Step(*capture, 0);
   Step(*capture, 1);
-  allocations = 0;
-  counting = true;
+  gradtap::testing::StartCountingAllocations();
   const bool ok = capture->BeginStep(2).ok() &&
                   capture->ReduceGradients(Role::kGrad).ok() &&
                   capture->ReduceWeights().ok();
-  counting = false;
+  EXPECT_EQ(gradtap::testing::StopCountingAllocations(), 0);
   EXPECT_TRUE(ok);
-  EXPECT_EQ(allocations, 0);
 }
 
 TEST_F(StepCaptureTest, AnotherModelIsTheNextSchema) {

@@ -1,0 +1,35 @@
+// A unit of its own: where the compiler can see both, it takes malloc's memory
+// for operator new's.
+
+#include "agent/capture/allocation_counter.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+std::atomic<bool> counting{false};
+std::atomic<int> allocations{0};
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (counting) ++allocations;
+  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+namespace gradtap::testing {
+
+void StartCountingAllocations() {
+  allocations = 0;
+  counting = true;
+}
+
+int StopCountingAllocations() {
+  counting = false;
+  return allocations;
+}
+
+}  // namespace gradtap::testing
