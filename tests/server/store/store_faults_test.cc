@@ -3,9 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -13,6 +10,7 @@
 
 #include "server/store/faulty_fs.h"
 #include "server/store/rocksdb_store.h"
+#include "server/store/run_of_steps.h"
 #include "server/store/store_testing.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
@@ -23,54 +21,14 @@ namespace {
 using ::gradtap::testing::StatusIs;
 using ::gradtap::testing::TempDir;
 using ::testing::_;
+using testing::CheckStore;
+using testing::CommitSteps;
 using testing::FaultyEnv;
+using testing::kStepsPerCommit;
 using testing::MakeHello;
 using testing::StepBody;
-using testing::StepsCommit;
-using testing::StepsOf;
 
 constexpr std::int64_t kNow = 1'700'000'000'000'000'000;
-constexpr std::int64_t kStepsPerCommit = 3;
-
-absl::Status CommitSteps(Store* store, StreamId id, std::int64_t first) {
-  const auto owned = StepsCommit(id, static_cast<std::uint64_t>(first) + 1,
-                                 first, first + kStepsPerCommit - 1);
-  return store->Commit({&owned.commit, 1});
-}
-
-// Each step whose seq is durable is there once, with its own content, and
-// nothing else is. Returns the durable seq.
-std::uint64_t CheckStore(Store* store) {
-  const auto run = store->FindRun("run");
-  if (run == nullptr) return 0;
-  EXPECT_EQ(run->streams.size(), 1U);
-  const StreamEntry& stream = run->streams[0];
-  EXPECT_EQ(stream.durable_seq % kStepsPerCommit, 0U);
-  std::int64_t next = 0;
-  EXPECT_TRUE(store
-                  ->ScanSteps(stream.id, 0, INT64_MIN, INT64_MAX,
-                              [&](const StepRow& row) {
-                                EXPECT_EQ(row.step, next);
-                                EXPECT_EQ(row.body, StepBody(next));
-                                ++next;
-                                return true;
-                              })
-                  .ok());
-  EXPECT_EQ(static_cast<std::uint64_t>(next), stream.durable_seq);
-  EXPECT_EQ(stream.stored_steps, stream.durable_seq);
-  std::uint64_t ordinals = 0;
-  EXPECT_TRUE(store
-                  ->ScanByOrdinal("run", 0,
-                                  [&](const StepRow* row, const GapRow*) {
-                                    EXPECT_EQ(row->ordinal, ++ordinals);
-                                    return true;
-                                  })
-                  .ok());
-  EXPECT_EQ(ordinals, run->ordinal);
-  EXPECT_EQ(ordinals, stream.durable_seq);
-  return stream.durable_seq;
-}
-
 // Opens, writes 4 commits, opens again (which writes tables), writes 4 more.
 // Stops at the first failure; returns the highest acknowledged seq.
 std::uint64_t Work(const std::string& dir, rocksdb::Env* env) {
@@ -247,58 +205,6 @@ TEST_F(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
   const auto stream = store_->OpenStream(MakeHello(), kNow);
   GRADTAP_ASSERT_OK(stream);
   EXPECT_GE(CheckStore(store_.get()), 3U);
-}
-
-// A child writes until it is killed; it tells of each acknowledged seq through
-// a pipe, whose content is what a peer would know.
-TEST(StoreKillTest, AfterKill9EveryAcknowledgedStepIsThereOnce) {
-  const TempDir temp;
-  std::uint64_t acknowledged = 0;
-  for (int life = 0; life < 12; ++life) {
-    SCOPED_TRACE("life " + std::to_string(life));
-    int pipe_fds[2];
-    ASSERT_EQ(::pipe(pipe_fds), 0);
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      ::close(pipe_fds[0]);
-      const auto store = RocksdbStore::Open({temp.path()}, nullptr);
-      if (!store.ok()) ::_exit(1);
-      const auto stream = (*store)->OpenStream(MakeHello(), kNow);
-      if (!stream.ok()) ::_exit(2);
-      for (std::uint64_t next = stream->durable_seq;; next += kStepsPerCommit) {
-        if (!CommitSteps(store->get(), stream->id,
-                         static_cast<std::int64_t>(next))
-                 .ok()) {
-          ::_exit(3);
-        }
-        const std::uint64_t seq = next + kStepsPerCommit;
-        if (::write(pipe_fds[1], &seq, sizeof(seq)) != sizeof(seq)) ::_exit(4);
-      }
-    }
-    ::close(pipe_fds[1]);
-    std::uint64_t seq = 0;
-    // Killed after a number of acknowledgements that differs in each life,
-    // somewhere within the commit that follows.
-    for (int n = 0; n <= life * 7 % 23; ++n) {
-      ASSERT_EQ(::read(pipe_fds[0], &seq, sizeof(seq)),
-                static_cast<ssize_t>(sizeof(seq)));
-      acknowledged = seq;
-    }
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
-    while (::read(pipe_fds[0], &seq, sizeof(seq)) ==
-           static_cast<ssize_t>(sizeof(seq))) {
-      acknowledged = seq;
-    }
-    ::close(pipe_fds[0]);
-    const auto store = RocksdbStore::Open({temp.path()}, nullptr);
-    GRADTAP_ASSERT_OK(store);
-    EXPECT_GE(CheckStore(store->get()), acknowledged);
-  }
-  EXPECT_GT(acknowledged, 100U);
 }
 
 }  // namespace

@@ -6,11 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "server/store/store_testing.h"
@@ -434,27 +432,6 @@ TEST_F(StoreTest, AListenerSeesWhatItIsToldOf) {
   });
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 4).commit));
   EXPECT_EQ(durable, 5U);
-}
-
-TEST_F(StoreTest, ReadersSeeWholeCommitsWhileAWriterWrites) {
-  const StreamId id = OpenStream();
-  std::atomic<bool> done{false};
-  std::thread writer([&] {
-    for (std::uint64_t i = 0; i < 50; ++i) {
-      const auto first = static_cast<std::int64_t>(i * 4);
-      const OwnedCommit commit = StepsCommit(id, i * 4 + 1, first, first + 3);
-      EXPECT_THAT(Commit(commit.commit), ::gradtap::testing::IsOk());
-    }
-    done = true;
-  });
-  while (!done) {
-    const std::uint64_t durable = Entry(id).durable_seq;
-    const auto steps = StepsOf(store_.get(), id);
-    EXPECT_EQ(steps.size() % 4, 0U);
-    EXPECT_GE(steps.size(), durable);  // What the catalog says can be read.
-  }
-  writer.join();
-  EXPECT_EQ(StepsOf(store_.get(), id).size(), 200U);
 }
 
 TEST_F(StoreTest, ASecondCollectorIsRefused) {
