@@ -169,17 +169,18 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
       if (s.ok()) fs_->files_[name_].written += data.size();
       return s;
     }
-    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options,
-                           rocksdb::IODebugContext* debug) override {
-      return Synced(rocksdb::FSWritableFileOwnerWrapper::Sync(options, debug));
+    // Nothing is really synced: what LosePower() leaves is decided here.
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions&,
+                           rocksdb::IODebugContext*) override {
+      return Synced();
     }
-    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
-                            rocksdb::IODebugContext* debug) override {
-      return Synced(rocksdb::FSWritableFileOwnerWrapper::Fsync(options, debug));
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions&,
+                            rocksdb::IODebugContext*) override {
+      return Synced();
     }
 
    private:
-    rocksdb::IOStatus Synced(rocksdb::IOStatus done) {
+    rocksdb::IOStatus Synced() {
       if (auto s = fs_->Begin(); !s.ok()) return s;
       std::lock_guard<std::mutex> lock(fs_->mu_);
       if (fs_->failing_syncs_ > 0) {
@@ -188,7 +189,7 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
       }
       FileState& state = fs_->files_[name_];
       state.synced = state.written;
-      return done;
+      return rocksdb::IOStatus::OK();
     }
 
     FaultyFs* const fs_;
@@ -203,24 +204,23 @@ class FaultyFs : public rocksdb::FileSystemWrapper {
           fs_(fs),
           name_(std::move(name)) {}
 
-    rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options,
-                            rocksdb::IODebugContext* debug) override {
-      if (auto s = fs_->Begin(); !s.ok()) return s;
-      auto s = rocksdb::FSDirectoryWrapper::Fsync(options, debug);
-      if (s.ok()) fs_->FolderSynced(name_);
-      return s;
+    rocksdb::IOStatus Fsync(const rocksdb::IOOptions&,
+                            rocksdb::IODebugContext*) override {
+      return Synced();
     }
     rocksdb::IOStatus FsyncWithDirOptions(
-        const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug,
-        const rocksdb::DirFsyncOptions& dir_options) override {
-      if (auto s = fs_->Begin(); !s.ok()) return s;
-      auto s = rocksdb::FSDirectoryWrapper::FsyncWithDirOptions(options, debug,
-                                                                dir_options);
-      if (s.ok()) fs_->FolderSynced(name_);
-      return s;
+        const rocksdb::IOOptions&, rocksdb::IODebugContext*,
+        const rocksdb::DirFsyncOptions&) override {
+      return Synced();
     }
 
    private:
+    rocksdb::IOStatus Synced() {
+      if (auto s = fs_->Begin(); !s.ok()) return s;
+      fs_->FolderSynced(name_);
+      return rocksdb::IOStatus::OK();
+    }
+
     FaultyFs* const fs_;
     const std::string name_;
   };

@@ -67,7 +67,8 @@ TEST(StorePowerTest, WhateverWriteThePowerFailsAtAcknowledgedStepsAreThere) {
     env.fs().FailFromOperation(at);
     const std::uint64_t acknowledged = Work(temp.path(), env.env());
     env.fs().LosePower();
-    const auto store = RocksdbStore::Open({temp.path()}, nullptr);
+    FaultyEnv healthy;
+    const auto store = RocksdbStore::Open({temp.path()}, healthy.env());
     GRADTAP_ASSERT_OK(store);
     EXPECT_GE(CheckStore(store->get()), acknowledged);
     lives_with_some += acknowledged > 0 ? 1 : 0;
