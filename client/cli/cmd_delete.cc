@@ -68,19 +68,19 @@ absl::Status Run(const DeleteOptions& options, Context& context) {
         " was not deleted: standard input is no terminal to ask on; give "
         "--yes"));
   }
-  auto channel = context.Connect();
+  v1::DeleteRunRequest request;
+  request.set_run(options.run);
+  auto channel = context.Connect(request);
   if (!channel.ok()) return channel.status();
   if (!options.yes) {
-    v1::GetRunRequest request;
-    request.set_run(options.run);
+    v1::GetRunRequest about;
+    about.set_run(options.run);
     v1::GetRunResponse response;
     absl::Status status =
-        (*channel)->Call(&v1::Query::Stub::GetRun, request, &response);
+        (*channel)->Call(&v1::Query::Stub::GetRun, about, &response);
     if (status.ok()) status = Confirm(response.run(), context);
     if (!status.ok()) return status;
   }
-  v1::DeleteRunRequest request;
-  request.set_run(options.run);
   v1::DeleteRunResponse response;
   absl::Status status =
       (*channel)->Call(&v1::Query::Stub::DeleteRun, request, &response);

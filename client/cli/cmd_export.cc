@@ -331,7 +331,7 @@ absl::Status Run(const ExportOptions& options, Context& context) {
     if (!parsed.ok()) return parsed.status();
     steps = *parsed;
   }
-  auto channel = context.Connect();
+  auto channel = context.Connect(request);
   if (!channel.ok()) return channel.status();
   context.io().catch_interrupts();
   Sink sink(context, options.file);

@@ -108,7 +108,7 @@ absl::Status WriteCsv(const v1::ListGapsResponse& response, Context& context) {
 absl::Status Run(const GapsOptions& options, Context& context) {
   const auto request = ToRequest(options);
   if (!request.ok()) return request.status();
-  auto channel = context.Connect();
+  auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   v1::ListGapsResponse response;
   absl::Status status =

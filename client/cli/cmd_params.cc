@@ -214,7 +214,7 @@ absl::Status WriteCsv(const v1::ListParametersResponse& answer,
 absl::Status Run(const ParamsOptions& options, Context& context) {
   const auto request = ToRequest(options);
   if (!request.ok()) return request.status();
-  auto channel = context.Connect();
+  auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   v1::ListParametersResponse answer;
   absl::Status status =

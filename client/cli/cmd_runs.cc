@@ -156,7 +156,7 @@ absl::Status Run(const RunsOptions& options, Context& context) {
     }
     less = it->second;
   }
-  auto channel = context.Connect();
+  auto channel = context.Connect(request);
   if (!channel.ok()) return channel.status();
   v1::ListRunsResponse response;
   absl::Status status =

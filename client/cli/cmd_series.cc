@@ -214,7 +214,7 @@ void NoteLosses(const v1::GetSeriesResponse& response, Context& context) {
 absl::Status Run(const SeriesOptions& options, Context& context) {
   const auto request = ToRequest(options, context.io().clock.UnixNanos());
   if (!request.ok()) return request.status();
-  auto channel = context.Connect();
+  auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   v1::GetSeriesResponse response;
   absl::Status status =

@@ -102,7 +102,7 @@ absl::Status WriteCsv(const v1::GetSnapshotResponse& snapshot,
 absl::Status Run(const SnapshotOptions& options, Context& context) {
   const auto request = ToRequest(options);
   if (!request.ok()) return request.status();
-  auto channel = context.Connect();
+  auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   v1::GetSnapshotResponse snapshot;
   absl::Status status =

@@ -72,7 +72,7 @@ absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
 }
 
 absl::Status Run(Context& context) {
-  auto channel = context.Connect();
+  auto channel = context.Connect(v1::GetStatusRequest());
   if (!channel.ok()) return channel.status();
   v1::GetStatusResponse response;
   absl::Status status = (*channel)->Call(&v1::Query::Stub::GetStatus,

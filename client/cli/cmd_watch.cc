@@ -139,7 +139,7 @@ class Watcher {
 absl::Status Run(const WatchOptions& options, Context& context) {
   const auto request = ToRequest(options);
   if (!request.ok()) return request.status();
-  auto channel = context.Connect();
+  auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   context.io().catch_interrupts();
   const std::unique_ptr<WatchView> view = MakeView(options, context);

@@ -9,7 +9,10 @@
 
 namespace gradtap::client {
 
-absl::StatusOr<std::unique_ptr<QueryChannel>> Context::Connect() const {
+absl::StatusOr<std::unique_ptr<QueryChannel>> Context::Connect(
+    const google::protobuf::Message& request) const {
+  absl::Status checked = CheckText(request);
+  if (!checked.ok()) return checked;
   ChannelOptions options;
   options.collector = options_.collector;
   options.tls = options_.tls;

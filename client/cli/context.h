@@ -79,7 +79,9 @@ class Context {
   Io& io() { return io_; }
   Format format() const { return options_.format; }
 
-  absl::StatusOr<std::unique_ptr<QueryChannel>> Connect() const;
+  // Checks the request's text (CheckText()), then dials.
+  absl::StatusOr<std::unique_ptr<QueryChannel>> Connect(
+      const google::protobuf::Message& request) const;
 
   TableStyle table_style() const;
   CsvOptions csv_options() const;

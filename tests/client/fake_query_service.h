@@ -1,0 +1,142 @@
+// A collector's Query service with canned answers, in this process.
+//
+// It filters as a collector does (runs, statistics, patterns, steps) so that
+// what a client asks for matters; it knows nothing about lines, ranks and
+// merging: answers are what the test put in.
+
+#ifndef GRADTAP_TESTS_CLIENT_FAKE_QUERY_SERVICE_H_
+#define GRADTAP_TESTS_CLIENT_FAKE_QUERY_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "gradtap/v1/query.grpc.pb.h"
+
+namespace gradtap::client::testing {
+
+struct FakeRun {
+  v1::GetRunResponse info;
+  v1::ListParametersResponse parameters;
+  std::vector<v1::Series> series;
+  std::vector<v1::GapInfo> gaps;
+  v1::GetSnapshotResponse snapshot;  // Of the last step.
+  std::vector<v1::WatchResponse> watch;
+};
+
+// Fill the fields before the server starts; calls come on any thread.
+class FakeQueryService final : public v1::Query::Service {
+ public:
+  std::map<std::string, FakeRun> runs;
+  v1::GetStatusResponse status;
+  // Not OK: what every call fails with.
+  grpc::Status failure;
+  // More values in a GetSeries answer than this are refused.
+  std::size_t most_values = 1'000'000;
+  // Messages that one Watch call sends before it ends with watch_end; then the
+  // client has to call again.
+  std::size_t watch_messages_a_call = 1'000'000;
+  grpc::Status watch_end;
+  // After its last message a watch stays open until the client has enough.
+  bool watch_stays_open = false;
+  // Called before each message of a watch, with its number from 0.
+  std::function<void(std::size_t number)> before_watch_message;
+
+  std::atomic<int> calls{0};
+  std::atomic<int> watch_calls{0};
+  // The newest request of each kind.
+  template <typename Request>
+  Request Last() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    Request request;
+    const auto it = last_.find(Request::descriptor()->full_name());
+    if (it != last_.end()) request.ParseFromString(it->second);
+    return request;
+  }
+  // The metadata "authorization" of the newest call; empty: none.
+  std::string LastAuthorization() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    return authorization_;
+  }
+
+  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*,
+                        v1::ListRunsResponse*) override;
+  grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest*,
+                      v1::GetRunResponse*) override;
+  grpc::Status ListParameters(grpc::ServerContext*,
+                              const v1::ListParametersRequest*,
+                              v1::ListParametersResponse*) override;
+  grpc::Status GetSeries(grpc::ServerContext*, const v1::GetSeriesRequest*,
+                         v1::GetSeriesResponse*) override;
+  grpc::Status GetSnapshot(grpc::ServerContext*, const v1::GetSnapshotRequest*,
+                           v1::GetSnapshotResponse*) override;
+  grpc::Status ListGaps(grpc::ServerContext*, const v1::ListGapsRequest*,
+                        v1::ListGapsResponse*) override;
+  grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
+                     grpc::ServerWriter<v1::WatchResponse>*) override;
+  grpc::Status DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest*,
+                         v1::DeleteRunResponse*) override;
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*,
+                         v1::GetStatusResponse*) override;
+
+ private:
+  // Counts and keeps the request; `failure` if that is set.
+  grpc::Status Enter(grpc::ServerContext* context,
+                     const google::protobuf::Message& request);
+  // Null and NOT_FOUND with the nearest name if there is none.
+  grpc::Status Find(const std::string& name, FakeRun** run);
+
+  mutable std::mutex mu_;
+  std::map<std::string, std::string> last_;
+  std::string authorization_;
+};
+
+// A server around a fake service, on a free loopback port.
+class FakeCollector {
+ public:
+  FakeCollector() = default;
+  ~FakeCollector() { Stop(); }
+
+  FakeQueryService service;
+
+  // On the port of the last time, if there was one.
+  void Start();
+  // Cancels what is open.
+  void Stop();
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+// ---- Canned data ------------------------------------------------------------
+
+inline constexpr std::int64_t kFakeStart = 1'700'000'000'000'000'000;
+
+// "mnist": finished, two ranks, five steps of which step 3 was lost; a tied,
+// a frozen and a buffer; NaN, infinities and absent values among the values.
+FakeRun MakeMnist();
+
+// A run with one parameter `w` whose statistic weight.mean takes these values
+// at steps 0, 1, 2, ...
+FakeRun MakeValues(const std::string& name, const std::vector<double>& values);
+
+// A run with these parameter names, all numel 1, and a snapshot and a series
+// of one point for each.
+FakeRun MakeNames(const std::string& name,
+                  const std::vector<std::string>& parameters);
+
+// A running run: its watch says RUNNING, sends `steps` snapshots of
+// `parameters` parameters, and says FINISHED.
+FakeRun MakeLive(const std::string& name, int steps, int parameters);
+
+}  // namespace gradtap::client::testing
+
+#endif  // GRADTAP_TESTS_CLIENT_FAKE_QUERY_SERVICE_H_

@@ -1,0 +1,155 @@
+#include "client/rpc/query_channel.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client/fake_query_service.h"
+#include "support/status_matchers.h"
+
+namespace gradtap::client {
+namespace {
+
+using gradtap::testing::StatusIs;
+using ::testing::AllOf;
+using testing::FakeCollector;
+using ::testing::HasSubstr;
+
+TEST(CompleteAddressTest, HostAndPortAreCompleted) {
+  EXPECT_EQ(*CompleteAddress("gpu7:1234"), "gpu7:1234");
+  EXPECT_EQ(*CompleteAddress("gpu7"), "gpu7:7317");
+  EXPECT_EQ(*CompleteAddress(":1234"), "127.0.0.1:1234");
+  EXPECT_EQ(*CompleteAddress("[::1]:1234"), "[::1]:1234");
+  EXPECT_EQ(*CompleteAddress("[::1]"), "[::1]:7317");
+  EXPECT_EQ(*CompleteAddress("::1"), "[::1]:7317");
+}
+
+TEST(CompleteAddressTest, WhatIsNoAddressIsNamed) {
+  for (const char* address :
+       {"", ":", "a:", "a:0", "a:65536", "a:b", "a:1:2", "http://a:1", "a b:1",
+        "[::1", "[::1]x", "[]:1", "unix:/x", "\x1b[31m:1", "a:-1", "a:+1"}) {
+    EXPECT_THAT(CompleteAddress(address),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("bad collector address '")))
+        << address;
+  }
+}
+
+TEST(CheckTextTest, InvalidUtf8IsFoundAtAnyDepth) {
+  v1::ListRunsRequest request;
+  request.add_tags()->set_value("fine");
+  EXPECT_TRUE(CheckText(request).ok());
+  request.add_tags()->set_value("\xff");
+  EXPECT_THAT(CheckText(request),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("(value) is not valid UTF-8")));
+  v1::GetSeriesRequest series;
+  series.add_statistics("a\xc0\xaf");
+  EXPECT_FALSE(CheckText(series).ok());
+}
+
+TEST(QueryChannelTest, ARefusedConnectionReturnsAtOnceAndNamesTheAddress) {
+  ChannelOptions options;
+  options.collector = "127.0.0.1:1";
+  options.connect_deadline = std::chrono::hours(1);
+  EXPECT_THAT(QueryChannel::Connect(options),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("no collector at 127.0.0.1:1: connection "
+                                 "refused")));
+}
+
+TEST(QueryChannelTest, APeerThatNeverSpeaksRunsIntoTheDeadline) {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener, 8), 0);
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  ChannelOptions options;
+  options.collector = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  options.connect_deadline = std::chrono::milliseconds(200);
+  EXPECT_THAT(QueryChannel::Connect(options),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr(options.collector),
+                             HasSubstr("no answer within 0.2 s"))));
+  ::close(listener);
+}
+
+TEST(QueryChannelTest, BadOptionsAreRefusedBeforeAnythingIsDialled) {
+  ChannelOptions token;
+  token.token = "secret";
+  EXPECT_THAT(QueryChannel::Connect(token),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("TLS")));
+  ChannelOptions half;
+  half.tls = true;
+  half.tls_cert_file = "/nowhere.pem";
+  EXPECT_THAT(QueryChannel::Connect(half),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("both")));
+  ChannelOptions missing;
+  missing.tls = true;
+  missing.tls_ca_file = "/nowhere.pem";
+  EXPECT_THAT(QueryChannel::Connect(missing),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'/nowhere.pem'")));
+  ChannelOptions split;
+  split.tls = true;
+  split.token = "a\r\nb";
+  EXPECT_THAT(QueryChannel::Connect(split),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token")));
+  ChannelOptions never;
+  never.deadline = std::chrono::milliseconds(0);
+  EXPECT_THAT(
+      QueryChannel::Connect(never),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("deadline")));
+}
+
+TEST(QueryChannelTest, ATlsClientOfAPlainCollectorSaysSo) {
+  FakeCollector collector;
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  options.tls = true;
+  EXPECT_THAT(QueryChannel::Connect(options),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("no collector at " + collector.address())));
+}
+
+TEST(QueryChannelTest, ACallCarriesInvalidUtf8Nowhere) {
+  FakeCollector collector;
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  auto channel = QueryChannel::Connect(options);
+  ASSERT_TRUE(channel.ok());
+  v1::GetRunRequest request;
+  request.set_run("\xff");
+  v1::GetRunResponse response;
+  EXPECT_THAT((*channel)->Call(&v1::Query::Stub::GetRun, request, &response),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UTF-8")));
+  EXPECT_EQ(collector.service.calls, 0);
+}
+
+TEST(QueryChannelTest, AnAnswerOverTheLimitIsRefused) {
+  FakeCollector collector;
+  collector.service.runs["big"] =
+      testing::MakeNames("big", std::vector<std::string>(2000, "name"));
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  options.max_answer_bytes = 1000;
+  auto channel = QueryChannel::Connect(options);
+  ASSERT_TRUE(channel.ok());
+  v1::ListParametersRequest request;
+  request.set_run("big");
+  v1::ListParametersResponse response;
+  EXPECT_THAT(
+      (*channel)->Call(&v1::Query::Stub::ListParameters, request, &response),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("")));
+}
+
+}  // namespace
+}  // namespace gradtap::client
