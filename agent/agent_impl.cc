@@ -158,8 +158,16 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
 
 Agent::Impl::~Impl() {
   if (delivery_ == nullptr) return;
-  delivery_->Shutdown(EndReason::kFinished,
-                      settings_.options.shutdown_deadline);
+  const agent::FlushOutcome outcome = delivery_->Shutdown(
+      EndReason::kFinished, settings_.options.shutdown_deadline);
+  if (outcome.undelivered_steps == 0) return;
+  try {
+    Report(std::to_string(outcome.undelivered_steps) + " of " +
+           std::to_string(delivery_->counters().steps_recorded) +
+           " recorded steps did not reach the collector at " +
+           settings_.options.collector + " and are lost");
+  } catch (...) {  // No memory to say it.
+  }
 }
 
 void Agent::Impl::Step(torch::optim::Optimizer& optimizer,

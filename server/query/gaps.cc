@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -68,13 +69,13 @@ absl::Status AddSkippedRows(const QueryEnvironment& environment,
           }
           if (step->skipped() == GapCause::kUnspecified) return true;
           gaps->push_back(MakeGap(attempt.label, stream.hello.rank,
-                                  branch.branch,
-                                  GapOfSkippedRow(row.step, step->skipped())));
+                                  branch.branch, GapOfSkippedRow(*step)));
           // Joined early, so that memory follows the answer.
           if (gaps->size() >= 2) {
             v1::GapInfo& last = (*gaps)[gaps->size() - 2];
-            if (SameKind(last, gaps->back()) && last.gap().detail().empty() &&
-                last.gap().last_step() + 1 == row.step) {
+            if (SameKind(last, gaps->back()) &&
+                last.gap().detail() == gaps->back().gap().detail() &&
+                last.gap().last_step() == row.step - 1) {
               Absorb(gaps->back(), &last);
               gaps->pop_back();
             }
@@ -123,11 +124,12 @@ v1::GapInfo MakeGap(std::uint32_t attempt, std::uint32_t rank,
   return info;
 }
 
-GapData GapOfSkippedRow(std::int64_t step, GapCause cause) {
+GapData GapOfSkippedRow(const StepView& step) {
   GapData gap;
-  gap.cause = cause;
-  gap.first_step = gap.last_step = step;
+  gap.cause = step.skipped();
+  gap.first_step = gap.last_step = step.step();
   gap.steps = 1;
+  gap.detail = std::string(step.skipped_detail());
   return gap;
 }
 
@@ -146,7 +148,7 @@ void SortAndJoin(std::vector<v1::GapInfo>* gaps) {
       v1::GapInfo& last = (*gaps)[out - 1];
       const v1::GapInfo& next = (*gaps)[i];
       if (SameKind(last, next) && last.gap().detail() == next.gap().detail() &&
-          last.gap().last_step() + 1 == next.gap().first_step()) {
+          last.gap().last_step() == next.gap().first_step() - 1) {
         Absorb(next, &last);
         continue;
       }

@@ -28,8 +28,10 @@ std::string CauseName(int cause) {
 absl::StatusOr<std::string> WhyMissing(Store* store, const Line& line,
                                        std::int64_t step, ReadBudget* budget) {
   std::string why;
+  // The largest step has no place in a half-open window, and no row.
+  const std::int64_t end = step == StepWindow{}.end ? step : step + 1;
   absl::Status status =
-      ScanBackward(store, line, {step, step + 1}, budget, [&](const Row& row) {
+      ScanBackward(store, line, {step, end}, budget, [&](const Row& row) {
         const absl::StatusOr<StepView> view = StepView::Parse(row.body);
         if (view.ok() && view->skipped() != GapCause::kUnspecified) {
           why = "skipped: " + CauseName(static_cast<int>(view->skipped()));

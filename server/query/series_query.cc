@@ -198,7 +198,7 @@ void SeriesQuery::NoteSkipped(const Line& line, const Segment& segment,
                               const StepView& step) {
   if (step.skipped() == GapCause::kUnspecified) return;
   gaps_.push_back(MakeGap(segment.attempt, line.rank, segment.branch,
-                          GapOfSkippedRow(step.step(), step.skipped())));
+                          GapOfSkippedRow(step)));
   // Rows come in order: joining now keeps memory in proportion to the answer.
   if (gaps_.size() >= 65'536) {
     SortAndJoin(&gaps_);

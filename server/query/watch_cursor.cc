@@ -278,9 +278,9 @@ absl::Status WatchCursor::Emit(const Event& event, v1::WatchResponse* message) {
     absl::StatusOr<StepView> step = StepView::Parse(event.row->body);
     if (!step.ok()) return step.status();
     if (!IsRecorded(*step) && message->snapshot().scalars().empty()) {
-      *message->mutable_gap() = MakeGap(
-          event.row->segment.attempt, event.rank, event.row->segment.branch,
-          GapOfSkippedRow(event.row->step, step->skipped()));
+      *message->mutable_gap() =
+          MakeGap(event.row->segment.attempt, event.rank,
+                  event.row->segment.branch, GapOfSkippedRow(*step));
     }
   }
   message->set_conflated_steps(std::exchange(conflated_, 0));

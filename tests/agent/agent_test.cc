@@ -383,6 +383,17 @@ TEST_F(AgentTest, WhatDeliverySaysIsAProblemLikeAnother) {
   EXPECT_EQ(tap_->status().problems, said_);
 }
 
+TEST_F(AgentTest, StepsThatAreNotDeliveredAtTheEndAreSaid) {
+  Attach();
+  Step();
+  Step();
+  Step();
+  testing::World().undelivered_steps = 2;
+  tap_ = nullptr;
+  EXPECT_THAT(said_, ElementsAre("2 of 3 recorded steps did not reach the "
+                                 "collector at 127.0.0.1:7317 and are lost"));
+}
+
 TEST_F(AgentTest, TheRingIsSizedByTheFirstStepAlsoIfThatIsSkipped) {
   options_.interval_steps = 10;
   Attach();

@@ -67,7 +67,7 @@ class FakeDelivery : public agent::Delivery {
     ++d().shutdowns;
     d().shutdown_deadline = deadline;
     d().order.push_back("end");
-    return {true, 0, 0};
+    return {world_.undelivered_steps == 0, world_.undelivered_steps, 0};
   }
 
   agent::DeliveryState state() const override { return world_.state; }

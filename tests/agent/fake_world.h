@@ -61,6 +61,8 @@ struct FakeWorld {
   absl::Status create_status;
   // The ring is full: steps are lost.
   bool ring_full = false;
+  // What Shutdown() says could not be delivered.
+  std::uint64_t undelivered_steps = 0;
   // Off: counts only, and allocates nothing.
   bool keep = true;
   agent::DeliveryState state = agent::DeliveryState::kStreaming;

@@ -63,6 +63,23 @@ TEST_F(GapsTest, ARecordedStepOrAnotherReasonSeparatesGaps) {
   EXPECT_EQ(answer->gaps(2).gap().detail(), "found inf");
 }
 
+TEST_F(GapsTest, AScalarsOnlyRowKeepsTheReasonThatTheLoopGave) {
+  const StreamId stream = AddRun("run", schema_, 1);
+  StepData skipped = MakeSkipped(1, GapCause::kLoop);
+  skipped.skipped_detail = "found inf";
+  store_.AddStep(stream, 0, skipped);
+  skipped.step = 2;
+  store_.AddStep(stream, 0, skipped);
+  skipped.step = 3;
+  skipped.skipped_detail = "warm-up";
+  store_.AddStep(stream, 0, skipped);
+  const auto answer = Get(Ask());
+  ASSERT_EQ(answer->gaps_size(), 2);
+  EXPECT_EQ(answer->gaps(0).gap().detail(), "found inf");
+  EXPECT_EQ(answer->gaps(0).gap().steps(), 2u);
+  EXPECT_EQ(answer->gaps(1).gap().detail(), "warm-up");
+}
+
 TEST_F(GapsTest, BooksWithoutScalarsOnlyRowsCostNoReadingOfRows) {
   const StreamId stream = AddRun("run", schema_, 100);
   store_.AddGap(stream, 0, GapOf(GapCause::kInterval, 100, 120));
