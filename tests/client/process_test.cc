@@ -202,8 +202,9 @@ TEST_F(ProcessTest, ATerminalSeesATableRedrawnInPlace) {
       Program::OnTerminal({"watch", "live"}, collector_.address(), 60, 12);
   const std::string screen = program.ReadAll();
   EXPECT_EQ(program.Wait(), 0);
-  // Up by the frame's lines, each cleared to its end; no other screen.
-  EXPECT_THAT(screen, HasSubstr("\x1b[11A"));
+  // Up by the two lines of the frame that waits for the first step; each line
+  // cleared to its end; no other screen.
+  EXPECT_THAT(screen, HasSubstr("\x1b[2A"));
   EXPECT_THAT(screen, HasSubstr("\x1b[K"));
   EXPECT_THAT(screen, Not(HasSubstr("\x1b[?1049h")));
   EXPECT_THAT(screen, HasSubstr("live  finished  step 4"));
