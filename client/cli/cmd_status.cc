@@ -3,7 +3,6 @@
 // Layer: client/cli.
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <string>
 
 #include "client/cli/cells.h"
@@ -16,8 +15,6 @@ namespace {
 absl::Status WriteTable(const v1::GetStatusResponse& status,
                         const std::string& address, Context& context) {
   const std::int64_t now = context.io().clock.UnixNanos();
-  const std::uint64_t batches_per_sync =
-      status.batches() / std::max<std::uint64_t>(status.syncs(), 1);
   Table table({{"COLLECTOR", Align::kLeft}, {address, Align::kLeft, true}});
   const auto add = [&table](const char* what, std::string value) {
     table.AddRow({{what}, {std::move(value)}});
@@ -36,8 +33,7 @@ absl::Status WriteTable(const v1::GetStatusResponse& status,
                                 HumanBytes(status.stored_bytes()));
   add("rejected records", HumanCount(status.rejected_records()));
   add("commits", Plural(status.syncs(), "sync") + " for " +
-                     HumanCount(status.batches()) + " batches (" +
-                     HumanCount(batches_per_sync) + " each)");
+                     Plural(status.batches(), "batch"));
   add("disk", HumanBytes(status.disk_bytes()) + " used, " +
                   HumanBytes(status.disk_free_bytes()) + " free");
   add("memory", HumanBytes(status.resident_bytes()));

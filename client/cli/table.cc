@@ -78,20 +78,21 @@ std::string Table::Line(const std::vector<Cell>& cells,
                         const std::vector<std::size_t>& widths,
                         const TableStyle& style) const {
   std::string line;
-  std::size_t used = 0;     // Columns of the line so far.
-  std::size_t pending = 0;  // Spaces owed before the next text.
+  std::size_t pending = 0;     // Spaces owed before the next text.
+  std::size_t column_end = 0;  // Of the column at hand, if clipping.
   for (std::size_t c = 0; c < cells.size(); ++c) {
     std::string text = ShortenMiddle(cells[c].text, widths[c], style.utf8);
     const std::size_t pad = widths[c] - std::min(widths[c], DisplayWidth(text));
     if (c > 0) pending += kBetween;
     if (columns_[c].align == Align::kRight) pending += pad;
     if (style.clip && style.width > 0) {
-      const std::size_t begin = used + pending;
-      text = begin < style.width ? ClipToWidth(text, style.width - begin) : "";
+      // A number that has lost digits would lie: its column goes as a whole.
+      column_end += widths[c] + (c > 0 ? kBetween : 0);
+      if (column_end > style.width && c > 0) break;
+      text = ClipToWidth(text, style.width);
     }
     if (!text.empty()) {
       line.append(pending, ' ');
-      used += pending + DisplayWidth(text);
       pending = 0;
       line += Paint(text, cells[c].tone, style.colour);
     }

@@ -20,7 +20,8 @@ struct TableStyle {
   bool utf8 = false;
   // Columns of the terminal; 0: as wide as it gets.
   std::size_t width = 0;
-  // Cut what is wider than `width` still, so that each row stays one line.
+  // Leave out the columns that do not fit `width`, so that each row stays one
+  // line. The first is cut.
   bool clip = false;
 };
 

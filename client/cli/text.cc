@@ -220,7 +220,8 @@ std::string HumanTime(std::int64_t unix_ns) {
 
 std::string Plural(std::uint64_t count, std::string_view noun) {
   std::string text = HumanCount(count) + " " + std::string(noun);
-  if (count != 1) text += "s";
+  const bool sibilant = !noun.empty() && noun.back() == 'h';
+  if (count != 1) text += sibilant ? "es" : "s";
   return text;
 }
 

@@ -64,6 +64,17 @@ TEST(TableTest, ClippingKeepsEveryRowWithinTheWindow) {
   }
 }
 
+TEST(TableTest, ClippingLeavesOutWholeColumnsNeverDigits) {
+  Table table({{"NAME"}, {"A", Align::kRight}, {"B", Align::kRight}});
+  table.AddRow({{"w"}, {"1"}, {"123456"}});
+  TableStyle style;
+  style.clip = true;
+  style.width = 14;
+  EXPECT_EQ(table.Render(style), "NAME  A\nw     1\n");
+  style.width = 15;
+  EXPECT_EQ(table.Render(style), "NAME  A       B\nw     1  123456\n");
+}
+
 TEST(TableTest, ColourWrapsCellsAndLeavesWidthsAlone) {
   Table table({{"V", Align::kRight}});
   table.AddRow({{"NaN", Tone::kBad}});
