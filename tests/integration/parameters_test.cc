@@ -212,7 +212,10 @@ TEST_F(ParametersTest, OnlyTheWeightsByPattern) {
   ExpectSame(table, asked);
   EXPECT_THAT(Column(AsCsv({"--match", "^0"}), "name"),
               ElementsAre("0.weight", "0.bias"));
-  EXPECT_EQ(AsCsv({"--match", "nothing"}).rows(), 0u);
+  const Outcome none =
+      Gradtap(collector_.address(), {"params", "model", "--match", "0.wieght"});
+  EXPECT_EQ(none.exit.code, 1);
+  EXPECT_THAT(none.err, HasSubstr("0.weight"));
 }
 
 TEST_F(ParametersTest, ABadPatternIsNamed) {

@@ -14,7 +14,7 @@
 //   problem
 //                                                    TEXT ..., end
 //   weights FILE        all tensors, as bytes     -> written BYTES
-//   rss                                           -> rss KIB
+//   rss                                           -> rss ANON_KIB SHARED_KIB
 //   quit, or the end of input: the agent goes, "bye", exit code 0
 //
 // usage: trainer MODEL SEED; the agent's options come by environment. With
@@ -54,10 +54,13 @@ double Value(const std::string& text) {
   return std::stod(text);
 }
 
-long ResidentKib() {
+// A line of /proc/self/status, in KiB.
+long ResidentKib(const std::string& what) {
   std::ifstream file("/proc/self/status");
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind("VmRSS:", 0) == 0) return std::stol(line.substr(6));
+    if (line.rfind(what + ":", 0) == 0) {
+      return std::stol(line.substr(what.size() + 1));
+    }
   }
   return 0;
 }
@@ -163,7 +166,8 @@ class Trainer {
       in >> path;
       Weights(path);
     } else if (command == "rss") {
-      std::cout << "rss " << ResidentKib() << std::endl;
+      std::cout << "rss " << ResidentKib("RssAnon") << ' '
+                << ResidentKib("RssShmem") << std::endl;
     } else {
       std::cout << "unknown " << command << std::endl;
     }

@@ -237,7 +237,8 @@ TEST_F(CollectorInputTest, APortInUseIsNamed) {
 TEST_F(CollectorInputTest, ADataFolderThatCannotBeMadeIsNamed) {
   WriteFile(other_.path() + "/file", "");
   const std::string beneath = other_.path() + "/file/data";
-  ExpectNoStart(CollectorCommand(beneath), 1, {beneath});
+  ExpectNoStart(CollectorCommand(beneath), 1,
+                {other_.path() + "/file", "Not a directory"});
 }
 
 TEST_F(CollectorInputTest, AFolderOfAnotherCollectorIsRefused) {
