@@ -157,7 +157,7 @@ void Progress::Draw(double loss, std::optional<double> accuracy,
   drawn_own_time_ = own_time;
 }
 
-void Progress::Finish(const gradtap::Agent& tap) {
+void Progress::Finish(gradtap::Agent& tap) {
   if (line_open_) std::fputc('\n', options_.out);
   line_open_ = false;
   if (step_ms_.empty()) {
@@ -176,6 +176,9 @@ void Progress::Finish(const gradtap::Agent& tap) {
                static_cast<long long>(step_ms_.size()), sum_ms / 1e3,
                1e3 * steps / sum_ms, sum_ms / steps, sorted[sorted.size() / 2]);
 
+  if (tap.status().state == gradtap::AgentState::kStreaming) {
+    tap.Flush(std::chrono::seconds(1));
+  }
   const gradtap::AgentStatus status = tap.status();
   if (status.state == gradtap::AgentState::kDisabled) {
     std::fprintf(options_.out, "agent: disabled\n");

@@ -53,8 +53,9 @@ class Progress {
   void Step(double loss, std::optional<double> accuracy,
             const gradtap::Agent& tap);
 
-  // Leaves the line and prints the summary.
-  void Finish(const gradtap::Agent& tap);
+  // Leaves the line and prints the summary; first gives a collector that is
+  // there a second to store the last steps.
+  void Finish(gradtap::Agent& tap);
 
  private:
   void Draw(double loss, std::optional<double> accuracy,

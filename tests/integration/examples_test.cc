@@ -40,6 +40,7 @@ TEST_F(ExamplesTest, FashionMnistPipedPrintsPlainLinesAndIsRecorded) {
   EXPECT_THAT(outcome.out, HasSubstr("step 12/12  loss "));
   EXPECT_THAT(outcome.out, HasSubstr("steps/s"));
   EXPECT_THAT(outcome.out, HasSubstr("12 steps recorded"));
+  EXPECT_THAT(outcome.out, HasSubstr("12 stored by " + address()));
   EXPECT_THAT(outcome.out, HasSubstr("test accuracy "));
   EXPECT_EQ(outcome.out.find('\x1b'), std::string::npos);
   EXPECT_EQ(outcome.out.find('\r'), std::string::npos);
