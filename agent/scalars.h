@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/include/gradtap/agent.h"
+#include "core/limits.h"
 #include "core/step_data.h"
 
 namespace gradtap::agent {
@@ -19,7 +20,7 @@ namespace gradtap::agent {
 // One thread at a time. Allocates only when names differ from the last step's.
 class ScalarFiller {
  public:
-  static constexpr std::size_t kMaxScalars = 1024;
+  static constexpr std::size_t kMaxScalars = kMaxStepScalars - kAgentScalars;
 
   using Report = std::function<void(const std::string& message)>;
 

@@ -53,12 +53,14 @@ inline GapCause GapCauseOf(std::uint64_t value) {
 }
 
 // The numbers of a packed or a single varint field, appended to `*out`. False
-// if one is cut off, or not accepted by `accept`.
+// if one is cut off, not accepted by `accept`, or there are more than `most`:
+// then nothing has been allocated for those.
 template <typename T, typename Accept>
-bool AppendNumbers(const wire::Reader& field, std::vector<T>* out,
-                   Accept accept) {
+bool AppendNumbers(
+    const wire::Reader& field, std::vector<T>* out, Accept accept,
+    std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) {
   if (field.type() == wire::Type::kVarint) {
-    if (!accept(field.value())) return false;
+    if (out->size() >= most || !accept(field.value())) return false;
     out->push_back(static_cast<T>(field.value()));
     return true;
   }
@@ -66,11 +68,13 @@ bool AppendNumbers(const wire::Reader& field, std::vector<T>* out,
   if (out->empty()) {  // Later pieces grow it as vectors do.
     std::size_t count = 0;
     for (const char c : rest) count += static_cast<unsigned char>(c) < 0x80;
+    if (count > most) return false;
     out->reserve(count);
   }
   while (!rest.empty()) {
     std::uint64_t value = 0;
     if (!wire::ReadVarint(&rest, &value) || !accept(value)) return false;
+    if (out->size() >= most) return false;
     out->push_back(static_cast<T>(value));
   }
   return true;

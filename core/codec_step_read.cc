@@ -6,6 +6,7 @@
 
 #include "core/codec.h"
 #include "core/codec_check.h"
+#include "core/limits.h"
 #include "core/wire.h"
 
 namespace gradtap {
@@ -28,13 +29,15 @@ absl::Status ReadSparse(std::string_view what, std::string_view body,
     if (!codec::IsPackedOrVarint(reader)) continue;
     bool read = true;
     if (reader.number() == field::kIndexDelta) {
-      read = codec::AppendNumbers(reader, &out->place, FitsUint32);
+      read = codec::AppendNumbers(reader, &out->place, FitsUint32, size);
     } else if (reader.number() == field::kCount) {
-      read = codec::AppendNumbers(reader, &out->count,
-                                  [](std::uint64_t v) { return v != 0; });
+      read = codec::AppendNumbers(
+          reader, &out->count, [](std::uint64_t v) { return v != 0; }, size);
     }
     if (!read) {
-      return Malformed(what, "a distance or count is malformed or zero");
+      return Malformed(what,
+                       "a distance or count is malformed or zero, or there are "
+                       "more than places");
     }
   }
   if (!reader.ok()) return Malformed(what, reader.error());
@@ -301,8 +304,15 @@ absl::Status StepView::ReadField(const wire::Reader& reader) {
     const std::string_view error = codec::TextError(skipped_detail_);
     if (!error.empty()) return Malformed("Step: skipped_detail", error);
   } else if (reader.Is(field::kHistograms, Type::kBytes)) {
+    // Counted before it is kept: two bytes of a peer's would take sixteen.
+    if (histograms_.size() == kMaxStepHistograms) {
+      return Malformed("Step", "has more than 1,000,000 histograms");
+    }
     histograms_.push_back(reader.bytes());
   } else if (reader.Is(field::kScalars, Type::kBytes)) {
+    if (scalars_.size() == kMaxStepScalars) {
+      return Malformed("Step", "has more than 1,024 scalars");
+    }
     return ReadScalar(reader.bytes(), &scalars_.emplace_back());
   } else if (reader.Is(field::kRoles, Type::kBytes)) {
     Columns columns;

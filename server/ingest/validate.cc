@@ -209,11 +209,6 @@ absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
     return Bad(absl::StrCat("step ", step->step(), " refers to schema ",
                             step->schema_id(), "; the newest is ", schema_id_));
   }
-  if (step->scalars().size() > kMaxScalars) {
-    return Bad(absl::StrCat("step ", step->step(), " has ",
-                            step->scalars().size(), " scalars; at most ",
-                            kMaxScalars, " are allowed"));
-  }
   std::uint64_t records = 0;
   if (const auto s = CheckColumns(*step, &records); !s.ok()) return s;
   last_step_ = step->step();

@@ -30,7 +30,6 @@
 namespace gradtap::server {
 
 inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
-inline constexpr std::size_t kMaxScalars = 1'024;      // Of a step.
 
 struct RejectedRecord {
   std::uint64_t seq = 0;

@@ -267,8 +267,25 @@ TEST(StepViewTest, SparseCountsMayBePackedOrNotAsProtobufAcceptsThem) {
 TEST(StepViewTest, ManyPiecesDoNotTakeQuadraticTime) {
   std::string counts;
   for (int i = 0; i < 200'000; ++i) counts += Packed(2, {1});
-  EXPECT_THAT(ParseStep(Columns(10, Bytes(9, counts))),
+  EXPECT_THAT(ParseStep(Columns(200'000, Bytes(9, counts))),
               StatusIs(kInvalid, HasSubstr("0 places but 200000 counts")));
+}
+
+TEST(StepViewTest, MoreThanThereCanBeIsRefusedWhileItIsRead) {
+  const auto many = [](std::size_t n, const std::string& one) {
+    std::string all;
+    for (std::size_t i = 0; i < n; ++i) all += one;
+    return all;
+  };
+  EXPECT_THAT(ParseStep(many(1'000'001, Bytes(7, ""))),
+              StatusIs(kInvalid, HasSubstr("1,000,000 histograms")));
+  EXPECT_THAT(ParseStep(many(1'025, Bytes(6, Bytes(1, "loss")))),
+              StatusIs(kInvalid, HasSubstr("1,024 scalars")));
+  const std::vector<std::uint64_t> eleven(11, 1);
+  EXPECT_THAT(ParseStep(Columns(10, Bytes(9, Packed(1, eleven)))),
+              StatusIs(kInvalid, HasSubstr("more than places")));
+  EXPECT_THAT(ParseStep(Columns(10, Bytes(9, many(11, Varint(2, 1))))),
+              StatusIs(kInvalid, HasSubstr("more than places")));
 }
 
 TEST(StepViewTest, ScalarNamesAreCheckedAndUnique) {

@@ -290,7 +290,7 @@ TEST_F(ValidatorTest, HostileStepsAreRejected) {
   for (int i = 0; i < 1'025; ++i) {
     step.scalars.push_back({"s" + std::to_string(i), 1});
   }
-  ExpectRejected(testing::EncodedStep(step), "1025 scalars");
+  ExpectRejected(testing::EncodedStep(step), "1,024 scalars");
   limits_.max_step_bytes = 64;
   OpenedStream opened;
   opened.entry.schema_id = 1;

@@ -1,0 +1,25 @@
+// Limits that agent and collector share: what one lets through, the other
+// takes.
+//
+// Layer: core.
+
+#ifndef GRADTAP_CORE_LIMITS_H_
+#define GRADTAP_CORE_LIMITS_H_
+
+#include <cstddef>
+
+namespace gradtap {
+
+// Scalars of one step, the agent's own included.
+inline constexpr std::size_t kMaxStepScalars = 1024;
+
+// The agent's own: agent.capture_seconds and agent.step_seconds. The rest is
+// room for what later versions add.
+inline constexpr std::size_t kAgentScalars = 24;
+
+// Histograms of one step: one for each record of 100,000 parameters and more.
+inline constexpr std::size_t kMaxStepHistograms = 1'000'000;
+
+}  // namespace gradtap
+
+#endif  // GRADTAP_CORE_LIMITS_H_
