@@ -105,7 +105,7 @@ StateSince StateOf(const Attempt& attempt, const Connected& connected,
   bool any_stopped = false;
   bool any_connected = false;
   std::int64_t last_end = 0;
-  std::int64_t last_seen = attempt.start_time_unix_ns;
+  std::int64_t last_seen = 0;  // By our clock, not by the agent's.
   for (std::size_t i = 0; i < attempt.streams.size(); ++i) {
     const StreamEntry& stream = *attempt.streams[i];
     last_seen = std::max(last_seen, stream.last_seen_unix_ns);

@@ -85,6 +85,13 @@ TEST_F(StateTest, SilentForExactlyTheLimitIsLostSinceThen) {
   EXPECT_EQ(lost.since_unix_ns, 65 * kSecond);
 }
 
+TEST_F(StateTest, AnAgentWhoseClockIsAheadIsLostByTheCollectorsClock) {
+  run_.streams = {MakeStream(1, "a", 0, 3600 * kSecond, {{}})};
+  run_.streams[0].last_seen_unix_ns = 5 * kSecond;
+  EXPECT_EQ(State(64 * kSecond).state, v1::RUN_STATE_RUNNING);
+  EXPECT_EQ(State(65 * kSecond).state, v1::RUN_STATE_LOST);
+}
+
 TEST_F(StateTest, EndOfEveryRankIsFinishedAndOneStoppedIsStopped) {
   run_.streams = {MakeStream(1, "a", 0, 0, {{}}),
                   MakeStream(2, "a", 1, 0, {{}})};
