@@ -121,6 +121,8 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
       return;
     }
     Shutdown(EndReason::kFinished, std::chrono::milliseconds(0));
+    // exit() on another thread may be in OnExit() now: wait until it has left.
+    ExitGuard::Remove(this);
   }
 
   void PutSchema(const Schema& schema) noexcept override {

@@ -78,6 +78,7 @@ void Session::OnClosed(const absl::Status& status) {
     return;
   }
   if (!cancelled_ && !status.ok() && !draining_) {
+    said_away_ = true;
     Say(absl::StrCat("closed ", static_cast<int>(status.code())),
         absl::StrCat(
             "is away (", absl::StatusCodeToString(status.code()), ": ",
@@ -118,6 +119,10 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   if (welcome_untrusted.credit_bytes() == 0) {
     BreakOff("no credit", "welcomed with a credit of zero");
     return;
+  }
+  if (said_away_) {
+    Say("back", "is back: it gets what was kept, and what comes");
+    said_away_ = false;
   }
   if (next_seq < ring_->first_seq()) {
     Say("lost data",

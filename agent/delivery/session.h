@@ -151,6 +151,7 @@ class Session {
   bool half_closed_ = false;
   bool write_in_flight_ = false;
   bool cancel_wanted_ = false;
+  bool said_away_ = false;  // And not yet that it is back.
   bool cancelled_ = false;
   std::string cancel_reason_;
   TimePoint connect_started_;

@@ -217,6 +217,17 @@ TEST_F(SessionTest, DelaysGrowWithFullJitterUpToThirtySecondsForEver) {
   EXPECT_EQ(session_.NextDeadline(), clock_.Steady());
 }
 
+TEST_F(SessionTest, ACollectorThatComesBackIsSaidToBeBack) {
+  PutSteps(1);
+  MustDo(Kind::kConnect);
+  Drop();
+  PassBackoff();
+  ASSERT_EQ(lines_.size(), 1u);
+  Connect();
+  ASSERT_EQ(lines_.size(), 2u);
+  EXPECT_THAT(lines_[1], HasSubstr("peer:1 is back"));
+}
+
 TEST_F(SessionTest, ProgressMakesTheNextDelayShortAgain) {
   PutSteps(1);
   uniform_ = 1.0;

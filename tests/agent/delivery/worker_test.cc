@@ -143,7 +143,7 @@ TEST_F(WorkerTest, AnUnreachableCollectorIsDialledAgainUntilItIsThere) {
   network_.Set(FakeNetwork::Mode::kUp);
   EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
                                         SteadyClock::now() + seconds(60)));
-  EXPECT_EQ(Lines().size(), 1u);
+  EXPECT_EQ(Lines().size(), 2u);  // Away, and back.
 }
 
 TEST_F(WorkerTest, ABlackHoleDoesNotHoldUpTheStop) {
