@@ -18,14 +18,27 @@ std::string FirstLine(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
 }
 
-std::string DescribeCurrentException() noexcept {
+// What `text()` returns; if there is no memory for it, a string that needs
+// none.
+template <typename Text>
+std::string OrNoMemory(Text text) noexcept {
   try {
-    throw;
-  } catch (const std::exception& e) {
-    return FirstLine(e.what());
+    return text();
   } catch (...) {
-    return "an unknown exception";
+    return "out of memory";  // Fits into the string itself.
   }
+}
+
+std::string DescribeCurrentException() noexcept {
+  return OrNoMemory([]() -> std::string {
+    try {
+      throw;
+    } catch (const std::exception& e) {
+      return FirstLine(e.what());
+    } catch (...) {
+      return "an unknown exception";
+    }
+  });
 }
 
 // For a gap's detail: valid UTF-8 of at most 512 bytes.
@@ -223,7 +236,11 @@ void Agent::Impl::After(std::span<const Scalar> scalars) noexcept {
       fault_.ok() ? PutCaptured(step, scalars) : PutFault(step);
     }
   } catch (...) {  // No memory, or a bug: the step was not put.
-    fault_ = absl::InternalError(DescribeCurrentException());
+    try {
+      fault_ = absl::InternalError(DescribeCurrentException());
+    } catch (...) {  // Not even for the text.
+      fault_ = absl::Status();
+    }
     PutFault(*last_step_);
   }
   EndStep();
@@ -239,6 +256,7 @@ void Agent::Impl::Skipped(const std::string& reason,
     // The loop says that nothing changed: the copy of the weights stays as
     // current as it was.
     if (scalars.empty()) {
+      ReserveRing(step);
       delivery_->PutGap(GapCause::kLoop, step, Detail(reason));
     } else {
       PutSkipped(GapCause::kLoop, step, scalars, Detail(reason));
@@ -258,7 +276,9 @@ void Agent::Impl::Threw(const std::string& what) noexcept {
   if (weights_current_ && settings_.options.roles.update) {
     capture_->KeepWeights();
   }
-  delivery_->PutGap(GapCause::kOptimizerThrew, step, Detail(what));
+  ReserveRing(step);
+  delivery_->PutGap(GapCause::kOptimizerThrew, step,
+                    OrNoMemory([&] { return Detail(what); }));
   EndStep();
 }
 
@@ -308,12 +328,7 @@ void Agent::Impl::PutCaptured(std::int64_t step,
 void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
                              std::span<const Scalar> scalars,
                              const std::string& detail) {
-  // The first record is to be a schema, and the ring's size needs one.
-  if (!reserved_ && capture_->BeginStep(step).ok()) {
-    capture_->AbandonStep();
-    PutSchemaIfNew();
-    ReserveOnce();
-  }
+  ReserveRing(step);
   FillIn(step, scalars, &skipped_);
   skipped_.schema_id = capture_->schema().schema_id;
   skipped_.skipped = cause;
@@ -370,6 +385,19 @@ void Agent::Impl::FillIn(std::int64_t step, std::span<const Scalar> scalars,
   scalars_.Finish(&data->scalars);
 }
 
+// Before a step without statistics that may be the first record: that is to be
+// a schema, and the ring's size needs one.
+void Agent::Impl::ReserveRing(std::int64_t step) noexcept {
+  if (reserved_) return;
+  try {
+    if (!capture_->BeginStep(step).ok()) return;
+    capture_->AbandonStep();
+    PutSchemaIfNew();
+    ReserveOnce();
+  } catch (...) {  // No memory: the ring stays as large as it is.
+  }
+}
+
 // Only where the size was left to the agent. A quarter more than the first
 // step takes: counts of zeros and of non-finite elements come and go.
 void Agent::Impl::ReserveOnce() {
@@ -384,8 +412,10 @@ void Agent::Impl::SetStep(std::int64_t n) noexcept {
   const Call call(this);
   if (!call) return;
   if (n < 0 || n > kMaxStep) {
-    Report("SetStep(" + std::to_string(n) +
-           ") is ignored: steps are 0 to 2^62");
+    Report(OrNoMemory([n] {
+      return "SetStep(" + std::to_string(n) +
+             ") is ignored: steps are 0 to 2^62";
+    }));
     return;
   }
   if (n == next_step_) return;

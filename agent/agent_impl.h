@@ -84,6 +84,7 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void PutSchemaIfNew();
   void FillIn(std::int64_t step, std::span<const Scalar> scalars,
               StepData* data);
+  void ReserveRing(std::int64_t step) noexcept;
   void ReserveOnce();
 
   // Constant after Start().

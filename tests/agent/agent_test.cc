@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "agent/fake_world.h"
+#include "core/limits.h"
 #include "core/names.h"
 
 namespace gradtap {
@@ -403,6 +404,29 @@ TEST_F(AgentTest, TheRingIsSizedByTheFirstStepAlsoIfThatIsSkipped) {
   EXPECT_THAT(d().order, ElementsAre("schema 1", "skipped 1", "skipped 2"));
   ASSERT_THAT(d().reserved, SizeIs(1));
   EXPECT_GT(d().reserved[0], 1024u);
+}
+
+TEST_F(AgentTest, TheRingIsSizedAlsoIfTheFirstStepIsSkippedWithoutScalars) {
+  Attach();
+  tap_->StepSkipped("found inf");
+  ++expected_steps_;
+  Step();
+  EXPECT_THAT(d().order, ElementsAre("schema 1", "gap 0", "step 1"));
+  EXPECT_THAT(d().reserved, SizeIs(1));
+}
+
+TEST_F(AgentTest, AsManyScalarsAsTheCollectorTakesAreSent) {
+  Attach();
+  std::vector<Scalar> many;
+  for (int i = 0; i < 1100; ++i) many.emplace_back("s" + std::to_string(i), i);
+  for (int step = 0; step < 2; ++step) {
+    Backward();
+    tap_->Step(optimizer_, many);
+    ++expected_steps_;
+  }
+  // Those of the loop and the agent's two.
+  EXPECT_EQ(d().steps[1].scalars.size(), 1002u);
+  EXPECT_LE(d().steps[1].scalars.size(), kMaxStepScalars);
 }
 
 TEST_F(AgentTest, BadOptionsTrainOnAndSayWhy) {
