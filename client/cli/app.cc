@@ -71,7 +71,7 @@ constexpr CommandEntry kCommands[] = {
     {"watch", "Follow a run live", AddWatch},
     {"gaps", "List the steps that are not there, and why", AddGaps},
     {"status", "Show how the collector is doing", AddStatus},
-    {"export", "Write all of a run's records to a file", AddExport},
+    {"export", "Write a run's records to a file", AddExport},
     {"delete", "Delete a run and all its records", AddDelete},
 };
 
@@ -176,6 +176,10 @@ absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
   options.tls_ca_file = choose(raw.tls_ca, "GRADTAP_TLS_CA", "");
   options.tls_cert_file = choose(raw.tls_cert, "GRADTAP_TLS_CERT", "");
   options.tls_key_file = choose(raw.tls_key, "GRADTAP_TLS_KEY", "");
+  if (!options.tls && !(raw.tls_ca + raw.tls_cert + raw.tls_key).empty()) {
+    return absl::InvalidArgumentError(
+        "--tls-ca, --tls-cert and --tls-key need --tls");
+  }
   const std::string token_file =
       choose(raw.token_file, "GRADTAP_TOKEN_FILE", "");
   if (!token_file.empty()) {

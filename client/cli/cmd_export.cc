@@ -145,6 +145,15 @@ class Exporter {
         parameters * request_.statistics_size() *
         static_cast<std::int64_t>(std::max<std::size_t>(ranks.size(), 1));
     chunk_ = std::max<std::int64_t>(1, kValuesPerChunk / a_step);
+    attempts_ = run.attempts_size();
+    // A pattern that matches nothing anywhere is more likely a slip than a wish
+    // for scalars alone.
+    if (roles.empty() && !request_.match().empty()) {
+      if (!no_match_.ok()) return no_match_;
+      return absl::NotFoundError(absl::StrCat(
+          "run '", request_.runs(0), "' has no parameter that matches '",
+          EscapeForTerminal(request_.match()), "'"));
+    }
     return absl::OkStatus();
   }
 
@@ -178,6 +187,8 @@ class Exporter {
   }
 
   std::uint64_t values() const { return values_; }
+  // Of the run; what older ones had where newer ones begin is not exported.
+  int attempts() const { return attempts_; }
 
  private:
   // Over all streams: a rank may have steps that the others lack.
@@ -216,7 +227,10 @@ class Exporter {
     absl::Status status =
         channel_.Call(&v1::Query::Stub::ListParameters, request, &answer);
     // Nothing but scalars so far.
-    if (absl::IsNotFound(status)) return absl::OkStatus();
+    if (absl::IsNotFound(status)) {
+      no_match_ = status;
+      return absl::OkStatus();
+    }
     *parameters = std::max<std::int64_t>(*parameters, answer.parameters_size());
     for (const v1::Parameter& parameter : answer.parameters()) {
       for (const int role : parameter.roles()) {
@@ -290,6 +304,8 @@ class Exporter {
   Steps steps_;
   std::int64_t chunk_ = 1;
   std::uint64_t values_ = 0;
+  int attempts_ = 0;
+  absl::Status no_match_;
   bool drew_progress_ = false;
 };
 
@@ -319,6 +335,14 @@ absl::Status Run(const ExportOptions& options, Context& context) {
   const auto ranks = ParseRanks(options.ranks);
   if (!ranks.ok()) return ranks.status();
   request.mutable_ranks()->Assign(ranks->ranks.begin(), ranks->ranks.end());
+  if (ranks->merged && !ranks->ranks.empty()) {
+    return absl::InvalidArgumentError(
+        "bad rank list: export takes ranks or 'merged', not both at once");
+  }
+  if (options.file.empty()) {
+    return absl::InvalidArgumentError(
+        "bad file '': a path, or - for standard output");
+  }
   request.set_merged(ranks->merged);
   if (!options.attempt.empty()) {
     const auto attempt = ParseAttempt(options.attempt);
@@ -342,6 +366,12 @@ absl::Status Run(const ExportOptions& options, Context& context) {
   if (status.ok() && !sink.ToStandardOutput()) {
     context.Note(absl::StrCat(Plural(exporter.values(), "value"),
                               " written to ", options.file));
+  }
+  if (status.ok() && options.attempt.empty() && exporter.attempts() > 1) {
+    context.Note(absl::StrCat(
+        "this is the run's canonical line; steps of older attempts that newer "
+        "ones replace are not in it: --attempt 1 to ",
+        exporter.attempts() - 1, " gives those"));
   }
   return status;
 }

@@ -50,11 +50,28 @@ absl::StatusOr<v1::ListGapsRequest> ToRequest(const GapsOptions& options) {
   return request;
 }
 
+// What "no gaps" means: nothing is known of steps that nobody has told of.
+std::string NoGaps(const GapsOptions& options, const v1::RunInfo& run) {
+  if (run.last_step() < 0) return "No gaps, and no step yet.\n";
+  if (!options.steps.empty() || !options.ranks.empty() ||
+      !options.attempt.empty()) {
+    return absl::StrCat("No gaps there; the run's last step is ",
+                        run.last_step(), ".\n");
+  }
+  if (run.state() == v1::RUN_STATE_LOST) {
+    return absl::StrCat("No gaps up to step ", run.last_step(),
+                        "; the run is lost: what came after is not known.\n");
+  }
+  if (run.state() == v1::RUN_STATE_RUNNING) {
+    return absl::StrCat("No gaps up to step ", run.last_step(),
+                        "; the run goes on.\n");
+  }
+  return absl::StrCat("No gaps: every step up to ", run.last_step(),
+                      ", the last, is there.\n");
+}
+
 absl::Status WriteTable(const v1::ListGapsResponse& response,
                         Context& context) {
-  if (response.gaps().empty()) {
-    return context.Write("No gaps: every step is there.\n");
-  }
   Table table({{"ATTEMPT", Align::kRight},
                {"RANK", Align::kRight},
                {"BRANCH", Align::kRight},
@@ -122,7 +139,13 @@ absl::Status Run(const GapsOptions& options, Context& context) {
     case Format::kTable:
       break;
   }
-  return WriteTable(response, context);
+  if (!response.gaps().empty()) return WriteTable(response, context);
+  v1::GetRunRequest run_request;
+  run_request.set_run(options.run);
+  v1::GetRunResponse run;
+  status = (*channel)->Call(&v1::Query::Stub::GetRun, run_request, &run);
+  if (!status.ok()) return status;
+  return context.Write(NoGaps(options, run.run()));
 }
 
 }  // namespace

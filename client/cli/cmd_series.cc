@@ -50,8 +50,11 @@ absl::Status SetTimes(const SeriesOptions& options, std::int64_t now,
   return absl::OkStatus();
 }
 
+// `*merged_too`: ranks and 'merged' were both asked for; the request is for the
+// ranks.
 absl::StatusOr<v1::GetSeriesRequest> ToRequest(const SeriesOptions& options,
-                                               std::int64_t now) {
+                                               std::int64_t now,
+                                               bool* merged_too) {
   v1::GetSeriesRequest request;
   for (const std::string& run : options.runs) {
     if (absl::Status status = CheckRunName(run); !status.ok()) return status;
@@ -77,7 +80,8 @@ absl::StatusOr<v1::GetSeriesRequest> ToRequest(const SeriesOptions& options,
   const auto ranks = ParseRanks(options.ranks);
   if (!ranks.ok()) return ranks.status();
   request.mutable_ranks()->Assign(ranks->ranks.begin(), ranks->ranks.end());
-  request.set_merged(ranks->merged);
+  request.set_merged(ranks->merged && ranks->ranks.empty());
+  *merged_too = ranks->merged && !ranks->ranks.empty();
   if (!options.attempt.empty()) {
     const auto attempt = ParseAttempt(options.attempt);
     if (!attempt.ok()) return attempt.status();
@@ -212,13 +216,22 @@ void NoteLosses(const v1::GetSeriesResponse& response, Context& context) {
 }
 
 absl::Status Run(const SeriesOptions& options, Context& context) {
-  const auto request = ToRequest(options, context.io().clock.UnixNanos());
+  bool merged_too = false;
+  auto request =
+      ToRequest(options, context.io().clock.UnixNanos(), &merged_too);
   if (!request.ok()) return request.status();
   auto channel = context.Connect(*request);
   if (!channel.ok()) return channel.status();
   v1::GetSeriesResponse response;
   absl::Status status =
       (*channel)->Call(&v1::Query::Stub::GetSeries, *request, &response);
+  if (status.ok() && merged_too) {  // --rank 0,merged
+    request->clear_ranks();
+    request->set_merged(true);
+    v1::GetSeriesResponse merged;
+    status = (*channel)->Call(&v1::Query::Stub::GetSeries, *request, &merged);
+    response.mutable_series()->MergeFrom(merged.series());
+  }
   if (!status.ok()) return status;
   switch (context.format()) {
     case Format::kJson:
@@ -260,7 +273,7 @@ Command AddSeries(CLI::App& app) {
       ->option_text("N");
   app.add_option("--rank", options->ranks,
                  "Only these ranks, or merged over ranks; default: all")
-      ->option_text("R,...|merged")
+      ->option_text("R,...,merged")
       ->expected(1)
       ->take_all();
   app.add_option("--attempt", options->attempt,

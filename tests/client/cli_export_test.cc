@@ -48,6 +48,24 @@ TEST_F(CliExportTest, EverythingStoredIsThereOnce) {
   EXPECT_EQ(std::adjacent_find(sorted.begin(), sorted.end()), sorted.end());
 }
 
+TEST_F(CliExportTest, APatternThatMatchesNothingWritesNothing) {
+  const CliResult result =
+      RunCli(collector_, {"export", "mnist", "--match", "zzz"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(RunCli(collector_, {"export", "mnist", "--file", ""}).code, 2);
+  EXPECT_EQ(RunCli(collector_, {"export", "mnist", "--rank", "0,merged"}).code,
+            2);
+}
+
+TEST_F(CliExportTest, OlderAttemptsAreNamed) {
+  EXPECT_EQ(RunCli(collector_, {"export", "mnist"}).err, "");
+  collector_.service.runs["mnist"].info.add_attempts()->set_attempt(2);
+  const CliResult result = RunCli(collector_, {"export", "mnist"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_NE(result.err.find("--attempt 1"), std::string::npos) << result.err;
+}
+
 TEST_F(CliExportTest, StepsComeInOrder) {
   const auto rows = ReadCsv(RunCli(collector_, {"export", "long"}).out);
   ASSERT_EQ(rows.size(), 1000u * 18 + 1);

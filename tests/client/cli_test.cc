@@ -229,7 +229,7 @@ TEST_F(CliTest, SeriesTakesSeveralRuns) {
 TEST_F(CliTest, SeriesOptionsReachTheCollector) {
   EXPECT_EQ(Run({"series", "mnist", "-s", "grad.l2", "--steps",
                  "-2:", "--since", "-10m", "--until", "2023-11-14T22:14:30Z",
-                 "--points", "9", "--rank", "0-1,merged", "--attempt", "2"})
+                 "--points", "9", "--rank", "0-1", "--attempt", "2"})
                 .code,
             0);
   const auto sent = collector_.service.Last<v1::GetSeriesRequest>();
@@ -239,7 +239,7 @@ TEST_F(CliTest, SeriesOptionsReachTheCollector) {
   EXPECT_EQ(sent.until_unix_ns(), kFakeStart + 70'000'000'000);
   EXPECT_EQ(sent.max_points(), 9u);
   EXPECT_THAT(sent.ranks(), ElementsAre(0, 1));
-  EXPECT_TRUE(sent.merged());
+  EXPECT_FALSE(sent.merged());
   EXPECT_EQ(sent.attempt(), 2u);
 }
 
@@ -314,7 +314,37 @@ TEST_F(CliTest, GapsInAllOutputs) {
   EXPECT_EQ(FromJson<v1::ListGapsResponse>(Run({"gaps", "mnist", "--json"}))
                 .lost_steps(),
             1u);
-  EXPECT_EQ(Run({"gaps", "values"}).out, "No gaps: every step is there.\n");
+}
+
+TEST_F(CliTest, NoGapsSaysHowFarThatIsKnown) {
+  auto& run = collector_.service.runs["values"];
+  EXPECT_EQ(Run({"gaps", "values"}).out,
+            "No gaps up to step 1; the run goes on.\n");
+  run.info.mutable_run()->set_state(v1::RUN_STATE_LOST);
+  EXPECT_EQ(Run({"gaps", "values"}).out,
+            "No gaps up to step 1; the run is lost: what came after is not "
+            "known.\n");
+  run.info.mutable_run()->set_state(v1::RUN_STATE_FINISHED);
+  EXPECT_EQ(Run({"gaps", "values"}).out,
+            "No gaps: every step up to 1, the last, is there.\n");
+  EXPECT_EQ(Run({"gaps", "values", "--steps", "100:"}).out,
+            "No gaps there; the run's last step is 1.\n");
+}
+
+TEST_F(CliTest, RanksAndTheirMergeCanBeAskedForAtOnce) {
+  const int before = collector_.service.calls;
+  EXPECT_EQ(
+      Run({"series", "values", "--stat", "grad.mean", "--rank", "0,merged"})
+          .code,
+      0);
+  EXPECT_EQ(collector_.service.calls - before, 2);
+  EXPECT_TRUE(collector_.service.Last<v1::GetSeriesRequest>().merged());
+}
+
+TEST_F(CliTest, TlsFilesWithoutTlsAreAUsageError) {
+  const CliResult result = Run({"--tls-ca", "/none", "runs"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("need --tls"));
 }
 
 TEST_F(CliTest, StatusInAllOutputs) {
