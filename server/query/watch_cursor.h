@@ -52,7 +52,7 @@ class WatchCursor {
     std::uint64_t ordinal = 0;
     std::optional<Row> row;
     std::shared_ptr<const RunEntry> entry;  // That the row's segment is of.
-    std::uint32_t rank = 0;  // Of the row.
+    std::uint32_t rank = 0;                 // Of the row.
     std::optional<v1::GapInfo> gap;
   };
 
