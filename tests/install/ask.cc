@@ -1,4 +1,5 @@
-// The query library, in somebody else's program. Nobody answers: the error says so.
+// The query library, in somebody else's program. Nobody answers: the error says
+// so.
 
 #include <gradtap/client.h>
 

@@ -37,9 +37,7 @@ MATCHER_P2(StatusIs, code, message_matcher, "has the status") {
 
 }  // namespace gradtap::testing
 
-#define GRADTAP_ASSERT_OK(expr) \
-  ASSERT_THAT((expr), ::gradtap::testing::IsOk())
-#define GRADTAP_EXPECT_OK(expr) \
-  EXPECT_THAT((expr), ::gradtap::testing::IsOk())
+#define GRADTAP_ASSERT_OK(expr) ASSERT_THAT((expr), ::gradtap::testing::IsOk())
+#define GRADTAP_EXPECT_OK(expr) EXPECT_THAT((expr), ::gradtap::testing::IsOk())
 
 #endif  // GRADTAP_TESTS_SUPPORT_STATUS_MATCHERS_H_

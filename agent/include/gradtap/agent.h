@@ -112,8 +112,9 @@ struct AgentOptions {
 // A named number of a step. Valid during the call that it is passed to.
 class Scalar {
  public:
-  template <typename Number, typename std::enable_if<
-                                 std::is_arithmetic<Number>::value, int>::type = 0>
+  template <
+      typename Number,
+      typename std::enable_if<std::is_arithmetic<Number>::value, int>::type = 0>
   Scalar(std::string name, Number value)
       : name_(std::move(name)), value_(static_cast<double>(value)) {}
   // A tensor of one element, of any dtype.
