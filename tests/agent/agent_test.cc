@@ -415,6 +415,18 @@ TEST_F(AgentTest, TheRingIsSizedAlsoIfTheFirstStepIsSkippedWithoutScalars) {
   EXPECT_THAT(d().reserved, SizeIs(1));
 }
 
+TEST_F(AgentTest, TheRingIsSizedAlsoIfTheOptimizerThrowsAtTheFirstStep) {
+  Attach();
+  optimizer_.after = [] { throw std::out_of_range("boom"); };
+  Backward();
+  EXPECT_THROW(tap_->Step(optimizer_), std::out_of_range);
+  optimizer_.after = nullptr;
+  ++expected_steps_;
+  Step();
+  EXPECT_THAT(d().order, ElementsAre("schema 1", "gap 0", "step 1"));
+  EXPECT_THAT(d().reserved, SizeIs(1));
+}
+
 TEST_F(AgentTest, AsManyScalarsAsTheCollectorTakesAreSent) {
   Attach();
   std::vector<Scalar> many;
