@@ -21,6 +21,8 @@ const char* CauseName(GapCause cause) {
       return "loop";
     case GapCause::kOptimizerThrew:
       return "optimizer_threw";
+    case GapCause::kAudit:
+      return "audit";
     case GapCause::kRingFull:
       return "ring_full";
     case GapCause::kSpoolFull:

@@ -46,7 +46,7 @@ inline Role RoleOf(std::uint64_t value) {
 
 inline GapCause GapCauseOf(std::uint64_t value) {
   const bool known =
-      value <= static_cast<std::uint64_t>(GapCause::kOptimizerThrew) ||
+      value <= static_cast<std::uint64_t>(GapCause::kAudit) ||
       (value >= static_cast<std::uint64_t>(GapCause::kRingFull) &&
        value <= static_cast<std::uint64_t>(GapCause::kProcessDied));
   return known ? static_cast<GapCause>(value) : GapCause::kUnspecified;

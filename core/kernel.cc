@@ -92,22 +92,61 @@ WeightAndUpdate RunBlock(const T* x, std::size_t n, char* before) {
   return out;
 }
 
+// What else is done with each element.
+struct Extras {
+  double multiplier = 1;
+  BinCounts* bins = nullptr;
+  BinCounts* update_bins = nullptr;
+};
+
+template <typename T>
+void CountBins(const T* x, std::size_t n, double multiplier, BinCounts* bins) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double value = kernel::Element<T>::To(x[i]);
+    ++(*bins)[BinOf(value * multiplier)];
+  }
+}
+
+template <typename T>
+void CountUpdateBins(const T* x, const char* before, std::size_t n,
+                     BinCounts* bins) {
+  for (std::size_t i = 0; i < n; ++i) {
+    T previous;
+    std::memcpy(&previous, before + i * sizeof(T), sizeof(T));
+    ++(*bins)[BinOf(kernel::Element<T>::Minus(x[i], previous))];
+  }
+}
+
+Moments Scaled(Moments m, double multiplier) {
+  if (multiplier == 1 || m.finite == 0) return m;
+  m.mean *= multiplier;
+  m.m2 *= multiplier * multiplier;
+  m.abs_mean *= std::abs(multiplier);
+  m.min *= multiplier;
+  m.max *= multiplier;
+  if (multiplier < 0) std::swap(m.min, m.max);
+  return m;
+}
+
 template <typename T, Previous kPrevious>
-WeightAndUpdate Run(const TensorView& view, void* previous) {
+WeightAndUpdate RunChunk(const TensorView& view, void* previous,
+                         std::uint64_t first, std::uint64_t left,
+                         const Extras& extras) {
   kernel::StridedReader<T> reader(view);
+  reader.Skip(first);
   T buffer[kBlock];
   char* before = static_cast<char*>(previous);
-  std::uint64_t left = Numel(view);
-  if (left <= kBlock) {  // Most tensors of most models: nothing to merge.
-    const std::size_t n = left;
-    return RunBlock<T, kPrevious>(reader.Next(n, buffer), n, before);
-  }
+  if constexpr (kPrevious != Previous::kNone) before += first * sizeof(T);
   PairwiseMerger weight;
   PairwiseMerger update;
   while (left > 0) {
     const std::size_t n = std::min<std::uint64_t>(left, kBlock);
-    const WeightAndUpdate block =
-        RunBlock<T, kPrevious>(reader.Next(n, buffer), n, before);
+    const T* const x = reader.Next(n, buffer);
+    if (extras.bins) CountBins(x, n, extras.multiplier, extras.bins);
+    if constexpr (kPrevious == Previous::kReadAndWrite) {
+      if (extras.update_bins) CountUpdateBins(x, before, n, extras.update_bins);
+    }
+    const WeightAndUpdate block = RunBlock<T, kPrevious>(x, n, before);
     weight.Add(block.weight);
     if constexpr (kPrevious == Previous::kReadAndWrite) {
       update.Add(block.update);
@@ -115,15 +154,7 @@ WeightAndUpdate Run(const TensorView& view, void* previous) {
     if constexpr (kPrevious != Previous::kNone) before += n * sizeof(T);
     left -= n;
   }
-  return {weight.Total(), update.Total()};
-}
-
-template <Previous kPrevious>
-WeightAndUpdate RunAny(const TensorView& view, void* previous) {
-  if (Numel(view) == 0 || view.data == nullptr) return {};
-  return Dispatch(view.dtype, [&](auto element) {
-    return Run<decltype(element), kPrevious>(view, previous);
-  });
+  return {Scaled(weight.Total(), extras.multiplier), update.Total()};
 }
 
 }  // namespace
@@ -173,17 +204,72 @@ std::uint64_t Numel(const TensorView& view) {
   return numel;
 }
 
+std::uint64_t ChunkCount(const TensorView& view) {
+  return std::max<std::uint64_t>((Numel(view) + kChunk - 1) / kChunk, 1);
+}
+
+WeightAndUpdate ReduceChunk(const Reduction& reduction, std::uint64_t chunk,
+                            BinCounts* bins, BinCounts* update_bins) {
+  const TensorView& view = reduction.view;
+  const std::uint64_t numel = Numel(view);
+  const std::uint64_t first = chunk * kChunk;
+  if (first >= numel || view.data == nullptr) return {};
+  const std::uint64_t n = std::min(numel - first, kChunk);
+  const Extras extras{reduction.multiplier, bins, update_bins};
+  void* const previous = reduction.previous;
+  return Dispatch(view.dtype, [&](auto element) {
+    using T = decltype(element);
+    if (previous == nullptr) {
+      return RunChunk<T, Previous::kNone>(view, nullptr, first, n, extras);
+    }
+    if (!reduction.previous_valid) {
+      return RunChunk<T, Previous::kWrite>(view, previous, first, n, extras);
+    }
+    return RunChunk<T, Previous::kReadAndWrite>(view, previous, first, n,
+                                                extras);
+  });
+}
+
+WeightAndUpdate JoinChunks(std::span<const WeightAndUpdate> chunks) {
+  if (chunks.size() == 1) return chunks.front();
+  PairwiseMerger weight;
+  PairwiseMerger update;
+  for (const WeightAndUpdate& chunk : chunks) {
+    weight.Add(chunk.weight);
+    update.Add(chunk.update);
+  }
+  return {weight.Total(), update.Total()};
+}
+
+namespace {
+
+WeightAndUpdate ReduceAll(const Reduction& reduction) {
+  PairwiseMerger weight;
+  PairwiseMerger update;
+  const std::uint64_t chunks = ChunkCount(reduction.view);
+  if (chunks == 1) return ReduceChunk(reduction, 0);
+  for (std::uint64_t i = 0; i < chunks; ++i) {
+    const WeightAndUpdate chunk = ReduceChunk(reduction, i);
+    weight.Add(chunk.weight);
+    update.Add(chunk.update);
+  }
+  return {weight.Total(), update.Total()};
+}
+
+}  // namespace
+
 Moments Reduce(const TensorView& view) {
-  return RunAny<Previous::kNone>(view, nullptr).weight;
+  return ReduceAll({.view = view}).weight;
 }
 
 WeightAndUpdate ReduceWeightAndUpdate(const TensorView& weight,
                                       void* previous) {
-  return RunAny<Previous::kReadAndWrite>(weight, previous);
+  return ReduceAll(
+      {.view = weight, .previous = previous, .previous_valid = true});
 }
 
 Moments ReduceAndCopy(const TensorView& weight, void* previous) {
-  return RunAny<Previous::kWrite>(weight, previous).weight;
+  return ReduceAll({.view = weight, .previous = previous}).weight;
 }
 
 }  // namespace gradtap

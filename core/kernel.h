@@ -11,8 +11,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
+#include "core/histogram.h"
 #include "core/record.h"
 
 namespace gradtap {
@@ -55,8 +57,8 @@ struct TensorView {
 
 std::uint64_t Numel(const TensorView& view);
 
-// The moments of all elements. The order of combination depends on sizes alone,
-// not on strides: a transposed copy may differ in the last bit of a double.
+// The moments of all elements. The order of combination depends on sizes and
+// strides alone: a transposed copy may differ in the last bits of a double.
 Moments Reduce(const TensorView& view);
 
 struct WeightAndUpdate {
@@ -64,10 +66,43 @@ struct WeightAndUpdate {
   Moments update;  // weight - previous, each difference taken in double.
 };
 
+// ---- In chunks, for several threads ----------------------------------------
+
+// What is to be done with a tensor.
+struct Reduction {
+  TensorView view;
+  // What is recorded is multiplier * x, each product taken in double: gradients
+  // under a loss scale. Without `previous` only. Finite, not zero.
+  double multiplier = 1;
+  // Room for Numel(view) elements of the same dtype, in an order of the
+  // kernels' own that depends on sizes and strides alone; null: none. Each
+  // chunk refreshes its part.
+  void* previous = nullptr;
+  // False: `previous` is not read, only written, and there is no update.
+  bool previous_valid = false;
+};
+
+// Into how many chunks a tensor is cut: at least 1; depends on the tensor
+// alone. A chunk has at most kChunk elements.
+inline constexpr std::uint64_t kChunk = 1 << 16;
+std::uint64_t ChunkCount(const TensorView& view);
+
+// One chunk, in [0, ChunkCount). Different chunks may run at the same time on
+// different threads. Where bins are given, the elements (and the differences)
+// are counted there as well, besides what they hold already.
+WeightAndUpdate ReduceChunk(const Reduction& reduction, std::uint64_t chunk,
+                            BinCounts* bins = nullptr,
+                            BinCounts* update_bins = nullptr);
+
+// Joins the results of all chunks of a tensor, in their order: the same
+// whatever thread made them. Reduce() and its kin below are these three.
+WeightAndUpdate JoinChunks(std::span<const WeightAndUpdate> chunks);
+
+// ---- On the calling thread alone -------------------------------------------
+
 // Reduces `weight` and weight - previous, and refreshes `previous`: afterwards
-// it holds the weight's elements, densely, in index order. `previous` has room
-// for Numel(weight) elements of the same dtype. An element whose difference is
-// NaN or infinite counts as such in `update`.
+// it holds the weight's elements (see Reduction::previous). An element whose
+// difference is NaN or infinite counts as such in `update`.
 WeightAndUpdate ReduceWeightAndUpdate(const TensorView& weight, void* previous);
 
 // Fills `previous` without reading it first.

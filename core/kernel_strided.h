@@ -41,6 +41,16 @@ class StridedReader {
     }
   }
 
+  // Passes over `n` elements, of which there are that many.
+  void Skip(std::uint64_t n) {
+    while (n > 0) {
+      const std::uint64_t run = std::min<std::uint64_t>(
+          static_cast<std::uint64_t>(size_[0] - index_[0]), n);
+      Advance(static_cast<std::int64_t>(run));
+      n -= run;
+    }
+  }
+
   // The next `n` elements, of which there are that many: where they lie, if
   // they do so side by side and aligned, else copied to `buffer`.
   const T* Next(std::size_t n, T* buffer) {

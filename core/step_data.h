@@ -21,6 +21,7 @@ enum class GapCause : std::uint8_t {
   kBudget = 2,
   kLoop = 3,
   kOptimizerThrew = 4,
+  kAudit = 5,
   kRingFull = 16,
   kSpoolFull = 17,
   kThinned = 18,

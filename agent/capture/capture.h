@@ -32,6 +32,10 @@ struct CaptureOptions {
   NameFilter filter;
   NameFilter sharded;
   bool any_sharded = false;
+  // Histograms of every record at steps divisible by it; 0: none.
+  std::int64_t histogram_interval_steps = 0;
+  // Reduce tensors on the CPU as those on other devices are: for tests.
+  bool force_device_path = false;
   // One line for a person. [Threading] the caller's. [Locking] none.
   // [Exceptions] must not throw.
   std::function<void(const std::string& message)> report;
@@ -67,9 +71,27 @@ class Capture {
   // kGradLocal adds the role to the schema.
   virtual absl::Status ReduceGradients(Role role) noexcept = 0;
 
+  // What is recorded of gradients from now on is multiplier * gradient: the
+  // inverse of a loss scale that the loop leaves on them. Finite, not zero.
+  virtual void SetGradientMultiplier(double multiplier) noexcept = 0;
+
   // Fills the columns of weights, updates and buffers, and keeps the weights;
   // after BeginStep(). Ends the step.
   virtual absl::Status ReduceWeights() noexcept = 0;
+
+  // True after ReduceWeights() if columns (or scalars of LaterScalar()) come
+  // from another device and are on their way: step() is complete after
+  // FinishStep() only, which waits for the copy. It is to be called before the
+  // next BeginStep(), and may be called by a thread that is not the training
+  // loop's while that one makes no call. Does nothing otherwise.
+  virtual bool deferred() const = 0;
+  virtual absl::Status FinishStep() noexcept = 0;
+
+  // A scalar on another device: copied with the step's statistics, written to
+  // step().scalars[index].value by FinishStep(). Before ReduceWeights().
+  // False: the tensor is on the CPU, or is not one element: see ReadScalar().
+  virtual bool LaterScalar(const at::Tensor& tensor,
+                           std::size_t index) noexcept = 0;
 
   // Ends a step without columns.
   virtual void AbandonStep() noexcept = 0;

@@ -35,7 +35,15 @@ class StepCapture : public Capture {
 
   absl::Status BeginStep(std::int64_t step) noexcept override;
   absl::Status ReduceGradients(Role role) noexcept override;
+  void SetGradientMultiplier(double multiplier) noexcept override {
+    gradient_multiplier_ = multiplier;
+  }
   absl::Status ReduceWeights() noexcept override;
+  bool deferred() const override { return false; }
+  absl::Status FinishStep() noexcept override { return absl::OkStatus(); }
+  bool LaterScalar(const at::Tensor&, std::size_t) noexcept override {
+    return false;
+  }
   void AbandonStep() noexcept override { begun_ = false; }
   void KeepWeights() noexcept override;
   void ForgetWeights() noexcept override;
@@ -84,6 +92,7 @@ class StepCapture : public Capture {
   CaptureOptions options_;
   bool grad_local_ = false;  // The loop asked for it once.
   bool grad_local_filled_ = false;
+  double gradient_multiplier_ = 1;
   bool refresh_ = false;
   bool begun_ = false;
   bool schema_taken_ = false;

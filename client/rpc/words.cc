@@ -27,6 +27,8 @@ std::string_view CauseWord(v1::GapCause cause) {
       return "loop";
     case v1::GAP_CAUSE_OPTIMIZER_THREW:
       return "optimizer_threw";
+    case v1::GAP_CAUSE_AUDIT:
+      return "audit";
     case v1::GAP_CAUSE_RING_FULL:
       return "ring_full";
     case v1::GAP_CAUSE_SPOOL_FULL:

@@ -21,6 +21,7 @@
 #include <functional>
 #include <initializer_list>
 #include <iosfwd>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -86,6 +87,17 @@ struct AgentOptions {
   // GRADTAP_INTERVAL. Statistics at steps divisible by it; others send their
   // scalars. Range: [1, 2^30].
   std::int64_t interval_steps = 1;
+  // GRADTAP_HISTOGRAM_INTERVAL. Histograms (sign x binary exponent, see
+  // core/histogram.h) of every record at steps divisible by it and captured.
+  // 0: none. Range: [0, 2^30].
+  std::int64_t histogram_interval_steps = 0;
+  // GRADTAP_BUDGET. The agent's share of step time on the training thread, at
+  // most: over it the interval widens in powers of two. 0: no budget. Range:
+  // [0, 1].
+  double overhead_budget = 0.05;
+  // GRADTAP_AUDIT. Alternates blocks of so many steps with and without capture,
+  // for `gradtap audit RUN`. 0: off. Range: [0, 2^20].
+  std::int64_t audit_steps = 0;
   // GRADTAP_RING_BYTES. Records at hand until the collector has them. 0: the
   // larger of 64 MiB and 16 steps. Range otherwise: [1 MiB, 64 GiB].
   std::uint64_t ring_bytes = 0;
@@ -238,6 +250,9 @@ struct AgentStatus {
   // On the training thread: all calls together, and the newest step's.
   std::chrono::nanoseconds own_time{0};
   std::chrono::nanoseconds own_time_last_step{0};
+  // The agent's share of step time over the newest steps; NaN: none yet.
+  double overhead = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t interval_steps = 1;  // In force.
   // What went wrong, newest last, each once; at most 64 lines.
   std::vector<std::string> problems;
 };
@@ -277,6 +292,15 @@ class GRADTAP_EXPORT Agent {
   void Step(torch::optim::Optimizer& optimizer,
             const std::vector<Scalar>& scalars);
 
+  // The same for optimizers that evaluate the loss themselves (LBFGS). Returns
+  // what the optimizer returns. Gradients are those of the first evaluation.
+  at::Tensor Step(torch::optim::Optimizer& optimizer,
+                  const std::function<at::Tensor()>& closure,
+                  std::initializer_list<Scalar> scalars = {});
+  at::Tensor Step(torch::optim::Optimizer& optimizer,
+                  const std::function<at::Tensor()>& closure,
+                  const std::vector<Scalar>& scalars);
+
   // The same in pieces, for loops that call the optimizer themselves.
   void BeforeOptimizerStep() noexcept;
   void AfterOptimizerStep(std::initializer_list<Scalar> scalars = {}) noexcept;
@@ -284,6 +308,13 @@ class GRADTAP_EXPORT Agent {
   // The loop did not take this step; `reason` is stored with the gap.
   void StepSkipped(const std::string& reason,
                    std::initializer_list<Scalar> scalars = {}) noexcept;
+
+  // The loss was multiplied by `scale`, and gradients still are when they are
+  // recorded: what is stored is gradient / scale, and the scalar "loss_scale".
+  // Holds until the next call; 1 ends it. A loop that unscales gradients before
+  // its optimizer's step does not call this. Not finite or not above 0:
+  // reported, and the scale stays.
+  void SetLossScale(double scale) noexcept;
 
   // Optional, before the loop's own all-reduce: records grad_local.
   void AfterBackward() noexcept;
