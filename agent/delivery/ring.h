@@ -111,6 +111,10 @@ class Ring {
   Cursor CursorAt(std::uint64_t seq) const noexcept;
   // False at the end of what is published.
   bool Next(Cursor* cursor, EntryView* entry) const noexcept;
+  // Bytes that are published and `cursor` has not passed.
+  std::size_t BytesAfter(const Cursor& cursor) const noexcept {
+    return published_.load(std::memory_order_acquire) - cursor.position_;
+  }
   // Marks the entry that Next() has just returned.
   void MarkRejected(const EntryView& entry) noexcept;
   // Frees all entries that `cursor` has passed; `next_seq` is the seq of the

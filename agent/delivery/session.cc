@@ -15,7 +15,8 @@ namespace {
 constexpr std::size_t kMaxContentBytes = 1u << 20;
 // A collector that names a smaller limit gets batches of one record.
 constexpr std::size_t kFrameSlackBytes = 1024;
-// With less credit than this left, wait for more instead of sending crumbs.
+// With less than this at hand, or less credit left, wait for more instead of
+// sending crumbs.
 constexpr std::size_t kWorthwhileBytes = 64 * 1024;
 // While shutting down there is no time for long delays.
 constexpr std::chrono::milliseconds kDrainBackoff{500};
@@ -327,7 +328,10 @@ std::optional<Session::Action> Session::NextWhileStreaming(TimePoint now) {
   }
   if (write_in_flight_ || half_closed_) return std::nullopt;
   v1::AgentMessage message;
-  if (!bye_sent_ && MakeBatch(&message)) return Send(std::move(message), now);
+  if (!bye_sent_ && WorthSending(now) && MakeBatch(&message)) {
+    last_batch_ = now;
+    return Send(std::move(message), now);
+  }
   if (draining_ && drained()) {
     if (!bye_sent_) {
       bye_sent_ = true;
@@ -359,6 +363,10 @@ Session::TimePoint Session::NextDeadline() const {
   if (!in_flight_.empty()) deadline = last_progress_ + options_.ack_timeout;
   if (!write_in_flight_ && !half_closed_) {
     deadline = std::min(deadline, last_sent_ + options_.heartbeat);
+    if (last_batch_.has_value() && send_next_ <= ring_->last_seq()) {
+      const TimePoint due = *last_batch_ + options_.linger;
+      if (due > clock_->Steady()) deadline = std::min(deadline, due);
+    }
   }
   return deadline;
 }
@@ -408,6 +416,14 @@ v1::AgentMessage Session::MakeHeartbeat() const {
   heartbeat->set_steps_lost(c.steps_lost);
   heartbeat->set_last_seq(ring_->last_seq());
   return message;
+}
+
+bool Session::WorthSending(TimePoint now) const {
+  if (hurry_ || draining_ || !cursor_valid_ || !last_batch_.has_value()) {
+    return true;
+  }
+  return now - *last_batch_ >= options_.linger ||
+         ring_->BytesAfter(cursor_) >= kWorthwhileBytes;
 }
 
 bool Session::MakeBatch(v1::AgentMessage* message) {

@@ -48,6 +48,9 @@ struct SessionOptions {
   std::chrono::milliseconds connect_timeout{20'000};  // Until the Welcome.
   std::chrono::milliseconds ack_timeout{30'000};
   std::chrono::milliseconds heartbeat{10'000};
+  // Batches that are neither large nor in a hurry are at least so far apart:
+  // each costs the machine, and thus the training, more than its bytes do.
+  std::chrono::milliseconds linger{200};
   // The delay before try n is uniform in [0, min(max, base * 2^n)].
   std::chrono::milliseconds backoff_base{500};
   std::chrono::milliseconds backoff_max{30'000};
@@ -86,6 +89,8 @@ class Session {
   void OnClosed(const absl::Status& status);
   // Once all at hand is acknowledged, says Bye and ends the call. For good.
   void BeginDrain();
+  // Somebody waits for acknowledgements: do not linger while that is so.
+  void SetHurry(bool hurry) { hurry_ = hurry; }
 
   // ---- What to do.
 
@@ -123,6 +128,8 @@ class Session {
   Action Send(v1::AgentMessage message, TimePoint now);
   v1::AgentMessage MakeHello() const;
   v1::AgentMessage MakeHeartbeat() const;
+  // False while a batch had better grow.
+  bool WorthSending(TimePoint now) const;
   // False if there is nothing to send, or no credit for it.
   bool MakeBatch(v1::AgentMessage* message);
   // Fills `content` from send_next_ on; returns the number of records.
@@ -142,6 +149,8 @@ class Session {
   int failures_ = 0;                // Calls in a row without progress.
   TimePoint dial_at_;
   bool draining_ = false;
+  bool hurry_ = false;
+  std::optional<TimePoint> last_batch_;  // Sent, in any call.
 
   // Of the call that is open.
   bool call_open_ = false;

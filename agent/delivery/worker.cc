@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kAbandonTime{200};
 constexpr std::chrono::milliseconds kStopGrace{400};
-constexpr std::chrono::seconds kBusyFor{1};
 
 DeliveryState ToDeliveryState(SessionState state) {
   switch (state) {
@@ -42,6 +41,7 @@ struct Worker::Control {
   std::atomic<DeliveryState> state{DeliveryState::kIdle};
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> stop_at_ns{0};  // Steady; valid once `stop` is set.
+  std::atomic<int> waiting{0};              // Threads in WaitAcknowledged().
 
   Mutex mu;
   CondVar changed;
@@ -85,6 +85,7 @@ bool Worker::Start() {
 }
 
 bool Worker::WaitAcknowledged(std::uint64_t seq, TimePoint deadline) {
+  ++control_->waiting;
   MutexLock lock(control_->mu);
   while (control_->acknowledged_seq < seq && !control_->hopeless) {
     if (!control_->changed.WaitUntil(control_->mu, deadline) &&
@@ -92,6 +93,7 @@ bool Worker::WaitAcknowledged(std::uint64_t seq, TimePoint deadline) {
       break;
     }
   }
+  --control_->waiting;
   return control_->acknowledged_seq >= seq;
 }
 
@@ -199,23 +201,17 @@ void Worker::Drive(DeliveryShared* shared, Control* control,
   Session session(
       options.session, ring, &shared->books, &clock, &shared->log,
       [&random] { return std::uniform_real_distribution<double>()(random); });
-  std::uint64_t last_seq = 0;
-  TimePoint busy_until = clock.Steady() + kBusyFor;
   for (;;) {
     const TimePoint now = clock.Steady();
     if (control->stop) {
       session.BeginDrain();
       if (session.finished() || now >= control->stop_at()) return;
     }
+    session.SetHurry(control->waiting > 0);
     while (auto action = session.Next()) Perform(std::move(*action), transport);
     SayIfRingIsFull(shared);
-    if (ring->last_seq() != last_seq || control->stop) {
-      last_seq = ring->last_seq();
-      busy_until = now + kBusyFor;
-    }
-    TimePoint until =
-        now + (now < busy_until ? options.poll_busy : options.poll_idle);
-    until = std::min(until, session.NextDeadline());
+    const TimePoint until =
+        std::min(now + options.poll, session.NextDeadline());
     if (auto event = transport->Wait(until)) {
       Tell(std::move(*event), &session);
     }

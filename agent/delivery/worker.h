@@ -35,10 +35,8 @@ struct DeliveryShared {
 struct WorkerOptions {
   SessionOptions session;
   TransportFactory make_transport;
-  // The ring is looked at this often: a record waits at most so long before it
-  // is sent. The longer one after a second without a record.
-  std::chrono::milliseconds poll_busy{5};
-  std::chrono::milliseconds poll_idle{50};
+  // The ring is looked at this often.
+  std::chrono::milliseconds poll{50};
 };
 
 // [Threading] Any thread, but Start() and Join() one at a time.

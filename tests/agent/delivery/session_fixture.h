@@ -50,15 +50,17 @@ inline v1::CollectorMessage Reject(v1::Reject::Code code, bool retry) {
 
 class SessionTest : public ::testing::Test {
  protected:
-  SessionTest()
+  explicit SessionTest(
+      std::chrono::milliseconds linger = std::chrono::milliseconds(0))
       : ring_(testing::MakeRing(4 << 20, 64 * 1024)),
         recorder_(ring_.get(), &books_, &clock_),
         log_([this](const std::string& line) { lines_.push_back(line); }),
-        session_(Options(), ring_.get(), &books_, &clock_, &log_,
+        session_(Options(linger), ring_.get(), &books_, &clock_, &log_,
                  [this] { return uniform_; }) {}
 
-  static SessionOptions Options() {
+  static SessionOptions Options(std::chrono::milliseconds linger) {
     SessionOptions options;
+    options.linger = linger;
     options.collector = "peer:1";
     options.run = "run";
     options.launch = "launch";

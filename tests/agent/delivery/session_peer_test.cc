@@ -164,7 +164,7 @@ TEST_F(SessionPeerTest, ARejectedPartRejectsItsStepOnceWhicheverPartItIs) {
     Books books;
     auto ring = MakeRing(8 << 20, 64 * 1024);
     Recorder recorder(ring.get(), &books, &clock);
-    Session session(Options(), ring.get(), &books, &clock, &log_,
+    Session session(Options(milliseconds(0)), ring.get(), &books, &clock, &log_,
                     [] { return 0.5; });
     recorder.PutStep(MakeStep(0, 1, 60'000));  // 1.2 MB: three parts.
     recorder.PutStep(MakeStep(1, 1, 2));
