@@ -51,7 +51,7 @@ struct DeviceCopy {
 // current device and the current streams are left as they are; all work goes to
 // the current stream of each tensor's device.
 //
-// Everything but UnsupportedReason() throws what LibTorch throws.
+// What LibTorch throws goes through.
 class DeviceReducer {
  public:
   // Which result; only good for the step in which it was given.
@@ -80,7 +80,7 @@ class DeviceReducer {
   // True if the current stream of `device` records a graph instead of running:
   // then nothing is to be added. Asked without touching the device. Always
   // false where the LibTorch in use cannot say without its device's headers.
-  static bool RecordsGraph(c10::Device device);
+  static bool RecordsGraph(c10::Device device) noexcept;
 
   // Forgets all tickets, and results that nobody waited for. With `histograms`
   // those are counted in this step too.

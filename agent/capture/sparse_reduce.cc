@@ -3,36 +3,29 @@
 #include <ATen/SparseTensorImpl.h>
 
 #include <algorithm>
-#include <cstring>
-#include <stdexcept>
 #include <string>
 
 #include "agent/capture/tensor_view.h"
-#include "core/kernel.h"
 
 namespace gradtap::agent {
 namespace {
 
-// The moments of `count` zeros.
-Moments Zeros(std::uint64_t count) {
-  Moments m;
-  if (count == 0) return m;
-  m.finite = count;
-  m.min = 0;
-  m.max = 0;
-  m.zero = count;
-  return m;
-}
+constexpr std::int64_t kOne = 1;
 
 // Adds a strided row to a dense one, element by element.
 template <typename T>
 void AddRow(const TensorView& row, T* sum, bool first) {
+  const int inner = row.dims - 1;
+  const std::int64_t run = row.dims == 0 ? 1 : row.sizes[inner];
+  const std::int64_t step = row.dims == 0 ? 1 : row.strides[inner];
   std::int64_t index[kMaxDims] = {};
   const T* from = static_cast<const T*>(row.data);
-  const std::uint64_t n = Numel(row);
-  for (std::uint64_t i = 0; i < n; ++i) {
-    sum[i] = first ? *from : static_cast<T>(sum[i] + *from);
-    for (int d = row.dims - 1; d >= 0; --d) {
+  for (std::uint64_t left = Numel(row); left > 0;
+       left -= static_cast<std::uint64_t>(run), sum += run) {
+    for (std::int64_t i = 0; i < run; ++i) {
+      sum[i] = first ? from[i * step] : static_cast<T>(sum[i] + from[i * step]);
+    }
+    for (int d = inner - 1; d >= 0; --d) {
       from += row.strides[d];
       if (++index[d] < row.sizes[d]) break;
       from -= row.strides[d] * row.sizes[d];
@@ -41,65 +34,110 @@ void AddRow(const TensorView& row, T* sum, bool first) {
   }
 }
 
-template <>
-void AddRow<bool>(const TensorView&, bool*, bool) = delete;
+using AddRowFunction = void (*)(const TensorView&, void*, bool);
 
-void AddRowOf(c10::ScalarType type, const TensorView& row, void* sum,
-              bool first) {
-  switch (type) {
-#define GRADTAP_CASE(scalar, T) \
-  case c10::ScalarType::scalar: \
-    return AddRow<T>(row, static_cast<T*>(sum), first)
-    GRADTAP_CASE(Float, float);
-    GRADTAP_CASE(Double, double);
-    GRADTAP_CASE(Half, c10::Half);
-    GRADTAP_CASE(BFloat16, c10::BFloat16);
-    GRADTAP_CASE(Char, std::int8_t);
-    GRADTAP_CASE(Short, std::int16_t);
-    GRADTAP_CASE(Int, std::int32_t);
-    GRADTAP_CASE(Long, std::int64_t);
-    GRADTAP_CASE(Byte, std::uint8_t);
-    GRADTAP_CASE(ComplexFloat, c10::complex<float>);
-    GRADTAP_CASE(ComplexDouble, c10::complex<double>);
-#undef GRADTAP_CASE
+template <typename T>
+void AddRowTo(const TensorView& row, void* sum, bool first) {
+  AddRow(row, static_cast<T*>(sum), first);
+}
+
+// Null: entries of that type cannot be added up.
+AddRowFunction AddRowOf(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kFloat32:
+      return AddRowTo<float>;
+    case Dtype::kFloat64:
+      return AddRowTo<double>;
+    case Dtype::kFloat16:
+      return AddRowTo<c10::Half>;
+    case Dtype::kBfloat16:
+      return AddRowTo<c10::BFloat16>;
+    case Dtype::kInt8:
+      return AddRowTo<std::int8_t>;
+    case Dtype::kInt16:
+      return AddRowTo<std::int16_t>;
+    case Dtype::kInt32:
+      return AddRowTo<std::int32_t>;
+    case Dtype::kInt64:
+      return AddRowTo<std::int64_t>;
+    case Dtype::kUint8:
+      return AddRowTo<std::uint8_t>;
+    case Dtype::kBool:
+      return AddRowTo<bool>;  // One entry that is true is enough.
+    case Dtype::kComplex64:
+      return AddRowTo<c10::complex<float>>;
+    case Dtype::kComplex128:
+      return AddRowTo<c10::complex<double>>;
     default:
-      throw std::runtime_error("entries of dtype " + DtypeText(type) +
-                               " cannot be added up");
+      return nullptr;
   }
+}
+
+absl::Status Malformed(const std::string& what) {
+  return absl::InvalidArgumentError("a sparse tensor's " + what);
+}
+
+// Of values or indices.
+absl::Status CheckPart(const at::Tensor& part, const char* what) {
+  std::string reason = UnsupportedReason(part);
+  if (reason.empty() && part.layout() != c10::Layout::Strided) {
+    reason = "layout " + LayoutText(part.layout()) + " is not supported";
+  }
+  if (reason.empty()) return absl::OkStatus();
+  return Malformed(std::string(what) + " cannot be read: " + reason);
 }
 
 }  // namespace
 
-Moments SparseReducer::Reduce(const at::Tensor& tensor) {
+absl::StatusOr<SparseValues> SparseReducer::Prepare(const at::Tensor& tensor) {
   const auto& impl =
       *static_cast<const at::SparseTensorImpl*>(tensor.unsafeGetTensorImpl());
   const at::Tensor values = impl.values();
-  const at::Tensor indices = impl.indices();
-  const std::string reason =
-      UnsupportedReason(values) + UnsupportedReason(indices);
-  if (!reason.empty()) throw std::runtime_error(reason);
-  const auto numel = static_cast<std::uint64_t>(tensor.numel());
-  const std::int64_t nnz = impl.nnz();
-  if (nnz == 0 || values.numel() == 0) return Zeros(numel);
-
-  // One entry's values: a view that moves by the first stride.
-  TensorView row = ViewOf(values);
-  const std::int64_t stride = row.strides[0];
-  --row.dims;
-  ++row.sizes;
-  ++row.strides;
-  const std::uint64_t row_numel = Numel(row);
-  if (impl.coalesced()) {
-    return Merge(gradtap::Reduce(ViewOf(values)),
-                 Zeros(numel - static_cast<std::uint64_t>(nnz) * row_numel));
+  absl::Status status = CheckPart(values, "values");
+  if (status.ok()) status = CheckPart(impl.indices(), "indices");
+  if (!status.ok()) return status;
+  SparseValues out;
+  out.zeros = static_cast<std::uint64_t>(tensor.numel());
+  if (values.numel() == 0) {
+    sums_ = 0;
+    out.view = {nullptr, DtypeOf(values.scalar_type()), 1, &sums_, &kOne};
+    return out;
   }
+  out.view = ViewOf(values);
+  auto numel = static_cast<std::uint64_t>(values.numel());
+  if (!impl.coalesced()) {
+    if (AddRowOf(out.view.dtype) == nullptr) {
+      return absl::InvalidArgumentError("entries of dtype " +
+                                        DtypeText(values.scalar_type()) +
+                                        " at one place cannot be added up");
+    }
+    status = SortEntries(impl);
+    if (!status.ok()) return status;
+    // One entry's values: a view that moves by the first stride.
+    TensorView row = out.view;
+    const std::int64_t stride = row.strides[0];
+    --row.dims;
+    ++row.sizes;
+    ++row.strides;
+    numel = AddUp(row, stride) * Numel(row);
+    sums_ = static_cast<std::int64_t>(numel);
+    out.view = {values_.data(), row.dtype, 1, &sums_, &kOne};
+  }
+  if (numel > out.zeros) return Malformed("entries exceed its shape");
+  out.zeros -= numel;
+  return out;
+}
 
+absl::Status SparseReducer::SortEntries(const at::SparseTensorImpl& impl) {
+  const at::Tensor indices = impl.indices();
   const TensorView places = ViewOf(indices);
+  const std::int64_t nnz = impl.nnz();
   if (places.dtype != Dtype::kInt64 || places.dims != 2 ||
       places.sizes[0] != impl.sparse_dim() || places.sizes[1] != nnz) {
-    throw std::runtime_error("a sparse tensor's indices are malformed");
+    return Malformed("indices do not fit its values");
   }
-  const auto* index = static_cast<const std::int64_t*>(places.data);
+  const auto* const index = static_cast<const std::int64_t*>(places.data);
+  const auto sizes = impl.sizes();
   entries_.clear();
   entries_.reserve(static_cast<std::size_t>(nnz));
   for (std::int64_t e = 0; e < nnz; ++e) {
@@ -107,37 +145,39 @@ Moments SparseReducer::Reduce(const at::Tensor& tensor) {
     for (std::int64_t d = 0; d < impl.sparse_dim(); ++d) {
       const std::int64_t i =
           index[d * places.strides[0] + e * places.strides[1]];
-      if (i < 0 || i >= tensor.size(d)) {
-        throw std::runtime_error("a sparse tensor's index " +
-                                 std::to_string(i) + " is out of range");
+      const std::int64_t size = sizes[static_cast<std::size_t>(d)];
+      if (i < 0 || i >= size) {
+        return Malformed("index " + std::to_string(i) +
+                         " is out of range: dimension " + std::to_string(d) +
+                         " has " + std::to_string(size));
       }
-      place = place * tensor.size(d) + i;
+      place = place * size + i;
     }
     entries_.push_back({place, e});
   }
   std::sort(entries_.begin(), entries_.end());
+  return absl::OkStatus();
+}
 
+std::size_t SparseReducer::AddUp(TensorView row, std::int64_t stride) {
   const std::size_t item = DtypeSize(row.dtype);
-  const std::size_t row_bytes = static_cast<std::size_t>(row_numel) * item;
+  const std::size_t row_bytes = static_cast<std::size_t>(Numel(row)) * item;
   const std::size_t needed =
       (row_bytes * entries_.size() + sizeof(std::max_align_t) - 1) /
       sizeof(std::max_align_t);
   if (values_.size() < needed) values_.resize(needed);
   char* const rows = reinterpret_cast<char*>(values_.data());
   const char* const from = static_cast<const char*>(row.data);
+  const AddRowFunction add = AddRowOf(row.dtype);
   std::size_t unique = 0;
   for (std::size_t e = 0; e < entries_.size(); ++e) {
     const bool first = e == 0 || entries_[e].place != entries_[e - 1].place;
     if (first) ++unique;
     row.data =
         from + entries_[e].entry * stride * static_cast<std::int64_t>(item);
-    AddRowOf(values.scalar_type(), row, rows + (unique - 1) * row_bytes, first);
+    add(row, rows + (unique - 1) * row_bytes, first);
   }
-  const std::int64_t size = static_cast<std::int64_t>(unique * row_numel);
-  const std::int64_t one = 1;
-  const TensorView sums{rows, row.dtype, 1, &size, &one};
-  return Merge(gradtap::Reduce(sums),
-               Zeros(numel - static_cast<std::uint64_t>(size)));
+  return unique;
 }
 
 std::uint64_t SparseReducer::scratch_bytes() const {

@@ -17,9 +17,12 @@
 #include <vector>
 
 #include "agent/capture/capture.h"
+#include "agent/capture/histogram_slots.h"
+#include "agent/capture/known_tensor.h"
 #include "agent/capture/module_walk.h"
 #include "agent/capture/sparse_reduce.h"
 #include "agent/capture/tensor_view.h"
+#include "agent/capture/work_list.h"
 #include "core/record.h"
 
 namespace gradtap::agent {
@@ -57,36 +60,55 @@ class StepCapture : public Capture {
   }
 
  private:
+  // What a gradient was when it was last looked at: an equal one can be read.
+  struct GradientKind {
+    c10::DispatchKeySet keys;
+    caffe2::TypeMeta type;
+    Dtype dtype = Dtype::kUnsupported;  // kUnsupported: look at it.
+  };
   // One entry of the schema, at the same index.
   struct Entry {
-    at::Tensor tensor;
-    TensorFingerprint print;
+    KnownTensor known;
     std::uint64_t numel = 0;
-    std::uint64_t bytes = 0;
     // Place in the role's columns; -1: no such role.
     std::array<std::int32_t, kRoleCount> place{};
-    // The elements after the last step, densely; null until there is one.
+    // The elements after the last step, in the order that the kernels keep for
+    // `known`; null until there is one.
     std::unique_ptr<std::byte[]> previous;
     bool previous_valid = false;
+    GradientKind gradient;
+    std::uint64_t bytes = 0;
 
     std::int32_t place_of(Role role) const {
       return place[static_cast<std::size_t>(role)];
     }
   };
+  enum class Filled { kYes, kTableIsAnother };
 
+  // step_capture.cc: the table.
   bool Changed() const;
   void WalkAgain(std::int64_t step);
   void TakeTable(std::vector<Parameter> parameters,
                  std::vector<at::Tensor> tensors);
+  void TakeSameTable(std::vector<at::Tensor> tensors);
   void LayOutColumns();
-  RoleColumns* Columns(Role role);
-  Moments Reduce(const at::Tensor& tensor);
-  // False if a gradient cannot be recorded: its parameter lost the role, the
-  // table is another, and the columns are to be filled again.
-  bool FillGradients(Role role);
-  void CheckWeight(std::size_t i) const;
-  void ReduceWeight(std::size_t i);
-  void AllocateCopy(Entry* e);
+
+  // step_reduce.cc: gradients.
+  Filled FillGradients(Role role);
+  // Returns why it cannot be read, or nothing.
+  std::string AddGradient(Role role, std::size_t i, const at::Tensor& gradient);
+  Filled LoseGradient(Role role, std::size_t i, const std::string& reason);
+
+  // step_reduce.cc: weights, updates, buffers.
+  void AllocateCopies();
+  void AddWeights(bool only_keep);
+  void AddWeight(Entry* e, const TensorView& view);
+  TensorView ViewOfWeight(std::size_t i);
+  void CheckSparse(std::size_t i) const;
+  [[noreturn]] void ThrowChanged(std::size_t i,
+                                 const std::string& reason) const;
+  void ReduceSparse(Role role, std::size_t i, const SparseValues& values);
+  void MakeRoomForHistograms();
 
   const Walk walk_;
   CaptureOptions options_;
@@ -96,12 +118,19 @@ class StepCapture : public Capture {
   bool refresh_ = false;
   bool begun_ = false;
   bool schema_taken_ = false;
+  bool copies_missing_ = false;
+  bool histogram_limit_reported_ = false;
   std::int64_t last_walk_ = 0;
   std::map<std::string, std::string> without_gradients_;  // Name, reason.
   Schema schema_;
   std::vector<Entry> entries_;
   StepData step_;
+  // Those of step_, by role; null: no such role.
+  std::array<RoleColumns*, kRoleCount> columns_{};
+  HistogramSlots histograms_{&step_.histograms};
+  WorkList work_;
   SparseReducer sparse_;
+  std::vector<std::size_t> sparse_entries_;  // Of the role that is filled.
   std::uint64_t copy_bytes_ = 0;
 };
 

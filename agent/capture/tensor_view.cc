@@ -20,19 +20,6 @@ std::string LowerSnake(std::string_view text) {
   return out;
 }
 
-// Bytes from the start of the storage to the end of the last element.
-std::uint64_t BytesNeeded(const c10::TensorImpl& impl) {
-  std::uint64_t last = static_cast<std::uint64_t>(impl.storage_offset());
-  const auto sizes = impl.sizes();
-  const auto strides = impl.strides();
-  for (std::size_t d = 0; d < sizes.size(); ++d) {
-    if (sizes[d] == 0) return 0;
-    last += static_cast<std::uint64_t>(sizes[d] - 1) *
-            static_cast<std::uint64_t>(strides[d]);
-  }
-  return (last + 1) * impl.itemsize();
-}
-
 std::uint64_t Mix(std::uint64_t hash, std::uint64_t value) {
   hash ^= value;
   hash *= 0x9E3779B97F4A7C15u;
@@ -46,12 +33,15 @@ std::string UnsupportedStrided(const c10::TensorImpl& impl) {
     return "it has " + std::to_string(impl.dim()) + " dimensions; at most " +
            std::to_string(kMaxDims) + " are supported";
   }
-  if (BytesNeeded(impl) > impl.storage().nbytes()) {
+  const std::uint64_t extent = ExtentOf(impl);
+  const std::uint64_t end =
+      static_cast<std::uint64_t>(impl.storage_offset()) + extent;
+  if (extent != 0 && end * impl.itemsize() > impl.storage().nbytes()) {
     return "its storage of " + std::to_string(impl.storage().nbytes()) +
            " bytes is smaller than its shape needs";
   }
   // Tensors that stand for zeros, and the like.
-  if (impl.numel() > 0 && std::as_const(impl.storage()).data() == nullptr) {
+  if (extent != 0 && std::as_const(impl.storage()).data() == nullptr) {
     return "it has no memory";
   }
   return "";
@@ -149,18 +139,20 @@ TensorView ViewOf(const at::Tensor& tensor) {
   view.dims = static_cast<int>(impl.dim());
   view.sizes = impl.sizes().data();
   view.strides = impl.strides().data();
-  // Not data(): newer LibTorch copies a lazily cloned tensor for that.
-  const void* begin = impl.storage().data();
-  if (begin != nullptr) {
-    view.data =
-        static_cast<const char*>(begin) +
-        static_cast<std::size_t>(impl.storage_offset()) * impl.itemsize();
-  }
+  view.data = DataOf(impl, ExtentOf(impl), impl.itemsize());
   return view;
 }
 
-bool SameSizes(const at::Tensor& a, const at::Tensor& b) {
-  return a.unsafeGetTensorImpl()->sizes() == b.unsafeGetTensorImpl()->sizes();
+std::uint64_t ExtentOf(const c10::TensorImpl& impl) {
+  const auto sizes = impl.sizes();
+  const auto strides = impl.strides();
+  std::uint64_t last = 0;
+  for (std::size_t d = 0; d < sizes.size(); ++d) {
+    if (sizes[d] == 0) return 0;
+    last += static_cast<std::uint64_t>(sizes[d] - 1) *
+            static_cast<std::uint64_t>(strides[d]);
+  }
+  return last + 1;
 }
 
 TensorFingerprint FingerprintOfTensor(const at::Tensor& tensor) {

@@ -7,8 +7,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "core/kernel.h"
 
@@ -29,8 +31,24 @@ std::string UnsupportedReason(const at::Tensor& tensor);
 // Of a tensor that can be read and is not sparse. Valid while the tensor is.
 TensorView ViewOf(const at::Tensor& tensor);
 
-// True if both have the same sizes.
-bool SameSizes(const at::Tensor& a, const at::Tensor& b);
+// Elements from its first one to the end of its last one, in memory; 0 if it
+// has none. Of a strided tensor.
+std::uint64_t ExtentOf(const c10::TensorImpl& impl);
+
+// Its first element; null if it has no storage, or one that ends before
+// `extent` elements of that size.
+inline const void* DataOf(const c10::TensorImpl& impl, std::uint64_t extent,
+                          std::size_t item_bytes) {
+  const c10::Storage& storage = impl.unsafe_storage();
+  if (!storage) return nullptr;
+  const auto offset = static_cast<std::uint64_t>(impl.storage_offset());
+  // Not data(): newer LibTorch copies a lazily cloned tensor for that.
+  const void* const begin = std::as_const(storage).data();
+  if (begin == nullptr || (offset + extent) * item_bytes > storage.nbytes()) {
+    return nullptr;
+  }
+  return static_cast<const char*>(begin) + offset * item_bytes;
+}
 
 // What a step compares to notice that the model has changed.
 struct TensorFingerprint {

@@ -1,0 +1,333 @@
+// StepCapture: from tensors to columns.
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "agent/capture/guarded.h"
+#include "agent/capture/step_capture.h"
+
+namespace gradtap::agent {
+namespace {
+
+constexpr char kOtherShape[] = "its shape is not the parameter's";
+
+}  // namespace
+
+void StepCapture::MakeRoomForHistograms() {
+  std::size_t records = 0;
+  for (const RoleColumns& columns : step_.roles) records += columns.size();
+  histograms_.MakeRoom(records);
+  if (records <= kMaxStepHistograms || histogram_limit_reported_ ||
+      options_.histogram_interval_steps <= 0) {
+    return;
+  }
+  histogram_limit_reported_ = true;
+  options_.report(std::to_string(records) + " records a step: the first " +
+                  std::to_string(kMaxStepHistograms) + " have histograms");
+}
+
+// ---- Gradients -------------------------------------------------------------
+
+absl::Status StepCapture::ReduceGradients(Role role) noexcept {
+  return Guarded([&] {
+    if (!begun_) throw std::logic_error("no step has begun");
+    if (role == Role::kGradLocal && !grad_local_) {
+      grad_local_ = true;
+      WalkAgain(last_walk_);
+    }
+    while (FillGradients(role) == Filled::kTableIsAnother) {
+    }
+    if (role == Role::kGradLocal) grad_local_filled_ = true;
+  });
+}
+
+StepCapture::Filled StepCapture::FillGradients(Role role) {
+  RoleColumns* const columns = columns_[static_cast<std::size_t>(role)];
+  if (columns == nullptr) return Filled::kYes;
+  histograms_.Drop(role);
+  MakeRoomForHistograms();
+  work_.Clear();
+  sparse_entries_.clear();
+  // In groups, so that the lines of a group are on their way together.
+  constexpr std::size_t kGroup = 32;
+  std::array<const at::Tensor*, kGroup> gradients;
+  const std::size_t n = entries_.size();
+  for (std::size_t begin = 0; begin < n; begin += kGroup) {
+    const std::size_t end = std::min(begin + kGroup, n);
+    for (std::size_t i = begin; i < end; ++i) {
+      gradients[i - begin] = nullptr;
+      if (entries_[i].place_of(role) < 0) continue;
+      // Not Tensor::grad(): that one warns about tensors that are no leaves.
+      const at::Tensor& gradient = entries_[i].known.impl().grad();
+      gradients[i - begin] = &gradient;
+      KnownTensor::PrefetchLines(gradient.unsafeGetTensorImpl(),
+                                 sizeof(c10::TensorImpl));
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      const at::Tensor* const gradient = gradients[i - begin];
+      if (gradient == nullptr || !gradient->defined()) continue;
+      KnownTensor::PrefetchLines(gradient->unsafeGetTensorImpl()
+                                     ->unsafe_storage()
+                                     .unsafeGetStorageImpl(),
+                                 sizeof(c10::StorageImpl));
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      const at::Tensor* const gradient = gradients[i - begin];
+      if (gradient == nullptr) continue;
+      if (!gradient->defined()) {
+        columns->SetAbsent(
+            static_cast<std::size_t>(entries_[i].place_of(role)));
+        continue;
+      }
+      const std::string reason = AddGradient(role, i, *gradient);
+      if (!reason.empty() &&
+          LoseGradient(role, i, reason) == Filled::kTableIsAnother) {
+        return Filled::kTableIsAnother;
+      }
+    }
+  }
+  work_.Run();
+  for (const std::size_t i : sparse_entries_) {
+    const absl::StatusOr<SparseValues> values =
+        sparse_.Prepare(entries_[i].known.impl().grad());
+    if (values.ok()) {
+      ReduceSparse(role, i, *values);
+    } else if (LoseGradient(role, i, std::string(values.status().message())) ==
+               Filled::kTableIsAnother) {
+      return Filled::kTableIsAnother;
+    }
+  }
+  return Filled::kYes;
+}
+
+std::string StepCapture::AddGradient(Role role, std::size_t i,
+                                     const at::Tensor& gradient) {
+  Entry& e = entries_[i];
+  const c10::TensorImpl& impl = *gradient.unsafeGetTensorImpl();
+  if (e.gradient.dtype == Dtype::kUnsupported ||
+      e.gradient.keys != impl.key_set() || e.gradient.type != impl.dtype()) {
+    std::string reason = UnsupportedReason(gradient);
+    if (!reason.empty()) return reason;
+    if (impl.layout() == c10::Layout::Sparse) {
+      if (impl.sizes() != e.known.impl().sizes()) return kOtherShape;
+      sparse_entries_.push_back(i);
+      return "";
+    }
+    e.gradient = {impl.key_set(), impl.dtype(),
+                  DtypeOf(gradient.scalar_type())};
+  }
+  if (impl.sizes() != e.known.impl().sizes()) return kOtherShape;
+  WorkItem item;
+  TensorView& view = item.reduction.view;
+  view.dtype = e.gradient.dtype;
+  view.dims = static_cast<int>(impl.dim());
+  view.sizes = impl.sizes().data();
+  view.strides = impl.strides().data();
+  const std::uint64_t extent = e.known.ExtentOfTwin(impl);
+  view.data = DataOf(impl, extent, impl.itemsize());
+  if (view.data == nullptr && extent != 0) {
+    e.gradient.dtype = Dtype::kUnsupported;
+    return UnsupportedReason(gradient);
+  }
+  item.reduction.multiplier = gradient_multiplier_;
+  item.columns = columns_[static_cast<std::size_t>(role)];
+  item.place = static_cast<std::uint32_t>(e.place_of(role));
+  item.histogram = histograms_.Take(role, e.place_of(role));
+  work_.Add(item, e.numel);
+  return "";
+}
+
+// The parameter loses the roles of its gradient, said once. Where columns of
+// this step are filled already, the table stays until the next step.
+StepCapture::Filled StepCapture::LoseGradient(Role role, std::size_t i,
+                                              const std::string& reason) {
+  const std::string& name = schema_.parameters[i].name;
+  if (without_gradients_.emplace(name, reason).second) {
+    options_.report("gradients of '" + name + "' are not recorded: " + reason);
+  }
+  if (grad_local_filled_) {
+    columns_[static_cast<std::size_t>(role)]->SetAbsent(
+        static_cast<std::size_t>(entries_[i].place_of(role)));
+    refresh_ = true;
+    return Filled::kYes;
+  }
+  WalkAgain(last_walk_);
+  return Filled::kTableIsAnother;
+}
+
+void StepCapture::ReduceSparse(Role role, std::size_t i,
+                               const SparseValues& values) {
+  const std::int32_t place = entries_[i].place_of(role);
+  WorkItem item;
+  item.reduction.view = values.view;
+  item.zeros = values.zeros;
+  if (role == Role::kGrad || role == Role::kGradLocal) {
+    item.reduction.multiplier = gradient_multiplier_;
+  }
+  item.columns = columns_[static_cast<std::size_t>(role)];
+  item.place = static_cast<std::uint32_t>(place);
+  item.histogram = histograms_.Take(role, place);
+  work_.Clear();
+  work_.Add(item, Numel(values.view));
+  work_.Run();
+}
+
+// ---- Weights, updates, buffers ---------------------------------------------
+
+absl::Status StepCapture::ReduceWeights() noexcept {
+  const absl::Status status = Guarded([&] {
+    if (!begun_) throw std::logic_error("no step has begun");
+    if (copies_missing_) AllocateCopies();
+    MakeRoomForHistograms();
+    AddWeights(/*only_keep=*/false);
+    work_.Run();
+    for (const std::size_t i : sparse_entries_) {
+      const absl::StatusOr<SparseValues> values =
+          sparse_.Prepare(entries_[i].known.tensor());
+      if (!values.ok()) ThrowChanged(i, std::string(values.status().message()));
+      const Entry& e = entries_[i];
+      ReduceSparse(
+          e.place_of(Role::kBuffer) >= 0 ? Role::kBuffer : Role::kWeight, i,
+          *values);
+    }
+  });
+  begun_ = false;
+  if (!status.ok()) {
+    refresh_ = true;
+    ForgetWeights();
+  }
+  return status;
+}
+
+void StepCapture::AddWeights(bool only_keep) {
+  constexpr std::size_t kAhead = 8;
+  work_.Clear();
+  sparse_entries_.clear();
+  const std::size_t n = entries_.size();
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) entries_[i + kAhead].known.Prefetch();
+    Entry& e = entries_[i];
+    const bool update = e.place_of(Role::kUpdate) >= 0;
+    if (only_keep) {
+      if (!update || e.previous == nullptr) continue;
+      WorkItem item;
+      item.reduction.view = ViewOfWeight(i);
+      item.reduction.previous = e.previous.get();
+      work_.Add(item, e.numel);
+      e.previous_valid = true;
+      continue;
+    }
+    if (!update && e.place_of(Role::kWeight) < 0 &&
+        e.place_of(Role::kBuffer) < 0) {
+      continue;
+    }
+    if (e.known.readable()) {
+      AddWeight(&e, ViewOfWeight(i));
+    } else {
+      CheckSparse(i);
+      sparse_entries_.push_back(i);
+    }
+  }
+}
+
+void StepCapture::AddWeight(Entry* e, const TensorView& view) {
+  const Role role =
+      e->place_of(Role::kBuffer) >= 0 ? Role::kBuffer : Role::kWeight;
+  WorkItem item;
+  item.reduction.view = view;
+  if (e->place_of(role) >= 0) {
+    item.columns = columns_[static_cast<std::size_t>(role)];
+    item.place = static_cast<std::uint32_t>(e->place_of(role));
+    item.histogram = histograms_.Take(role, e->place_of(role));
+  }
+  const std::int32_t update = e->place_of(Role::kUpdate);
+  if (update >= 0) {
+    item.reduction.previous = e->previous.get();
+    item.reduction.previous_valid = e->previous_valid;
+    item.update_columns = columns_[static_cast<std::size_t>(Role::kUpdate)];
+    item.update_place = static_cast<std::uint32_t>(update);
+    if (e->previous_valid) {
+      item.update_histogram = histograms_.Take(Role::kUpdate, update);
+    }
+    e->previous_valid = e->previous != nullptr;
+  }
+  work_.Add(item, e->numel);
+}
+
+// What was true at the start of the step must be so still: the copy of the
+// weight has that many bytes, and the schema says how many elements there are.
+// Strides may be others: then the copy is in another order, and of no use.
+TensorView StepCapture::ViewOfWeight(std::size_t i) {
+  Entry& e = entries_[i];
+  TensorView view;
+  if (e.known.View(&view)) return view;
+  KnownTensor now(e.known.tensor());
+  if (!now.readable() || !now.SameElements(e.known)) {
+    ThrowChanged(i, UnsupportedReason(e.known.tensor()));
+  }
+  e.previous_valid &= now.SameOrder(e.known);
+  e.known = std::move(now);
+  refresh_ = true;
+  if (!e.known.View(&view)) ThrowChanged(i, "");
+  return view;
+}
+
+void StepCapture::CheckSparse(std::size_t i) const {
+  const at::Tensor& tensor = entries_[i].known.tensor();
+  const std::string reason = UnsupportedReason(tensor);
+  if (reason.empty() && tensor.layout() == c10::Layout::Sparse &&
+      static_cast<std::uint64_t>(tensor.numel()) == entries_[i].numel) {
+    return;
+  }
+  ThrowChanged(i, reason);
+}
+
+void StepCapture::ThrowChanged(std::size_t i, const std::string& reason) const {
+  throw std::runtime_error("'" + schema_.parameters[i].name +
+                           "' changed within the step" +
+                           (reason.empty() ? "" : ": " + reason));
+}
+
+// Without the memory, updates are given up, not the run.
+void StepCapture::AllocateCopies() {
+  copies_missing_ = false;
+  if (!options_.roles.update) return;
+  for (Entry& e : entries_) {
+    if (e.place_of(Role::kUpdate) < 0 || e.previous != nullptr) continue;
+    // One byte at least: an empty parameter has a copy too.
+    const std::uint64_t bytes = std::max<std::uint64_t>(e.bytes, 1);
+    e.previous.reset(new (std::nothrow) std::byte[bytes]);
+    if (e.previous != nullptr) {
+      copy_bytes_ += e.bytes;
+      continue;
+    }
+    options_.report("no memory for a copy of the weights (" +
+                    std::to_string(bytes) +
+                    " bytes more): updates are not recorded");
+    options_.roles.update = false;
+    refresh_ = true;
+    for (Entry& other : entries_) {
+      other.previous.reset();
+      other.previous_valid = false;
+    }
+    copy_bytes_ = 0;
+    return;
+  }
+}
+
+void StepCapture::KeepWeights() noexcept {
+  const absl::Status status = Guarded([&] {
+    AddWeights(/*only_keep=*/true);
+    work_.Run();
+  });
+  if (!status.ok()) ForgetWeights();
+}
+
+void StepCapture::ForgetWeights() noexcept {
+  for (Entry& e : entries_) e.previous_valid = false;
+}
+
+}  // namespace gradtap::agent
