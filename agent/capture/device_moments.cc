@@ -103,6 +103,11 @@ bool IsComplex(const at::Tensor& x) {
   return c10::isComplexType(x.scalar_type());
 }
 
+// Of which ATen can do little but copy.
+bool IsFloat8(const at::Tensor& x) {
+  return c10::isFloatingType(x.scalar_type()) && x.element_size() == 1;
+}
+
 // Real numbers: complex ones get a last dimension of two parts.
 at::Tensor PartsOf(const at::Tensor& x) {
   return IsComplex(x) ? at::view_as_real(x.resolve_conj()) : x;
@@ -172,7 +177,7 @@ void DeviceElements::Subtract(const at::Tensor& x, const at::Tensor& previous) {
       parts_.sub_(previous.to(at::kDouble));
       return;
     default:
-      parts_.sub_(PartsOf(previous));
+      parts_.sub_(IsFloat8(x) ? previous.to(at::kDouble) : PartsOf(previous));
   }
 }
 

@@ -54,7 +54,7 @@ struct Piece {
 };
 
 // What a ticket stands for.
-struct Result {
+struct Outcome {
   std::size_t device = 0;
   std::int64_t first = -1;  // Pieces.
   std::int64_t last = -1;
@@ -148,6 +148,7 @@ struct DeviceReducer::Impl {
   Ticket NewResult(std::size_t device, std::uint64_t zeros);
   void AddPiece(Ticket ticket, const Piece& piece);
   void Add(Item item);
+  std::int64_t MostTogether(const Item& item) const;
   // Runs `k` items of equal keys.
   void Run(const Item* items, std::int64_t k);
   void RunScalar(const Item& item);
@@ -162,7 +163,7 @@ struct DeviceReducer::Impl {
   DeviceResults buffers;
   std::vector<Item> items;
   std::vector<at::Tensor> rows;  // Of the group at hand.
-  std::vector<Result> results;
+  std::vector<Outcome> outcomes;
   std::vector<Piece> pieces;
   bool histograms = false;
   bool out_of_memory = false;
@@ -179,28 +180,28 @@ void DeviceReducer::Begin(bool histograms) {
   const DeviceScope scope;
   pending_ = false;
   impl_->items.clear();
-  impl_->results.clear();
+  impl_->outcomes.clear();
   impl_->pieces.clear();
   impl_->histograms = histograms;
   impl_->buffers.Begin();
 }
 
 Ticket DeviceReducer::Impl::NewResult(std::size_t device, std::uint64_t zeros) {
-  Result& result = results.emplace_back();
-  result.device = device;
-  result.zeros = zeros;
-  return static_cast<Ticket>(results.size() - 1);
+  Outcome& outcome = outcomes.emplace_back();
+  outcome.device = device;
+  outcome.zeros = zeros;
+  return static_cast<Ticket>(outcomes.size() - 1);
 }
 
 void DeviceReducer::Impl::AddPiece(Ticket ticket, const Piece& piece) {
-  Result& result = results[static_cast<std::size_t>(ticket)];
+  Outcome& outcome = outcomes[static_cast<std::size_t>(ticket)];
   const auto index = static_cast<std::int64_t>(pieces.size());
-  if (result.last < 0) {
-    result.first = index;
+  if (outcome.last < 0) {
+    outcome.first = index;
   } else {
-    pieces[static_cast<std::size_t>(result.last)].next = index;
+    pieces[static_cast<std::size_t>(outcome.last)].next = index;
   }
-  result.last = index;
+  outcome.last = index;
   pieces.push_back(piece);
 }
 
@@ -272,6 +273,16 @@ Ticket DeviceReducer::AddScalar(const at::Tensor& tensor) {
 
 // ---- What becomes of it ----------------------------------------------------
 
+// How many of its kind are reduced at once. ATen joins no float8 tensors.
+std::int64_t DeviceReducer::Impl::MostTogether(const Item& item) const {
+  const bool float8 = c10::isFloatingType(item.tensor.scalar_type()) &&
+                      item.tensor.element_size() == 1;
+  if (item.task == Task::kScalar || item.numel > sizes.small || float8) {
+    return 1;
+  }
+  return sizes.slice / item.numel;
+}
+
 void DeviceReducer::Launch() {
   const DeviceScope scope;
   std::vector<Item>& items = impl_->items;
@@ -283,10 +294,7 @@ void DeviceReducer::Launch() {
         [](const Item& a, const Item& b) { return a.Key() < b.Key(); });
     for (std::size_t i = 0; i < items.size();) {
       const Item& first = items[i];
-      const std::int64_t most =
-          first.task == Task::kScalar || first.numel > impl_->sizes.small
-              ? 1
-              : impl_->sizes.slice / first.numel;
+      const std::int64_t most = impl_->MostTogether(first);
       std::size_t end = i + 1;
       while (end < items.size() && static_cast<std::int64_t>(end - i) < most &&
              items[end].Key() == first.Key()) {
@@ -419,10 +427,10 @@ void DeviceReducer::Wait() {
 }
 
 Moments DeviceReducer::Result(Ticket ticket) const {
-  const auto& result = impl_->results[static_cast<std::size_t>(ticket)];
-  const double* const read = impl_->buffers.Read(result.device);
-  Moments total = Zeros(result.zeros);
-  for (std::int64_t i = result.first; i >= 0;) {
+  const Outcome& outcome = impl_->outcomes[static_cast<std::size_t>(ticket)];
+  const double* const read = impl_->buffers.Read(outcome.device);
+  Moments total = Zeros(outcome.zeros);
+  for (std::int64_t i = outcome.first; i >= 0;) {
     const Piece& piece = impl_->pieces[static_cast<std::size_t>(i)];
     total = Merge(total,
                   MomentsOf(read + piece.moments, piece.stride, piece.numel));
@@ -432,17 +440,17 @@ Moments DeviceReducer::Result(Ticket ticket) const {
 }
 
 double DeviceReducer::Scalar(Ticket ticket) const {
-  const auto& result = impl_->results[static_cast<std::size_t>(ticket)];
-  const Piece& piece = impl_->pieces[static_cast<std::size_t>(result.first)];
-  return impl_->buffers.Read(result.device)[piece.moments];
+  const Outcome& outcome = impl_->outcomes[static_cast<std::size_t>(ticket)];
+  const Piece& piece = impl_->pieces[static_cast<std::size_t>(outcome.first)];
+  return impl_->buffers.Read(outcome.device)[piece.moments];
 }
 
 bool DeviceReducer::AddBins(Ticket ticket, BinCounts* bins) const {
   if (!impl_->histograms) return false;
-  const auto& result = impl_->results[static_cast<std::size_t>(ticket)];
-  (*bins)[kBinZero] += result.zeros;
-  const double* const read = impl_->buffers.Read(result.device);
-  for (std::int64_t i = result.first; i >= 0;) {
+  const Outcome& outcome = impl_->outcomes[static_cast<std::size_t>(ticket)];
+  (*bins)[kBinZero] += outcome.zeros;
+  const double* const read = impl_->buffers.Read(outcome.device);
+  for (std::int64_t i = outcome.first; i >= 0;) {
     const Piece& piece = impl_->pieces[static_cast<std::size_t>(i)];
     AddBinsOf(read + piece.bins, bins);
     i = piece.next;

@@ -110,7 +110,8 @@ class DeviceReducer {
   void Launch();
 
   // True if the last Launch() found no memory for a copy: that copy holds
-  // nothing and is not valid; everything else was done.
+  // nothing and is not valid, and updates of this step are not to be read;
+  // everything else was done.
   bool out_of_memory() const { return out_of_memory_; }
 
   // Enqueues one copy of all results for each device. To be called once,
