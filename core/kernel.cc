@@ -1,19 +1,22 @@
 #include "core/kernel.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <complex>
 #include <cstring>
 #include <type_traits>
 
-#include "core/kernel_block.h"
+#include "core/kernel_control.h"
 #include "core/kernel_convert.h"
-#include "core/kernel_strided.h"
+#include "core/kernel_simd.h"
+#include "core/kernel_walk.h"
 
 namespace gradtap {
 namespace {
 
-using kernel::kBlock;
-using kernel::PairwiseMerger;
+using kernel::Layout;
+using kernel::Walk;
 
 // Calls `f` with a value of the element type. Returns a default-constructed
 // result for a dtype without a kernel.
@@ -44,60 +47,59 @@ auto Dispatch(Dtype dtype, F&& f) -> decltype(f(float{})) {
       return f(std::complex<float>{});
     case Dtype::kComplex128:
       return f(std::complex<double>{});
+    case Dtype::kFloat8E4m3fn:
+      return f(kernel::Float8E4m3fn{});
+    case Dtype::kFloat8E5m2:
+      return f(kernel::Float8E5m2{});
     case Dtype::kUnsupported:
       break;
   }
   return {};
 }
 
+// ---- One unit: elements side by side ---------------------------------------
+
+// Types that the kernels read as they are; others are converted first.
+template <typename T>
+inline constexpr bool kDirect =
+    std::is_same_v<T, float> || std::is_same_v<T, double> ||
+    std::is_same_v<T, kernel::Half> || std::is_same_v<T, kernel::Bfloat16>;
+
+template <typename T>
+inline constexpr std::size_t kUnitOf = kDirect<T> ? kernel::kUnit : 1024;
+
 template <typename T>
 Moments ReduceElements(const T* x, std::size_t n) {
-  using Element = kernel::Element<T>;
-  using Work = typename Element::Work;
-  if constexpr (std::is_same_v<T, Work>) {
-    return kernel::ReduceBlock(x, n);
+  if constexpr (kDirect<T>) {
+    return kernel::ReduceUnit(x, n);
   } else {
-    Work converted[kBlock];
-    converted[0] = 0;  // The compiler cannot know that n is not 0.
-    for (std::size_t i = 0; i < n; ++i) converted[i] = Element::To(x[i]);
-    return kernel::ReduceBlock(converted, n);
+    typename kernel::Element<T>::Work converted[kUnitOf<T>];
+    for (std::size_t i = 0; i < n; ++i) {
+      converted[i] = kernel::Element<T>::To(x[i]);
+    }
+    return kernel::ReduceUnit(converted, n);
   }
 }
 
-// The moments of x - previous; `previous` may be unaligned.
+// The moments of x - before; `before` may be unaligned.
 template <typename T>
-Moments ReduceDifference(const T* x, const char* previous, std::size_t n) {
-  double difference[kBlock];
-  for (std::size_t i = 0; i < n; ++i) {
-    T before;
-    std::memcpy(&before, previous + i * sizeof(T), sizeof(T));
-    difference[i] = kernel::Element<T>::Minus(x[i], before);
+Moments ReduceChange(const T* x, const char* before, std::size_t n) {
+  if constexpr (!kDirect<T>) {
+    double difference[kUnitOf<T>];
+    for (std::size_t i = 0; i < n; ++i) {
+      T previous;
+      std::memcpy(&previous, before + i * sizeof(T), sizeof(T));
+      difference[i] = kernel::Element<T>::Minus(x[i], previous);
+    }
+    return kernel::ReduceUnit(difference, n);
+  } else if (reinterpret_cast<std::uintptr_t>(before) % alignof(T) == 0) {
+    return kernel::ReduceDifference(x, reinterpret_cast<const T*>(before), n);
+  } else {
+    T aligned[kUnitOf<T>];
+    std::memcpy(aligned, before, n * sizeof(T));
+    return kernel::ReduceDifference(x, aligned, n);
   }
-  return kernel::ReduceBlock(difference, n);
 }
-
-enum class Previous { kNone, kWrite, kReadAndWrite };
-
-// One block; `before` holds its previous elements, and is refreshed.
-template <typename T, Previous kPrevious>
-WeightAndUpdate RunBlock(const T* x, std::size_t n, char* before) {
-  WeightAndUpdate out;
-  out.weight = ReduceElements(x, n);
-  if constexpr (kPrevious == Previous::kReadAndWrite) {
-    out.update = ReduceDifference(x, before, n);
-  }
-  if constexpr (kPrevious != Previous::kNone) {
-    std::memcpy(before, x, n * sizeof(T));
-  }
-  return out;
-}
-
-// What else is done with each element.
-struct Extras {
-  double multiplier = 1;
-  BinCounts* bins = nullptr;
-  BinCounts* update_bins = nullptr;
-};
 
 template <typename T>
 void CountBins(const T* x, std::size_t n, double multiplier, BinCounts* bins) {
@@ -117,44 +119,182 @@ void CountUpdateBins(const T* x, const char* before, std::size_t n,
   }
 }
 
+// ---- One chunk: units in their order ---------------------------------------
+
+// What is done with the elements of a chunk.
+struct Work {
+  double multiplier = 1;  // Of the bins alone.
+  char* before = nullptr;
+  bool update = false;
+  BinCounts* bins = nullptr;
+  BinCounts* update_bins = nullptr;
+};
+
+// The next unit of a chunk, whose previous elements are at `before`.
+template <typename T>
+void RunUnit(const T* x, std::size_t n, char* before, const Work& work,
+             WeightAndUpdate* total) {
+  total->weight = Merge(total->weight, ReduceElements(x, n));
+  if (work.bins) CountBins(x, n, work.multiplier, work.bins);
+  if (before == nullptr) return;
+  if (work.update) {
+    total->update = Merge(total->update, ReduceChange(x, before, n));
+    if (work.update_bins) CountUpdateBins(x, before, n, work.update_bins);
+  }
+  std::memcpy(before, x, n * sizeof(T));
+}
+
+template <typename T>
+WeightAndUpdate RunContiguous(const T* x, std::uint64_t n, const Work& work) {
+  WeightAndUpdate total;
+  char* before = work.before;
+  for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
+    const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
+    RunUnit(x + i, size, before, work, &total);
+    if (before) before += size * sizeof(T);
+  }
+  return total;
+}
+
+template <typename T>
+[[gnu::noinline]] WeightAndUpdate RunStrided(Walk<T> walk, std::uint64_t n,
+                                             const Work& work) {
+  T buffer[kUnitOf<T>];
+  WeightAndUpdate total;
+  char* before = work.before;
+  for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
+    const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
+    RunUnit(walk.Next(size, buffer), size, before, work, &total);
+    if (before) before += size * sizeof(T);
+  }
+  return total;
+}
+
+template <typename T>
+WeightAndUpdate RunElements(const TensorView& view, const Layout& layout,
+                            std::uint64_t first, std::uint64_t n,
+                            const Work& work) {
+  if (layout.contiguous()) {
+    const char* const x = static_cast<const char*>(view.data) +
+                          (layout.offset() + static_cast<std::int64_t>(first)) *
+                              static_cast<std::int64_t>(sizeof(T));
+    if (reinterpret_cast<std::uintptr_t>(x) % alignof(T) == 0) {
+      return RunContiguous(reinterpret_cast<const T*>(x), n, work);
+    }
+  }
+  return RunStrided(Walk<T>(view, layout, first), n, work);
+}
+
+// The same elements, `times` times.
+Moments Repeated(Moments m, std::uint64_t times) {
+  m.finite *= times;
+  m.m2 = std::min(m.m2 * static_cast<double>(times),
+                  std::numeric_limits<double>::max());
+  m.zero *= times;
+  m.nan *= times;
+  m.pos_inf *= times;
+  m.neg_inf *= times;
+  return m;
+}
+
+// A chunk of an expanded tensor, of which nothing is to be kept: each element
+// of memory is read once.
+template <typename T>
+Moments RunRepeated(const TensorView& view, const Layout& layout,
+                    std::uint64_t first, std::uint64_t n, const Work& work) {
+  const Layout distinct = layout.Distinct();
+  const std::uint64_t repeat = layout.repeat();
+  const std::uint64_t end = first + n;
+  Moments total;
+  while (first < end) {
+    // Some of one element, or several whole ones.
+    std::uint64_t times = std::min(repeat - first % repeat, end - first);
+    std::uint64_t elements = 1;
+    if (times == repeat) elements = (end - first) / repeat;
+    BinCounts counts;
+    Work once = work;
+    if (work.bins) {
+      counts.fill(0);
+      once.bins = &counts;
+    }
+    const Moments part =
+        RunElements<T>(view, distinct, first / repeat, elements, once).weight;
+    total = Merge(total, Repeated(part, times));
+    if (work.bins) {
+      for (std::size_t bin = 0; bin < kBinCount; ++bin) {
+        (*work.bins)[bin] += counts[bin] * times;
+      }
+    }
+    first += elements * times;
+  }
+  return total;
+}
+
+double Saturated(double value) {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  return std::clamp(value, -kLargest, kLargest);
+}
+
 Moments Scaled(Moments m, double multiplier) {
-  if (multiplier == 1 || m.finite == 0) return m;
-  m.mean *= multiplier;
-  m.m2 *= multiplier * multiplier;
-  m.abs_mean *= std::abs(multiplier);
-  m.min *= multiplier;
-  m.max *= multiplier;
+  if (multiplier == 1) return m;
+  if (multiplier < 0) std::swap(m.pos_inf, m.neg_inf);
+  if (m.finite == 0) return m;
+  m.mean = Saturated(m.mean * multiplier);
+  m.m2 = Saturated(m.m2 * multiplier * multiplier);
+  m.abs_mean = Saturated(m.abs_mean * std::abs(multiplier));
+  m.min = Saturated(m.min * multiplier);
+  m.max = Saturated(m.max * multiplier);
   if (multiplier < 0) std::swap(m.min, m.max);
   return m;
 }
 
-template <typename T, Previous kPrevious>
-WeightAndUpdate RunChunk(const TensorView& view, void* previous,
-                         std::uint64_t first, std::uint64_t left,
-                         const Extras& extras) {
-  kernel::StridedReader<T> reader(view);
-  reader.Skip(first);
-  T buffer[kBlock];
-  char* before = static_cast<char*>(previous);
-  if constexpr (kPrevious != Previous::kNone) before += first * sizeof(T);
-  PairwiseMerger weight;
-  PairwiseMerger update;
-  while (left > 0) {
-    const std::size_t n = std::min<std::uint64_t>(left, kBlock);
-    const T* const x = reader.Next(n, buffer);
-    if (extras.bins) CountBins(x, n, extras.multiplier, extras.bins);
-    if constexpr (kPrevious == Previous::kReadAndWrite) {
-      if (extras.update_bins) CountUpdateBins(x, before, n, extras.update_bins);
-    }
-    const WeightAndUpdate block = RunBlock<T, kPrevious>(x, n, before);
-    weight.Add(block.weight);
-    if constexpr (kPrevious == Previous::kReadAndWrite) {
-      update.Add(block.update);
-    }
-    if constexpr (kPrevious != Previous::kNone) before += n * sizeof(T);
-    left -= n;
+template <typename T>
+WeightAndUpdate RunChunk(const Reduction& reduction, std::uint64_t first,
+                         std::uint64_t n, BinCounts* bins,
+                         BinCounts* update_bins) {
+  const TensorView& view = reduction.view;
+  const Layout layout(view);
+  Work work{reduction.multiplier, nullptr, false, bins, update_bins};
+  if (reduction.previous) {
+    work.before = static_cast<char*>(reduction.previous) + first * sizeof(T);
+    work.update = reduction.previous_valid;
   }
-  return {Scaled(weight.Total(), extras.multiplier), update.Total()};
+  WeightAndUpdate out;
+  if (layout.repeat() > 1 && work.before == nullptr) {
+    out.weight = RunRepeated<T>(view, layout, first, n, work);
+  } else {
+    out = RunElements<T>(view, layout, first, n, work);
+  }
+  out.weight = Scaled(out.weight, reduction.multiplier);
+  return out;
+}
+
+[[gnu::noinline]] WeightAndUpdate RunChunkOfAny(const Reduction& reduction,
+                                                std::uint64_t first,
+                                                std::uint64_t n,
+                                                BinCounts* bins,
+                                                BinCounts* update_bins) {
+  return Dispatch(reduction.view.dtype, [&](auto element) {
+    return RunChunk<decltype(element)>(reduction, first, n, bins, update_bins);
+  });
+}
+
+// Merges parts [first, first + count) as a tree whose shape depends on their
+// number alone; count is not 0.
+template <typename Part>
+WeightAndUpdate JoinTree(std::uint64_t first, std::uint64_t count,
+                         const Part& part) {
+  if (count == 1) return part(first);
+  const std::uint64_t left = std::bit_floor(count - 1);
+  const WeightAndUpdate a = JoinTree(first, left, part);
+  const WeightAndUpdate b = JoinTree(first + left, count - left, part);
+  return {Merge(a.weight, b.weight), Merge(a.update, b.update)};
+}
+
+WeightAndUpdate ReduceAll(const Reduction& reduction) {
+  return JoinTree(0, ChunkCount(reduction.view), [&](std::uint64_t chunk) {
+    return ReduceChunk(reduction, chunk);
+  });
 }
 
 }  // namespace
@@ -189,6 +329,10 @@ std::string_view DtypeName(Dtype dtype) {
       return "complex64";
     case Dtype::kComplex128:
       return "complex128";
+    case Dtype::kFloat8E4m3fn:
+      return "float8_e4m3fn";
+    case Dtype::kFloat8E5m2:
+      return "float8_e5m2";
     case Dtype::kUnsupported:
       break;
   }
@@ -210,53 +354,19 @@ std::uint64_t ChunkCount(const TensorView& view) {
 
 WeightAndUpdate ReduceChunk(const Reduction& reduction, std::uint64_t chunk,
                             BinCounts* bins, BinCounts* update_bins) {
-  const TensorView& view = reduction.view;
-  const std::uint64_t numel = Numel(view);
+  const std::uint64_t numel = Numel(reduction.view);
   const std::uint64_t first = chunk * kChunk;
-  if (first >= numel || view.data == nullptr) return {};
-  const std::uint64_t n = std::min(numel - first, kChunk);
-  const Extras extras{reduction.multiplier, bins, update_bins};
-  void* const previous = reduction.previous;
-  return Dispatch(view.dtype, [&](auto element) {
-    using T = decltype(element);
-    if (previous == nullptr) {
-      return RunChunk<T, Previous::kNone>(view, nullptr, first, n, extras);
-    }
-    if (!reduction.previous_valid) {
-      return RunChunk<T, Previous::kWrite>(view, previous, first, n, extras);
-    }
-    return RunChunk<T, Previous::kReadAndWrite>(view, previous, first, n,
-                                                extras);
-  });
+  if (first >= numel || reduction.view.data == nullptr) return {};
+  const kernel::FullSubnormals while_in_here;
+  return RunChunkOfAny(reduction, first, std::min(numel - first, kChunk), bins,
+                       update_bins);
 }
 
 WeightAndUpdate JoinChunks(std::span<const WeightAndUpdate> chunks) {
-  if (chunks.size() == 1) return chunks.front();
-  PairwiseMerger weight;
-  PairwiseMerger update;
-  for (const WeightAndUpdate& chunk : chunks) {
-    weight.Add(chunk.weight);
-    update.Add(chunk.update);
-  }
-  return {weight.Total(), update.Total()};
+  if (chunks.empty()) return {};
+  return JoinTree(0, chunks.size(),
+                  [&](std::uint64_t chunk) { return chunks[chunk]; });
 }
-
-namespace {
-
-WeightAndUpdate ReduceAll(const Reduction& reduction) {
-  PairwiseMerger weight;
-  PairwiseMerger update;
-  const std::uint64_t chunks = ChunkCount(reduction.view);
-  if (chunks == 1) return ReduceChunk(reduction, 0);
-  for (std::uint64_t i = 0; i < chunks; ++i) {
-    const WeightAndUpdate chunk = ReduceChunk(reduction, i);
-    weight.Add(chunk.weight);
-    update.Add(chunk.update);
-  }
-  return {weight.Total(), update.Total()};
-}
-
-}  // namespace
 
 Moments Reduce(const TensorView& view) {
   return ReduceAll({.view = view}).weight;

@@ -36,6 +36,8 @@ enum class Dtype : std::uint8_t {
   kBool,
   kComplex64,
   kComplex128,
+  kFloat8E4m3fn,
+  kFloat8E5m2,
 };
 
 // Bytes of one element; 0 for kUnsupported.

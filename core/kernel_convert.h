@@ -24,6 +24,14 @@ struct Half {
 struct Bfloat16 {
   std::uint16_t bits;
 };
+// float8 as the Open Compute Project has it, as bits: e4m3fn has no infinity
+// and one NaN of each sign; e5m2 is the upper half of a binary16.
+struct Float8E4m3fn {
+  std::uint8_t bits;
+};
+struct Float8E5m2 {
+  std::uint8_t bits;
+};
 // One byte; anything but zero is true.
 struct Bool {
   std::uint8_t byte;
@@ -46,6 +54,20 @@ inline float ToFloat(Half x) {
   const std::uint32_t magnitude =
       exponent == 0 ? std::bit_cast<std::uint32_t>(subnormal) : normal;
   return std::bit_cast<float>(magnitude | ((bits & 0x8000u) << 16));
+}
+
+inline float ToFloat(Float8E5m2 x) {
+  return ToFloat(Half{static_cast<std::uint16_t>(x.bits << 8)});
+}
+
+inline float ToFloat(Float8E4m3fn x) {
+  const std::uint32_t magnitude = x.bits & 0x7fu;
+  const std::uint32_t normal = (magnitude << 20) + (120u << 23);
+  const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(
+      static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-9f);
+  const std::uint32_t finite = magnitude < 8 ? subnormal : normal;
+  return std::bit_cast<float>((magnitude == 0x7f ? 0x7fc00000u : finite) |
+                              ((x.bits & 0x80u) << 24));
 }
 
 // The magnitude that stands for a complex element: NaN if a part is NaN, else
@@ -111,7 +133,7 @@ struct Element<std::int64_t> {
 };
 
 template <typename T>
-struct HalfElement {
+struct SmallFloat {
   using Work = float;
   static float To(T x) { return ToFloat(x); }
   static double Minus(T a, T b) {
@@ -119,9 +141,13 @@ struct HalfElement {
   }
 };
 template <>
-struct Element<Half> : HalfElement<Half> {};
+struct Element<Half> : SmallFloat<Half> {};
 template <>
-struct Element<Bfloat16> : HalfElement<Bfloat16> {};
+struct Element<Bfloat16> : SmallFloat<Bfloat16> {};
+template <>
+struct Element<Float8E4m3fn> : SmallFloat<Float8E4m3fn> {};
+template <>
+struct Element<Float8E5m2> : SmallFloat<Float8E5m2> {};
 
 template <>
 struct Element<Bool> {

@@ -33,6 +33,24 @@ TEST(KernelConvertTest, EveryBfloat16ConvertsExactly) {
   ExpectExactForAllBits<Bfloat16>();
 }
 
+TEST(KernelConvertTest, EveryFloat8ConvertsExactly) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const auto byte = static_cast<std::uint8_t>(bits);
+    const auto check = [&](auto x) {
+      const long double want = testing::Exact(x);
+      const float got = ToFloat(x);
+      if (std::isnan(want)) {
+        EXPECT_TRUE(std::isnan(got)) << bits;
+      } else {
+        EXPECT_EQ(got, want) << bits;
+        EXPECT_EQ(std::signbit(got), std::signbit(want)) << bits;
+      }
+    };
+    check(Float8E4m3fn{byte});
+    check(Float8E5m2{byte});
+  }
+}
+
 TEST(KernelConvertTest, IntegerDifferenceDoesNotWrapAround) {
   using Limits = std::numeric_limits<std::int64_t>;
   EXPECT_EQ(Element<std::int64_t>::Minus(Limits::max(), Limits::min()), 0x1p64);

@@ -1,176 +1,30 @@
 #include "core/kernel.h"
 
 #include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
 
 #include <array>
-#include <cstring>
-#include <memory>
 #include <random>
 #include <vector>
 
-#include "core/kernel_block.h"
-#include "core/reference.h"
-#include "core/tensors.h"
+#include "core/kernel_support.h"
+#include "core/targets.h"
 
 namespace gradtap {
 namespace {
 
 using testing::DtypeOf;
 using testing::ExactAll;
-using testing::MadeTensor;
+using testing::Flat;
 using testing::MakeTensor;
 using testing::OutOfBounds;
+using testing::ReduceFlat;
 using testing::ReferenceOf;
+using testing::Same;
 using testing::Values;
 
 template <typename T>
-TensorView Flat(const std::vector<T>& data, const std::int64_t* size) {
-  static constexpr std::int64_t kOne = 1;
-  return {data.data(), DtypeOf<T>(), 1, size, &kOne};
-}
-
-template <typename T>
-Moments ReduceFlat(const std::vector<T>& data) {
-  const auto size = static_cast<std::int64_t>(data.size());
-  return Reduce(Flat(data, &size));
-}
-
-// Bit for bit, NaN included.
-::testing::AssertionResult Same(const Moments& a, const Moments& b) {
-  const bool same = a.finite == b.finite && a.zero == b.zero &&
-                    a.nan == b.nan && a.pos_inf == b.pos_inf &&
-                    a.neg_inf == b.neg_inf &&
-                    std::bit_cast<std::uint64_t>(a.mean) ==
-                        std::bit_cast<std::uint64_t>(b.mean) &&
-                    a.m2 == b.m2 && a.abs_mean == b.abs_mean &&
-                    a.min == b.min && a.max == b.max;
-  if (same) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure()
-         << "mean " << a.mean << " / " << b.mean << ", m2 " << a.m2 << " / "
-         << b.m2 << ", finite " << a.finite << " / " << b.finite;
-}
-
-template <typename T>
-bool SameBytes(const void* data, const std::vector<T>& elements) {
-  return elements.empty() ||
-         std::memcmp(data, elements.data(), elements.size() * sizeof(T)) == 0;
-}
-
-std::vector<std::int64_t> DrawShape(std::mt19937_64& random) {
-  // Shapes about the edges of lanes and blocks, or a few small dimensions.
-  static const std::vector<std::vector<std::int64_t>> kShapes = {
-      {},        {1},       {7},       {8},         {9},
-      {1023},    {1024},    {1025},    {2048},      {5000},
-      {3, 1024}, {1025, 3}, {3, 0, 5}, {33, 1, 65}, {2, 3, 5, 7, 11},
-      {1, 1, 1}, {70, 70}};
-  if (random() % 2 == 0) return kShapes[random() % kShapes.size()];
-  std::vector<std::int64_t> shape(random() % 7);
-  for (std::int64_t& size : shape) {
-    size = 1 + static_cast<std::int64_t>(random() % 5);
-  }
-  if (!shape.empty() && random() % 10 == 0) shape[random() % shape.size()] = 0;
-  return shape;
-}
-
-// rapidcheck gives the seed, and names it when a case fails.
-std::mt19937_64 DrawRandom() {
-  return std::mt19937_64(
-      *rc::gen::resize(rc::kNominalSize, rc::gen::arbitrary<std::uint64_t>()));
-}
-
-Values DrawValues(std::mt19937_64& random) {
-  return static_cast<Values>(random() % testing::kValuesCount);
-}
-
-template <typename T>
-MadeTensor<T> DrawTensor(std::mt19937_64& random) {
-  const Values values = DrawValues(random);
-  const bool contiguous = random() % 2 == 0;
-  return MakeTensor<T>(DrawShape(random), values, contiguous, random);
-}
-
-template <typename T>
 class KernelOfDtypeTest : public ::testing::Test {};
-using Dtypes =
-    ::testing::Types<float, double, kernel::Half, kernel::Bfloat16, std::int8_t,
-                     std::int16_t, std::int32_t, std::int64_t, std::uint8_t,
-                     kernel::Bool, std::complex<float>, std::complex<double>>;
-TYPED_TEST_SUITE(KernelOfDtypeTest, Dtypes);
-
-TYPED_TEST(KernelOfDtypeTest, ReduceKeepsTheBoundsForAnyShapeStrideAndValue) {
-  EXPECT_TRUE(rc::check([] {
-    std::mt19937_64 random = DrawRandom();
-    const auto tensor = DrawTensor<TypeParam>(random);
-    const auto want = ReferenceOf(ExactAll(tensor.Elements()));
-    const Moments got = Reduce(tensor.View());
-    RC_ASSERT(got.numel() == Numel(tensor.View()));
-    RC_ASSERT(OutOfBounds(ToRecord(got), want) == "");
-  }));
-}
-
-TYPED_TEST(KernelOfDtypeTest, UpdateKeepsTheBoundsAndPreviousIsRefreshed) {
-  EXPECT_TRUE(rc::check([] {
-    std::mt19937_64 random = DrawRandom();
-    const auto weight = DrawTensor<TypeParam>(random);
-    const auto elements = weight.Elements();
-    const Values values = DrawValues(random);
-    std::vector<TypeParam> previous;
-    std::vector<long double> difference;
-    for (std::size_t i = 0; i < elements.size(); ++i) {
-      previous.push_back(testing::Draw<TypeParam>(values, i, random));
-      difference.push_back(
-          testing::ExactDifference(elements[i], previous.back()));
-    }
-    const WeightAndUpdate got =
-        ReduceWeightAndUpdate(weight.View(), previous.data());
-    RC_ASSERT(OutOfBounds(ToRecord(got.weight),
-                          ReferenceOf(ExactAll(elements))) == "");
-    RC_ASSERT(OutOfBounds(ToRecord(got.update), ReferenceOf(difference)) == "");
-    RC_ASSERT(SameBytes(previous.data(), elements));
-  }));
-}
-
-TYPED_TEST(KernelOfDtypeTest, AllThreeEntriesAgreeOnTheWeight) {
-  EXPECT_TRUE(rc::check([] {
-    std::mt19937_64 random = DrawRandom();
-    const auto weight = DrawTensor<TypeParam>(random);
-    const auto elements = weight.Elements();
-    std::vector<TypeParam> previous(elements.size());
-    std::vector<TypeParam> copy(elements.size());
-    const Moments alone = Reduce(weight.View());
-    RC_ASSERT(Same(
-        alone, ReduceWeightAndUpdate(weight.View(), previous.data()).weight));
-    RC_ASSERT(Same(alone, ReduceAndCopy(weight.View(), copy.data())));
-    RC_ASSERT(SameBytes(copy.data(), elements));
-  }));
-}
-
-TYPED_TEST(KernelOfDtypeTest, ResultDependsNeitherOnStridesNorOnAlignment) {
-  EXPECT_TRUE(rc::check([] {
-    std::mt19937_64 random = DrawRandom();
-    const auto tensor = DrawTensor<TypeParam>(random);
-    const auto elements = tensor.Elements();
-    const Moments strided = Reduce(tensor.View());
-    RC_ASSERT(Same(strided, ReduceFlat(elements)));
-    // One byte off.
-    const std::size_t bytes = elements.size() * sizeof(TypeParam);
-    std::vector<char> shifted(bytes + 64);
-    char* start = shifted.data();
-    while (reinterpret_cast<std::uintptr_t>(start) % 16 != 1) ++start;
-    if (bytes != 0) std::memcpy(start, elements.data(), bytes);
-    const auto size = static_cast<std::int64_t>(elements.size());
-    const std::int64_t one = 1;
-    const TensorView view{start, DtypeOf<TypeParam>(), 1, &size, &one};
-    RC_ASSERT(Same(strided, Reduce(view)));
-    // With unaligned previous values, too.
-    std::vector<char> previous(bytes + 64, 1);
-    char* before = previous.data();
-    while (reinterpret_cast<std::uintptr_t>(before) % 16 != 1) ++before;
-    RC_ASSERT(Same(strided, ReduceWeightAndUpdate(view, before).weight));
-    RC_ASSERT(SameBytes(before, elements));
-  }));
-}
+TYPED_TEST_SUITE(KernelOfDtypeTest, testing::Dtypes);
 
 TYPED_TEST(KernelOfDtypeTest, EqualElementsHaveNoDeviation) {
   for (const std::size_t n : {1u, 2u, 1000u, 1024u, 10'001u}) {
@@ -372,25 +226,6 @@ TEST(KernelTest, SixtyFourDimensionsOfStridesWork) {
                         strides.data()};
   EXPECT_EQ(Numel(view), 24u);
   EXPECT_EQ(Reduce(view).mean, 11.5);
-}
-
-TEST(PairwiseMergerTest, TotalOfNothingIsTheIdentity) {
-  EXPECT_TRUE(Same(kernel::PairwiseMerger().Total(), Moments{}));
-}
-
-TEST(PairwiseMergerTest, TotalHoldsEveryBlockOnce) {
-  auto merger = std::make_unique<kernel::PairwiseMerger>();
-  for (int i = 1; i <= 1000; ++i) {
-    Moments block;
-    block.finite = 1;
-    block.mean = block.abs_mean = block.min = block.max = i;
-    merger->Add(block);
-    const Moments total = merger->Total();
-    EXPECT_EQ(total.finite, static_cast<std::uint64_t>(i));
-    EXPECT_DOUBLE_EQ(total.mean, (i + 1) / 2.0);
-    EXPECT_EQ(total.min, 1);
-    EXPECT_EQ(total.max, i);
-  }
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ constexpr Dtype DtypeOf() {
   if (std::is_same_v<T, kernel::Bool>) return Dtype::kBool;
   if (std::is_same_v<T, std::complex<float>>) return Dtype::kComplex64;
   if (std::is_same_v<T, std::complex<double>>) return Dtype::kComplex128;
+  if (std::is_same_v<T, kernel::Float8E4m3fn>) return Dtype::kFloat8E4m3fn;
+  if (std::is_same_v<T, kernel::Float8E5m2>) return Dtype::kFloat8E5m2;
   return Dtype::kUnsupported;
 }
 
@@ -60,6 +62,28 @@ inline long double Exact(kernel::Bfloat16 x) {
   }
   if (exponent == 0) return sign * std::ldexp(1.0L * mantissa, -133);
   return sign * std::ldexp(128.0L + mantissa, exponent - 134);
+}
+// Float8 by its definition.
+inline long double Exact(kernel::Float8E4m3fn x) {
+  const int exponent = (x.bits >> 3) & 15;
+  const int mantissa = x.bits & 7;
+  const long double sign = (x.bits & 0x80) != 0 ? -1 : 1;
+  if (exponent == 15 && mantissa == 7) {
+    return std::numeric_limits<long double>::quiet_NaN();
+  }
+  if (exponent == 0) return sign * std::ldexp(1.0L * mantissa, -9);
+  return sign * std::ldexp(8.0L + mantissa, exponent - 10);
+}
+inline long double Exact(kernel::Float8E5m2 x) {
+  const int exponent = (x.bits >> 2) & 31;
+  const int mantissa = x.bits & 3;
+  const long double sign = (x.bits & 0x80) != 0 ? -1 : 1;
+  if (exponent == 31) {
+    return mantissa != 0 ? std::numeric_limits<long double>::quiet_NaN()
+                         : sign * std::numeric_limits<long double>::infinity();
+  }
+  if (exponent == 0) return sign * std::ldexp(1.0L * mantissa, -16);
+  return sign * std::ldexp(4.0L + mantissa, exponent - 17);
 }
 inline long double Exact(kernel::Bool x) { return x.byte != 0 ? 1 : 0; }
 

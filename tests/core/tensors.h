@@ -7,6 +7,7 @@
 #include <bit>
 #include <complex>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -56,6 +57,21 @@ inline kernel::Half FromDouble(double x) {
   }
   return {static_cast<std::uint16_t>(sign | best)};
 }
+// The nearest of all 256, towards zero for e5m2.
+template <>
+inline kernel::Float8E5m2 FromDouble(double x) {
+  const kernel::Half half = FromDouble<kernel::Half>(x);
+  return {static_cast<std::uint8_t>(half.bits >> 8)};
+}
+template <>
+inline kernel::Float8E4m3fn FromDouble(double x) {
+  kernel::Float8E4m3fn best{0};
+  for (int bits = 0; bits < 256; ++bits) {
+    const kernel::Float8E4m3fn next{static_cast<std::uint8_t>(bits)};
+    if (std::fabs(Exact(next) - x) < std::fabs(Exact(best) - x)) best = next;
+  }
+  return best;
+}
 template <>
 inline kernel::Bool FromDouble(double x) {
   return {static_cast<std::uint8_t>(x > 0 ? 1 : 0)};
@@ -87,6 +103,10 @@ std::vector<T> Extremes() {
     return {{0x7bff}, {0xfbff}, {0x0001}, {0x8001}, {0x0400}, {0}};
   } else if constexpr (std::is_same_v<T, kernel::Bfloat16>) {
     return {{0x7f7f}, {0xff7f}, {0x0001}, {0x8001}, {0x0080}, {0}};
+  } else if constexpr (std::is_same_v<T, kernel::Float8E4m3fn>) {
+    return {{0x7e}, {0xfe}, {0x01}, {0x81}, {0x08}, {0}};
+  } else if constexpr (std::is_same_v<T, kernel::Float8E5m2>) {
+    return {{0x7b}, {0xfb}, {0x01}, {0x81}, {0x04}, {0}};
   } else if constexpr (std::is_same_v<T, kernel::Bool>) {
     return {{0}, {1}, {255}};
   } else {
@@ -99,21 +119,28 @@ std::vector<T> Extremes() {
 template <typename T>
 std::vector<T> Specials() {
   std::vector<T> all = Extremes<T>();
+  const auto add = [&all](std::initializer_list<T> more) {
+    for (const T& x : more) all.push_back(x);
+  };
   if constexpr (std::is_floating_point_v<T>) {
     using L = std::numeric_limits<T>;
-    all.insert(all.end(), {L::infinity(), -L::infinity(), L::quiet_NaN(),
-                           T(-0.0), T(-1), T(1) + L::epsilon()});
+    add({L::infinity(), -L::infinity(), L::quiet_NaN(), T(-0.0), T(-1),
+         T(1) + L::epsilon()});
   } else if constexpr (std::is_same_v<T, kernel::Half>) {
-    all.insert(all.end(), {{0x7c00}, {0xfc00}, {0x7e01}, {0xfe01}, {0x8000}});
+    add({{0x7c00}, {0xfc00}, {0x7e01}, {0xfe01}, {0x8000}});
   } else if constexpr (std::is_same_v<T, kernel::Bfloat16>) {
-    all.insert(all.end(), {{0x7f80}, {0xff80}, {0x7fc1}, {0xff81}, {0x8000}});
+    add({{0x7f80}, {0xff80}, {0x7fc1}, {0xff81}, {0x8000}});
+  } else if constexpr (std::is_same_v<T, kernel::Float8E4m3fn>) {
+    add({{0x7f}, {0xff}, {0x80}});
+  } else if constexpr (std::is_same_v<T, kernel::Float8E5m2>) {
+    add({{0x7c}, {0xfc}, {0x7d}, {0xff}, {0x80}});
   } else if constexpr (std::is_same_v<T, std::complex<float>> ||
                        std::is_same_v<T, std::complex<double>>) {
     using L = std::numeric_limits<typename T::value_type>;
-    all.insert(all.end(), {{L::infinity(), L::quiet_NaN()},
-                           {-L::infinity(), 0},
-                           {0, L::quiet_NaN()},
-                           {1, L::infinity()}});
+    add({{L::infinity(), L::quiet_NaN()},
+         {-L::infinity(), 0},
+         {0, L::quiet_NaN()},
+         {1, L::infinity()}});
   }
   return all;
 }
@@ -161,6 +188,14 @@ struct MadeTensor {
             static_cast<int>(sizes.size()), sizes.data(), strides.data()};
   }
 
+  // Elements of memory may come more than once.
+  bool Expanded() const {
+    for (std::size_t d = 0; d < sizes.size(); ++d) {
+      if (strides[d] == 0 && sizes[d] > 1) return true;
+    }
+    return false;
+  }
+
   // The elements in index order, by the definition of a stride.
   std::vector<T> Elements() const {
     std::vector<T> all;
@@ -172,6 +207,32 @@ struct MadeTensor {
       for (std::size_t d = sizes.size(); d > 0; --d) {
         at += rest % sizes[d - 1] * strides[d - 1];
         rest /= sizes[d - 1];
+      }
+      all.push_back(memory[static_cast<std::size_t>(at)]);
+    }
+    return all;
+  }
+
+  // The elements in the kernels' order, by its definition: strides ascend, a
+  // negative one is walked backwards.
+  std::vector<T> InKernelOrder() const {
+    std::vector<std::size_t> order(sizes.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::reverse(order.begin(), order.end());
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) {
+                       return std::abs(strides[a]) < std::abs(strides[b]);
+                     });
+    std::vector<T> all;
+    std::int64_t numel = 1;
+    for (const std::int64_t size : sizes) numel *= size;
+    for (std::int64_t i = 0; i < numel; ++i) {
+      std::int64_t rest = i;
+      std::int64_t at = offset;
+      for (const std::size_t d : order) {
+        const std::int64_t step = rest % sizes[d];
+        at += (strides[d] < 0 ? sizes[d] - 1 - step : step) * strides[d];
+        rest /= sizes[d];
       }
       all.push_back(memory[static_cast<std::size_t>(at)]);
     }

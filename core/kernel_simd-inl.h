@@ -1,0 +1,360 @@
+// The body of kernel_simd.cc, once for each target (Highway's way of inclusion:
+// no usual guard).
+//
+// Layer: core. Included by kernel_simd.cc alone.
+
+#if defined(GRADTAP_CORE_KERNEL_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef GRADTAP_CORE_KERNEL_SIMD_INL_H_
+#undef GRADTAP_CORE_KERNEL_SIMD_INL_H_
+#else
+#define GRADTAP_CORE_KERNEL_SIMD_INL_H_
+#endif
+
+#include "core/kernel_simd_finish.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace gradtap::kernel {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using DoubleTag = hn::ScalableTag<double>;
+using Floats = hn::Vec<FloatTag>;
+using Doubles = hn::Vec<DoubleTag>;
+
+// ---- Where the elements come from ------------------------------------------
+
+// Exactly: a vector of elements from `x` on, in the lanes they are reduced in.
+HWY_INLINE Floats LoadLanes(const float* x) { return hn::LoadU(FloatTag(), x); }
+HWY_INLINE Doubles LoadLanes(const double* x) {
+  return hn::LoadU(DoubleTag(), x);
+}
+
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<FloatTag>> LoadBits(
+    const std::uint16_t* x) {
+  const hn::Rebind<std::uint16_t, FloatTag> narrow;
+  return hn::PromoteTo(hn::RebindToUnsigned<FloatTag>(), hn::LoadU(narrow, x));
+}
+
+HWY_INLINE Floats LoadLanes(const Bfloat16* x) {
+  return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(LoadBits(&x->bits)));
+}
+
+HWY_INLINE Floats LoadLanes(const Half* x) {
+#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86  // These have an instruction.
+  const hn::Rebind<hwy::float16_t, FloatTag> narrow;
+  return hn::PromoteTo(
+      FloatTag(),
+      hn::LoadU(narrow, reinterpret_cast<const hwy::float16_t*>(x)));
+#else  // As ToFloat(Half) does it.
+  const FloatTag d;
+  const hn::RebindToUnsigned<FloatTag> du;
+  const hn::RebindToSigned<FloatTag> di;
+  const auto bits = LoadBits(&x->bits);
+  const auto magnitude = hn::And(bits, hn::Set(du, 0x7fffu));
+  const auto rebias = hn::Set(di, 112 << 23);
+  const auto infinite = hn::Gt(hn::BitCast(di, magnitude), hn::Set(di, 0x7bff));
+  auto normal = hn::Add(hn::BitCast(di, hn::ShiftLeft<13>(magnitude)), rebias);
+  normal = hn::Add(normal, hn::IfThenElseZero(infinite, rebias));
+  const auto subnormal = hn::Mul(hn::ConvertTo(d, hn::BitCast(di, magnitude)),
+                                 hn::Set(d, 0x1p-24f));
+  const auto small = hn::Lt(hn::BitCast(di, magnitude), hn::Set(di, 0x400));
+  const auto sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
+  return hn::Or(hn::IfThenElse(hn::RebindMask(d, small), subnormal,
+                               hn::BitCast(d, normal)),
+                hn::BitCast(d, sign));
+#endif
+}
+
+// Elements as they are.
+template <typename T>
+struct Plain {
+  static constexpr bool kExact = true;
+
+  const T* x;
+
+  static hn::ScalableTag<std::conditional_t<sizeof(T) == 8, double, float>>
+  Tag() {
+    return {};
+  }
+  HWY_INLINE auto Load(std::size_t i) const { return LoadLanes(x + i); }
+  // The first `n` elements, of which there are less than lanes; then zeros.
+  HWY_INLINE auto LoadShort(std::size_t n) const {
+    T padded[hn::MaxLanes(decltype(Tag())())] = {};
+    std::memcpy(padded, x, n * sizeof(T));
+    return LoadLanes(padded);
+  }
+  HWY_INLINE void Widen(std::size_t i, std::size_t n, double* out) const {
+    for (std::size_t k = 0; k < n; ++k) {
+      out[k] = static_cast<double>(Element<T>::To(x[i + k]));
+    }
+  }
+};
+
+// x - before. In lanes of float, rounded once; widened, taken in double.
+template <typename T>
+struct Difference {
+  static constexpr bool kExact = sizeof(T) == 8;  // Enough so, in double.
+
+  Plain<T> x;
+  Plain<T> before;
+
+  static auto Tag() { return Plain<T>::Tag(); }
+  HWY_INLINE auto Load(std::size_t i) const {
+    return hn::Sub(x.Load(i), before.Load(i));
+  }
+  HWY_INLINE auto LoadShort(std::size_t n) const {
+    return hn::Sub(x.LoadShort(n), before.LoadShort(n));
+  }
+  HWY_INLINE void Widen(std::size_t i, std::size_t n, double* out) const {
+    for (std::size_t k = 0; k < n; ++k) {
+      out[k] = Element<T>::Minus(x.x[i + k], before.x[i + k]);
+    }
+  }
+};
+
+// ---- Fast: one pass of shifted sums ----------------------------------------
+
+template <class V>
+struct Sums {  // Of d = x - shift, d * d and |x|.
+  V sum, squares, abs;
+};
+
+template <class D>
+HWY_INLINE Sums<hn::Vec<D>> NoSums(D d) {
+  return {hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+}
+
+template <class V>
+HWY_INLINE Sums<V> Plus(const Sums<V>& a, const Sums<V>& b) {
+  return {hn::Add(a.sum, b.sum), hn::Add(a.squares, b.squares),
+          hn::Add(a.abs, b.abs)};
+}
+
+HWY_INLINE Doubles Widened(Floats v) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::PromoteTo(DoubleTag(), v);
+#else
+  const hn::Half<FloatTag> half;
+  const DoubleTag d;
+  return hn::Add(hn::PromoteTo(d, hn::LowerHalf(half, v)),
+                 hn::PromoteTo(d, hn::UpperHalf(half, v)));
+#endif
+}
+HWY_INLINE Doubles Widened(Doubles v) { return v; }
+
+template <class D>
+struct Lanes {
+  using V = hn::Vec<D>;
+  V shift, min, max;
+  std::size_t zero = 0;
+
+  HWY_INLINE void Take(V x, Sums<V>& to) {
+    const D d;
+    const V deviation = hn::Sub(x, shift);
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::Abs(x));
+    min = hn::Min(min, x);
+    max = hn::Max(max, x);
+    zero += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
+  }
+
+  HWY_INLINE void TakeSome(V x, hn::Mask<D> which, Sums<V>& to) {
+    const D d;
+    const V deviation = hn::IfThenElseZero(which, hn::Sub(x, shift));
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::IfThenElseZero(which, hn::Abs(x)));
+    min = hn::Min(min, hn::IfThenElse(which, x, min));
+    max = hn::Max(max, hn::IfThenElse(which, x, max));
+    zero += hn::CountTrue(d, hn::And(which, hn::Eq(x, hn::Zero(d))));
+  }
+};
+
+// The last `left` of `n` elements, fewer than lanes, and which lanes have them.
+template <class D>
+struct Tail {
+  hn::Vec<D> x;
+  hn::Mask<D> which;
+};
+template <class Source, class D = decltype(Source::Tag())>
+HWY_INLINE Tail<D> LoadTail(const Source& source, std::size_t n,
+                            std::size_t left) {
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  if (n < lanes) return {source.LoadShort(n), hn::FirstN(d, n)};
+  // With some before them, which are left out.
+  return {source.Load(n - lanes), hn::Not(hn::FirstN(d, lanes - left))};
+}
+
+// A shift is of use if the mean is not small against the elements. It is the
+// mean of the first few: a guess, that Finish() checks.
+inline constexpr std::size_t kSample = 64;
+template <class Source, class D = decltype(Source::Tag())>
+HWY_INLINE hn::TFromD<D> ChooseShift(const Source& source, std::size_t n) {
+  using T = hn::TFromD<D>;
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  n = std::min(n, kSample);
+  hn::Vec<D> sum = hn::Zero(d);
+  hn::Vec<D> abs = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const hn::Vec<D> x = source.Load(i);
+    sum = hn::Add(sum, x);
+    abs = hn::Add(abs, hn::Abs(x));
+  }
+  if (i < n) {
+    const Tail<D> tail = LoadTail(source, n, n - i);
+    const hn::Vec<D> x = hn::IfThenElseZero(tail.which, tail.x);
+    sum = hn::Add(sum, x);
+    abs = hn::Add(abs, hn::Abs(x));
+  }
+  const T total = hn::GetLane(hn::SumOfLanes(d, sum));
+  const T abs_total = hn::GetLane(hn::SumOfLanes(d, abs));
+  const bool finite = abs_total <= std::numeric_limits<T>::max();
+  return finite && std::fabs(total) > abs_total / 2 ? total / static_cast<T>(n)
+                                                    : T{0};
+}
+
+// Sums in lanes of 16 vectors (four chains of four), then in double.
+template <class Source, class D = decltype(Source::Tag())>
+HWY_INLINE ShiftedSums SumUp(const Source& source, std::size_t n,
+                             hn::TFromD<D> shift) {
+  using V = hn::Vec<D>;
+  const D d;
+  const DoubleTag dd;
+  const std::size_t lanes = hn::Lanes(d);
+  const V first = hn::Set(d, std::numeric_limits<hn::TFromD<D>>::infinity());
+  Lanes<D> at{hn::Set(d, shift), first, hn::Neg(first), 0};
+  Sums<Doubles> wide = NoSums(dd);
+  std::size_t i = 0;
+  while (i < n) {
+    Sums<V> a = NoSums(d), b = NoSums(d), c = NoSums(d), e = NoSums(d);
+    const std::size_t end = std::min(n, i + 16 * lanes);
+    for (; i + 4 * lanes <= end; i += 4 * lanes) {
+      at.Take(source.Load(i), a);
+      at.Take(source.Load(i + lanes), b);
+      at.Take(source.Load(i + 2 * lanes), c);
+      at.Take(source.Load(i + 3 * lanes), e);
+    }
+    if (i < end) {  // The end of the unit: less than four vectors.
+      const std::size_t whole = (end - i) / lanes;
+      if (whole > 0) at.Take(source.Load(i), a);
+      if (whole > 1) at.Take(source.Load(i + lanes), b);
+      if (whole > 2) at.Take(source.Load(i + 2 * lanes), c);
+      const std::size_t left = end - i - whole * lanes;
+      if (left > 0) {
+        const Tail<D> tail = LoadTail(source, n, left);
+        at.TakeSome(tail.x, tail.which, e);
+      }
+      i = end;
+    }
+    const Sums<V> all = Plus(Plus(a, b), Plus(c, e));
+    wide =
+        Plus(wide, {Widened(all.sum), Widened(all.squares), Widened(all.abs)});
+  }
+  return {static_cast<double>(shift),
+          hn::GetLane(hn::SumOfLanes(dd, wide.sum)),
+          hn::GetLane(hn::SumOfLanes(dd, wide.squares)),
+          hn::GetLane(hn::SumOfLanes(dd, wide.abs)),
+          static_cast<double>(hn::GetLane(hn::MinOfLanes(d, at.min))),
+          static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, at.max))),
+          at.zero};
+}
+
+// ---- Exact: two passes in double over what is finite -----------------------
+
+// Of `padded` doubles, a whole number of vectors, each times `scale`; min, max
+// and counts are those of the elements as they are.
+HWY_INLINE FiniteSums SumFinite(const double* x, std::size_t padded,
+                                double scale) {
+  const DoubleTag d;
+  const Doubles inf = hn::Set(d, std::numeric_limits<double>::infinity());
+  const Doubles factor = hn::Set(d, scale);
+  Doubles sum = hn::Zero(d), abs = hn::Zero(d), min = inf, max = hn::Neg(inf);
+  FiniteSums out;
+  for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
+    const Doubles v = hn::LoadU(d, x + i);
+    const auto finite = hn::Lt(hn::Abs(v), inf);
+    const Doubles scaled = hn::IfThenElseZero(finite, hn::Mul(v, factor));
+    sum = hn::Add(sum, scaled);
+    abs = hn::Add(abs, hn::Abs(scaled));
+    min = hn::Min(min, hn::IfThenElse(finite, v, inf));
+    max = hn::Max(max, hn::IfThenElse(finite, v, hn::Neg(inf)));
+    out.finite += hn::CountTrue(d, finite);
+    out.zero += hn::CountTrue(d, hn::Eq(v, hn::Zero(d)));
+    out.pos_inf += hn::CountTrue(d, hn::Eq(v, inf));
+    out.neg_inf += hn::CountTrue(d, hn::Eq(v, hn::Neg(inf)));
+  }
+  out.sum = hn::GetLane(hn::SumOfLanes(d, sum));
+  out.abs_sum = hn::GetLane(hn::SumOfLanes(d, abs));
+  out.min = hn::GetLane(hn::MinOfLanes(d, min));
+  out.max = hn::GetLane(hn::MaxOfLanes(d, max));
+  return out;
+}
+
+HWY_INLINE double SumDeviations(const double* x, std::size_t padded,
+                                double scale, double mean) {
+  const DoubleTag d;
+  const Doubles inf = hn::Set(d, std::numeric_limits<double>::infinity());
+  const Doubles factor = hn::Set(d, scale);
+  const Doubles middle = hn::Set(d, mean);
+  Doubles sum = hn::Zero(d);
+  for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
+    const Doubles v = hn::LoadU(d, x + i);
+    const auto finite = hn::Lt(hn::Abs(v), inf);
+    const Doubles deviation =
+        hn::IfThenElseZero(finite, hn::MulSub(v, factor, middle));
+    sum = hn::MulAdd(deviation, deviation, sum);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+inline constexpr std::size_t kExactBlock = 1024;
+
+template <class Source>
+HWY_NOINLINE Moments RunExactly(const Source& source, std::size_t n) {
+  double x[kExactBlock + hn::MaxLanes(DoubleTag())];
+  Moments all;
+  for (std::size_t i = 0; i < n; i += kExactBlock) {
+    const std::size_t size = std::min(kExactBlock, n - i);
+    source.Widen(i, size, x);
+    std::size_t padded = size;
+    for (; padded % hn::Lanes(DoubleTag()) != 0; ++padded) {
+      x[padded] = std::numeric_limits<double>::quiet_NaN();  // Left out.
+    }
+    FiniteSums sums = SumFinite(x, padded, 1);
+    const double scale = ScaleOf(sums);
+    if (scale != 1) sums = SumFinite(x, padded, scale);
+    Moments block = FinishFirst(sums, size, scale);
+    if (block.finite != 0 && block.min != block.max) {
+      FinishSecond(SumDeviations(x, padded, scale, MeanOf(sums)), scale,
+                   &block);
+    }
+    all = Merge(all, block);
+  }
+  return all;
+}
+
+template <class Source>
+HWY_INLINE Moments Run(const Source& source, std::size_t n) {
+  using T = hn::TFromD<decltype(Source::Tag())>;
+  // Rounded elements are good enough only if their mean is small against their
+  // deviation: not shifted, Finish() checks that.
+  T shift = 0;
+  if constexpr (Source::kExact) shift = ChooseShift(source, n);
+  const ShiftedSums sums = SumUp(source, n, shift);
+  Moments moments;
+  if (FinishShifted<T>(sums, n, &moments)) return moments;
+  return RunExactly(source, n);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace gradtap::kernel
+HWY_AFTER_NAMESPACE();
+
+#endif  // Target toggle.
