@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -126,6 +127,15 @@ class StepView {
   const std::vector<ScalarView>& scalars() const { return scalars_; }
   std::vector<HistogramData> DecodeHistograms() const;
   bool has_histograms() const { return !histograms_.empty(); }
+  // One histogram where it stands: the encoded gradtap.v1.Histogram.
+  struct HistogramView {
+    Role role = Role::kUnspecified;
+    std::uint32_t place = 0;
+    std::string_view body;
+  };
+  // In wire order. Parse() has checked them: of a place of the step's columns,
+  // no place twice, bins of the layout, a total that fits 63 bits.
+  const std::vector<HistogramView>& histograms() const { return histograms_; }
 
   // A sparse column decoded: ascending (place, count) pairs.
   struct Counts {
@@ -162,8 +172,36 @@ class StepView {
   std::string_view skipped_detail_;
   std::vector<Columns> columns_;
   std::vector<ScalarView> scalars_;
-  std::vector<std::string_view> histograms_;  // Checked, not yet decoded.
+  std::vector<HistogramView> histograms_;
 };
+
+// ---- Histograms apart from their step, as the collector stores them. ----
+
+// Places of a role whose histograms share a block.
+inline constexpr std::uint32_t kHistogramBlockPlaces = 256;
+
+// The histograms of places [256 * block, 256 * block + 256) of one role: an
+// encoded gradtap.v1.Step that has nothing else, in the order of places.
+// Appended to what is left of the step it gives the step again.
+struct HistogramBlock {
+  Role role = Role::kUnspecified;
+  std::uint32_t block = 0;
+  std::string body;
+};
+struct SplitStep {
+  std::string row;                     // The step without its histograms.
+  std::vector<HistogramBlock> blocks;  // By role, then block; none is empty.
+};
+// `view` is Parse(body).
+SplitStep SplitHistograms(std::string_view body, const StepView& view);
+
+// A block read from somewhere: checked as untrusted, but for the places, which
+// only the step's columns tell. Any order.
+absl::StatusOr<std::vector<HistogramData>> DecodeHistogramBlock(
+    std::string_view body);
+// The same for one place only; no value if the block does not have it.
+absl::StatusOr<std::optional<HistogramData>> FindInHistogramBlock(
+    std::string_view body, std::uint32_t place);
 
 // Copies a view into plain data (tests, tools).
 StepData ToStepData(const StepView& view);

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "core/codec.h"
 #include "core/codec_check.h"
+#include "core/codec_sparse.h"
 #include "core/limits.h"
 #include "core/wire.h"
 
@@ -16,49 +18,6 @@ using codec::FitsUint32;
 using codec::Malformed;
 using wire::Reader;
 using wire::Type;
-
-// Bins are numbered below this: 272 + 254 is the last.
-constexpr std::uint64_t kHistogramBins = 527;
-
-// `what` for the error: "zero" or "bins". Places are below `size`.
-absl::Status ReadSparse(std::string_view what, std::string_view body,
-                        std::uint64_t size, StepView::Counts* out) {
-  namespace field = wire::sparse;
-  Reader reader(body);
-  while (reader.Next()) {
-    if (!codec::IsPackedOrVarint(reader)) continue;
-    bool read = true;
-    if (reader.number() == field::kIndexDelta) {
-      read = codec::AppendNumbers(reader, &out->place, FitsUint32, size);
-    } else if (reader.number() == field::kCount) {
-      read = codec::AppendNumbers(
-          reader, &out->count, [](std::uint64_t v) { return v != 0; }, size);
-    }
-    if (!read) {
-      return Malformed(what,
-                       "a distance or count is malformed or zero, or there are "
-                       "more than places");
-    }
-  }
-  if (!reader.ok()) return Malformed(what, reader.error());
-  if (out->place.size() != out->count.size()) {
-    return Malformed(what,
-                     absl::StrCat("has ", out->place.size(), " places but ",
-                                  out->count.size(), " counts"));
-  }
-  std::uint64_t at = 0;
-  for (std::size_t i = 0; i < out->place.size(); ++i) {
-    if (i != 0 && out->place[i] == 0) {
-      return Malformed(what, "its places do not ascend");
-    }
-    at += out->place[i];
-    if (at >= size) {
-      return Malformed(what, absl::StrCat("names place ", at, " of ", size));
-    }
-    out->place[i] = static_cast<std::uint32_t>(at);
-  }
-  return absl::OkStatus();
-}
 
 std::string_view ColumnName(std::uint32_t number) {
   constexpr std::array<std::string_view, 13> kNames = {
@@ -172,8 +131,8 @@ absl::Status ColumnsReader::Read(std::string_view body) {
   absl::Status status = CheckAbsent();
   for (std::uint32_t number = field::kZero;
        number <= field::kNegInf && status.ok(); ++number) {
-    status = ReadSparse(ColumnName(number), bytes[number], out->size,
-                        CountColumn(number));
+    status = codec::ReadSparse(ColumnName(number), bytes[number], out->size,
+                               CountColumn(number));
   }
   return status;
 }
@@ -208,44 +167,26 @@ absl::Status CheckUnique(const std::vector<StepView::ScalarView>& scalars) {
                                         EscapeForTerminal(*twice), "' twice"));
 }
 
-absl::StatusOr<HistogramData> ReadHistogram(std::string_view body) {
-  namespace field = wire::histogram;
-  HistogramData histogram;
-  StepView::Counts bins;
-  bool seen = false;
-  Reader reader(body);
-  while (reader.Next()) {
-    if (reader.Is(field::kRole, Type::kVarint)) {
-      histogram.role = codec::RoleOf(reader.value());
-    } else if (reader.Is(field::kPlace, Type::kVarint)) {
-      if (!FitsUint32(reader.value())) {
-        return Malformed("Histogram", "its place exceeds 32 bits");
-      }
-      histogram.place = static_cast<std::uint32_t>(reader.value());
-    } else if (reader.Is(field::kBins, Type::kBytes)) {
-      if (seen) return Malformed("Histogram", "its bins come in pieces");
-      seen = true;
-      const absl::Status status =
-          ReadSparse("bins", reader.bytes(), kHistogramBins, &bins);
-      if (!status.ok()) return status;
+// No step has the histogram of a place twice: it would count twice.
+absl::Status CheckHistograms(const StepView& view) {
+  std::vector<std::pair<Role, std::uint32_t>> places;
+  places.reserve(view.histograms().size());
+  for (const StepView::HistogramView& histogram : view.histograms()) {
+    const StepView::Columns* columns = view.Find(histogram.role);
+    if (columns == nullptr || histogram.place >= columns->size) {
+      return Malformed("Histogram",
+                       absl::StrCat("is of place ", histogram.place,
+                                    ", which the step's columns lack"));
     }
+    places.emplace_back(histogram.role, histogram.place);
   }
-  if (!reader.ok()) return Malformed("Histogram", reader.error());
-  histogram.bin = std::move(bins.place);
-  histogram.count = std::move(bins.count);
-  return histogram;
-}
-
-absl::Status CheckHistogram(std::string_view body, const StepView& view) {
-  const absl::StatusOr<HistogramData> histogram = ReadHistogram(body);
-  if (!histogram.ok()) return histogram.status();
-  const StepView::Columns* columns = view.Find(histogram->role);
-  if (columns == nullptr || histogram->place >= columns->size) {
-    return Malformed("Histogram",
-                     absl::StrCat("is of place ", histogram->place,
-                                  ", which the step's columns lack"));
+  if (!std::is_sorted(places.begin(), places.end())) {
+    std::sort(places.begin(), places.end());
   }
-  return absl::OkStatus();
+  const auto twice = std::adjacent_find(places.begin(), places.end());
+  if (twice == places.end()) return absl::OkStatus();
+  return Malformed("Step", absl::StrCat("has the histogram of place ",
+                                        twice->second, " twice"));
 }
 
 float FloatAt(std::string_view column, std::uint32_t place) {
@@ -308,7 +249,10 @@ absl::Status StepView::ReadField(const wire::Reader& reader) {
     if (histograms_.size() == kMaxStepHistograms) {
       return Malformed("Step", "has more than 1,000,000 histograms");
     }
-    histograms_.push_back(reader.bytes());
+    const absl::StatusOr<HistogramData> one =
+        codec::ReadHistogram(reader.bytes());
+    if (!one.ok()) return one.status();
+    histograms_.push_back({one->role, one->place, reader.bytes()});
   } else if (reader.Is(field::kScalars, Type::kBytes)) {
     if (scalars_.size() == kMaxStepScalars) {
       return Malformed("Step", "has more than 1,024 scalars");
@@ -339,9 +283,7 @@ absl::StatusOr<StepView> StepView::Parse(std::string_view body) {
     return Malformed("Step", "is skipped but has columns");
   }
   absl::Status status = CheckUnique(view.scalars_);
-  for (const std::string_view histogram : view.histograms_) {
-    if (status.ok()) status = CheckHistogram(histogram, view);
-  }
+  if (status.ok()) status = CheckHistograms(view);
   if (!status.ok()) return status;
   return view;
 }
@@ -349,8 +291,8 @@ absl::StatusOr<StepView> StepView::Parse(std::string_view body) {
 std::vector<HistogramData> StepView::DecodeHistograms() const {
   std::vector<HistogramData> all;
   all.reserve(histograms_.size());
-  for (const std::string_view body : histograms_) {
-    absl::StatusOr<HistogramData> one = ReadHistogram(body);
+  for (const HistogramView& view : histograms_) {
+    absl::StatusOr<HistogramData> one = codec::ReadHistogram(view.body);
     if (one.ok()) all.push_back(*std::move(one));  // Parse() has checked it.
   }
   return all;

@@ -17,6 +17,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace gradtap {
 
@@ -35,6 +37,38 @@ using BinCounts = std::array<std::uint64_t, kBinCount>;
 
 // The bin of one value.
 std::uint32_t BinOf(double value);
+
+// False for the numbers below kBinCount that stand for nothing.
+bool IsBin(std::uint32_t bin);
+
+// ---- Adding. A count that would exceed 64 bits stays at the largest. ----
+
+void AddBins(const BinCounts& from, BinCounts* into);
+// Sparse: `bin` and `count` are equally long; numbers that are no bin are
+// passed over.
+void AddBins(std::span<const std::uint32_t> bin,
+             std::span<const std::uint64_t> count, BinCounts* into);
+
+// Replaces `*bin` and `*count` by the bins that are not empty, ascending.
+void ToSparse(const BinCounts& bins, std::vector<std::uint32_t>* bin,
+              std::vector<std::uint64_t>* count);
+
+// ---- The bins of finite values, in the order of those values. ----
+
+inline constexpr std::size_t kFiniteBins = 511;
+// 0: the most negative, 255: zeros, 510: the largest.
+std::uint32_t FiniteBinAt(std::size_t order);
+
+// Where the values of a finite bin lie once they are rounded to float32 as
+// min and max of a record are (saturated): both ends belong to it.
+struct BinRange {
+  double lower = 0;
+  double upper = 0;
+};
+BinRange RangeOf(std::uint32_t bin);
+
+// Elements that are finite; saturates.
+std::uint64_t FiniteCount(const BinCounts& bins);
 
 }  // namespace gradtap
 

@@ -22,7 +22,7 @@ constexpr std::array<Role, 5> kRolesInOrder = {
     Role::kWeight, Role::kGrad, Role::kUpdate, Role::kGradLocal, Role::kBuffer};
 
 // By value of Field.
-constexpr std::array<std::string_view, 19> kFieldNames = {
+constexpr std::array<std::string_view, 20> kFieldNames = {
     "mean",      "std",
     "abs_mean",  "min",
     "max",       "zero",
@@ -32,7 +32,7 @@ constexpr std::array<std::string_view, 19> kFieldNames = {
     "rms",       "abs_max",
     "variance",  "zero_fraction",
     "nonfinite", "finite_fraction",
-    "ratio"};
+    "ratio",     "pXX"};
 
 // What people ask for first comes first.
 constexpr std::array<Field, 19> kFieldsInOrder = {Field::kL2,
@@ -107,7 +107,32 @@ absl::Status UnknownField(Role role, std::string_view name) {
   for (const std::string& one : known) {
     absl::StrAppend(&message, &one == &known.front() ? "" : ", ", one);
   }
+  const std::string role_name(RoleName(role));
+  absl::StrAppend(&message, ", and quantiles such as ", role_name, ".p50 or ",
+                  role_name, ".p99.9");
   return absl::NotFoundError(message);
+}
+
+// "p50", "p1e3", "p", "p-1": meant as a quantile. "pos_inf": not.
+bool LooksLikeQuantile(std::string_view field) {
+  if (field.empty() || field.front() != 'p') return false;
+  if (field.size() == 1) return true;
+  const char second = field[1];
+  return (second >= '0' && second <= '9') || second == '.' || second == '-' ||
+         second == '+';
+}
+
+absl::StatusOr<Statistic> ParseQuantileOf(Statistic statistic,
+                                          std::string_view field) {
+  const absl::StatusOr<MicroPercent> quantile = ParseQuantile(field);
+  if (!quantile.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("statistic ", Quoted(statistic.name), ": ",
+                     std::string(quantile.status().message())));
+  }
+  statistic.field = Field::kQuantile;
+  statistic.quantile = *quantile;
+  return statistic;
 }
 
 }  // namespace
@@ -151,6 +176,7 @@ absl::StatusOr<Statistic> ParseStatistic(std::string_view name) {
       statistic.field = field;
       return statistic;
     }
+    if (LooksLikeQuantile(tail)) return ParseQuantileOf(statistic, tail);
     return UnknownField(role, name);
   }
   return UnknownRole(name);
@@ -219,8 +245,9 @@ double DeriveWithNumel(Field field, const Moments& m, double numel) {
       return numel == 0 ? kNaN : static_cast<double>(m.zero) / numel;
     case Field::kFiniteFraction:
       return numel == 0 ? kNaN : static_cast<double>(m.finite) / numel;
-    case Field::kRatio:
-      return kNaN;  // Takes two records.
+    case Field::kRatio:     // Takes two records.
+    case Field::kQuantile:  // Takes a histogram.
+      return kNaN;
     case Field::kL2:
     case Field::kL1:
     case Field::kSum:

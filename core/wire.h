@@ -243,6 +243,9 @@ class Reader {
   // Of a field of type kBytes.
   std::string_view bytes() const { return bytes_; }
 
+  // Bytes behind the field at hand.
+  std::size_t left() const { return rest_.size(); }
+
   bool ok() const { return error_.empty(); }
   // What is wrong, in words; points to a literal.
   std::string_view error() const { return error_; }

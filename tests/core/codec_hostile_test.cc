@@ -321,6 +321,32 @@ TEST(StepViewTest, HistogramsMustBelongToAColumn) {
               StatusIs(kInvalid, HasSubstr("place 527 of 527")));
   EXPECT_THAT(ParseStep(Columns(4) + Bytes(7, "\xff")),
               StatusIs(kInvalid, HasSubstr("Histogram")));
+  EXPECT_THAT(ParseStep(Columns(4) + histogram(2, 1, bins) +
+                        histogram(2, 0, bins) + histogram(2, 1, "")),
+              StatusIs(kInvalid, HasSubstr("place 1 twice")));
+}
+
+TEST(StepViewTest, HistogramsHaveBinsOfTheLayoutAndCountsThatAdd) {
+  const auto of_bins = [](const std::string& bins) {
+    return ParseStep(Columns(1) + Bytes(7, Varint(1, 2) + Bytes(3, bins)));
+  };
+  for (const std::uint64_t bin : {6, 15, 16, 271, 272}) {
+    EXPECT_THAT(of_bins(Packed(1, {bin}) + Packed(2, {1})),
+                StatusIs(kInvalid, HasSubstr("bin " + std::to_string(bin))));
+  }
+  for (const std::uint64_t bin : {0, 5, 17, 270, 273, 526}) {
+    GRADTAP_EXPECT_OK(of_bins(Packed(1, {bin}) + Packed(2, {1}))) << bin;
+  }
+  const std::uint64_t most = (std::uint64_t{1} << 63) - 1;
+  GRADTAP_EXPECT_OK(of_bins(Packed(1, {0, 20}) + Packed(2, {most - 1, 1})));
+  for (const std::uint64_t more : {std::uint64_t{2}, most, ~std::uint64_t{0}}) {
+    EXPECT_THAT(of_bins(Packed(1, {0, 20}) + Packed(2, {most - 1, more})),
+                StatusIs(kInvalid, HasSubstr("63 bits")));
+  }
+  EXPECT_THAT(of_bins(Packed(1, {3, 0}) + Packed(2, {1, 1})),
+              StatusIs(kInvalid, HasSubstr("ascend")));
+  EXPECT_THAT(of_bins(Packed(1, {3}) + Packed(2, {0})),
+              StatusIs(kInvalid, HasSubstr("zero")));
 }
 
 TEST(StepViewTest, ASkippedStepHasNoColumns) {

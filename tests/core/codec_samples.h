@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/codec.h"
+#include "core/histogram.h"
 #include "core/schema.h"
 #include "core/step_data.h"
 
@@ -83,9 +84,10 @@ inline StepData SampleStep(std::mt19937_64& random) {
     histogram.role = columns.role;
     histogram.place = static_cast<std::uint32_t>(random() % columns.size());
     for (std::uint32_t bin = 0; bin < 527; ++bin) {
-      if (random() % 60 != 0) continue;
+      if (!IsBin(bin) || random() % 60 != 0) continue;
       histogram.bin.push_back(bin);
-      histogram.count.push_back((random() >> (random() % 64)) | 1);
+      // Together they fit 63 bits.
+      histogram.count.push_back((random() >> (11 + random() % 53)) | 1);
     }
     step.histograms.push_back(histogram);
   }

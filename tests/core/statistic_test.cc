@@ -163,6 +163,26 @@ TEST(ParseStatisticTest, OnlyGradAndUpdateHaveARatio) {
   }
 }
 
+TEST(ParseStatisticTest, EveryRoleHasQuantiles) {
+  for (const char* name : {"grad.p50", "weight.p99.9", "update.p0",
+                           "buffer.p100", "grad_local.p1"}) {
+    const auto statistic = ParseStatistic(name);
+    GRADTAP_ASSERT_OK(statistic) << name;
+    EXPECT_EQ(statistic->field, Field::kQuantile);
+    EXPECT_EQ(statistic->name, name);
+  }
+  EXPECT_EQ(ParseStatistic("weight.p99.9")->quantile, 99'900'000u);
+  EXPECT_EQ(ParseStatistic("weight.p99.9")->role, Role::kWeight);
+  for (const char* name : {"grad.p101", "grad.p", "grad.p-5", "grad.p1e1"}) {
+    EXPECT_THAT(ParseStatistic(name),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(name), HasSubstr("p0 to p100"))));
+  }
+  EXPECT_EQ(ParseStatistic("grad.pos_inf")->field, Field::kPosInf);
+  EXPECT_THAT(ParseStatistic("grad.kurtosis_of_the_fourth_kind"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("grad.p99.9")));
+}
+
 TEST(ParseStatisticTest, UnknownRoleListsTheRoles) {
   EXPECT_THAT(ParseStatistic("grda.l2"),
               StatusIs(absl::StatusCode::kInvalidArgument,
