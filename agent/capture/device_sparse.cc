@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <tuple>
+#include <vector>
 
 #include "agent/capture/device_moments.h"
 
@@ -52,7 +53,7 @@ at::Tensor AddUpSparse(const at::Tensor& sparse) {
     shape[0] = places;
     return at::zeros(shape, values.options()).index_add_(0, place, values);
   }
-  const auto [sorted, order] = at::sort(place, /*stable=*/true, 0);
+  const auto [sorted, order] = at::sort(place, /*stable=*/true, 0, false);
   // Entries at the same place get the same row: the number of places before.
   const at::Tensor row = at::zeros({nnz}, place.options());
   if (nnz > 1) {

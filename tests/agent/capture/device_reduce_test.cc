@@ -1,0 +1,706 @@
+// DeviceReducer on the CPU: everything but the waiting is the same there.
+
+#include "agent/capture/device_reduce.h"
+
+#include <ATen/record_function.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/capture/counting_allocator.h"
+#include "agent/capture/device_made.h"
+#include "agent/capture/tensor_view.h"
+#include "core/kernel.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::CountingAllocator;
+using ::gradtap::testing::Draw1d;
+using ::gradtap::testing::EveryType;
+using ::gradtap::testing::kValuesCount;
+using ::gradtap::testing::Values;
+using ::testing::HasSubstr;
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
+
+// The moments of one tensor in a step of its own.
+Moments MomentsOfOne(DeviceReducer& reducer, const torch::Tensor& tensor,
+                     double multiplier = 1) {
+  reducer.Begin();
+  const DeviceReducer::Ticket ticket = reducer.Add(tensor, multiplier);
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  return reducer.Result(ticket);
+}
+
+void ExpectSameRecord(const Moments& got, const Moments& want,
+                      const std::string& what) {
+  EXPECT_EQ(got.finite, want.finite) << what;
+  EXPECT_EQ(got.zero, want.zero) << what;
+  EXPECT_EQ(got.nan, want.nan) << what;
+  EXPECT_EQ(got.pos_inf, want.pos_inf) << what;
+  EXPECT_EQ(got.neg_inf, want.neg_inf) << what;
+  if (want.finite == 0) return;
+  const double std = std::sqrt(want.m2 / static_cast<double>(want.finite));
+  // The kernels add up a few floats before they widen.
+  EXPECT_NEAR(got.mean, want.mean, 1e-7 * want.abs_mean) << what;
+  EXPECT_NEAR(got.abs_mean, want.abs_mean, 1e-7 * want.abs_mean) << what;
+  EXPECT_NEAR(std::sqrt(got.m2 / static_cast<double>(got.finite)), std,
+              1e-7 * std + 1e-10 * want.abs_mean)
+      << what;
+  EXPECT_NEAR(got.min, want.min, 1e-12 * std::abs(want.min)) << what;
+  EXPECT_NEAR(got.max, want.max, 1e-12 * std::abs(want.max)) << what;
+}
+
+// ---- Every type -------------------------------------------------------------
+
+template <typename T>
+class EveryTypeTest : public ::testing::Test {};
+TYPED_TEST_SUITE(EveryTypeTest, EveryType);
+
+TYPED_TEST(EveryTypeTest, MomentsAndBinsOfAnyLayoutAreWithinTheBounds) {
+  DeviceReducer whole;
+  DeviceReducer sliced({/*slice=*/16, /*small=*/8});
+  for (int v = 0; v < kValuesCount; ++v) {
+    const auto values = static_cast<Values>(v);
+    testing::CheckMoments<TypeParam>(torch::kCPU, values, 100 + v, whole);
+    testing::CheckMoments<TypeParam>(torch::kCPU, values, 200 + v, sliced);
+  }
+}
+
+TYPED_TEST(EveryTypeTest, UpdatesAndTheirBinsAreWithinTheBounds) {
+  DeviceReducer whole;
+  DeviceReducer sliced({/*slice=*/16, /*small=*/8});
+  for (int v = 0; v < kValuesCount; ++v) {
+    const auto values = static_cast<Values>(v);
+    testing::CheckUpdates<TypeParam>(torch::kCPU, values, 300 + v, whole);
+    testing::CheckUpdates<TypeParam>(torch::kCPU, values, 400 + v, sliced);
+  }
+}
+
+TYPED_TEST(EveryTypeTest, AScalarIsTheTensorsElement) {
+  std::mt19937_64 random(5);
+  DeviceReducer reducer;
+  reducer.Begin();
+  std::vector<DeviceReducer::Ticket> tickets;
+  std::vector<double> want;
+  for (int i = 0; i < 20; ++i) {
+    const torch::Tensor t = Draw1d<TypeParam>(1, Values::kSpecial, random);
+    want.push_back(static_cast<double>(
+        testing::Exact(testing::ElementsOf<TypeParam>(t)[0])));
+    tickets.push_back(reducer.AddScalar(i % 2 == 0 ? t : t.squeeze()));
+  }
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    const double got = reducer.Scalar(tickets[i]);
+    if (std::isnan(want[i])) {
+      EXPECT_TRUE(std::isnan(got)) << i;
+    } else if (std::isinf(want[i])) {
+      EXPECT_EQ(got, want[i]) << i;
+    } else {
+      EXPECT_NEAR(got, want[i], 1e-15 * std::abs(want[i])) << i;
+    }
+  }
+}
+
+// ---- Values -----------------------------------------------------------------
+
+TEST(DeviceReducerTest, LargeTensorsAgreeWithTheKernels) {
+  torch::manual_seed(3);
+  DeviceReducer reducer({/*slice=*/10000, /*small=*/100});
+  const auto check = [&](const torch::Tensor& t, const std::string& what) {
+    ExpectSameRecord(MomentsOfOne(reducer, t), Reduce(ViewOf(t)), what);
+  };
+  check(torch::randn({300, 517}), "randn");
+  check(torch::randn({300, 517}).t().slice(0, 3, 500, 7), "strided");
+  check(torch::randn({1, 300}).expand({600, 300}), "expanded");
+  check(torch::randn({100003}).to(torch::kHalf) * 60000, "half");
+  check(torch::ones({200000}) + torch::randn({200000}) * 1e-6, "shifted");
+  check(torch::full({200000}, 1e30f), "huge");
+  check(torch::full({200000}, -1.7e308, torch::kDouble), "huge doubles");
+  torch::Tensor poisoned = torch::randn({100000});
+  poisoned.slice(0, 10000, 20000).fill_(kNanF);  // A slice without any.
+  poisoned[5] = -kInf;
+  check(poisoned, "a slice is NaN");
+}
+
+TEST(DeviceReducerTest, DoublesThatWouldOverflowASumDoNot) {
+  DeviceReducer reducer;
+  constexpr double kMax = std::numeric_limits<double>::max();
+  const torch::Tensor t =
+      torch::tensor({kMax, kMax, -kMax, kMax, -kMax, -kMax}, torch::kDouble);
+  const Moments m = MomentsOfOne(reducer, t);
+  EXPECT_EQ(m.finite, 6u);
+  EXPECT_NEAR(m.mean, 0, 1e-6 * kMax);
+  EXPECT_NEAR(m.abs_mean / kMax, 1, 1e-12);
+  EXPECT_EQ(m.min, -kMax);
+  EXPECT_EQ(m.max, kMax);
+  EXPECT_EQ(ToRecord(m).std, std::numeric_limits<float>::max());
+}
+
+TEST(DeviceReducerTest, WhatIsRecordedIsMultiplierTimesTheTensor) {
+  DeviceReducer reducer;
+  const torch::Tensor t = torch::tensor({2.0f, -4.0f, 0.0f, kNanF});
+  const Moments m = MomentsOfOne(reducer, t, -0.25);
+  ExpectSameRecord(m, Reduce(ViewOf(t * -0.25)), "strided");
+  const torch::Tensor half = torch::tensor({60000.0f, 3.0f}).to(torch::kHalf);
+  EXPECT_EQ(MomentsOfOne(reducer, half, 1.0 / 65536).max, 60000.0 / 65536);
+  const torch::Tensor c =
+      torch::complex(torch::tensor({3.0f, 0.0f}), torch::tensor({4.0f, 0.0f}));
+  EXPECT_EQ(MomentsOfOne(reducer, c, 2).max, 10);
+  // It tells groups apart.
+  reducer.Begin(true);
+  const auto once = reducer.Add(torch::ones({3}), 1);
+  const auto twice = reducer.Add(torch::ones({3}), 2);
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  EXPECT_EQ(reducer.Result(once).mean, 1);
+  EXPECT_EQ(reducer.Result(twice).mean, 2);
+  BinCounts bins{};
+  ASSERT_TRUE(reducer.AddBins(twice, &bins));
+  EXPECT_EQ(bins[BinOf(2)], 3u);
+}
+
+TEST(DeviceReducerTest, NothingToReduceIsNotAFault) {
+  DeviceReducer reducer;
+  const Moments empty = MomentsOfOne(reducer, torch::zeros({0, 3}));
+  EXPECT_EQ(empty.numel(), 0u);
+  EXPECT_FALSE(reducer.pending());
+  const Moments none =
+      MomentsOfOne(reducer, torch::tensor({kNanF, kNanF, float(-kInf)}));
+  EXPECT_EQ(none.finite, 0u);
+  EXPECT_EQ(none.nan, 2u);
+  EXPECT_EQ(none.neg_inf, 1u);
+  EXPECT_TRUE(std::isnan(ToRecord(none).mean));
+  // An empty weight has an update, from its second step on.
+  DeviceCopy copy;
+  const torch::Tensor weight = torch::zeros({3, 0});
+  for (int step = 0; step < 2; ++step) {
+    reducer.Begin();
+    const auto tickets = reducer.AddWeight(weight, &copy);
+    reducer.Launch();
+    reducer.Send();
+    EXPECT_EQ(tickets.update == DeviceReducer::kNone, step == 0);
+    EXPECT_EQ(reducer.Result(tickets.weight).numel(), 0u);
+    if (step > 0) {
+      EXPECT_EQ(reducer.Result(tickets.update).numel(), 0u);
+    }
+  }
+  EXPECT_EQ(copy.bytes(), 0u);
+}
+
+TEST(DeviceReducerTest, ConjugatesAndNegationsAreApplied) {
+  DeviceReducer reducer;
+  const torch::Tensor c =
+      torch::complex(torch::tensor({3.0f, 1.0f}), torch::tensor({4.0f, 0.0f}));
+  EXPECT_EQ(MomentsOfOne(reducer, c.conj()).max, 5);
+  const torch::Tensor negated = torch::imag(c.conj());
+  ASSERT_TRUE(negated.is_neg());
+  EXPECT_EQ(MomentsOfOne(reducer, negated).min, -4);
+}
+
+// ---- Sparse -----------------------------------------------------------------
+
+void ExpectSparse(DeviceReducer& reducer, const torch::Tensor& t,
+                  const std::string& what) {
+  ASSERT_EQ(DeviceReducer::UnsupportedReason(t), "") << what;
+  const bool coalesced = t.is_coalesced();
+  const auto exact =
+      testing::ExactAll(testing::ElementsOf<float>(t.to_dense()));
+  reducer.Begin(/*histograms=*/true);
+  const auto ticket = reducer.Add(t);
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  EXPECT_EQ(testing::OutOfBoundsOf(reducer.Result(ticket), exact), "") << what;
+  BinCounts bins{};
+  ASSERT_TRUE(reducer.AddBins(ticket, &bins));
+  EXPECT_EQ(bins, testing::BinsOf(exact)) << what;
+  EXPECT_EQ(t.is_coalesced(), coalesced) << what;
+}
+
+TEST(DeviceReducerTest, SparseOnesCountAsTheirDenseEquivalents) {
+  torch::manual_seed(4);
+  DeviceReducer whole;
+  DeviceReducer sliced({/*slice=*/7, /*small=*/2});
+  for (DeviceReducer* const reducer : {&whole, &sliced}) {
+    const auto check = [&](const torch::Tensor& t, const std::string& what) {
+      ExpectSparse(*reducer, t, what);
+    };
+    check(torch::eye(5).to_sparse(), "coalesced");
+    check(torch::sparse_coo_tensor(torch::tensor({{0, 2, 0}, {1, 1, 1}}),
+                                   torch::tensor({1.0f, 2.0f, 4.0f}), {30, 3}),
+          "a place twice");
+    check(torch::sparse_coo_tensor(torch::tensor({{1, 0, 1, 1, 0, 1}}),
+                                   torch::randn({6, 3}), {2, 3}),
+          "more entries than places");
+    check(torch::sparse_coo_tensor(torch::tensor({{9, 0, 9, 3}}),
+                                   torch::randn({3, 4}).t(), {10, 3}),
+          "values that are not contiguous");
+    check(torch::sparse_coo_tensor(torch::tensor({{4}}), torch::randn({1, 2}),
+                                   {7, 2}),
+          "one entry");
+    check(torch::sparse_coo_tensor(torch::zeros({1, 0}, torch::kInt64),
+                                   torch::zeros({0, 2}), {3, 2}),
+          "no entry");
+    check(torch::sparse_coo_tensor(torch::tensor({{1, 1}}),
+                                   torch::zeros({2, 0}), {2, 0}),
+          "no element");
+    check(torch::sparse_coo_tensor(torch::tensor({{1, 1, 0}}),
+                                   torch::tensor({1.0f, -1.0f, kNanF}), {9}),
+          "entries that cancel, and a NaN");
+  }
+}
+
+TEST(DeviceReducerTest, SparseIndicesOutOfRangeStayWithinTheScratch) {
+  DeviceReducer reducer;
+  for (const std::int64_t size : {2, 100}) {
+    const torch::Tensor t = torch::_sparse_coo_tensor_unsafe(
+        torch::tensor(std::vector<std::int64_t>{0, -5, std::int64_t{1} << 40})
+            .view({1, 3}),
+        torch::tensor({1.0f, 2.0f, 4.0f}), {size});
+    const Moments m = MomentsOfOne(reducer, t);
+    EXPECT_EQ(m.numel(), static_cast<std::uint64_t>(size));
+    EXPECT_NEAR(m.mean * static_cast<double>(size), 7, 1e-9);
+  }
+}
+
+RC_GTEST_PROP(DeviceReducerProperty, SparseEntriesAddUpWhereverTheyStand, ()) {
+  const auto rows = *rc::gen::inRange<std::int64_t>(1, 9);
+  const auto width = *rc::gen::inRange<std::int64_t>(1, 4);
+  const auto places = *rc::gen::container<std::vector<std::int64_t>>(
+      rc::gen::inRange<std::int64_t>(0, rows));
+  const auto n = static_cast<std::int64_t>(places.size());
+  // Integers: sums are exact in any order.
+  const torch::Tensor values =
+      torch::arange(n * width, torch::kFloat).view({n, width}) - 3;
+  const torch::Tensor t = torch::sparse_coo_tensor(
+      torch::tensor(places, torch::kInt64).view({1, n}), values, {rows, width});
+  static DeviceReducer reducer;
+  const Moments m = MomentsOfOne(reducer, t);
+  RC_ASSERT(testing::OutOfBoundsOf(
+                m, testing::ExactAll(
+                       testing::ElementsOf<float>(t.to_dense()))) == "");
+}
+
+// ---- Copies -----------------------------------------------------------------
+
+struct Weight {
+  torch::Tensor tensor;
+  DeviceCopy copy;
+};
+
+// One step; the mean of each update, NaN where there is none.
+std::vector<double> UpdateMeans(DeviceReducer& reducer,
+                                std::vector<Weight*> weights) {
+  reducer.Begin();
+  std::vector<DeviceReducer::WeightTickets> tickets;
+  for (Weight* const w : weights) {
+    tickets.push_back(reducer.AddWeight(w->tensor, &w->copy));
+  }
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  std::vector<double> means;
+  for (const auto& t : tickets) {
+    means.push_back(t.update == DeviceReducer::kNone
+                        ? std::nan("")
+                        : reducer.Result(t.update).mean);
+  }
+  return means;
+}
+
+TEST(DeviceReducerTest, GroupsOfWeightsMayChangeTheirCompany) {
+  DeviceReducer reducer;
+  Weight a{torch::zeros({6}), {}};
+  Weight b{torch::zeros({2, 3}), {}};
+  Weight c{torch::zeros({3, 2}).t(), {}};
+  Weight d{torch::zeros({6}, torch::kDouble), {}};
+  UpdateMeans(reducer, {&a, &b, &d});
+  EXPECT_TRUE(a.copy.values.is_alias_of(b.copy.values));
+  EXPECT_EQ(a.copy.bytes(), 24u);
+  a.tensor.add_(1);
+  b.tensor.add_(2);
+  d.tensor.add_(3);
+  std::vector<double> means = UpdateMeans(reducer, {&b, &c, &a, &d});
+  EXPECT_EQ(means[0], 2);
+  EXPECT_TRUE(std::isnan(means[1]));
+  EXPECT_EQ(means[2], 1);
+  EXPECT_EQ(means[3], 3);
+  c.tensor.add_(5);
+  a.tensor.sub_(1);
+  EXPECT_THAT(UpdateMeans(reducer, {&a, &b, &c}),
+              ::testing::ElementsAre(-1, 0, 5));
+  b.copy = {};
+  a.copy.valid = false;
+  c.tensor.add_(1);
+  means = UpdateMeans(reducer, {&a, &b, &c});
+  EXPECT_TRUE(std::isnan(means[0]));
+  EXPECT_TRUE(std::isnan(means[1]));
+  EXPECT_EQ(means[2], 1);
+  EXPECT_THAT(UpdateMeans(reducer, {&a, &b, &c}),
+              ::testing::ElementsAre(0, 0, 0));
+}
+
+TEST(DeviceReducerTest, ACopyOfAnotherShapeOrderOrTypeIsNotComparedWith) {
+  DeviceReducer reducer;
+  Weight w{torch::arange(6).view({2, 3}).to(torch::kFloat), {}};
+  UpdateMeans(reducer, {&w});
+  for (const torch::Tensor& next :
+       {w.tensor.clone().view({3, 2}), torch::ones({2, 3}).t(),
+        torch::ones({3, 2}), torch::ones({3, 2}, torch::kDouble)}) {
+    w.tensor = next;
+    EXPECT_TRUE(std::isnan(UpdateMeans(reducer, {&w})[0]));
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 0);
+  }
+}
+
+TEST(DeviceReducerTest, KeptWeightsAreWhatTheNextStepComparesWith) {
+  DeviceReducer reducer;
+  Weight a{torch::zeros({4}), {}};
+  Weight b{torch::zeros({4}), {}};
+  UpdateMeans(reducer, {&a, &b});
+  a.tensor.add_(10);
+  reducer.Keep(a.tensor, &a.copy);
+  reducer.Keep(b.tensor, &b.copy);
+  reducer.Launch();
+  a.tensor.add_(1);
+  EXPECT_THAT(UpdateMeans(reducer, {&a, &b}), ::testing::ElementsAre(1, 0));
+}
+
+TEST(DeviceReducerTest, WithoutMemoryForACopyTheRestIsDone) {
+  DeviceReducer reducer({/*slice=*/100, /*small=*/10});
+  Weight large{torch::ones({1000}), {}};
+  Weight small{torch::ones({5}), {}};
+  CountingAllocator memory;
+  memory.Refuse(4000);
+  reducer.Begin();
+  const auto a = reducer.AddWeight(large.tensor, &large.copy);
+  const auto b = reducer.AddWeight(small.tensor, &small.copy);
+  reducer.Launch();
+  EXPECT_TRUE(reducer.out_of_memory());
+  reducer.Send();
+  reducer.Wait();
+  EXPECT_EQ(reducer.Result(a.weight).mean, 1);
+  EXPECT_EQ(reducer.Result(b.weight).mean, 1);
+  EXPECT_FALSE(large.copy.valid);
+  EXPECT_EQ(large.copy.bytes(), 0u);
+  EXPECT_TRUE(small.copy.valid);
+  memory.RefuseNone();
+  EXPECT_TRUE(std::isnan(UpdateMeans(reducer, {&large})[0]));
+  EXPECT_FALSE(reducer.out_of_memory());
+  EXPECT_TRUE(large.copy.valid);
+}
+
+TEST(DeviceReducerTest, WithoutMemoryForTemporariesNoCopyIsTrusted) {
+  DeviceReducer reducer({/*slice=*/100, /*small=*/10});
+  Weight w{torch::ones({1000}), {}};
+  UpdateMeans(reducer, {&w});
+  ASSERT_TRUE(w.copy.valid);
+  CountingAllocator memory;
+  memory.Refuse(800);  // A slice in double.
+  reducer.Begin();
+  reducer.AddWeight(w.tensor, &w.copy);
+  EXPECT_ANY_THROW(reducer.Launch());
+  EXPECT_FALSE(w.copy.valid);
+  memory.RefuseNone();
+  EXPECT_TRUE(std::isnan(UpdateMeans(reducer, {&w})[0]));
+  EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 0);
+}
+
+// ---- Steps ------------------------------------------------------------------
+
+TEST(DeviceReducerTest, ResultsThatNobodyWaitedForAreForgotten) {
+  DeviceReducer reducer;
+  reducer.Begin();
+  reducer.Add(torch::ones({3}));
+  reducer.Launch();
+  EXPECT_FALSE(reducer.pending());
+  reducer.Send();
+  EXPECT_TRUE(reducer.pending());
+  reducer.Begin();
+  EXPECT_FALSE(reducer.pending());
+  reducer.Add(torch::ones({3}));  // Never launched.
+  EXPECT_EQ(MomentsOfOne(reducer, torch::full({3}, 2.0f)).mean, 2);
+  EXPECT_FALSE(reducer.pending());
+}
+
+TEST(DeviceReducerTest, WhatWasLaunchedMayChangeAfterwards) {
+  DeviceReducer reducer;
+  torch::Tensor t = torch::ones({3});
+  torch::Tensor s = torch::tensor(7.0f);
+  reducer.Begin();
+  const auto first = reducer.Add(t);
+  const auto scalar = reducer.AddScalar(s);
+  reducer.Launch();
+  t.fill_(5);
+  s.fill_(8);
+  const auto second = reducer.Add(t);
+  reducer.Launch();
+  reducer.Send();
+  t.fill_(9);
+  reducer.Wait();
+  EXPECT_EQ(reducer.Result(first).mean, 1);
+  EXPECT_EQ(reducer.Result(second).mean, 5);
+  EXPECT_EQ(reducer.Scalar(scalar), 7);
+  BinCounts bins{};
+  EXPECT_FALSE(reducer.AddBins(first, &bins));
+}
+
+TEST(DeviceReducerTest, TheBufferGrowsWithoutLosingWhatItHolds) {
+  DeviceReducer reducer;
+  reducer.Begin();
+  std::vector<DeviceReducer::Ticket> tickets;
+  for (int i = 0; i < 3000; ++i) {
+    tickets.push_back(reducer.Add(torch::full({1 + i % 7}, float(i))));
+    if (i % 100 == 0) reducer.Launch();
+  }
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_EQ(reducer.Result(tickets[static_cast<std::size_t>(i)]).mean, i);
+  }
+  EXPECT_GE(reducer.buffer_bytes(), 3000u * 9 * 8 * 2);
+}
+
+TEST(DeviceReducerTest, TemporariesAreBoundedByTheSliceNotByTheTensor) {
+  constexpr std::int64_t kSlice = 1 << 16;
+  DeviceReducer reducer({kSlice, 1 << 10});
+  for (const auto type : {torch::kFloat, torch::kDouble, torch::kHalf,
+                          torch::kLong, torch::kComplexDouble}) {
+    Weight w{torch::ones({kSlice * 20}).to(type), {}};
+    for (const bool histograms : {false, true}) {
+      reducer.Begin(histograms);
+      reducer.AddWeight(w.tensor, &w.copy);
+      reducer.Launch();
+      CountingAllocator memory;
+      reducer.Begin(histograms);
+      reducer.AddWeight(w.tensor, &w.copy);
+      reducer.Launch();
+      EXPECT_GT(memory.peak(), 0);
+      EXPECT_LT(memory.peak(), 100 * kSlice)
+          << w.tensor.toString() << " histograms " << histograms;
+    }
+  }
+}
+
+// ---- A guest ----------------------------------------------------------------
+
+std::map<std::string, int>* recorded = nullptr;
+
+// The ATen operations of this thread while it lives.
+class Recording {
+ public:
+  Recording() {
+    recorded = &operations;
+    handle_ = at::addThreadLocalCallback(
+        at::RecordFunctionCallback([](const at::RecordFunction& f)
+                                       -> std::unique_ptr<at::ObserverContext> {
+          ++(*recorded)[f.name()];
+          return nullptr;
+        }).scopes({at::RecordScope::FUNCTION}));
+  }
+  ~Recording() {
+    at::removeCallback(handle_);
+    recorded = nullptr;
+  }
+
+  int Total() const {
+    int total = 0;
+    for (const auto& [name, count] : operations) total += count;
+    return total;
+  }
+
+  std::map<std::string, int> operations;
+
+ private:
+  at::CallbackHandle handle_ = 0;
+};
+
+// Each of these waits for the device, or asks it how large its result is.
+constexpr const char* kWaiting[] = {"aten::item",
+                                    "aten::_local_scalar_dense",
+                                    "aten::is_nonzero",
+                                    "aten::nonzero",
+                                    "aten::masked_select",
+                                    "aten::equal",
+                                    "aten::unique",
+                                    "aten::_unique2",
+                                    "aten::bincount",
+                                    "aten::coalesce",
+                                    "aten::_coalesce",
+                                    "aten::index",
+                                    "aten::repeat_interleave",
+                                    "aten::to_dense",
+                                    "aten::allclose",
+                                    "aten::unique_consecutive",
+                                    "aten::unique_dim"};
+
+TEST(DeviceReducerTest, NoOperationWaitsForADevice) {
+  torch::manual_seed(1);
+  DeviceReducer reducer({/*slice=*/50, /*small=*/20});
+  std::vector<Weight> weights;
+  for (const auto type :
+       {torch::kFloat, torch::kDouble, torch::kHalf, torch::kBFloat16,
+        torch::kInt, torch::kLong, torch::kBool, torch::kComplexFloat,
+        torch::kComplexDouble}) {
+    for (const std::int64_t n : {1, 7, 7, 300}) {
+      weights.push_back({torch::randn({n}).to(type), {}});
+    }
+    weights.push_back({torch::randn({9, 9}).to(type).slice(1, 0, 9, 2), {}});
+  }
+  const torch::Tensor sparse = torch::sparse_coo_tensor(
+      torch::tensor({{1, 1, 5}}), torch::randn({3, 2}), {50, 2});
+  const torch::Tensor loss = torch::tensor(1.0f);
+  Recording recording;
+  for (int step = 0; step < 3; ++step) {
+    reducer.Begin(/*histograms=*/step == 2);
+    for (Weight& w : weights) {
+      reducer.Add(w.tensor, 0.5);
+      reducer.AddWeight(w.tensor, &w.copy);
+    }
+    reducer.Add(sparse);
+    reducer.AddScalar(loss);
+    reducer.Launch();
+    reducer.Send();
+  }
+  const auto launched = recording.operations;
+  reducer.Wait();
+  EXPECT_EQ(recording.operations, launched) << "Wait() calls ATen";
+  EXPECT_GT(recording.operations["aten::aminmax"], 0);
+  for (const char* const name : kWaiting) {
+    EXPECT_EQ(recording.operations.count(name), 0u) << name;
+  }
+}
+
+TEST(DeviceReducerTest, EqualSmallTensorsShareTheirOperations) {
+  DeviceReducer reducer;
+  const auto count = [&](int tensors) {
+    std::vector<Weight> weights(static_cast<std::size_t>(tensors));
+    for (Weight& w : weights) w.tensor = torch::ones({64});
+    std::vector<Weight*> all;
+    for (Weight& w : weights) all.push_back(&w);
+    UpdateMeans(reducer, all);
+    UpdateMeans(reducer, all);
+    Recording recording;
+    UpdateMeans(reducer, all);
+    for (const char* const view :
+         {"aten::as_strided", "aten::reshape", "aten::_reshape_alias",
+          "aten::is_non_overlapping_and_dense", "aten::view"}) {
+      recording.operations.erase(view);
+    }
+    return recording.Total();
+  };
+  const int few = count(10);
+  EXPECT_EQ(count(1000), few);
+}
+
+TEST(DeviceReducerTest, LeavesTensorsModesAndRandomNumbersAsTheyWere) {
+  torch::manual_seed(9);
+  const torch::Tensor expected_random = torch::rand({3});
+  torch::manual_seed(9);
+  DeviceReducer reducer;
+  torch::Tensor w = torch::ones({4}).requires_grad_();
+  const torch::Tensor product = (w * w).sum();  // Saves w at its version.
+  const torch::Tensor view = w.view({2, 2});
+  const auto version = w._version();
+  DeviceCopy copy;
+  for (int step = 0; step < 2; ++step) {
+    reducer.Begin(true);
+    reducer.AddWeight(w, &copy);
+    reducer.AddWeight(view, &copy);
+    reducer.Add(w.t());
+    reducer.AddScalar(product);
+    reducer.Launch();
+    reducer.Send();
+    reducer.Wait();
+  }
+  EXPECT_EQ(w._version(), version);
+  EXPECT_FALSE(copy.values.requires_grad());
+  EXPECT_TRUE(torch::GradMode::is_enabled());
+  EXPECT_FALSE(c10::InferenceMode::is_enabled());
+  product.backward();
+  EXPECT_TRUE(torch::equal(w.grad(), torch::full({4}, 2.0f)));
+  EXPECT_TRUE(torch::equal(torch::rand({3}), expected_random));
+}
+
+TEST(DeviceReducerTest, WorksInTheModesOfALoop) {
+  DeviceReducer reducer;
+  Weight w{torch::ones({4}), {}};
+  UpdateMeans(reducer, {&w});
+  w.tensor.add_(1);
+  {
+    const torch::NoGradGuard no_grad;
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 1);
+  }
+  {
+    const c10::InferenceMode inference;
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 0);
+    Weight inside{torch::ones({4}), {}};
+    UpdateMeans(reducer, {&inside});
+    EXPECT_EQ(UpdateMeans(reducer, {&inside})[0], 0);
+  }
+  w.tensor.add_(2);
+  EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 2);
+}
+
+// ---- What it takes ----------------------------------------------------------
+
+TEST(DeviceReducerTest, UnsupportedTensorsHaveAReason) {
+  const auto reason = &DeviceReducer::UnsupportedReason;
+  EXPECT_EQ(reason(torch::ones({2})), "");
+  EXPECT_EQ(reason(torch::ones({0})), "");
+  EXPECT_EQ(reason(torch::eye(2).to_sparse()), "");
+  EXPECT_THAT(reason({}), HasSubstr("undefined"));
+  EXPECT_THAT(reason(torch::ones({2}, torch::device(torch::kMeta))),
+              HasSubstr("meta"));
+  EXPECT_THAT(reason(torch::quantize_per_tensor(torch::ones({2}), 0.1, 0,
+                                                torch::kQInt8)),
+              HasSubstr("quantized"));
+  EXPECT_THAT(reason(torch::eye(2).to_sparse_csr()), HasSubstr("layout"));
+  EXPECT_THAT(reason(torch::zeros({2}, torch::kComplexHalf)),
+              HasSubstr("dtype"));
+  torch::Tensor freed = torch::ones({100});
+  freed.storage().unsafeGetStorageImpl()->set_nbytes(0);
+  EXPECT_THAT(reason(freed), HasSubstr("smaller than its shape"));
+  EXPECT_THAT(reason(torch::sparse_coo_tensor(
+                  torch::tensor({{1, 1}}), torch::tensor({true, false}), {3})),
+              HasSubstr("bool"));
+}
+
+TEST(DeviceReducerTest, NoGraphIsRecordedOnTheCpu) {
+  EXPECT_FALSE(DeviceReducer::RecordsGraph(torch::kCPU));
+  // No such back end here.
+  if (!at::hasXLA()) {
+    EXPECT_FALSE(DeviceReducer::RecordsGraph(c10::Device(c10::kXLA, 0)));
+  }
+}
+
+TEST(DeviceReducerTest, SizesOutOfRangeAndScalarsOfMoreElementsAreRefused) {
+  EXPECT_THROW(DeviceReducer({0, 0}), std::invalid_argument);
+  EXPECT_THROW(DeviceReducer({10, 11}), std::invalid_argument);
+  EXPECT_THROW(DeviceReducer({std::int64_t{1} << 31, 1}),
+               std::invalid_argument);
+  DeviceReducer reducer;
+  reducer.Begin();
+  EXPECT_THROW(reducer.AddScalar(torch::ones({2})), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace gradtap::agent
