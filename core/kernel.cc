@@ -70,35 +70,45 @@ inline constexpr std::size_t kUnitOf = kDirect<T> ? kernel::kUnit : 1024;
 
 template <typename T>
 Moments ReduceElements(const T* x, std::size_t n) {
+  Moments out;
   if constexpr (kDirect<T>) {
-    return kernel::ReduceUnit(x, n);
+    kernel::ReduceUnit(x, n, &out);
   } else {
     typename kernel::Element<T>::Work converted[kUnitOf<T>];
+    converted[0] = 0;  // The compiler cannot know that n is not 0.
     for (std::size_t i = 0; i < n; ++i) {
       converted[i] = kernel::Element<T>::To(x[i]);
     }
-    return kernel::ReduceUnit(converted, n);
+    kernel::ReduceUnit(converted, n, &out);
   }
+  return out;
 }
 
-// The moments of x - before; `before` may be unaligned.
+// Also refreshes `previous`, which may be unaligned.
 template <typename T>
-Moments ReduceChange(const T* x, const char* before, std::size_t n) {
+WeightAndUpdate ReduceBoth(const T* x, char* previous, std::size_t n) {
+  WeightAndUpdate out;
   if constexpr (!kDirect<T>) {
+    out.weight = ReduceElements(x, n);
     double difference[kUnitOf<T>];
+    difference[0] = 0;  // As above.
     for (std::size_t i = 0; i < n; ++i) {
-      T previous;
-      std::memcpy(&previous, before + i * sizeof(T), sizeof(T));
-      difference[i] = kernel::Element<T>::Minus(x[i], previous);
+      T before;
+      std::memcpy(&before, previous + i * sizeof(T), sizeof(T));
+      difference[i] = kernel::Element<T>::Minus(x[i], before);
     }
-    return kernel::ReduceUnit(difference, n);
-  } else if (reinterpret_cast<std::uintptr_t>(before) % alignof(T) == 0) {
-    return kernel::ReduceDifference(x, reinterpret_cast<const T*>(before), n);
+    kernel::ReduceUnit(difference, n, &out.update);
+    std::memcpy(previous, x, n * sizeof(T));
+  } else if (reinterpret_cast<std::uintptr_t>(previous) % alignof(T) == 0) {
+    kernel::ReduceUnit(x, reinterpret_cast<T*>(previous), n, &out.weight,
+                       &out.update);
   } else {
     T aligned[kUnitOf<T>];
-    std::memcpy(aligned, before, n * sizeof(T));
-    return kernel::ReduceDifference(x, aligned, n);
+    std::memcpy(aligned, previous, n * sizeof(T));
+    kernel::ReduceUnit(x, aligned, n, &out.weight, &out.update);
+    std::memcpy(previous, aligned, n * sizeof(T));
   }
+  return out;
 }
 
 template <typename T>
@@ -134,14 +144,16 @@ struct Work {
 template <typename T>
 void RunUnit(const T* x, std::size_t n, char* before, const Work& work,
              WeightAndUpdate* total) {
-  total->weight = Merge(total->weight, ReduceElements(x, n));
   if (work.bins) CountBins(x, n, work.multiplier, work.bins);
-  if (before == nullptr) return;
   if (work.update) {
-    total->update = Merge(total->update, ReduceChange(x, before, n));
     if (work.update_bins) CountUpdateBins(x, before, n, work.update_bins);
+    const WeightAndUpdate unit = ReduceBoth(x, before, n);
+    total->weight = Merge(total->weight, unit.weight);
+    total->update = Merge(total->update, unit.update);
+    return;
   }
-  std::memcpy(before, x, n * sizeof(T));
+  total->weight = Merge(total->weight, ReduceElements(x, n));
+  if (before) std::memcpy(before, x, n * sizeof(T));
 }
 
 template <typename T>

@@ -68,8 +68,18 @@ HWY_INLINE Floats LoadLanes(const Half* x) {
 #endif
 }
 
+// Asks for the cache lines of `bytes` bytes, `ahead` bytes after `from`. The
+// processor's own prefetching ends with a page and misses the pauses between
+// units. The distances below are measured: twice as far where one array is read
+// as where two are.
+template <std::size_t ahead>
+HWY_INLINE void FetchAhead(const void* from, std::size_t bytes) {
+  const char* const p = static_cast<const char*>(from) + ahead;
+  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
 // Elements as they are.
-template <typename T>
+template <typename T, std::size_t ahead = 8192>
 struct Plain {
   static constexpr bool kExact = true;
 
@@ -80,6 +90,9 @@ struct Plain {
     return {};
   }
   HWY_INLINE auto Load(std::size_t i) const { return LoadLanes(x + i); }
+  HWY_INLINE void Fetch(std::size_t i, std::size_t n) const {
+    FetchAhead<ahead>(x + i, n * sizeof(T));
+  }
   // The first `n` elements, of which there are less than lanes; then zeros.
   HWY_INLINE auto LoadShort(std::size_t n) const {
     T padded[hn::MaxLanes(decltype(Tag())())] = {};
@@ -93,17 +106,24 @@ struct Plain {
   }
 };
 
+template <typename T>
+using PlainOfTwo = Plain<T, 4096>;
+
 // x - before. In lanes of float, rounded once; widened, taken in double.
 template <typename T>
 struct Difference {
   static constexpr bool kExact = sizeof(T) == 8;  // Enough so, in double.
 
-  Plain<T> x;
-  Plain<T> before;
+  PlainOfTwo<T> x;
+  PlainOfTwo<T> before;
 
   static auto Tag() { return Plain<T>::Tag(); }
   HWY_INLINE auto Load(std::size_t i) const {
     return hn::Sub(x.Load(i), before.Load(i));
+  }
+  // The elements of x are those that Plain reads beside it.
+  HWY_INLINE void Fetch(std::size_t i, std::size_t n) const {
+    before.Fetch(i, n);
   }
   HWY_INLINE auto LoadShort(std::size_t n) const {
     return hn::Sub(x.LoadShort(n), before.LoadShort(n));
@@ -145,35 +165,6 @@ HWY_INLINE Doubles Widened(Floats v) {
 }
 HWY_INLINE Doubles Widened(Doubles v) { return v; }
 
-template <class D>
-struct Lanes {
-  using V = hn::Vec<D>;
-  V shift, min, max;
-  std::size_t zero = 0;
-
-  HWY_INLINE void Take(V x, Sums<V>& to) {
-    const D d;
-    const V deviation = hn::Sub(x, shift);
-    to.sum = hn::Add(to.sum, deviation);
-    to.squares = hn::MulAdd(deviation, deviation, to.squares);
-    to.abs = hn::Add(to.abs, hn::Abs(x));
-    min = hn::Min(min, x);
-    max = hn::Max(max, x);
-    zero += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
-  }
-
-  HWY_INLINE void TakeSome(V x, hn::Mask<D> which, Sums<V>& to) {
-    const D d;
-    const V deviation = hn::IfThenElseZero(which, hn::Sub(x, shift));
-    to.sum = hn::Add(to.sum, deviation);
-    to.squares = hn::MulAdd(deviation, deviation, to.squares);
-    to.abs = hn::Add(to.abs, hn::IfThenElseZero(which, hn::Abs(x)));
-    min = hn::Min(min, hn::IfThenElse(which, x, min));
-    max = hn::Max(max, hn::IfThenElse(which, x, max));
-    zero += hn::CountTrue(d, hn::And(which, hn::Eq(x, hn::Zero(d))));
-  }
-};
-
 // The last `left` of `n` elements, fewer than lanes, and which lanes have them.
 template <class D>
 struct Tail {
@@ -196,6 +187,7 @@ inline constexpr std::size_t kSample = 64;
 template <class Source, class D = decltype(Source::Tag())>
 HWY_INLINE hn::TFromD<D> ChooseShift(const Source& source, std::size_t n) {
   using T = hn::TFromD<D>;
+  if constexpr (!Source::kExact) return 0;
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   n = std::min(n, kSample);
@@ -220,51 +212,97 @@ HWY_INLINE hn::TFromD<D> ChooseShift(const Source& source, std::size_t n) {
                                                     : T{0};
 }
 
-// Sums in lanes of 16 vectors (four chains of four), then in double.
-template <class Source, class D = decltype(Source::Tag())>
-HWY_INLINE ShiftedSums SumUp(const Source& source, std::size_t n,
-                             hn::TFromD<D> shift) {
+// Sums up a unit, group by group. A group's sums are taken in lanes (four
+// chains of four vectors) and then widened.
+template <class Source>
+class Summer {
+ public:
+  using D = decltype(Source::Tag());
+  using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
-  const D d;
-  const DoubleTag dd;
-  const std::size_t lanes = hn::Lanes(d);
-  const V first = hn::Set(d, std::numeric_limits<hn::TFromD<D>>::infinity());
-  Lanes<D> at{hn::Set(d, shift), first, hn::Neg(first), 0};
-  Sums<Doubles> wide = NoSums(dd);
-  std::size_t i = 0;
-  while (i < n) {
+
+  HWY_INLINE Summer(const Source& source, std::size_t n, T shift)
+      : source_(source),
+        n_(n),
+        shift_(hn::Set(D(), shift)),
+        min_(hn::Set(D(), std::numeric_limits<T>::infinity())),
+        max_(hn::Neg(min_)),
+        wide_(NoSums(DoubleTag())) {}
+
+  static HWY_INLINE std::size_t GroupSize() { return 16 * hn::Lanes(D()); }
+
+  // The elements from `i` on: a group, or less at the end of the unit.
+  HWY_INLINE void Take(std::size_t i) {
+    const D d;
+    const std::size_t lanes = hn::Lanes(d);
     Sums<V> a = NoSums(d), b = NoSums(d), c = NoSums(d), e = NoSums(d);
-    const std::size_t end = std::min(n, i + 16 * lanes);
+    const std::size_t end = std::min(n_, i + GroupSize());
     for (; i + 4 * lanes <= end; i += 4 * lanes) {
-      at.Take(source.Load(i), a);
-      at.Take(source.Load(i + lanes), b);
-      at.Take(source.Load(i + 2 * lanes), c);
-      at.Take(source.Load(i + 3 * lanes), e);
+      source_.Fetch(i, 4 * lanes);
+      Take(source_.Load(i), a);
+      Take(source_.Load(i + lanes), b);
+      Take(source_.Load(i + 2 * lanes), c);
+      Take(source_.Load(i + 3 * lanes), e);
     }
     if (i < end) {  // The end of the unit: less than four vectors.
       const std::size_t whole = (end - i) / lanes;
-      if (whole > 0) at.Take(source.Load(i), a);
-      if (whole > 1) at.Take(source.Load(i + lanes), b);
-      if (whole > 2) at.Take(source.Load(i + 2 * lanes), c);
+      if (whole > 0) Take(source_.Load(i), a);
+      if (whole > 1) Take(source_.Load(i + lanes), b);
+      if (whole > 2) Take(source_.Load(i + 2 * lanes), c);
       const std::size_t left = end - i - whole * lanes;
       if (left > 0) {
-        const Tail<D> tail = LoadTail(source, n, left);
-        at.TakeSome(tail.x, tail.which, e);
+        const Tail<D> tail = LoadTail(source_, n_, left);
+        TakeSome(tail.x, tail.which, e);
       }
-      i = end;
     }
     const Sums<V> all = Plus(Plus(a, b), Plus(c, e));
-    wide =
-        Plus(wide, {Widened(all.sum), Widened(all.squares), Widened(all.abs)});
+    wide_ =
+        Plus(wide_, {Widened(all.sum), Widened(all.squares), Widened(all.abs)});
   }
-  return {static_cast<double>(shift),
-          hn::GetLane(hn::SumOfLanes(dd, wide.sum)),
-          hn::GetLane(hn::SumOfLanes(dd, wide.squares)),
-          hn::GetLane(hn::SumOfLanes(dd, wide.abs)),
-          static_cast<double>(hn::GetLane(hn::MinOfLanes(d, at.min))),
-          static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, at.max))),
-          at.zero};
-}
+
+  HWY_INLINE ShiftedSums Total() const {
+    const D d;
+    const DoubleTag dd;
+    return {static_cast<double>(hn::GetLane(shift_)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.sum)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.squares)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.abs)),
+            static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min_))),
+            static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max_))),
+            zero_};
+  }
+
+ private:
+  HWY_INLINE void Take(V x, Sums<V>& to) {
+    const D d;
+    const V deviation = hn::Sub(x, shift_);
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::Abs(x));
+    min_ = hn::Min(min_, x);
+    max_ = hn::Max(max_, x);
+    zero_ += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
+  }
+
+  HWY_INLINE void TakeSome(V x, hn::Mask<D> which, Sums<V>& to) {
+    const D d;
+    const V deviation = hn::IfThenElseZero(which, hn::Sub(x, shift_));
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::IfThenElseZero(which, hn::Abs(x)));
+    min_ = hn::Min(min_, hn::IfThenElse(which, x, min_));
+    max_ = hn::Max(max_, hn::IfThenElse(which, x, max_));
+    zero_ += hn::CountTrue(d, hn::And(which, hn::Eq(x, hn::Zero(d))));
+  }
+
+  const Source source_;
+  const std::size_t n_;
+  const V shift_;
+  V min_;
+  V max_;
+  Sums<hn::Vec<DoubleTag>> wide_;
+  std::size_t zero_ = 0;
+};
 
 // ---- Exact: two passes in double over what is finite -----------------------
 
@@ -341,16 +379,54 @@ HWY_NOINLINE Moments RunExactly(const Source& source, std::size_t n) {
 }
 
 template <class Source>
-HWY_INLINE Moments Run(const Source& source, std::size_t n) {
+HWY_INLINE void Finish(const Source& source, std::size_t n,
+                       const ShiftedSums& sums, Moments* out) {
   using T = hn::TFromD<decltype(Source::Tag())>;
-  // Rounded elements are good enough only if their mean is small against their
-  // deviation: not shifted, Finish() checks that.
-  T shift = 0;
-  if constexpr (Source::kExact) shift = ChooseShift(source, n);
-  const ShiftedSums sums = SumUp(source, n, shift);
-  Moments moments;
-  if (FinishShifted<T>(sums, n, &moments)) return moments;
-  return RunExactly(source, n);
+  if (!FinishShifted<T>(sums, n, out)) *out = RunExactly(source, n);
+}
+
+template <typename T>
+HWY_INLINE void Run(const T* x, std::size_t n, Moments* out) {
+  const Plain<T> source{x};
+  Summer<Plain<T>> summer(source, n, ChooseShift(source, n));
+  for (std::size_t i = 0; i < n; i += summer.GroupSize()) summer.Take(i);
+  Finish(source, n, summer.Total(), out);
+}
+
+// Copies previous to before and x to previous.
+template <typename T>
+HWY_INLINE void MoveOn(const T* x, std::size_t n, T* previous, T* before) {
+  using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
+  const hn::ScalableTag<Bits> d;
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto old = hn::LoadU(d, reinterpret_cast<const Bits*>(previous + i));
+    const auto now = hn::LoadU(d, reinterpret_cast<const Bits*>(x + i));
+    hn::StoreU(old, d, reinterpret_cast<Bits*>(before + i));
+    hn::StoreU(now, d, reinterpret_cast<Bits*>(previous + i));
+  }
+  std::memcpy(before + i, previous + i, (n - i) * sizeof(T));
+  std::memcpy(previous + i, x + i, (n - i) * sizeof(T));
+}
+
+// What `previous` held is kept until both are finished.
+template <typename T>
+HWY_INLINE void RunBoth(const T* x, T* previous, std::size_t n, Moments* weight,
+                        Moments* update) {
+  T before[kUnit];
+  const PlainOfTwo<T> source{x};
+  const Difference<T> change{{x}, {previous}};
+  Summer<PlainOfTwo<T>> summer(source, n, ChooseShift(source, n));
+  Summer<Difference<T>> change_summer(change, n, ChooseShift(change, n));
+  const std::size_t group = summer.GroupSize();
+  for (std::size_t i = 0; i < n; i += group) {
+    change_summer.Take(i);
+    summer.Take(i);
+    MoveOn(x + i, std::min(group, n - i), previous + i, before + i);
+  }
+  Finish(source, n, summer.Total(), weight);
+  Finish(Difference<T>{{x}, {before}}, n, change_summer.Total(), update);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -22,30 +22,31 @@ HWY_BEFORE_NAMESPACE();
 namespace gradtap::kernel {
 namespace HWY_NAMESPACE {
 
-Moments ReduceFloat(const float* x, std::size_t n) {
-  return Run(Plain<float>{x}, n);
+void ReduceFloat(const float* x, std::size_t n, Moments* out) {
+  Run(x, n, out);
 }
-Moments ReduceDouble(const double* x, std::size_t n) {
-  return Run(Plain<double>{x}, n);
+void ReduceDouble(const double* x, std::size_t n, Moments* out) {
+  Run(x, n, out);
 }
-Moments ReduceHalf(const Half* x, std::size_t n) {
-  return Run(Plain<Half>{x}, n);
+void ReduceHalf(const Half* x, std::size_t n, Moments* out) { Run(x, n, out); }
+void ReduceBfloat16(const Bfloat16* x, std::size_t n, Moments* out) {
+  Run(x, n, out);
 }
-Moments ReduceBfloat16(const Bfloat16* x, std::size_t n) {
-  return Run(Plain<Bfloat16>{x}, n);
+void BothFloat(const float* x, float* previous, std::size_t n, Moments* weight,
+               Moments* update) {
+  RunBoth(x, previous, n, weight, update);
 }
-Moments DifferenceFloat(const float* x, const float* b, std::size_t n) {
-  return Run(Difference<float>{{x}, {b}}, n);
+void BothDouble(const double* x, double* previous, std::size_t n,
+                Moments* weight, Moments* update) {
+  RunBoth(x, previous, n, weight, update);
 }
-Moments DifferenceDouble(const double* x, const double* b, std::size_t n) {
-  return Run(Difference<double>{{x}, {b}}, n);
+void BothHalf(const Half* x, Half* previous, std::size_t n, Moments* weight,
+              Moments* update) {
+  RunBoth(x, previous, n, weight, update);
 }
-Moments DifferenceHalf(const Half* x, const Half* b, std::size_t n) {
-  return Run(Difference<Half>{{x}, {b}}, n);
-}
-Moments DifferenceBfloat16(const Bfloat16* x, const Bfloat16* b,
-                           std::size_t n) {
-  return Run(Difference<Bfloat16>{{x}, {b}}, n);
+void BothBfloat16(const Bfloat16* x, Bfloat16* previous, std::size_t n,
+                  Moments* weight, Moments* update) {
+  RunBoth(x, previous, n, weight, update);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -59,35 +60,38 @@ HWY_EXPORT(ReduceFloat);
 HWY_EXPORT(ReduceDouble);
 HWY_EXPORT(ReduceHalf);
 HWY_EXPORT(ReduceBfloat16);
-HWY_EXPORT(DifferenceFloat);
-HWY_EXPORT(DifferenceDouble);
-HWY_EXPORT(DifferenceHalf);
-HWY_EXPORT(DifferenceBfloat16);
+HWY_EXPORT(BothFloat);
+HWY_EXPORT(BothDouble);
+HWY_EXPORT(BothHalf);
+HWY_EXPORT(BothBfloat16);
 
-Moments ReduceUnit(const float* x, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(ReduceFloat)(x, n);
+void ReduceUnit(const float* x, std::size_t n, Moments* out) {
+  HWY_DYNAMIC_DISPATCH(ReduceFloat)(x, n, out);
 }
-Moments ReduceUnit(const double* x, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(ReduceDouble)(x, n);
+void ReduceUnit(const double* x, std::size_t n, Moments* out) {
+  HWY_DYNAMIC_DISPATCH(ReduceDouble)(x, n, out);
 }
-Moments ReduceUnit(const Half* x, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(ReduceHalf)(x, n);
+void ReduceUnit(const Half* x, std::size_t n, Moments* out) {
+  HWY_DYNAMIC_DISPATCH(ReduceHalf)(x, n, out);
 }
-Moments ReduceUnit(const Bfloat16* x, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(ReduceBfloat16)(x, n);
+void ReduceUnit(const Bfloat16* x, std::size_t n, Moments* out) {
+  HWY_DYNAMIC_DISPATCH(ReduceBfloat16)(x, n, out);
 }
-Moments ReduceDifference(const float* x, const float* before, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(DifferenceFloat)(x, before, n);
+void ReduceUnit(const float* x, float* previous, std::size_t n, Moments* weight,
+                Moments* update) {
+  HWY_DYNAMIC_DISPATCH(BothFloat)(x, previous, n, weight, update);
 }
-Moments ReduceDifference(const double* x, const double* before, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(DifferenceDouble)(x, before, n);
+void ReduceUnit(const double* x, double* previous, std::size_t n,
+                Moments* weight, Moments* update) {
+  HWY_DYNAMIC_DISPATCH(BothDouble)(x, previous, n, weight, update);
 }
-Moments ReduceDifference(const Half* x, const Half* before, std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(DifferenceHalf)(x, before, n);
+void ReduceUnit(const Half* x, Half* previous, std::size_t n, Moments* weight,
+                Moments* update) {
+  HWY_DYNAMIC_DISPATCH(BothHalf)(x, previous, n, weight, update);
 }
-Moments ReduceDifference(const Bfloat16* x, const Bfloat16* before,
-                         std::size_t n) {
-  return HWY_DYNAMIC_DISPATCH(DifferenceBfloat16)(x, before, n);
+void ReduceUnit(const Bfloat16* x, Bfloat16* previous, std::size_t n,
+                Moments* weight, Moments* update) {
+  HWY_DYNAMIC_DISPATCH(BothBfloat16)(x, previous, n, weight, update);
 }
 
 }  // namespace gradtap::kernel

@@ -18,24 +18,28 @@ namespace gradtap::kernel {
 // cache as float. Results depend on it.
 inline constexpr std::size_t kUnit = 4096;
 
-// The moments of `n` elements, in [1, kUnit]. Any values. `x` is aligned as its
-// type asks.
+// Writes to `*out`, a fresh value, the moments of `n` elements, in [1, kUnit].
+// Any values. `x` is aligned as its type asks.
 //
 // Fast in lanes of float, or of double for double; where those cannot keep the
 // bounds (something is not finite, squares overflow or vanish, deviations drown
 // in the mean), the unit is done again in double, in two passes.
-Moments ReduceUnit(const float* x, std::size_t n);
-Moments ReduceUnit(const double* x, std::size_t n);
-Moments ReduceUnit(const Half* x, std::size_t n);
-Moments ReduceUnit(const Bfloat16* x, std::size_t n);
+void ReduceUnit(const float* x, std::size_t n, Moments* out);
+void ReduceUnit(const double* x, std::size_t n, Moments* out);
+void ReduceUnit(const Half* x, std::size_t n, Moments* out);
+void ReduceUnit(const Bfloat16* x, std::size_t n, Moments* out);
 
-// The same of x - before. Lanes of float round each difference once, which is
-// what its record would do; it counts as infinite only if it is so in double.
-Moments ReduceDifference(const float* x, const float* before, std::size_t n);
-Moments ReduceDifference(const double* x, const double* before, std::size_t n);
-Moments ReduceDifference(const Half* x, const Half* before, std::size_t n);
-Moments ReduceDifference(const Bfloat16* x, const Bfloat16* before,
-                         std::size_t n);
+// Besides, the moments of x - previous, and copies `x` to `previous`. Lanes of
+// float round each difference once, which is what its record would do; it
+// counts as infinite only if it is so in double.
+void ReduceUnit(const float* x, float* previous, std::size_t n, Moments* weight,
+                Moments* update);
+void ReduceUnit(const double* x, double* previous, std::size_t n,
+                Moments* weight, Moments* update);
+void ReduceUnit(const Half* x, Half* previous, std::size_t n, Moments* weight,
+                Moments* update);
+void ReduceUnit(const Bfloat16* x, Bfloat16* previous, std::size_t n,
+                Moments* weight, Moments* update);
 
 }  // namespace gradtap::kernel
 
