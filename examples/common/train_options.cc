@@ -15,8 +15,10 @@ std::optional<int> ParseTrainOptions(int argc, char** argv, const Usage& usage,
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{65536}));
   app.add_option("--seed", options->seed,
                  "Of weights and batches: equal seeds give equal runs");
-  app.add_option(usage.data_is_positional ? "data,--data" : "--data",
-                 options->data, usage.data_help);
+  if (!usage.data_help.empty()) {
+    app.add_option(usage.data_is_positional ? "data,--data" : "--data",
+                   options->data, usage.data_help);
+  }
   app.add_option("--run", options->run, "Name of the run")
       ->check([](const std::string& name) {
         return name.empty() ? "a run needs a name" : std::string();
@@ -25,6 +27,7 @@ std::optional<int> ParseTrainOptions(int argc, char** argv, const Usage& usage,
                  "Threads of LibTorch; 0 leaves the choice to it")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--quiet", options->quiet, "Print the summary only");
+  if (usage.add_options) usage.add_options(app);
   app.footer("Example:\n  " + usage.example +
              "\n\nGRADTAP_COLLECTOR=HOST:PORT names the collector (default "
              "127.0.0.1:7317);\nwithout one the training goes on all the same. "

@@ -6,8 +6,13 @@
 #define GRADTAP_EXAMPLES_COMMON_TRAIN_OPTIONS_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace examples {
 
@@ -23,10 +28,12 @@ struct TrainOptions {
 
 struct Usage {
   std::string description;
-  std::string data_help;
+  std::string data_help;  // Empty: there is no `--data`.
   std::string example;
   // `--data` may also be given without its name.
   bool data_is_positional = false;
+  // Adds the example's own options; may be null.
+  std::function<void(CLI::App& app)> add_options;
 };
 
 // Reads the command line over the defaults in `*options`. Returns nothing to go
