@@ -68,8 +68,14 @@ class Capture {
   virtual absl::Status BeginStep(std::int64_t step) noexcept = 0;
 
   // Fills the columns of kGrad or kGradLocal; after BeginStep(). The first
-  // kGradLocal adds the role to the schema.
+  // kGradLocal adds the role to the schema; at the next step only, if gradients
+  // of this one are in its columns already.
   virtual absl::Status ReduceGradients(Role role) noexcept = 0;
+
+  // The same for that optimizer's parameters alone. The others' columns stay as
+  // earlier calls of this step left them; absent if there was none.
+  virtual absl::Status ReduceGradientsOf(
+      Role role, const torch::optim::Optimizer& optimizer) noexcept = 0;
 
   // What is recorded of gradients from now on is multiplier * gradient: the
   // inverse of a loss scale that the loop leaves on them. Finite, not zero.
@@ -129,6 +135,16 @@ absl::StatusOr<double> ReadScalar(const at::Tensor& tensor) noexcept;
 
 // optimizer.step(); throws what that throws.
 void CallOptimizerStep(torch::optim::Optimizer& optimizer);
+// *loss = optimizer.step(closure); `evaluated` is called once, after the first
+// call of the closure, if that returns.
+void CallOptimizerStep(torch::optim::Optimizer& optimizer,
+                       const std::function<at::Tensor()>& closure,
+                       const std::function<void()>& evaluated,
+                       at::Tensor* loss);
+
+// Calls `visit` with the TensorImpl of each of the optimizer's parameters.
+void VisitParameters(const torch::optim::Optimizer& optimizer,
+                     const std::function<void(const void* impl)>& visit);
 
 // "1.13.1".
 std::string TorchVersion();

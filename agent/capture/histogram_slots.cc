@@ -40,14 +40,23 @@ HistogramData* HistogramSlots::Take(Role role, std::int32_t place) {
   return &taken;
 }
 
-void HistogramSlots::Drop(Role role) {
-  const auto kept = std::stable_partition(
-      used_.begin(), used_.end(),
-      [&](const HistogramData& h) { return h.role != role; });
+template <typename Keep>
+void HistogramSlots::DropAllBut(Keep keep) {
+  const auto kept = std::stable_partition(used_.begin(), used_.end(), keep);
   for (auto it = used_.end(); it != kept; --it) {
     spare_.push_back(std::move(*(it - 1)));
   }
   used_.erase(kept, used_.end());
+}
+
+void HistogramSlots::Drop(Role role) {
+  DropAllBut([&](const HistogramData& h) { return h.role != role; });
+}
+
+void HistogramSlots::Drop(Role role, const std::vector<std::uint8_t>& places) {
+  DropAllBut([&](const HistogramData& h) {
+    return h.role != role || places[h.place] == 0;
+  });
 }
 
 }  // namespace gradtap::agent

@@ -36,8 +36,13 @@ class HistogramSlots {
 
   // Takes back those of a role.
   void Drop(Role role);
+  // Those of them at the places p with places[p] != 0.
+  void Drop(Role role, const std::vector<std::uint8_t>& places);
 
  private:
+  template <typename Keep>
+  void DropAllBut(Keep keep);
+
   std::vector<HistogramData>& used_;
   std::vector<HistogramData> spare_;  // The next one to use is the last.
   bool due_ = false;

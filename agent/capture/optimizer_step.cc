@@ -2,10 +2,34 @@
 
 #include <torch/optim/optimizer.h>
 
+#include <utility>
+
 #include "agent/capture/capture.h"
 
 namespace gradtap::agent {
 
 void CallOptimizerStep(torch::optim::Optimizer& optimizer) { optimizer.step(); }
+
+void CallOptimizerStep(torch::optim::Optimizer& optimizer,
+                       const std::function<at::Tensor()>& closure,
+                       const std::function<void()>& evaluated,
+                       at::Tensor* loss) {
+  bool first = true;
+  *loss = optimizer.step([&] {
+    at::Tensor value = closure();
+    if (std::exchange(first, false)) evaluated();
+    return value;
+  });
+}
+
+void VisitParameters(const torch::optim::Optimizer& optimizer,
+                     const std::function<void(const void* impl)>& visit) {
+  for (const torch::optim::OptimizerParamGroup& group :
+       optimizer.param_groups()) {
+    for (const at::Tensor& parameter : group.params()) {
+      if (parameter.defined()) visit(parameter.unsafeGetTensorImpl());
+    }
+  }
+}
 
 }  // namespace gradtap::agent

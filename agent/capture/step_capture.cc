@@ -29,7 +29,8 @@ absl::Status StepCapture::BeginStep(std::int64_t step) noexcept {
             columns_[static_cast<std::size_t>(Role::kGradLocal)]) {
       for (std::size_t p = 0; p < local->size(); ++p) local->SetAbsent(p);
     }
-    grad_local_filled_ = false;
+    gradients_filled_ = false;
+    for (std::vector<std::uint8_t>& filled : filled_) filled.clear();
     begun_ = true;
   });
 }
@@ -58,6 +59,7 @@ void StepCapture::WalkAgain(std::int64_t step) {
 }
 
 void StepCapture::TakeSameTable(std::vector<at::Tensor> tensors) {
+  entry_of_.clear();
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     Entry& e = entries_[i];
     KnownTensor now(std::move(tensors[i]));
@@ -79,6 +81,8 @@ void StepCapture::TakeTable(std::vector<Parameter> parameters,
   for (std::size_t i = 0; i < old.size(); ++i) {
     old_index.emplace(schema_.parameters[i].name, i);
   }
+  entry_of_.clear();
+  for (std::vector<std::uint8_t>& filled : filled_) filled.clear();
   entries_.clear();
   entries_.resize(parameters.size());
   copy_bytes_ = 0;

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/capture/capture.h"
@@ -38,6 +39,8 @@ class StepCapture : public Capture {
 
   absl::Status BeginStep(std::int64_t step) noexcept override;
   absl::Status ReduceGradients(Role role) noexcept override;
+  absl::Status ReduceGradientsOf(
+      Role role, const torch::optim::Optimizer& optimizer) noexcept override;
   void SetGradientMultiplier(double multiplier) noexcept override {
     gradient_multiplier_ = multiplier;
   }
@@ -94,7 +97,10 @@ class StepCapture : public Capture {
   void LayOutColumns();
 
   // step_reduce.cc: gradients.
-  Filled FillGradients(Role role);
+  absl::Status Fill(Role role, const torch::optim::Optimizer* only) noexcept;
+  Filled FillGradients(Role role, const torch::optim::Optimizer* only);
+  void BeginPart(Role role, const torch::optim::Optimizer& optimizer);
+  void Choose(const torch::optim::Optimizer& optimizer);
   // Returns why it cannot be read, or nothing.
   std::string AddGradient(Role role, std::size_t i, const at::Tensor& gradient);
   Filled LoseGradient(Role role, std::size_t i, const std::string& reason);
@@ -112,8 +118,8 @@ class StepCapture : public Capture {
 
   const Walk walk_;
   CaptureOptions options_;
-  bool grad_local_ = false;  // The loop asked for it once.
-  bool grad_local_filled_ = false;
+  bool grad_local_ = false;        // The loop asked for it once.
+  bool gradients_filled_ = false;  // In this step, of either role.
   double gradient_multiplier_ = 1;
   bool refresh_ = false;
   bool begun_ = false;
@@ -124,6 +130,13 @@ class StepCapture : public Capture {
   std::map<std::string, std::string> without_gradients_;  // Name, reason.
   Schema schema_;
   std::vector<Entry> entries_;
+  // For gradients of one optimizer, once asked for: which entry a TensorImpl
+  // is, sorted (empty: not made yet); which entries are the optimizer's; and at
+  // which of them a role's columns have been filled in this step.
+  std::vector<std::pair<const void*, std::size_t>> entry_of_;
+  std::vector<std::uint8_t> chosen_;
+  std::array<std::vector<std::uint8_t>, kRoleCount> filled_;
+  std::vector<std::uint8_t> places_;
   StepData step_;
   // Those of step_, by role; null: no such role.
   std::array<RoleColumns*, kRoleCount> columns_{};

@@ -32,22 +32,80 @@ void StepCapture::MakeRoomForHistograms() {
 // ---- Gradients -------------------------------------------------------------
 
 absl::Status StepCapture::ReduceGradients(Role role) noexcept {
+  return Fill(role, nullptr);
+}
+
+absl::Status StepCapture::ReduceGradientsOf(
+    Role role, const torch::optim::Optimizer& optimizer) noexcept {
+  return Fill(role, &optimizer);
+}
+
+absl::Status StepCapture::Fill(Role role,
+                               const torch::optim::Optimizer* only) noexcept {
   return Guarded([&] {
     if (!begun_) throw std::logic_error("no step has begun");
     if (role == Role::kGradLocal && !grad_local_) {
       grad_local_ = true;
+      if (gradients_filled_) {
+        refresh_ = true;
+        return;
+      }
       WalkAgain(last_walk_);
     }
-    while (FillGradients(role) == Filled::kTableIsAnother) {
+    while (FillGradients(role, only) == Filled::kTableIsAnother) {
     }
-    if (role == Role::kGradLocal) grad_local_filled_ = true;
+    gradients_filled_ = true;
   });
 }
 
-StepCapture::Filled StepCapture::FillGradients(Role role) {
+void StepCapture::Choose(const torch::optim::Optimizer& optimizer) {
+  if (entry_of_.empty()) {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      entry_of_.emplace_back(&entries_[i].known.impl(), i);
+    }
+    std::sort(entry_of_.begin(), entry_of_.end());
+  }
+  chosen_.assign(entries_.size(), 0);
+  VisitParameters(optimizer, [&](const void* impl) {
+    const auto it = std::lower_bound(entry_of_.begin(), entry_of_.end(),
+                                     std::make_pair(impl, std::size_t{0}));
+    if (it != entry_of_.end() && it->first == impl) chosen_[it->second] = 1;
+  });
+}
+
+// Nothing is left of what the columns of the optimizer's parameters had, nor
+// of what the last step had in the others.
+void StepCapture::BeginPart(Role role,
+                            const torch::optim::Optimizer& optimizer) {
+  RoleColumns& columns = *columns_[static_cast<std::size_t>(role)];
+  std::vector<std::uint8_t>& filled = filled_[static_cast<std::size_t>(role)];
+  Choose(optimizer);
+  if (filled.size() != entries_.size()) {
+    filled.assign(entries_.size(), 0);
+    histograms_.Drop(role);
+    for (std::size_t p = 0; p < columns.size(); ++p) columns.SetAbsent(p);
+  }
+  bool again = false;
+  places_.assign(columns.size(), 0);
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (chosen_[i] == 0 || entries_[i].place_of(role) < 0) continue;
+    places_[static_cast<std::size_t>(entries_[i].place_of(role))] = 1;
+    again |= filled[i] != 0;
+    filled[i] = 1;
+  }
+  if (again) histograms_.Drop(role, places_);
+}
+
+StepCapture::Filled StepCapture::FillGradients(
+    Role role, const torch::optim::Optimizer* only) {
   RoleColumns* const columns = columns_[static_cast<std::size_t>(role)];
   if (columns == nullptr) return Filled::kYes;
-  histograms_.Drop(role);
+  if (only != nullptr) {
+    BeginPart(role, *only);
+  } else {
+    filled_[static_cast<std::size_t>(role)].assign(entries_.size(), 1);
+    histograms_.Drop(role);
+  }
   MakeRoomForHistograms();
   work_.Clear();
   sparse_entries_.clear();
@@ -60,6 +118,7 @@ StepCapture::Filled StepCapture::FillGradients(Role role) {
     for (std::size_t i = begin; i < end; ++i) {
       gradients[i - begin] = nullptr;
       if (entries_[i].place_of(role) < 0) continue;
+      if (only != nullptr && chosen_[i] == 0) continue;
       // Not Tensor::grad(): that one warns about tensors that are no leaves.
       const at::Tensor& gradient = entries_[i].known.impl().grad();
       gradients[i - begin] = &gradient;
@@ -148,7 +207,7 @@ StepCapture::Filled StepCapture::LoseGradient(Role role, std::size_t i,
   if (without_gradients_.emplace(name, reason).second) {
     options_.report("gradients of '" + name + "' are not recorded: " + reason);
   }
-  if (grad_local_filled_) {
+  if (gradients_filled_) {
     columns_[static_cast<std::size_t>(role)]->SetAbsent(
         static_cast<std::size_t>(entries_[i].place_of(role)));
     refresh_ = true;
