@@ -51,7 +51,11 @@ void Agent::Step(torch::optim::Optimizer& optimizer,
   impl_->Step(optimizer, scalars);
 }
 
-void Agent::BeforeOptimizerStep() noexcept { impl_->Before(); }
+void Agent::BeforeOptimizerStep() noexcept { impl_->Before(nullptr); }
+
+void Agent::BeforeOptimizerStep(torch::optim::Optimizer& optimizer) noexcept {
+  impl_->Before(&optimizer);
+}
 
 void Agent::AfterOptimizerStep(std::initializer_list<Scalar> scalars) noexcept {
   impl_->After(scalars);
@@ -66,7 +70,13 @@ void Agent::StepSkipped(const std::string& reason,
   impl_->Skipped(reason, scalars);
 }
 
-void Agent::AfterBackward() noexcept { impl_->AfterBackward(); }
+void Agent::SetLossScale(double scale) noexcept { impl_->SetLossScale(scale); }
+
+void Agent::AfterBackward() noexcept { impl_->AfterBackward(nullptr); }
+
+void Agent::AfterBackward(torch::optim::Optimizer& optimizer) noexcept {
+  impl_->AfterBackward(&optimizer);
+}
 
 void Agent::SetStep(std::int64_t n) noexcept { impl_->SetStep(n); }
 

@@ -1,10 +1,11 @@
 #include "agent/agent_impl.h"
 
+#include <cmath>
+#include <cstdio>
 #include <exception>
 #include <string_view>
 #include <utility>
 
-#include "core/codec.h"
 #include "core/name_filter.h"
 #include "core/names.h"
 
@@ -87,19 +88,14 @@ agent::DeliveryOptions DeliveryOptionsOf(
 class Agent::Impl::Call {
  public:
   explicit Call(Impl* impl) : impl_(impl->Inert() ? nullptr : impl) {
-    if (impl_ != nullptr) impl_->call_start_ = impl_->clock_->Steady();
+    if (impl_ == nullptr) return;
+    impl_->in_call_ = true;
+    impl_->times_->BeginCall();
   }
   ~Call() {
     if (impl_ == nullptr) return;
-    const auto took = impl_->clock_->Steady() - impl_->call_start_;
-    impl_->own_time_ns_.fetch_add(took.count(), std::memory_order_relaxed);
-    impl_->step_time_ += took;
-    if (impl_->step_ended_) {
-      impl_->own_time_last_step_ns_.store(impl_->step_time_.count(),
-                                          std::memory_order_relaxed);
-      impl_->step_time_ = std::chrono::nanoseconds(0);
-      impl_->step_ended_ = false;
-    }
+    impl_->times_->EndCall();
+    impl_->in_call_ = false;
   }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -158,8 +154,18 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
   capture.filter = MustCreate(o.include, o.exclude);
   capture.sharded = MustCreate(o.sharded, {});
   capture.any_sharded = !o.sharded.empty();
+  capture.histogram_interval_steps = o.histogram_interval_steps;
+  capture.force_device_path = settings_.force_device_path;
   capture.report = [log = log_](const std::string& m) { log->Report(m); };
   capture_ = make_capture(std::move(capture));
+  if (around.adapt_capture) {
+    capture_ = around.adapt_capture(std::move(capture_));
+  }
+  times_.emplace(clock_, around.thread_cpu_nanos);
+  // An audit compares steps with and without capture: its blocks stay.
+  budget_.emplace(o.audit_steps > 0 ? 0 : o.overhead_budget, o.interval_steps,
+                  o.histogram_interval_steps);
+  interval_.store(o.interval_steps, std::memory_order_relaxed);
 
   auto delivery = around.make_delivery(DeliveryOptionsOf(settings_, log_));
   if (!delivery.ok()) {
@@ -171,6 +177,7 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
 
 Agent::Impl::~Impl() {
   if (delivery_ == nullptr) return;
+  FinishHeldStep();
   const agent::FlushOutcome outcome = delivery_->Shutdown(
       EndReason::kFinished, settings_.options.shutdown_deadline);
   if (outcome.undelivered_steps == 0) return;
@@ -185,7 +192,7 @@ Agent::Impl::~Impl() {
 
 void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
                        std::span<const Scalar> scalars) {
-  Before();
+  Before(nullptr);
   try {
     agent::CallOptimizerStep(optimizer);
   } catch (...) {
@@ -195,55 +202,117 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   After(scalars);
 }
 
-void Agent::Impl::Before() noexcept {
+void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
+                       const std::function<at::Tensor()>& closure,
+                       std::span<const Scalar> scalars, at::Tensor* loss) {
+  try {
+    agent::CallOptimizerStep(
+        optimizer, closure, [this] { Before(nullptr); }, loss);
+  } catch (...) {
+    Threw(DescribeCurrentException());
+    throw;
+  }
+  After(scalars);
+}
+
+// Blocks of an audit are by the loop's own counter, so that ranks agree.
+GapCause Agent::Impl::NotDue(std::int64_t step) const {
+  const AgentOptions& o = settings_.options;
+  if (o.audit_steps > 0 && step / o.audit_steps % 2 != 0) {
+    return GapCause::kAudit;
+  }
+  if (step % o.interval_steps != 0) return GapCause::kInterval;
+  if (step % budget_->interval_steps() != 0) return GapCause::kBudget;
+  return GapCause::kUnspecified;
+}
+
+void Agent::Impl::Before(const torch::optim::Optimizer* only) noexcept {
   const Call call(this);
   if (!call) return;
   before_called_ = true;
-  if (!Due(next_step_) || faults_ >= kMaxFaults || !fault_.ok()) return;
-  fault_ = capture_->BeginStep(next_step_);
-  if (fault_.ok()) fault_ = capture_->ReduceGradients(Role::kGrad);
+  RecordGradients(Role::kGrad, only);
 }
 
-void Agent::Impl::AfterBackward() noexcept {
+void Agent::Impl::AfterBackward(const torch::optim::Optimizer* only) noexcept {
   const Call call(this);
-  if (!call) return;
-  if (!Due(next_step_) || faults_ >= kMaxFaults || !fault_.ok()) return;
+  if (call) RecordGradients(Role::kGradLocal, only);
+}
+
+void Agent::Impl::RecordGradients(
+    Role role, const torch::optim::Optimizer* only) noexcept {
+  if (!Due(next_step_) || !fault_.ok()) return;
+  times_->BeginCapture();
+  FinishHeldStep();
+  if (faults_ >= kMaxFaults) return;
   fault_ = capture_->BeginStep(next_step_);
-  if (fault_.ok()) fault_ = capture_->ReduceGradients(Role::kGradLocal);
+  if (!fault_.ok()) return;
+  fault_ = only == nullptr ? capture_->ReduceGradients(role)
+                           : capture_->ReduceGradientsOf(role, *only);
 }
 
 void Agent::Impl::After(std::span<const Scalar> scalars) noexcept {
   const Call call(this);
   if (!call) return;
+  const std::int64_t step = TakeStepNumber();
   try {
-    const std::int64_t step = TakeStepNumber();
+    const GapCause not_due = NotDue(step);
     if (faults_ >= kMaxFaults) {
       delivery_->PutGap(GapCause::kCaptureError, step,
                         "capture is switched off");
-    } else if (!Due(step)) {
-      KeepOrForgetWeights(step);
-      PutSkipped(GapCause::kInterval, step, scalars, "");
+    } else if (not_due != GapCause::kUnspecified) {
+      KeepOrForgetWeights(step, not_due);
+      PutSkipped(not_due, step, scalars, "");
     } else if (!before_called_ && settings_.options.roles.grad) {
-      const char why[] = "AfterOptimizerStep without BeforeOptimizerStep";
+      const char why[] =
+          "AfterOptimizerStep without BeforeOptimizerStep, or an optimizer "
+          "that did not evaluate its closure";
       Report(std::string(why) + ": such steps have no statistics");
       capture_->AbandonStep();
-      KeepOrForgetWeights(step);
+      KeepOrForgetWeights(step, not_due);
       delivery_->PutGap(GapCause::kCaptureError, step, why);
     } else {
-      if (fault_.ok()) fault_ = capture_->BeginStep(step);
-      if (fault_.ok()) fault_ = capture_->ReduceWeights();
-      weights_current_ = fault_.ok();
-      fault_.ok() ? PutCaptured(step, scalars) : PutFault(step);
+      CaptureStep(step, scalars);
     }
   } catch (...) {  // No memory, or a bug: the step was not put.
+    absl::Status fault;
     try {
-      fault_ = absl::InternalError(DescribeCurrentException());
+      fault = absl::InternalError(DescribeCurrentException());
     } catch (...) {  // Not even for the text.
-      fault_ = absl::Status();
     }
-    PutFault(*last_step_);
+    PutFault(step, fault);
   }
   EndStep();
+}
+
+void Agent::Impl::CaptureStep(std::int64_t step,
+                              std::span<const Scalar> scalars) {
+  times_->BeginCapture();
+  StepData& data = capture_->step();
+  if (fault_.ok()) fault_ = capture_->BeginStep(step);
+  if (fault_.ok()) {
+    FillScalars(
+        scalars,
+        [this](const at::Tensor& tensor, std::size_t index) {
+          return capture_->LaterScalar(tensor, index);
+        },
+        &data);
+    fault_ = capture_->ReduceWeights();
+  }
+  weights_current_ = fault_.ok();
+  if (!fault_.ok()) {
+    PutFault(step, fault_);
+    return;
+  }
+  captured_ = true;
+  const std::int64_t every = settings_.options.histogram_interval_steps;
+  histograms_ = every > 0 && step % every == 0;
+  FillIn(step, &data);
+  PutSchemaIfNew();
+  if (capture_->deferred()) {
+    held_ = step;
+  } else {
+    PutCaptured();
+  }
 }
 
 void Agent::Impl::Skipped(const std::string& reason,
@@ -255,12 +324,7 @@ void Agent::Impl::Skipped(const std::string& reason,
   try {
     // The loop says that nothing changed: the copy of the weights stays as
     // current as it was.
-    if (scalars.empty()) {
-      ReserveRing(step);
-      delivery_->PutGap(GapCause::kLoop, step, Detail(reason));
-    } else {
-      PutSkipped(GapCause::kLoop, step, scalars, Detail(reason));
-    }
+    PutSkipped(GapCause::kLoop, step, scalars, Detail(reason));
   } catch (...) {
     delivery_->PutGap(GapCause::kLoop, step, "");
   }
@@ -274,6 +338,7 @@ void Agent::Impl::Threw(const std::string& what) noexcept {
   capture_->AbandonStep();
   // It may have changed some weights: the next update is what comes after.
   if (weights_current_ && settings_.options.roles.update) {
+    times_->BeginCapture();
     capture_->KeepWeights();
   }
   ReserveRing(step);
@@ -282,7 +347,8 @@ void Agent::Impl::Threw(const std::string& what) noexcept {
   EndStep();
 }
 
-std::int64_t Agent::Impl::TakeStepNumber() {
+std::int64_t Agent::Impl::TakeStepNumber() noexcept {
+  FinishHeldStep();
   const std::int64_t step = next_step_;
   if (last_step_.has_value() && step <= *last_step_) {
     delivery_->Rollback(step);
@@ -294,20 +360,47 @@ std::int64_t Agent::Impl::TakeStepNumber() {
   return step;
 }
 
-void Agent::Impl::EndStep() {
-  before_called_ = false;
+void Agent::Impl::EndStep() noexcept {
+  if (!measured_) static_cast<void>(times_->Measure());
+  const std::optional<agent::StepCost> measured = times_->EndStep();
+  if (measured.has_value()) {
+    agent::StepCost cost = *measured;
+    cost.captured = captured_;
+    cost.histograms = histograms_;
+    if (budget_->Observe(cost)) ReportInterval();
+  }
+  before_called_ = captured_ = histograms_ = measured_ = false;
   fault_ = absl::OkStatus();
-  last_end_ = call_start_;
-  step_ended_ = true;
   weight_copy_bytes_.store(capture_->weight_copy_bytes(),
                            std::memory_order_relaxed);
+  training_thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+}
+
+// Each interval is told once: it may come and go for as long as a run takes.
+void Agent::Impl::ReportInterval() noexcept {
+  const std::int64_t interval = budget_->interval_steps();
+  interval_.store(interval, std::memory_order_relaxed);
+  const std::uint64_t bit = std::uint64_t{1} << budget_->power();
+  if ((announced_ & bit) != 0) return;
+  announced_ |= bit;
+  Report(OrNoMemory([&] {
+    char budget[32];
+    std::snprintf(budget, sizeof(budget), "%.3g",
+                  100 * settings_.options.overhead_budget);
+    return "statistics every " + std::to_string(interval) +
+           " steps from step " + std::to_string(next_step_) +
+           " on, to stay within " + budget + " % of step time (GRADTAP_BUDGET)";
+  }));
 }
 
 // An update is of one step: the copy is taken again just before a step that is
-// due, and not used where one was passed over.
-void Agent::Impl::KeepOrForgetWeights(std::int64_t step) {
+// due, and not used where one was passed over. In an audit's block without
+// capture it is not taken: the first update after it is absent, and the block's
+// last step costs what the others do.
+void Agent::Impl::KeepOrForgetWeights(std::int64_t step, GapCause cause) {
   if (!settings_.options.roles.update) return;
-  if (Due(step + 1)) {
+  if (cause != GapCause::kAudit && Due(step + 1)) {
+    times_->BeginCapture();
     capture_->KeepWeights();
     weights_current_ = true;
   } else if (weights_current_) {
@@ -316,96 +409,22 @@ void Agent::Impl::KeepOrForgetWeights(std::int64_t step) {
   }
 }
 
-void Agent::Impl::PutCaptured(std::int64_t step,
-                              std::span<const Scalar> scalars) {
-  StepData& data = capture_->step();
-  FillIn(step, scalars, &data);
-  PutSchemaIfNew();
-  ReserveOnce();
-  delivery_->PutStep(data);
-}
-
-void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
-                             std::span<const Scalar> scalars,
-                             const std::string& detail) {
-  ReserveRing(step);
-  FillIn(step, scalars, &skipped_);
-  skipped_.schema_id = capture_->schema().schema_id;
-  skipped_.skipped = cause;
-  skipped_.skipped_detail = detail;
-  delivery_->PutStep(skipped_);
-}
-
-void Agent::Impl::PutFault(std::int64_t step) noexcept {
-  capture_->AbandonStep();
-  capture_->ForgetWeights();
-  weights_current_ = false;
-  ++faults_;
-  std::string why;
-  try {
-    why = Detail(std::string(fault_.message()));
-    Report("step " + std::to_string(step) + " was not captured: " + why);
-    if (faults_ == kMaxFaults) {
-      Report("capture is switched off after " + std::to_string(kMaxFaults) +
-             " faults");
-    }
-  } catch (...) {  // No memory to say it.
+void Agent::Impl::SetLossScale(double scale) noexcept {
+  const Call call(this);
+  if (!call) return;
+  if (!(scale > 0) || !std::isfinite(scale) || !std::isfinite(1 / scale)) {
+    if (std::exchange(bad_scale_told_, true)) return;
+    Report(OrNoMemory([&] {
+      char text[32];
+      std::snprintf(text, sizeof(text), "%g", scale);
+      return "SetLossScale(" + std::string(text) +
+             ") is ignored, as are all that are not finite and above 0: "
+             "gradients are divided by what was set before";
+    }));
+    return;
   }
-  delivery_->PutGap(GapCause::kCaptureError, step, why);
-}
-
-void Agent::Impl::PutSchemaIfNew() {
-  if (!capture_->TakeNewSchema()) return;
-  const Schema& schema = capture_->schema();
-  if (schema.parameters.empty()) {
-    Report(
-        "there is no parameter to record: the model has none, or include "
-        "and exclude leave none");
-  }
-  delivery_->PutSchema(schema);
-  parameters_.store(schema.parameters.size(), std::memory_order_relaxed);
-  schemas_.fetch_add(1, std::memory_order_relaxed);
-}
-
-void Agent::Impl::FillIn(std::int64_t step, std::span<const Scalar> scalars,
-                         StepData* data) {
-  data->step = step;
-  data->wall_time_unix_ns = clock_->UnixNanos();
-  data->interval_steps =
-      static_cast<std::uint32_t>(settings_.options.interval_steps);
-  scalars_.Fill(
-      scalars, [this](const std::string& m) { Report(m); }, &data->scalars);
-  const std::chrono::duration<double> own =
-      step_time_ + (clock_->Steady() - call_start_);
-  scalars_.Append("agent.capture_seconds", own.count(), &data->scalars);
-  if (last_end_.has_value()) {
-    const std::chrono::duration<double> since = call_start_ - *last_end_;
-    scalars_.Append("agent.step_seconds", since.count(), &data->scalars);
-  }
-  scalars_.Finish(&data->scalars);
-}
-
-// Before a step without statistics that may be the first record: that is to be
-// a schema, and the ring's size needs one.
-void Agent::Impl::ReserveRing(std::int64_t step) noexcept {
-  if (reserved_) return;
-  try {
-    if (!capture_->BeginStep(step).ok()) return;
-    capture_->AbandonStep();
-    PutSchemaIfNew();
-    ReserveOnce();
-  } catch (...) {  // No memory: the ring stays as large as it is.
-  }
-}
-
-// Only where the size was left to the agent. A quarter more than the first
-// step takes: counts of zeros and of non-finite elements come and go.
-void Agent::Impl::ReserveOnce() {
-  if (reserved_) return;
-  reserved_ = true;
-  if (settings_.options.ring_bytes != 0) return;
-  const std::size_t bytes = EncodedStepSize(capture_->step());
-  delivery_->ReserveForSteps(bytes + bytes / 4 + 1024);
+  loss_scale_ = scale;
+  capture_->SetGradientMultiplier(1 / scale);
 }
 
 void Agent::Impl::SetStep(std::int64_t n) noexcept {
@@ -419,6 +438,7 @@ void Agent::Impl::SetStep(std::int64_t n) noexcept {
     return;
   }
   if (n == next_step_) return;
+  FinishHeldStep();
   // What Before() filled is of another step.
   capture_->AbandonStep();
   before_called_ = false;
@@ -437,6 +457,13 @@ FlushResult Agent::Impl::Flush(std::chrono::milliseconds deadline) noexcept {
   if (delivery_ == nullptr) {
     result.delivered = true;  // Nothing was recorded.
     return result;
+  }
+  // What is held is the training thread's alone. (That one may be here from a
+  // log callback.)
+  if (training_thread_.load(std::memory_order_relaxed) ==
+          std::this_thread::get_id() &&
+      !in_call_) {
+    FinishHeldStep();
   }
   const agent::FlushOutcome outcome = delivery_->Flush(deadline);
   result.delivered = outcome.delivered;

@@ -14,22 +14,26 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 
 #include "absl/status/status.h"
 #include "agent/capture/capture.h"
 #include "agent/delivery/delivery.h"
 #include "agent/include/gradtap/agent.h"
 #include "agent/options.h"
+#include "agent/overhead_budget.h"
 #include "agent/problem_log.h"
 #include "agent/process_guard.h"
 #include "agent/scalars.h"
+#include "agent/step_times.h"
 #include "agent/surroundings.h"
 #include "core/clock.h"
 
 namespace gradtap {
 
 // Every step that the loop takes ends in exactly one PutStep() or PutGap(), so
-// that delivery's books are the agent's.
+// that delivery's books are the agent's. A step whose results are on another
+// device still is held, and put before anything else is.
 class __attribute__((visibility("hidden"))) Agent::Impl {
  public:
   using MakeCapture = std::function<std::unique_ptr<agent::Capture>(
@@ -45,11 +49,17 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
 
   void Step(torch::optim::Optimizer& optimizer,
             std::span<const Scalar> scalars);
-  void Before() noexcept;
+  // *loss is what the optimizer returned.
+  void Step(torch::optim::Optimizer& optimizer,
+            const std::function<at::Tensor()>& closure,
+            std::span<const Scalar> scalars, at::Tensor* loss);
+  // Null: all parameters' gradients, else that optimizer's.
+  void Before(const torch::optim::Optimizer* only) noexcept;
+  void AfterBackward(const torch::optim::Optimizer* only) noexcept;
   void After(std::span<const Scalar> scalars) noexcept;
   void Skipped(const std::string& reason,
                std::span<const Scalar> scalars) noexcept;
-  void AfterBackward() noexcept;
+  void SetLossScale(double scale) noexcept;
   void SetStep(std::int64_t n) noexcept;
   void Refresh() noexcept;
   FlushResult Flush(std::chrono::milliseconds deadline) noexcept;
@@ -68,22 +78,31 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   }
   bool Inert() const { return delivery_ == nullptr || agent::IsForkedChild(); }
 
+  // Why the step is to have no statistics; kUnspecified: it is due.
+  GapCause NotDue(std::int64_t step) const;
   bool Due(std::int64_t step) const {
-    return step % settings_.options.interval_steps == 0;
+    return NotDue(step) == GapCause::kUnspecified;
   }
-  // The number of the step that ends now; tells delivery if it went back.
-  std::int64_t TakeStepNumber();
-  void EndStep();
+  void RecordGradients(Role role, const torch::optim::Optimizer* only) noexcept;
+  void CaptureStep(std::int64_t step, std::span<const Scalar> scalars);
   void Threw(const std::string& what) noexcept;
+  // The number of the step that ends now; tells delivery if it went back.
+  std::int64_t TakeStepNumber() noexcept;
+  void EndStep() noexcept;
+  void ReportInterval() noexcept;
   // A step without statistics: what becomes of the copy of the weights.
-  void KeepOrForgetWeights(std::int64_t step);
-  void PutCaptured(std::int64_t step, std::span<const Scalar> scalars);
+  void KeepOrForgetWeights(std::int64_t step, GapCause cause);
+
+  // agent_put.cc: what is handed to delivery.
+  void PutCaptured();
+  void FinishHeldStep() noexcept;
   void PutSkipped(GapCause cause, std::int64_t step,
                   std::span<const Scalar> scalars, const std::string& detail);
-  void PutFault(std::int64_t step) noexcept;
+  void PutFault(std::int64_t step, const absl::Status& fault) noexcept;
   void PutSchemaIfNew();
-  void FillIn(std::int64_t step, std::span<const Scalar> scalars,
-              StepData* data);
+  void FillScalars(std::span<const Scalar> scalars,
+                   const agent::ScalarFiller::Later& later, StepData* data);
+  void FillIn(std::int64_t step, StepData* data);
   void ReserveRing(std::int64_t step) noexcept;
   void ReserveOnce();
 
@@ -95,24 +114,32 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   std::unique_ptr<agent::Capture> capture_;
 
   // Read by status().
-  std::atomic<std::int64_t> own_time_ns_{0};
-  std::atomic<std::int64_t> own_time_last_step_ns_{0};
+  std::optional<agent::StepTimes> times_;
   std::atomic<std::uint64_t> parameters_{0};
   std::atomic<std::uint32_t> schemas_{0};
   std::atomic<std::uint64_t> weight_copy_bytes_{0};
+  std::atomic<std::int64_t> interval_{1};  // In force.
+  // The one that took the newest step.
+  std::atomic<std::thread::id> training_thread_{std::thread::id()};
 
   // The training thread's.
+  std::optional<agent::OverheadBudget> budget_;
+  std::uint64_t announced_ = 0;  // Powers of the interval, a bit each.
   std::int64_t next_step_ = 0;
   std::optional<std::int64_t> last_step_;
+  bool in_call_ = false;
   bool before_called_ = false;  // In this step.
-  bool step_ended_ = false;     // In this call.
+  bool captured_ = false;       // This step has statistics,
+  bool histograms_ = false;     // and histograms.
+  bool measured_ = false;       // Its times have been taken.
   absl::Status fault_;          // Of this step.
   int faults_ = 0;
-  bool weights_current_ = false;  // The copy is of the newest step.
+  bool weights_current_ = false;      // The copy is of the newest step.
+  std::optional<std::int64_t> held_;  // The step in capture_, to be finished.
+  double loss_scale_ = 1;
+  bool bad_scale_told_ = false;
   bool reserved_ = false;
-  std::chrono::nanoseconds step_time_{0};  // Own, in this step.
-  std::chrono::steady_clock::time_point call_start_;
-  std::optional<std::chrono::steady_clock::time_point> last_end_;
+  std::uint64_t bytes_told_ = 0;  // Of delivery's bytes_recorded().
   agent::ScalarFiller scalars_;
   StepData skipped_;  // Reused.
 };

@@ -96,10 +96,10 @@ AgentStatus Agent::Impl::status() const {
   status.weight_copy_bytes = weight_copy_bytes_.load(std::memory_order_relaxed);
   status.parameters = parameters_.load(std::memory_order_relaxed);
   status.schemas = schemas_.load(std::memory_order_relaxed);
-  status.own_time =
-      std::chrono::nanoseconds(own_time_ns_.load(std::memory_order_relaxed));
-  status.own_time_last_step = std::chrono::nanoseconds(
-      own_time_last_step_ns_.load(std::memory_order_relaxed));
+  status.own_time = times_->own();
+  status.own_time_last_step = times_->own_last_step();
+  status.overhead = times_->overhead();
+  status.interval_steps = interval_.load(std::memory_order_relaxed);
   return status;
 }
 

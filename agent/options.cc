@@ -21,6 +21,7 @@ namespace gradtap::agent {
 namespace {
 
 constexpr std::int64_t kMaxInterval = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxAuditSteps = std::int64_t{1} << 20;
 constexpr std::uint64_t kMinRingBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
 constexpr std::int64_t kMaxShutdownMs = 24ll * 3600 * 1000;
@@ -108,6 +109,21 @@ class Overrides {
       return;
     }
     *field = static_cast<T>(number);
+  }
+
+  // From 0 to 1.
+  void Share(const char* name, double* field) {
+    const char* value = Get(name);
+    if (value == nullptr) return;
+    const std::string_view text = value;
+    double number = 0;
+    const char* end = text.data() + text.size();
+    const auto [at, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || at != end || !(number >= 0 && number <= 1)) {
+      Report(name, "a share from 0 to 1, like 0.05");
+      return;
+    }
+    *field = number;
   }
 
   void Patterns(const char* name, std::vector<std::string>* field) {
@@ -218,6 +234,10 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   from.Patterns("GRADTAP_SHARDED", &o.sharded);
   ReadRoles(&from, &o.roles);
   from.Number("GRADTAP_INTERVAL", 1, kMaxInterval, &o.interval_steps);
+  from.Number("GRADTAP_HISTOGRAM_INTERVAL", 0, kMaxInterval,
+              &o.histogram_interval_steps);
+  from.Share("GRADTAP_BUDGET", &o.overhead_budget);
+  from.Number("GRADTAP_AUDIT", 0, kMaxAuditSteps, &o.audit_steps);
   from.Number("GRADTAP_RING_BYTES", static_cast<std::int64_t>(kMinRingBytes),
               static_cast<std::int64_t>(kMaxRingBytes), &o.ring_bytes);
   std::int64_t shutdown_ms = o.shutdown_deadline.count();
@@ -229,6 +249,7 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   from.Text("GRADTAP_TLS_KEY", &o.tls_key_file);
   ReadToken(&from, settings);
   from.Bool("GRADTAP_PROXY", &o.use_proxy);
+  from.Bool("GRADTAP_FORCE_DEVICE_PATH", &settings->force_device_path);
 }
 
 std::string DefaultRunName(const ProcessFacts& process) {
@@ -284,6 +305,21 @@ void CheckRanges(Settings* settings) {
   if (o.interval_steps < 1 || o.interval_steps > kMaxInterval) {
     error("interval_steps " + std::to_string(o.interval_steps) +
           " is out of range: 1 to 2^30");
+  }
+  if (o.histogram_interval_steps < 0 ||
+      o.histogram_interval_steps > kMaxInterval) {
+    error("histogram_interval_steps " +
+          std::to_string(o.histogram_interval_steps) +
+          " is out of range: 0 to 2^30");
+  }
+  // Not a number is not in it either.
+  if (!(o.overhead_budget >= 0 && o.overhead_budget <= 1)) {
+    error("overhead_budget " + std::to_string(o.overhead_budget) +
+          " is out of range: a share from 0 to 1, like 0.05");
+  }
+  if (o.audit_steps < 0 || o.audit_steps > kMaxAuditSteps) {
+    error("audit_steps " + std::to_string(o.audit_steps) +
+          " is out of range: 0 to 2^20");
   }
   if (o.ring_bytes != 0 &&
       (o.ring_bytes < kMinRingBytes || o.ring_bytes > kMaxRingBytes)) {

@@ -1,5 +1,6 @@
 #include "agent/scalars.h"
 
+#include <limits>
 #include <unordered_set>
 
 #include "agent/capture/capture.h"
@@ -32,7 +33,7 @@ void ScalarFiller::TakeNames(std::span<const Scalar> from) {
 }
 
 void ScalarFiller::Fill(std::span<const Scalar> from, const Report& report,
-                        std::vector<ScalarValue>* to) {
+                        const Later& later, std::vector<ScalarValue>* to) {
   size_ = 0;
   if (!SameNames(from)) TakeNames(from);
   for (std::size_t i = 0; i < from.size(); ++i) {
@@ -45,7 +46,10 @@ void ScalarFiller::Fill(std::span<const Scalar> from, const Report& report,
       continue;
     }
     double value = from[i].value();
-    if (from[i].tensor() != nullptr) {
+    if (from[i].tensor() != nullptr && later != nullptr &&
+        later(*from[i].tensor(), size_)) {
+      value = std::numeric_limits<double>::quiet_NaN();
+    } else if (from[i].tensor() != nullptr) {
       const absl::StatusOr<double> read = ReadScalar(*from[i].tensor());
       if (!read.ok()) {
         const absl::string_view why = read.status().message();
@@ -58,6 +62,14 @@ void ScalarFiller::Fill(std::span<const Scalar> from, const Report& report,
     if (next->name != name.safe) next->name = name.safe;
     next->value = value;
   }
+}
+
+bool ScalarFiller::Has(std::string_view name,
+                       const std::vector<ScalarValue>& in) const {
+  for (std::size_t i = 0; i < size_; ++i) {
+    if (in[i].name == name) return true;
+  }
+  return false;
 }
 
 void ScalarFiller::Append(const char* name, double value,

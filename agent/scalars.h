@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/include/gradtap/agent.h"
@@ -23,12 +24,19 @@ class ScalarFiller {
   static constexpr std::size_t kMaxScalars = kMaxStepScalars - kAgentScalars;
 
   using Report = std::function<void(const std::string& message)>;
+  // True if the tensor's value will be written to (*to)[index] later.
+  using Later =
+      std::function<bool(const at::Tensor& tensor, std::size_t index)>;
 
   // Sets `*to` to the scalars whose values can be had, with safe and unique
-  // names. Reports those left out: a tensor that is not one element on the CPU,
-  // a name that is there already or begins with "agent.", one over kMaxScalars.
+  // names. Reports those left out: a tensor that is not one element, or is on
+  // another device and `later` (may be null) does not take it; a name that is
+  // there already or begins with "agent.", one over kMaxScalars.
   void Fill(std::span<const Scalar> from, const Report& report,
-            std::vector<ScalarValue>* to);
+            const Later& later, std::vector<ScalarValue>* to);
+
+  // True if the last Fill() set one of this name.
+  bool Has(std::string_view name, const std::vector<ScalarValue>& in) const;
 
   // Sets the scalar after those of Fill(), and after earlier ones. Names here
   // are literals of ours.

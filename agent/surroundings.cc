@@ -1,15 +1,27 @@
 #include "agent/surroundings.h"
 
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 
 namespace gradtap::agent {
+namespace {
+
+std::int64_t ThreadCpuNanos() {
+  timespec t{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return t.tv_sec * std::int64_t{1'000'000'000} + t.tv_nsec;
+}
+
+}  // namespace
 
 Surroundings GetSurroundings() {
   Surroundings s;
   s.clock = &RealClock();
+  s.thread_cpu_nanos = ThreadCpuNanos;
   s.environment = [](const char* name) -> const char* {
     return std::getenv(name);
   };

@@ -95,6 +95,9 @@ class Books {
     c.steps_seen = c.steps_recorded + c.steps_skipped + c.steps_lost;
     return c;
   }
+  std::uint64_t bytes_recorded() const noexcept {
+    return admitted_bytes_.load(std::memory_order_relaxed);
+  }
   std::uint64_t missing(GapCause cause) const noexcept {
     return missing_[Index(cause)].load(std::memory_order_relaxed);
   }

@@ -188,6 +188,10 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
     return shared_->books.Snapshot();
   }
 
+  std::uint64_t bytes_recorded() const override {
+    return shared_->books.bytes_recorded();
+  }
+
   std::uint64_t ring_bytes() const override { return ring_bytes_; }
 
  private:

@@ -109,6 +109,8 @@ class Delivery {
 
   virtual DeliveryState state() const = 0;
   virtual DeliveryCounters counters() const = 0;
+  // counters().bytes_recorded alone, for one load.
+  virtual std::uint64_t bytes_recorded() const = 0;
   virtual std::uint64_t ring_bytes() const = 0;
 };
 

@@ -21,6 +21,7 @@ class FakeDelivery : public agent::Delivery {
   }
 
   void PutStep(const StepData& step) noexcept override {
+    world_.clock.Advance(world_.put_cost);
     ++d().counters.steps_seen;
     const bool skipped = step.skipped != GapCause::kUnspecified;
     if (world_.ring_full) {
@@ -28,6 +29,7 @@ class FakeDelivery : public agent::Delivery {
       ++d().counters.by_cause[GapCause::kRingFull];
       return;
     }
+    d().counters.bytes_recorded += 1000;
     if (skipped) {
       ++d().counters.steps_skipped;
       ++d().counters.by_cause[step.skipped];
@@ -73,6 +75,9 @@ class FakeDelivery : public agent::Delivery {
   agent::DeliveryState state() const override { return world_.state; }
   agent::DeliveryCounters counters() const override {
     return world_.delivered.counters;
+  }
+  std::uint64_t bytes_recorded() const override {
+    return world_.delivered.counters.bytes_recorded;
   }
   std::uint64_t ring_bytes() const override { return 64u << 20; }
 
@@ -152,7 +157,9 @@ Surroundings GetSurroundings() {
     const auto it = world.environment.find(name);
     return it == world.environment.end() ? nullptr : it->second.c_str();
   };
+  s.thread_cpu_nanos = [] { return testing::World().thread_cpu_nanos; };
   s.process = world.process;
+  s.adapt_capture = world.adapt_capture;
   s.make_delivery = [&world](DeliveryOptions options)
       -> absl::StatusOr<std::unique_ptr<Delivery>> {
     world.delivered.created.push_back(std::move(options));

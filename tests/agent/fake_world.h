@@ -9,12 +9,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "agent/capture/capture.h"
 #include "agent/delivery/delivery.h"
 #include "agent/options.h"
 #include "core/schema.h"
@@ -54,6 +57,7 @@ struct Delivered {
 
 struct FakeWorld {
   ManualClock clock;
+  std::int64_t thread_cpu_nanos = 0;
   std::map<std::string, std::string> environment;
   agent::ProcessFacts process{"trainer", "node7", 1'700'000'000};
   Delivered delivered;
@@ -61,10 +65,16 @@ struct FakeWorld {
   absl::Status create_status;
   // The ring is full: steps are lost.
   bool ring_full = false;
+  // What PutStep() takes, by the clock.
+  std::chrono::nanoseconds put_cost{0};
   // What Shutdown() says could not be delivered.
   std::uint64_t undelivered_steps = 0;
   // Off: counts only, and allocates nothing.
   bool keep = true;
+  // What becomes of an agent's capture; null: nothing.
+  std::function<std::unique_ptr<agent::Capture>(
+      std::unique_ptr<agent::Capture>)>
+      adapt_capture;
   agent::DeliveryState state = agent::DeliveryState::kStreaming;
 };
 

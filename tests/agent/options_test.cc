@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <string>
@@ -58,6 +59,10 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
           {"GRADTAP_SHARDED", "experts"},
           {"GRADTAP_ROLES", "grad,weight"},
           {"GRADTAP_INTERVAL", "10"},
+          {"GRADTAP_HISTOGRAM_INTERVAL", "20"},
+          {"GRADTAP_BUDGET", "0.25"},
+          {"GRADTAP_AUDIT", "50"},
+          {"GRADTAP_FORCE_DEVICE_PATH", "1"},
           {"GRADTAP_RING_BYTES", "2097152"},
           {"GRADTAP_SHUTDOWN_MS", "250"},
           {"GRADTAP_TLS", "1"},
@@ -88,6 +93,10 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
   EXPECT_TRUE(o.roles.grad && o.roles.weight);
   EXPECT_FALSE(o.roles.update || o.roles.buffer);
   EXPECT_EQ(o.interval_steps, 10);
+  EXPECT_EQ(o.histogram_interval_steps, 20);
+  EXPECT_EQ(o.overhead_budget, 0.25);
+  EXPECT_EQ(o.audit_steps, 50);
+  EXPECT_TRUE(s.force_device_path);
   EXPECT_EQ(o.ring_bytes, 2097152u);
   EXPECT_EQ(o.shutdown_deadline, std::chrono::milliseconds(250));
   EXPECT_TRUE(o.tls);
@@ -110,6 +119,10 @@ TEST_F(OptionsTest, EveryVariableThatDoesNotParseIsReportedAndLeavesItsField) {
           {"GRADTAP_SHARDED", "*"},
           {"GRADTAP_ROLES", "weight,wieght"},
           {"GRADTAP_INTERVAL", "ten"},
+          {"GRADTAP_HISTOGRAM_INTERVAL", "-1"},
+          {"GRADTAP_BUDGET", "5"},
+          {"GRADTAP_AUDIT", "1048577"},
+          {"GRADTAP_FORCE_DEVICE_PATH", "2"},
           {"GRADTAP_RING_BYTES", "12"},
           {"GRADTAP_SHUTDOWN_MS", "5s"},
           {"GRADTAP_TLS", "maybe"},
@@ -147,6 +160,9 @@ TEST_F(OptionsTest, BadOptionsOfTheProgramAreErrorsThatNameTheValue) {
   given.collector = "a b:1";
   given.run = "has space";
   given.interval_steps = 0;
+  given.histogram_interval_steps = -2;
+  given.overhead_budget = 1.5;
+  given.audit_steps = -3;
   given.ring_bytes = 5;
   given.shutdown_deadline = std::chrono::milliseconds(-1);
   given.rank = 4;
@@ -154,13 +170,32 @@ TEST_F(OptionsTest, BadOptionsOfTheProgramAreErrorsThatNameTheValue) {
   given.token = "hunter2";
   given.include = {"ok", "(bad"};
   const Settings s = Resolve(given);
-  ASSERT_THAT(s.errors, SizeIs(8));
+  ASSERT_THAT(s.errors, SizeIs(11));
   const std::string all = ::testing::PrintToString(s.errors);
-  for (const char* part : {"a b:1", "has space", "interval_steps 0",
-                           "ring_bytes 5", "-1 ms", "rank 4", "(bad", "TLS"}) {
+  for (const char* part :
+       {"a b:1", "has space", "interval_steps 0", "histogram_interval_steps -2",
+        "overhead_budget 1.5", "audit_steps -3", "ring_bytes 5", "-1 ms",
+        "rank 4", "(bad", "TLS"}) {
     EXPECT_THAT(all, HasSubstr(part));
   }
   EXPECT_THAT(all, Not(HasSubstr("hunter2")));
+}
+
+TEST_F(OptionsTest, ABudgetIsAShareAndNothingElse) {
+  AgentOptions given;
+  given.overhead_budget = std::nan("");
+  EXPECT_THAT(Resolve(given).errors, ElementsAre(HasSubstr("nan")));
+  given.overhead_budget = 0.5;
+  for (const char* bad : {"nan", "inf", "-0.1", "1.01", "5%", " 0.1", "0x1"}) {
+    env_ = {{"GRADTAP_BUDGET", bad}};
+    const Settings s = Resolve(given);
+    EXPECT_THAT(s.problems, ElementsAre(HasSubstr(bad))) << bad;
+    EXPECT_EQ(s.options.overhead_budget, 0.5);
+  }
+  for (const char* good : {"0", "1", "0.05", "5e-2", ".5"}) {
+    env_ = {{"GRADTAP_BUDGET", good}};
+    EXPECT_THAT(Resolve(given).problems, IsEmpty()) << good;
+  }
 }
 
 TEST_F(OptionsTest, DisabledLooksAtNothingElse) {

@@ -17,6 +17,7 @@ TrainedRun TrainWithAgent(const std::string& collector, const std::string& run,
   AgentOptions options;
   options.collector = collector;
   options.run = run;
+  options.overhead_budget = 0;  // Each step is looked at.
   auto tap = Agent::Attach(model, options);
   for (std::int64_t step = 0; step < steps; ++step) {
     optimizer.zero_grad();

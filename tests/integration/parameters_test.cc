@@ -31,6 +31,7 @@ class ParametersTest : public ::testing::Test {
   void Record(const torch::nn::Module& module, AgentOptions options = {}) {
     options.collector = collector_.address();
     options.run = "model";
+    options.overhead_budget = 0;  // Each step is looked at.
     auto tap = Agent::Attach(module, options);
     tap->BeforeOptimizerStep();
     tap->AfterOptimizerStep();

@@ -19,7 +19,8 @@
 
 namespace gradtap::testing {
 
-// Added to this process's environment; GRADTAP_* of ours is not handed on.
+// Added to this process's environment; GRADTAP_* of ours is not handed on, and
+// GRADTAP_BUDGET is 0 unless given.
 using Environment = std::map<std::string, std::string>;
 
 struct Exit {

@@ -73,6 +73,7 @@ class StatisticsTest : public ::testing::Test {
     AgentOptions options;
     options.collector = collector_.address();
     options.run = kRun;
+    options.overhead_budget = 0;  // Each step is looked at.
     auto tap = Agent::Attach(*model_, options);
     for (std::int64_t step = 0; step < kSteps; ++step) {
       optimizer_->zero_grad();

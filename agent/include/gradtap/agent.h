@@ -91,12 +91,13 @@ struct AgentOptions {
   // core/histogram.h) of every record at steps divisible by it and captured.
   // 0: none. Range: [0, 2^30].
   std::int64_t histogram_interval_steps = 0;
-  // GRADTAP_BUDGET. The agent's share of step time on the training thread, at
-  // most: over it the interval widens in powers of two. 0: no budget. Range:
-  // [0, 1].
+  // GRADTAP_BUDGET. What statistics may take of step time on the training
+  // thread: over it the interval widens in powers of two, and narrows again
+  // when there is room. 0: no budget. Range: [0, 1].
   double overhead_budget = 0.05;
   // GRADTAP_AUDIT. Alternates blocks of so many steps with and without capture,
-  // for `gradtap audit RUN`. 0: off. Range: [0, 2^20].
+  // for `gradtap audit RUN`; there is no budget meanwhile. 0: off. Range: [0,
+  // 2^20].
   std::int64_t audit_steps = 0;
   // GRADTAP_RING_BYTES. Records at hand until the collector has them. 0: the
   // larger of 64 MiB and 16 steps. Range otherwise: [1 MiB, 64 GiB].
@@ -227,7 +228,8 @@ enum class AgentState {
 };
 
 // Books balance: steps_seen = steps_recorded + steps_skipped + steps_lost, and
-// steps_recorded = steps_acknowledged + steps_at_hand.
+// steps_recorded = steps_acknowledged + steps_at_hand. A step whose results are
+// still on another device is seen when they are here: at the next step.
 struct AgentStatus {
   AgentState state = AgentState::kIdle;
   std::string run;
@@ -250,9 +252,10 @@ struct AgentStatus {
   // On the training thread: all calls together, and the newest step's.
   std::chrono::nanoseconds own_time{0};
   std::chrono::nanoseconds own_time_last_step{0};
-  // The agent's share of step time over the newest steps; NaN: none yet.
+  // Own time over all time of the newest 64 steps, on the training thread; NaN:
+  // none yet.
   double overhead = std::numeric_limits<double>::quiet_NaN();
-  std::int64_t interval_steps = 1;  // In force.
+  std::int64_t interval_steps = 1;  // In force: what the budget made of it.
   // What went wrong, newest last, each once; at most 64 lines.
   std::vector<std::string> problems;
 };
@@ -293,7 +296,9 @@ class GRADTAP_EXPORT Agent {
             const std::vector<Scalar>& scalars);
 
   // The same for optimizers that evaluate the loss themselves (LBFGS). Returns
-  // what the optimizer returns. Gradients are those of the first evaluation.
+  // what the optimizer returns. Gradients are those of the first evaluation: of
+  // the point where the step starts. What the closure throws passes through
+  // too. An optimizer that does not evaluate it makes a gap.
   at::Tensor Step(torch::optim::Optimizer& optimizer,
                   const std::function<at::Tensor()>& closure,
                   std::initializer_list<Scalar> scalars = {});
@@ -301,23 +306,40 @@ class GRADTAP_EXPORT Agent {
                   const std::function<at::Tensor()>& closure,
                   const std::vector<Scalar>& scalars);
 
-  // The same in pieces, for loops that call the optimizer themselves.
+  // The same in pieces, for loops that call the optimizer themselves. Called
+  // again within a step, Before records all gradients again.
   void BeforeOptimizerStep() noexcept;
+  // For steps with several optimizers: records the gradients of this one's
+  // parameters alone, as it is about to consume them. Call it before each one's
+  // step(); the calls add up, and AfterOptimizerStep() ends the step of all.
+  // Parameters of none of them have no gradient in this step.
+  //
+  //   tap->BeforeOptimizerStep(d_optimizer);
+  //   d_optimizer.step();
+  //   ...  // The generator's backward(): it adds to D's gradients, too late.
+  //   tap->BeforeOptimizerStep(g_optimizer);
+  //   g_optimizer.step();
+  //   tap->AfterOptimizerStep({{"d_loss", d_loss}, {"g_loss", g_loss}});
+  void BeforeOptimizerStep(torch::optim::Optimizer& optimizer) noexcept;
   void AfterOptimizerStep(std::initializer_list<Scalar> scalars = {}) noexcept;
   void AfterOptimizerStep(const std::vector<Scalar>& scalars) noexcept;
-  // The loop did not take this step; `reason` is stored with the gap.
+  // The loop did not take this step; `reason` is stored with the gap. Gradients
+  // that were recorded for it are dropped.
   void StepSkipped(const std::string& reason,
                    std::initializer_list<Scalar> scalars = {}) noexcept;
 
   // The loss was multiplied by `scale`, and gradients still are when they are
-  // recorded: what is stored is gradient / scale, and the scalar "loss_scale".
-  // Holds until the next call; 1 ends it. A loop that unscales gradients before
+  // recorded: what is stored is gradient / scale, and the scalar "loss_scale"
+  // unless the loop gives one of that name. Call it before the gradients are
+  // recorded; it holds until the next call; 1 ends it. A loop that unscales gradients before
   // its optimizer's step does not call this. Not finite or not above 0:
   // reported, and the scale stays.
   void SetLossScale(double scale) noexcept;
 
-  // Optional, before the loop's own all-reduce: records grad_local.
+  // Optional, before the loop's own all-reduce: records grad_local; of one
+  // optimizer's parameters alone as above.
   void AfterBackward() noexcept;
+  void AfterBackward(torch::optim::Optimizer& optimizer) noexcept;
 
   // The next step is n. Going back opens a new branch of the history.
   void SetStep(std::int64_t n) noexcept;
@@ -326,6 +348,8 @@ class GRADTAP_EXPORT Agent {
   void Refresh() noexcept;
 
   // Waits until everything recorded so far is acknowledged, at most `deadline`.
+  // A step whose results are on another device still is among it if the training
+  // thread calls.
   FlushResult Flush(std::chrono::milliseconds deadline) noexcept;
 
   AgentStatus status() const;

@@ -1,0 +1,142 @@
+// What becomes of a step that has ended: the record or the gap that delivery
+// gets.
+
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "agent/agent_impl.h"
+#include "core/codec.h"
+#include "core/names.h"
+
+namespace gradtap {
+
+void Agent::Impl::PutCaptured() {
+  ReserveOnce();
+  delivery_->PutStep(capture_->step());
+}
+
+// Waits for its results if they are not there yet: the optimizer, a forward and
+// a backward pass have had their time meanwhile.
+void Agent::Impl::FinishHeldStep() noexcept {
+  if (!held_.has_value()) return;
+  const std::int64_t step = *std::exchange(held_, std::nullopt);
+  absl::Status fault = capture_->FinishStep();
+  if (fault.ok()) {
+    try {
+      PutCaptured();
+      return;
+    } catch (...) {  // No memory.
+      fault = absl::ResourceExhaustedError("out of memory");
+    }
+  }
+  PutFault(step, fault);
+}
+
+void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
+                             std::span<const Scalar> scalars,
+                             const std::string& detail) {
+  ReserveRing(step);
+  FillScalars(scalars, nullptr, &skipped_);
+  FillIn(step, &skipped_);
+  skipped_.schema_id = capture_->schema().schema_id;
+  skipped_.skipped = cause;
+  skipped_.skipped_detail = detail;
+  delivery_->PutStep(skipped_);
+}
+
+void Agent::Impl::PutFault(std::int64_t step,
+                           const absl::Status& fault) noexcept {
+  capture_->AbandonStep();
+  capture_->ForgetWeights();
+  weights_current_ = false;
+  captured_ = false;
+  ++faults_;
+  std::string why;
+  try {
+    why = SafeName(std::string(fault.message()));
+    Report("step " + std::to_string(step) + " was not captured: " + why);
+    if (faults_ == kMaxFaults) {
+      Report("capture is switched off after " + std::to_string(kMaxFaults) +
+             " faults");
+    }
+  } catch (...) {  // No memory to say it.
+  }
+  delivery_->PutGap(GapCause::kCaptureError, step, why);
+}
+
+void Agent::Impl::PutSchemaIfNew() {
+  if (!capture_->TakeNewSchema()) return;
+  const Schema& schema = capture_->schema();
+  if (schema.parameters.empty()) {
+    Report(
+        "there is no parameter to record: the model has none, or include "
+        "and exclude leave none");
+  }
+  delivery_->PutSchema(schema);
+  parameters_.store(schema.parameters.size(), std::memory_order_relaxed);
+  schemas_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Agent::Impl::FillScalars(std::span<const Scalar> scalars,
+                              const agent::ScalarFiller::Later& later,
+                              StepData* data) {
+  scalars_.Fill(
+      scalars, [this](const std::string& m) { Report(m); }, later,
+      &data->scalars);
+  constexpr char kLossScale[] = "loss_scale";
+  if (loss_scale_ != 1 && !scalars_.Has(kLossScale, data->scalars)) {
+    scalars_.Append(kLossScale, loss_scale_, &data->scalars);
+  }
+}
+
+// After FillScalars().
+void Agent::Impl::FillIn(std::int64_t step, StepData* data) {
+  data->step = step;
+  data->wall_time_unix_ns = clock_->UnixNanos();
+  data->interval_steps = static_cast<std::uint32_t>(budget_->interval_steps());
+  const std::uint64_t bytes = delivery_->bytes_recorded();
+  scalars_.Append(
+      "agent.bytes",
+      static_cast<double>(bytes - std::exchange(bytes_told_, bytes)),
+      &data->scalars);
+  const agent::StepTimes::Measured times = times_->Measure();
+  measured_ = true;
+  scalars_.Append("agent.capture_seconds", times.capture_seconds,
+                  &data->scalars);
+  if (times.step_seconds.has_value()) {
+    scalars_.Append("agent.step_seconds", *times.step_seconds, &data->scalars);
+  }
+  if (times.thread_cpu_seconds.has_value()) {
+    scalars_.Append("agent.thread_cpu_seconds", *times.thread_cpu_seconds,
+                    &data->scalars);
+  }
+  scalars_.Finish(&data->scalars);
+}
+
+// Before a step without statistics that may be the first record: that is to be
+// a schema, and the ring's size needs one.
+void Agent::Impl::ReserveRing(std::int64_t step) noexcept {
+  if (reserved_) return;
+  try {
+    if (!capture_->BeginStep(step).ok()) return;
+    capture_->AbandonStep();
+    PutSchemaIfNew();
+    ReserveOnce();
+  } catch (...) {  // No memory: the ring stays as large as it is.
+  }
+}
+
+// Only where the size was left to the agent. A quarter more than the first
+// step takes: counts of zeros and of non-finite elements come and go.
+void Agent::Impl::ReserveOnce() {
+  if (reserved_) return;
+  reserved_ = true;
+  if (settings_.options.ring_bytes != 0) return;
+  const std::size_t bytes = EncodedStepSize(capture_->step());
+  delivery_->ReserveForSteps(bytes + bytes / 4 + 1024);
+}
+
+}  // namespace gradtap
