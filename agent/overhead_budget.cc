@@ -19,7 +19,7 @@ void OverheadBudget::Window::Add(double value) {
 
 double OverheadBudget::Window::Median() const {
   // The newest `size_` values, in any order.
-  std::array<double, kSize> sorted;
+  std::array<double, kSize> sorted{};
   for (std::size_t i = 0; i < size_; ++i) {
     sorted[i] = values_[(next_ + kSize - 1 - i) % kSize];
   }
