@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/kernel_bins.h"
 #include "core/kernel_control.h"
 #include "core/kernel_convert.h"
 #include "core/kernel_simd.h"
@@ -111,21 +112,70 @@ WeightAndUpdate ReduceBoth(const T* x, char* previous, std::size_t n) {
   return out;
 }
 
+// Clearing and adding up a histogram costs as much as some hundred elements.
+constexpr std::size_t kShiftWorthwhile = 512;
+
+// Small enough for no product with a float to leave double's normal range.
+bool IsPlainPowerOfTwo(double x) {
+  return x == std::ldexp(1.0, std::ilogb(x)) && std::abs(std::ilogb(x)) < 512;
+}
+
+// Adds the bins of values times 2^shift. False: it cannot tell, and has added
+// nothing.
+bool AddShifted(const BinCounts& counts, int shift, BinCounts* bins) {
+  const bool subnormal =
+      counts[kBinPosSubnormal] != 0 || counts[kBinNegSubnormal] != 0;
+  if (subnormal && shift > 0) return false;
+  for (const std::uint32_t bin : {kBinZero, kBinNan, kBinPosInf, kBinNegInf,
+                                  kBinPosSubnormal, kBinNegSubnormal}) {
+    (*bins)[bin] += counts[bin];
+  }
+  for (int e = 1; e <= 254; ++e) {
+    const int to = std::min(e + shift, 254);
+    const auto from = static_cast<std::uint32_t>(e);
+    const auto at = static_cast<std::uint32_t>(to);
+    (*bins)[to < 1 ? kBinPosSubnormal : kBinPositive + at] +=
+        counts[kBinPositive + from];
+    (*bins)[to < 1 ? kBinNegSubnormal : kBinNegative + at] +=
+        counts[kBinNegative + from];
+  }
+  return true;
+}
+
+// Adds the bins of multiplier * x.
 template <typename T>
-void CountBins(const T* x, std::size_t n, double multiplier, BinCounts* bins) {
+void CountAll(const T* x, std::size_t n, double multiplier, BinCounts* bins) {
+  if constexpr (kDirect<T> && !std::is_same_v<T, double>) {
+    if (multiplier == 1) {
+      kernel::CountBins(x, n, bins);
+      return;
+    }
+    if (n >= kShiftWorthwhile && IsPlainPowerOfTwo(multiplier)) {
+      BinCounts counts{};
+      kernel::CountBins(x, n, &counts);
+      if (AddShifted(counts, std::ilogb(multiplier), bins)) return;
+    }
+  }
   for (std::size_t i = 0; i < n; ++i) {
     const double value = kernel::Element<T>::To(x[i]);
-    ++(*bins)[BinOf(value * multiplier)];
+    ++(*bins)[kernel::QuickBin(value * multiplier)];
   }
 }
 
+// Adds the bins of x - before; `before` may be unaligned.
 template <typename T>
-void CountUpdateBins(const T* x, const char* before, std::size_t n,
-                     BinCounts* bins) {
+void CountChange(const T* x, const char* before, std::size_t n,
+                 BinCounts* bins) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (reinterpret_cast<std::uintptr_t>(before) % alignof(T) == 0) {
+      kernel::CountBins(x, reinterpret_cast<const T*>(before), n, bins);
+      return;
+    }
+  }
   for (std::size_t i = 0; i < n; ++i) {
     T previous;
     std::memcpy(&previous, before + i * sizeof(T), sizeof(T));
-    ++(*bins)[BinOf(kernel::Element<T>::Minus(x[i], previous))];
+    ++(*bins)[kernel::QuickBin(kernel::Element<T>::Minus(x[i], previous))];
   }
 }
 
@@ -140,13 +190,21 @@ struct Work {
   BinCounts* update_bins = nullptr;
 };
 
-// The next unit of a chunk, whose previous elements are at `before`.
+// The bins of elements side by side, whose previous ones are at `before`.
+template <typename T>
+void CountSpan(const T* x, std::size_t n, const char* before,
+               const Work& work) {
+  if (work.bins) CountAll(x, n, work.multiplier, work.bins);
+  if (work.update && work.update_bins) {
+    CountChange(x, before, n, work.update_bins);
+  }
+}
+
+// The next unit of a chunk.
 template <typename T>
 void RunUnit(const T* x, std::size_t n, char* before, const Work& work,
              WeightAndUpdate* total) {
-  if (work.bins) CountBins(x, n, work.multiplier, work.bins);
   if (work.update) {
-    if (work.update_bins) CountUpdateBins(x, before, n, work.update_bins);
     const WeightAndUpdate unit = ReduceBoth(x, before, n);
     total->weight = Merge(total->weight, unit.weight);
     total->update = Merge(total->update, unit.update);
@@ -156,10 +214,13 @@ void RunUnit(const T* x, std::size_t n, char* before, const Work& work,
   if (before) std::memcpy(before, x, n * sizeof(T));
 }
 
+// Bins first, of the whole chunk: it waits for memory, and what it read is then
+// at hand.
 template <typename T>
 WeightAndUpdate RunContiguous(const T* x, std::uint64_t n, const Work& work) {
   WeightAndUpdate total;
   char* before = work.before;
+  CountSpan(x, n, before, work);
   for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
     const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
     RunUnit(x + i, size, before, work, &total);
@@ -176,7 +237,9 @@ template <typename T>
   char* before = work.before;
   for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
     const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
-    RunUnit(walk.Next(size, buffer), size, before, work, &total);
+    const T* const x = walk.Next(size, buffer);
+    CountSpan(x, size, before, work);
+    RunUnit(x, size, before, work, &total);
     if (before) before += size * sizeof(T);
   }
   return total;
