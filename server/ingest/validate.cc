@@ -212,8 +212,18 @@ absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
   std::uint64_t records = 0;
   if (const auto s = CheckColumns(*step, &records); !s.ok()) return s;
   last_step_ = step->step();
-  batch->commit.steps.push_back(
-      {branch_, step->step(), !skipped, records, body_untrusted});
+  StreamCommit::Step& accepted = batch->commit.steps.emplace_back();
+  accepted.branch = branch_;
+  accepted.step = step->step();
+  accepted.has_statistics = !skipped;
+  accepted.records = records;
+  accepted.body = body_untrusted;
+  if (step->has_histograms()) {
+    const SplitStep& split =
+        batch->split.emplace_back(SplitHistograms(body_untrusted, *step));
+    accepted.body = split.row;
+    accepted.histograms = split.blocks;
+  }
   return absl::OkStatus();
 }
 

@@ -43,6 +43,7 @@ struct ValidatedBatch {
 
   std::string content;             // The frame's.
   std::deque<std::string> joined;  // Records that came in parts.
+  std::deque<SplitStep> split;     // Steps that came with histograms.
 
   ValidatedBatch() = default;
   ValidatedBatch(const ValidatedBatch&) = delete;

@@ -96,13 +96,21 @@ absl::StatusOr<MergePlan> PlanMerge(const RunView& run, std::uint32_t attempt,
   return plan;
 }
 
+void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
+               std::size_t row, BlockSet* blocks) {
+  for (const MergedParameter::Source& source : parameter.sources) {
+    if (source.row == row) AddBlock(statistic, *source.places, blocks);
+  }
+}
+
 std::optional<Value> EvaluatePlanned(const Statistic& statistic,
                                      const MergedParameter& parameter,
                                      const std::vector<RankRow>& rows) {
   std::vector<Part> parts;
   parts.reserve(parameter.sources.size());
   for (const MergedParameter::Source& source : parameter.sources) {
-    parts.push_back({&rows[source.row].step, source.places});
+    const RankRow& row = rows[source.row];
+    parts.push_back({&row.step, source.places, row.histograms.get()});
   }
   return EvaluateMerged(statistic, parts);
 }

@@ -18,6 +18,7 @@
 #include "core/schema.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
+#include "server/query/step_histograms.h"
 
 namespace gradtap::server {
 
@@ -27,9 +28,11 @@ inline constexpr std::uint32_t kMergedRank = 4294967295u;
 // One rank's row of the step that is merged.
 struct RankRow {
   std::uint32_t rank = 0;
-  StreamId stream = 0;
+  Segment segment;  // Of the line that the row is on.
   StepView step;
   std::shared_ptr<const SchemaIndex> index;
+  // Null: the step has none, or nothing needs them.
+  std::shared_ptr<const StepHistograms> histograms;
 };
 
 struct MergedParameter {
@@ -55,6 +58,10 @@ absl::StatusOr<MergePlan> PlanMerge(const RunView& run, std::uint32_t attempt,
                                     const std::vector<RankRow>& rows,
                                     const NameFilter& match,
                                     SchemaCache* schemas);
+
+// The blocks of the rank at `row` of the plan that a statistic needs.
+void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
+               std::size_t row, BlockSet* blocks);
 
 // The value of one parameter of the plan; nothing: missing.
 std::optional<Value> EvaluatePlanned(const Statistic& statistic,

@@ -13,6 +13,8 @@ namespace {
 
 // Rows that are looked at to name a neighbour of a step that is not there.
 constexpr int kMaxNeighbourRows = 1'024;
+// How far back steps with histograms are counted.
+constexpr std::int64_t kMaxFromEnd = 1'000'000;
 
 // "ring_full" for GAP_CAUSE_RING_FULL.
 std::string CauseName(int cause) {
@@ -84,6 +86,60 @@ absl::StatusOr<std::string> Neighbours(Store* store, const Line& line,
   return text;
 }
 
+// The lowest or highest step of the line within `window` that has histograms.
+absl::StatusOr<std::optional<std::int64_t>> HistogramStepOf(
+    Store* store, const Line& line, const StepWindow& window, bool highest) {
+  const std::size_t n = line.segments.size();
+  for (std::size_t i = 0; i < n; ++i) {
+    const Segment& segment = line.segments[highest ? n - 1 - i : i];
+    absl::StatusOr<std::optional<std::int64_t>> found =
+        store->FindHistogramStep(segment.stream->id, segment.branch,
+                                 std::max(segment.begin, window.begin),
+                                 std::min(segment.end, window.end), highest);
+    if (!found.ok() || found->has_value()) return found;
+  }
+  return std::optional<std::int64_t>();
+}
+
+// `asked` negative: counted from the end.
+absl::Status NoHistograms(Store* store, const RunView& run, const Line& line,
+                          std::int64_t asked, ReadBudget* budget) {
+  std::string message =
+      "run " + Quote(run.name()) + ", rank " + std::to_string(line.rank);
+  std::string near;
+  if (asked >= 0) {
+    message += " has no histograms at step " + std::to_string(asked);
+    absl::StatusOr<std::string> why = WhyMissing(store, line, asked, budget);
+    if (!why.ok()) return why.status();
+    if (!why->empty()) message += " (" + *why + ")";
+    const StepWindow after{asked + (asked < StepWindow{}.end ? 1 : 0),
+                           StepWindow{}.end};
+    for (const bool before : {true, false}) {
+      absl::StatusOr<std::optional<std::int64_t>> step = HistogramStepOf(
+          store, line, before ? StepWindow{0, asked} : after, before);
+      if (!step.ok()) return step.status();
+      if (!step->has_value()) continue;
+      near += (near.empty() ? "" : " and ") + std::to_string(**step);
+    }
+    if (!near.empty()) {
+      return absl::NotFoundError(message +
+                                 "; the nearest steps that have some: " + near);
+    }
+  } else {
+    absl::StatusOr<std::optional<std::int64_t>> step =
+        HistogramStepOf(store, line, StepWindow{}, true);
+    if (!step.ok()) return step.status();
+    message += step->has_value() ? " has histograms at fewer steps than " +
+                                       std::to_string(-(asked + 1) + 1ull)
+                                 : std::string(" has no histograms");
+    if (step->has_value()) return absl::NotFoundError(message);
+  }
+  return absl::NotFoundError(
+      message +
+      "; the run has none at all: they are recorded with "
+      "AgentOptions::histogram_interval_steps or GRADTAP_HISTOGRAM_INTERVAL");
+}
+
 absl::Status NoSuchStep(Store* store, const RunView& run, const Line& line,
                         std::int64_t step, RowTest test, ReadBudget* budget) {
   absl::StatusOr<std::string> why = WhyMissing(store, line, step, budget);
@@ -92,9 +148,8 @@ absl::Status NoSuchStep(Store* store, const RunView& run, const Line& line,
       Neighbours(store, line, step, test, budget);
   if (!near.ok()) return near.status();
   std::string message = "run " + Quote(run.name()) + ", rank " +
-                        std::to_string(line.rank) + " has no " +
-                        (test == HasHistograms ? "histograms at " : "") +
-                        "step " + std::to_string(step);
+                        std::to_string(line.rank) + " has no step " +
+                        std::to_string(step);
   if (!why->empty()) message += " (" + *why + ")";
   if (!near->empty()) message += "; the nearest known: " + *near;
   return absl::NotFoundError(message);
@@ -105,8 +160,6 @@ absl::Status NoSuchStep(Store* store, const RunView& run, const Line& line,
 bool IsRecorded(const StepView& step) {
   return step.skipped() == GapCause::kUnspecified;
 }
-
-bool HasHistograms(const StepView& step) { return step.has_histograms(); }
 
 absl::Status NothingRecorded(const RunView& run) {
   return absl::NotFoundError("run " + Quote(run.name()) +
@@ -147,11 +200,6 @@ absl::StatusOr<Row> FindRow(Store* store, const RunView& run, const Line& line,
                                std::to_string(*step) +
                                " counts further back than that");
   }
-  if (test == HasHistograms) {
-    return absl::NotFoundError("run " + Quote(run.name()) + ", rank " +
-                               std::to_string(line.rank) +
-                               " has no histograms");
-  }
   return NothingRecorded(run);
 }
 
@@ -175,19 +223,41 @@ absl::StatusOr<std::optional<Row>> NewestRecorded(Store* store,
   return found;
 }
 
-ParameterAtPlace::ParameterAtPlace(const SchemaIndex& index) {
-  for (const Parameter& parameter : index.schema().parameters) {
-    for (int role = 1; role < kRoleCount; ++role) {
-      if (parameter.HasRole(static_cast<Role>(role))) {
-        by_role_[role].push_back(&parameter);
-      }
+absl::StatusOr<Row> FindHistogramRow(Store* store, const RunView& run,
+                                     const Line& line,
+                                     std::optional<std::int64_t> step,
+                                     const StepWindow& window,
+                                     ReadBudget* budget) {
+  StepWindow within = window;
+  const std::int64_t asked = step.value_or(-1);
+  if (asked >= 0) {
+    const StepWindow one{asked, asked == StepWindow{}.end ? asked : asked + 1};
+    within = one;
+  }
+  std::int64_t left = asked >= 0 ? 1 : -std::max(asked, -kMaxFromEnd);
+  std::optional<std::int64_t> at;
+  for (; left > 0; --left) {
+    absl::StatusOr<std::optional<std::int64_t>> found =
+        HistogramStepOf(store, line, within, /*highest=*/true);
+    if (!found.ok()) return found.status();
+    at = *found;
+    if (!at.has_value()) break;
+    within.end = *at;
+  }
+  if (at.has_value()) {
+    return FindRow(store, run, line, *at, StepWindow{}, IsRecorded, budget);
+  }
+  if (asked >= 0) {
+    absl::StatusOr<std::optional<Row>> row =
+        NewestRecorded(store, line, within, budget);
+    if (!row.ok()) return row.status();
+    if (row->has_value()) {
+      const absl::StatusOr<StepView> view = StepView::Parse((*row)->body);
+      if (!view.ok()) return view.status();
+      if (view->has_histograms()) return **std::move(row);  // Format 1.
     }
   }
-}
-
-const Parameter* ParameterAtPlace::Find(Role role, std::uint32_t place) const {
-  const auto& parameters = by_role_[static_cast<std::size_t>(role)];
-  return place < parameters.size() ? parameters[place] : nullptr;
+  return NoHistograms(store, run, line, asked, budget);
 }
 
 }  // namespace gradtap::server

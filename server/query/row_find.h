@@ -5,7 +5,6 @@
 #ifndef GRADTAP_SERVER_QUERY_ROW_FIND_H_
 #define GRADTAP_SERVER_QUERY_ROW_FIND_H_
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -23,7 +22,6 @@ namespace gradtap::server {
 // refused when asked for by their step.
 using RowTest = bool (*)(const StepView& step);
 bool IsRecorded(const StepView& step);  // Has statistics.
-bool HasHistograms(const StepView& step);
 
 // The step of a request, if it has one.
 template <typename Request>
@@ -46,20 +44,17 @@ absl::StatusOr<std::optional<Row>> NewestRecorded(Store* store,
                                                   const StepWindow& window,
                                                   ReadBudget* budget);
 
+// The same for steps that have histograms. What is not there is told with the
+// nearest steps that have some, and how to turn them on. From the end, rows of
+// data folders in format 1 are not considered.
+absl::StatusOr<Row> FindHistogramRow(Store* store, const RunView& run,
+                                     const Line& line,
+                                     std::optional<std::int64_t> step,
+                                     const StepWindow& window,
+                                     ReadBudget* budget);
+
 // kNotFound: the run has no recorded step yet.
 absl::Status NothingRecorded(const RunView& run);
-
-// From a place in a role's columns to the parameter.
-class ParameterAtPlace {
- public:
-  // `index` must outlive it.
-  explicit ParameterAtPlace(const SchemaIndex& index);
-  // Null if there is no such place.
-  const Parameter* Find(Role role, std::uint32_t place) const;
-
- private:
-  std::array<std::vector<const Parameter*>, kRoleCount> by_role_;
-};
 
 }  // namespace gradtap::server
 

@@ -5,7 +5,10 @@
 #include <set>
 #include <utility>
 
+#include "core/histogram.h"
+#include "core/quantile.h"
 #include "server/query/errors.h"
+#include "server/query/step_histograms.h"
 
 namespace gradtap::server {
 namespace {
@@ -74,6 +77,35 @@ Presence MergedField(const std::vector<Part>& parts, Role role, Field field,
   return presence;
 }
 
+// A quantile of one part or of several together. Every part must have its
+// histogram: a quantile of some shards is not shown as that of all.
+std::optional<Value> EvaluateQuantile(const Statistic& statistic,
+                                      const Part* parts, std::size_t count) {
+  BinCounts bins{};
+  Moments all;
+  bool absent = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Part& part = parts[i];
+    Record record;
+    const Presence presence =
+        part.histograms == nullptr
+            ? Presence::kMissing
+            : ReadRecord(*part.step, *part.places, statistic.role, &record);
+    if (presence == Presence::kMissing) return std::nullopt;
+    absent |= presence == Presence::kAbsent;
+    if (presence == Presence::kAbsent || part.places->numel == 0) continue;
+    const HistogramData* histogram = part.histograms->Find(
+        statistic.role,
+        static_cast<std::uint32_t>(part.places->at(statistic.role)));
+    if (histogram == nullptr) return std::nullopt;
+    AddBins(histogram->bin, histogram->count, &bins);
+    all = Merge(all, ToMoments(record, part.places->numel));
+  }
+  if (absent) return Value{kNan, true};
+  return Value{QuantileOf(bins, statistic.quantile, all.min, all.max).value,
+               false};
+}
+
 // `field(role, field, out)` reads one field; kRatio takes two of them.
 template <typename FieldOf>
 std::optional<Value> EvaluateWith(const Statistic& statistic,
@@ -91,9 +123,18 @@ std::optional<Value> EvaluateWith(const Statistic& statistic,
   return ToValue(absent ? Presence::kAbsent : Presence::kValue, own / weight);
 }
 
+bool KnowsRole(std::string_view name) {
+  const std::string_view head = name.substr(0, name.find('.'));
+  for (int role = 1; role < kRoleCount; ++role) {
+    if (RoleName(static_cast<Role>(role)) == head) return true;
+  }
+  return false;
+}
+
 absl::Status UnknownStatistic(const std::string& name,
                               const absl::Status& status) {
   if (status.code() == absl::StatusCode::kNotFound) return status;
+  if (KnowsRole(name)) return status;  // A quantile that makes no sense.
   // Something like "grda.l2" is a statistic that nobody knows; what has no
   // ROLE.FIELD form is malformed.
   const std::size_t dot = name.find('.');
@@ -181,7 +222,12 @@ bool HasStatistic(const Places& places, const Statistic& statistic) {
 }
 
 std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
-                              const Places& places) {
+                              const Places& places,
+                              const StepHistograms* histograms) {
+  if (statistic.field == Field::kQuantile) {
+    const Part part{&step, &places, histograms};
+    return EvaluateQuantile(statistic, &part, 1);
+  }
   return EvaluateWith(statistic, [&](Role role, Field field, double* value) {
     return Field1(step, places, role, field, value);
   });
@@ -190,6 +236,9 @@ std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
 std::optional<Value> EvaluateMerged(const Statistic& statistic,
                                     const std::vector<Part>& parts) {
   if (parts.empty()) return std::nullopt;
+  if (statistic.field == Field::kQuantile) {
+    return EvaluateQuantile(statistic, parts.data(), parts.size());
+  }
   if (parts.size() == 1) {
     return Evaluate(statistic, *parts[0].step, *parts[0].places);
   }

@@ -87,15 +87,20 @@ struct Value {
   bool absent = false;
 };
 
+class StepHistograms;
+
 // The value of a record statistic, or nothing if the step has no columns of a
-// role that it needs (missing).
+// role that it needs (missing). `histograms`: those of the step, the blocks of
+// `statistic` among them; null: it has none, so that quantiles are missing.
 std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
-                              const Places& places);
+                              const Places& places,
+                              const StepHistograms* histograms = nullptr);
 
 // One rank's part of a merged value.
 struct Part {
   const StepView* step = nullptr;
   const Places* places = nullptr;
+  const StepHistograms* histograms = nullptr;
 };
 
 // The same over shards, in double. A missing part makes it missing, an absent

@@ -16,6 +16,7 @@
 #include "server/query/selection.h"
 #include "server/query/series_check.h"
 #include "server/query/series_set.h"
+#include "server/query/step_histograms.h"
 
 namespace gradtap::server {
 namespace {
@@ -47,10 +48,12 @@ class SeriesQuery {
   struct Plan {
     std::shared_ptr<const SchemaIndex> index;
     std::vector<Target> targets;
+    BlockSet blocks;
   };
   struct MergedPlan {
     MergePlan merge;
     std::vector<Target> targets;
+    std::vector<BlockSet> blocks;  // One for each rank's row.
   };
   using GroupKey = std::vector<std::pair<StreamId, std::uint32_t>>;
 
@@ -66,6 +69,15 @@ class SeriesQuery {
   absl::Status AddGroup(const RunView& run, const Segment& segment,
                         const std::vector<RankRow>& rows,
                         std::map<GroupKey, MergedPlan>* plans);
+  absl::Status PlanGroup(const RunView& run, const Segment& segment,
+                         const std::vector<RankRow>& rows, MergedPlan* plan);
+  absl::Status AddRecords(const Line& line, const Row& row,
+                          const StepView& step, Point point, const Plan& plan,
+                          std::uint64_t* added);
+  // Null: nothing wants them, or the step has none.
+  absl::StatusOr<std::shared_ptr<const StepHistograms>> HistogramsOf(
+      std::uint32_t rank, const Segment& segment, const StepView& step,
+      const BlockSet& blocks);
   absl::StatusOr<Plan*> PlanOf(
       StreamId stream, std::uint32_t schema_id,
       std::map<StreamId, std::map<std::uint32_t, Plan>>* plans);
@@ -79,6 +91,7 @@ class SeriesQuery {
   const v1::GetSeriesRequest& request_;
   ReadBudget budget_;
   SchemaCache schemas_;
+  std::map<std::uint32_t, HistogramSteps> histogram_steps_;  // By rank.
   SeriesSet series_;
   StatisticSelection statistics_;
   NameFilter match_;
@@ -246,9 +259,44 @@ absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(
       if (!HasStatistic(plan.index->places()[i], statistic)) continue;
       plan.targets.push_back(
           {series_.Find(parameters[i].name, statistic.name), &statistic, i});
+      AddBlock(statistic, plan.index->places()[i], &plan.blocks);
     }
   }
   return &plan;
+}
+
+absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesQuery::HistogramsOf(
+    std::uint32_t rank, const Segment& segment, const StepView& step,
+    const BlockSet& blocks) {
+  if (blocks.empty()) return nullptr;
+  HistogramSteps& steps =
+      histogram_steps_.try_emplace(rank, environment_.store).first->second;
+  const absl::StatusOr<bool> has = steps.Has(segment, step);
+  if (!has.ok()) return has.status();
+  if (!*has) return nullptr;
+  absl::StatusOr<StepHistograms> read =
+      StepHistograms::Read(environment_.store, segment, step, blocks, &budget_);
+  if (!read.ok()) return read.status();
+  return std::make_shared<const StepHistograms>(*std::move(read));
+}
+
+absl::Status SeriesQuery::AddRecords(const Line& line, const Row& row,
+                                     const StepView& step, Point point,
+                                     const Plan& plan, std::uint64_t* added) {
+  const auto histograms =
+      HistogramsOf(line.rank, row.segment, step, plan.blocks);
+  if (!histograms.ok()) return histograms.status();
+  for (const Target& target : plan.targets) {
+    const std::optional<Value> value =
+        Evaluate(*target.statistic, step,
+                 plan.index->places()[target.parameter], histograms->get());
+    if (!value.has_value()) continue;
+    point.value = value->value;
+    point.absent = value->absent;
+    target.sampler->Add(point);
+    ++*added;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SeriesQuery::ScanRank(const Line& line, const StepWindow& window) {
@@ -271,16 +319,9 @@ absl::Status SeriesQuery::ScanRank(const Line& line, const StepWindow& window) {
       absl::StatusOr<Plan*> plan =
           PlanOf((*row)->segment.stream->id, step->schema_id(), &plans);
       if (!plan.ok()) return plan.status();
-      for (const Target& target : (*plan)->targets) {
-        const std::optional<Value> value =
-            Evaluate(*target.statistic, *step,
-                     (*plan)->index->places()[target.parameter]);
-        if (!value.has_value()) continue;
-        point.value = value->value;
-        point.absent = value->absent;
-        target.sampler->Add(point);
-        ++added;
-      }
+      absl::Status status =
+          AddRecords(line, **row, *step, point, **plan, &added);
+      if (!status.ok()) return status;
     }
     absl::Status status = series_.Check(added);
     if (!status.ok()) return status;
@@ -319,10 +360,33 @@ absl::StatusOr<bool> SeriesQuery::NextGroup(std::vector<RowReader>* readers,
     if (!InTime(*view)) continue;
     NoteSkipped(lines[i], from, *view);
     if (rows->empty()) *segment = from;
-    rows->push_back(
-        {lines[i].rank, from.stream->id, *std::move(view), nullptr});
+    rows->push_back({lines[i].rank, from, *std::move(view), nullptr, nullptr});
   }
   return true;
+}
+
+absl::Status SeriesQuery::PlanGroup(const RunView& run, const Segment& segment,
+                                    const std::vector<RankRow>& rows,
+                                    MergedPlan* plan) {
+  absl::StatusOr<MergePlan> merge =
+      PlanMerge(run, segment.attempt, ranks_, rows, match_, &schemas_);
+  if (!merge.ok()) return merge.status();
+  plan->merge = *std::move(merge);
+  plan->blocks.resize(rows.size());
+  for (std::size_t i = 0; i < plan->merge.parameters.size(); ++i) {
+    const MergedParameter& parameter = plan->merge.parameters[i];
+    if (parameter.sources.empty()) continue;
+    for (const Statistic& statistic : statistics_.records) {
+      if (!HasStatistic(*parameter.sources[0].places, statistic)) continue;
+      plan->targets.push_back(
+          {series_.Find(parameter.parameter->name, statistic.name), &statistic,
+           i});
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        AddBlocks(statistic, parameter, row, &plan->blocks[row]);
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
@@ -337,9 +401,10 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
   for (const RankRow& row : all_rows) {
     if (row.step.columns().empty()) continue;
     rows.push_back(row);
-    key.emplace_back(row.stream, row.step.schema_id());
+    const StreamId stream = row.segment.stream->id;
+    key.emplace_back(stream, row.step.schema_id());
     absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-        schemas_.Get(row.stream, row.step.schema_id());
+        schemas_.Get(stream, row.step.schema_id());
     if (!index.ok()) return index.status();
     rows.back().index = *std::move(index);
   }
@@ -347,20 +412,14 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
   auto [it, is_new] = plans->try_emplace(key);
   MergedPlan& plan = it->second;
   if (is_new) {
-    absl::StatusOr<MergePlan> merge =
-        PlanMerge(run, segment.attempt, ranks_, rows, match_, &schemas_);
-    if (!merge.ok()) return merge.status();
-    plan.merge = *std::move(merge);
-    for (std::size_t i = 0; i < plan.merge.parameters.size(); ++i) {
-      const MergedParameter& parameter = plan.merge.parameters[i];
-      if (parameter.sources.empty()) continue;
-      for (const Statistic& statistic : statistics_.records) {
-        if (!HasStatistic(*parameter.sources[0].places, statistic)) continue;
-        plan.targets.push_back(
-            {series_.Find(parameter.parameter->name, statistic.name),
-             &statistic, i});
-      }
-    }
+    absl::Status status = PlanGroup(run, segment, rows, &plan);
+    if (!status.ok()) return status;
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto histograms = HistogramsOf(rows[i].rank, rows[i].segment, rows[i].step,
+                                   plan.blocks[i]);
+    if (!histograms.ok()) return histograms.status();
+    rows[i].histograms = *std::move(histograms);
   }
   for (const Target& target : plan.targets) {
     const std::optional<Value> value = EvaluatePlanned(

@@ -1,21 +1,23 @@
 #include "server/query/snapshot_query.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "core/codec.h"
 #include "server/query/errors.h"
-#include "server/query/gaps.h"
+#include "server/query/rank_rows.h"
 #include "server/query/row_find.h"
 #include "server/query/series_check.h"
+#include "server/query/step_histograms.h"
 
 namespace gradtap::server {
 namespace {
 
 void FillHead(const std::string& run, std::uint32_t rank, const Row& row,
               const StepView& step, const SnapshotSelection& selection,
+              const std::vector<const Statistic*>& shown,
               v1::GetSnapshotResponse* response) {
   response->set_run(run);
   response->set_attempt(row.segment.attempt);
@@ -23,8 +25,8 @@ void FillHead(const std::string& run, std::uint32_t rank, const Row& row,
   response->set_step(row.step);
   response->set_time_unix_ns(step.wall_time_unix_ns());
   response->set_interval_steps(step.interval_steps());
-  for (const Statistic& statistic : selection.statistics.records) {
-    response->add_statistics(statistic.name);
+  for (const Statistic* statistic : shown) {
+    response->add_statistics(statistic->name);
   }
   for (const StepView::ScalarView& scalar : step.scalars()) {
     if (!selection.all_scalars &&
@@ -80,147 +82,83 @@ absl::Status CheckMatched(const std::string& run, const std::string& pattern,
   return NothingMatches(run, pattern, names);
 }
 
-bool HasShards(const SchemaIndex& index) {
-  return std::any_of(index.places().begin(), index.places().end(),
-                     [](const Places& places) { return places.sharded; });
+// Statistics that the step can answer: quantiles need histograms.
+std::vector<const Statistic*> Shown(const SnapshotSelection& selection,
+                                    bool histograms) {
+  std::vector<const Statistic*> shown;
+  for (const Statistic& statistic : selection.statistics.records) {
+    if (statistic.field == Field::kQuantile && !histograms) continue;
+    shown.push_back(&statistic);
+  }
+  return shown;
 }
 
-// Lines of the ranks that have reached the newest attempt that recorded
-// anything: the others are over.
-std::vector<Line> LiveLines(const RunView& run, std::uint32_t attempt) {
-  std::vector<Line> lines;
-  std::uint32_t newest = 0;
-  for (const std::uint32_t rank : run.Ranks(attempt)) {
-    Line line = run.LineOf(rank, attempt);
-    if (line.segments.empty()) continue;
-    newest = std::max(newest, line.segments.back().attempt);
-    lines.push_back(std::move(line));
+absl::Status GetMergedSnapshot(const QueryEnvironment& environment,
+                               const v1::GetSnapshotRequest& request,
+                               const SnapshotSelection& selection,
+                               const RunView& run, ReadBudget* budget,
+                               v1::GetSnapshotResponse* response) {
+  SchemaCache schemas(environment.store);
+  absl::StatusOr<RankRows> found =
+      FindMergedRows(environment.store, run,
+                     {StepOf(request), request.attempt(),
+                      WantsHistograms(selection.statistics)},
+                     &schemas, budget);
+  if (!found.ok()) return found.status();
+  const std::vector<RankRow>& rows = found->rows;
+  const std::vector<const Statistic*> shown = Shown(selection, true);
+  FillHead(run.name(), kMergedRank, found->lead, rows.front().step, selection,
+           shown, response);
+  absl::StatusOr<MergePlan> plan = PlanMerge(
+      run, found->lead.segment.attempt, {}, rows, selection.match, &schemas);
+  if (!plan.ok()) return plan.status();
+  absl::Status status =
+      CheckSize(plan->parameters.size(), shown.size(), environment.limits);
+  if (!status.ok()) return status;
+  if (shown.empty()) return absl::OkStatus();
+  std::vector<BlockSet> blocks(rows.size());
+  for (const MergedParameter& parameter : plan->parameters) {
+    for (const Statistic* statistic : shown) {
+      for (std::size_t row = 0; row < rows.size(); ++row) {
+        AddBlocks(*statistic, parameter, row, &blocks[row]);
+      }
+    }
   }
-  std::erase_if(lines, [newest](const Line& line) {
-    return line.segments.back().attempt != newest;
-  });
-  return lines;
+  status = ReadHistograms(environment.store, blocks, &*found, budget);
+  if (!status.ok()) return status;
+  for (const MergedParameter& parameter : plan->parameters) {
+    if (parameter.sources.empty()) continue;  // Missing: no entry.
+    v1::SnapshotRow* row = AddRow(*parameter.parameter, response);
+    for (const Statistic* statistic : shown) {
+      AddValue(EvaluatePlanned(*statistic, parameter, rows), row);
+    }
+  }
+  if (!plan->parameters.empty()) return absl::OkStatus();
+  return CheckMatched(run.name(), request.match(), rows.front().index->schema(),
+                      *response);
 }
 
-class MergedSnapshot {
- public:
-  MergedSnapshot(const QueryEnvironment& environment,
-                 const v1::GetSnapshotRequest& request,
-                 const SnapshotSelection& selection, const RunView& run,
-                 ReadBudget* budget)
-      : environment_(environment),
-        request_(request),
-        selection_(selection),
-        run_(run),
-        budget_(budget),
-        schemas_(environment.store) {}
-
-  absl::Status Run(v1::GetSnapshotResponse* response) {
-    const std::vector<Line> lines = LiveLines(run_, request_.attempt());
-    if (lines.empty()) return NothingRecorded(run_);
-    absl::StatusOr<Row> lead = FindLead(lines);
-    if (!lead.ok()) return lead.status();
-    absl::Status status = ReadRows(lead->step);
-    if (!status.ok()) return status;
-    return Fill(*lead, response);
-  }
-
- private:
-  // The row of the lowest rank that has the step asked for. With shards the
-  // newest step is the newest that every rank has come to.
-  absl::StatusOr<Row> FindLead(const std::vector<Line>& lines) {
-    StepWindow window;
-    if (!request_.has_step() || request_.step() < 0) {
-      const SchemaSource source =
-          NewestSchema(run_, lines.front().rank, request_.attempt());
-      bool shards = false;
-      if (source.stream != nullptr) {
-        absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-            schemas_.Get(source.stream->id, source.stream->schema_id);
-        if (!index.ok()) return index.status();
-        shards = HasShards(**index);
-      }
-      for (const Line& line : lines) {
-        if (!shards) break;
-        absl::StatusOr<std::optional<Row>> newest =
-            NewestRecorded(environment_.store, line, StepWindow{}, budget_);
-        if (!newest.ok()) return newest.status();
-        if (newest->has_value()) {
-          window.end = std::min(window.end, (*newest)->step + 1);
-        }
-      }
-      return FindRow(environment_.store, run_, lines.front(), StepOf(request_),
-                     window, IsRecorded, budget_);
+// The histograms that quantiles of these parameters need. Null: nothing needs
+// them, or the step has none.
+absl::StatusOr<std::shared_ptr<const StepHistograms>> HistogramsFor(
+    Store* store, const Row& row, const StepView& step,
+    const SnapshotSelection& selection, const SchemaIndex& index,
+    const std::vector<std::size_t>& matched, ReadBudget* budget) {
+  if (!WantsHistograms(selection.statistics)) return nullptr;
+  const absl::StatusOr<bool> has = HistogramSteps(store).Has(row.segment, step);
+  if (!has.ok()) return has.status();
+  if (!*has) return nullptr;
+  BlockSet blocks;
+  for (const std::size_t i : matched) {
+    for (const Statistic& statistic : selection.statistics.records) {
+      AddBlock(statistic, index.places()[i], &blocks);
     }
-    absl::StatusOr<Row> row = absl::NotFoundError("");
-    for (const Line& line : AllLines()) {
-      row = FindRow(environment_.store, run_, line, StepOf(request_), window,
-                    IsRecorded, budget_);
-      if (row.ok() || !absl::IsNotFound(row.status())) return row;
-    }
-    return row;
   }
-
-  std::vector<Line> AllLines() const {
-    std::vector<Line> lines;
-    for (const std::uint32_t rank : run_.Ranks(request_.attempt())) {
-      lines.push_back(run_.LineOf(rank, request_.attempt()));
-    }
-    return lines;
-  }
-
-  absl::Status ReadRows(std::int64_t step) {
-    const std::vector<Line> lines = AllLines();
-    stored_.reserve(lines.size());  // Views point into it.
-    for (const Line& line : lines) {
-      absl::StatusOr<std::optional<Row>> row = NewestRecorded(
-          environment_.store, line, StepWindow{step, step + 1}, budget_);
-      if (!row.ok()) return row.status();
-      if (!row->has_value()) continue;
-      stored_.push_back(**std::move(row));
-      absl::StatusOr<StepView> view = StepView::Parse(stored_.back().body);
-      if (!view.ok()) return view.status();
-      const StreamId stream = stored_.back().segment.stream->id;
-      absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-          schemas_.Get(stream, view->schema_id());
-      if (!index.ok()) return index.status();
-      rows_.push_back({line.rank, stream, *std::move(view), *std::move(index)});
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status Fill(const Row& lead, v1::GetSnapshotResponse* response) {
-    FillHead(run_.name(), kMergedRank, lead, rows_.front().step, selection_,
-             response);
-    absl::StatusOr<MergePlan> plan = PlanMerge(
-        run_, lead.segment.attempt, {}, rows_, selection_.match, &schemas_);
-    if (!plan.ok()) return plan.status();
-    absl::Status status =
-        CheckSize(plan->parameters.size(), selection_.statistics.records.size(),
-                  environment_.limits);
-    if (!status.ok()) return status;
-    if (selection_.statistics.records.empty()) return absl::OkStatus();
-    for (const MergedParameter& parameter : plan->parameters) {
-      if (parameter.sources.empty()) continue;  // Missing: no entry.
-      v1::SnapshotRow* row = AddRow(*parameter.parameter, response);
-      for (const Statistic& statistic : selection_.statistics.records) {
-        AddValue(EvaluatePlanned(statistic, parameter, rows_), row);
-      }
-    }
-    if (!plan->parameters.empty()) return absl::OkStatus();
-    return CheckMatched(run_.name(), request_.match(),
-                        rows_.front().index->schema(), *response);
-  }
-
-  const QueryEnvironment& environment_;
-  const v1::GetSnapshotRequest& request_;
-  const SnapshotSelection& selection_;
-  const RunView& run_;
-  ReadBudget* const budget_;
-  SchemaCache schemas_;
-  std::vector<Row> stored_;
-  std::vector<RankRow> rows_;
-};
+  absl::StatusOr<StepHistograms> read =
+      StepHistograms::Read(store, row.segment, step, blocks, budget);
+  if (!read.ok()) return read.status();
+  return std::make_shared<const StepHistograms>(*std::move(read));
+}
 
 }  // namespace
 
@@ -244,14 +182,16 @@ absl::StatusOr<SnapshotSelection> ParseSnapshotSelection(
   return selection;
 }
 
-absl::Status FillSnapshot(const std::string& run, std::uint32_t rank,
+absl::Status FillSnapshot(const QueryEnvironment& environment,
+                          const std::string& run, std::uint32_t rank,
                           const Row& row, const SnapshotSelection& selection,
-                          const QueryLimits& limits, SchemaCache* schemas,
+                          SchemaCache* schemas, ReadBudget* budget,
                           v1::GetSnapshotResponse* response) {
   absl::StatusOr<StepView> step = StepView::Parse(row.body);
   if (!step.ok()) return step.status();
-  FillHead(run, rank, row, *step, selection, response);
   if (step->columns().empty() || selection.statistics.records.empty()) {
+    FillHead(run, rank, row, *step, selection, Shown(selection, false),
+             response);
     return absl::OkStatus();
   }
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
@@ -262,14 +202,23 @@ absl::Status FillSnapshot(const std::string& run, std::uint32_t rank,
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (selection.match.Matches(parameters[i].name)) matched.push_back(i);
   }
-  absl::Status status =
-      CheckSize(matched.size(), selection.statistics.records.size(), limits);
+  absl::Status status = CheckSize(
+      matched.size(), selection.statistics.records.size(), environment.limits);
   if (!status.ok()) return status;
+  const auto histograms = HistogramsFor(environment.store, row, *step,
+                                        selection, **index, matched, budget);
+  if (!histograms.ok()) return histograms.status();
+  const std::vector<const Statistic*> shown =
+      Shown(selection, *histograms != nullptr);
+  FillHead(run, rank, row, *step, selection, shown, response);
+  if (shown.empty()) return absl::OkStatus();
   response->mutable_rows()->Reserve(static_cast<int>(matched.size()));
   for (const std::size_t i : matched) {
     v1::SnapshotRow* out = AddRow(parameters[i], response);
-    for (const Statistic& statistic : selection.statistics.records) {
-      AddValue(Evaluate(statistic, *step, (*index)->places()[i]), out);
+    for (const Statistic* statistic : shown) {
+      AddValue(
+          Evaluate(*statistic, *step, (*index)->places()[i], histograms->get()),
+          out);
     }
   }
   return absl::OkStatus();
@@ -288,19 +237,22 @@ absl::Status GetSnapshot(const QueryEnvironment& environment,
   if (!status.ok()) return status;
   ReadBudget budget(environment.limits.max_read_bytes, cancelled);
   if (request.merged()) {
-    return MergedSnapshot(environment, request, *selection, *run, &budget)
-        .Run(response);
+    return GetMergedSnapshot(environment, request, *selection, *run, &budget,
+                             response);
   }
   status = CheckRank(*run, request.attempt(), request.rank());
   if (!status.ok()) return status;
+  SchemaCache schemas(environment.store);
   const Line line = run->LineOf(request.rank(), request.attempt());
   absl::StatusOr<Row> row =
-      FindRow(environment.store, *run, line, StepOf(request), StepWindow{},
-              IsRecorded, &budget);
+      WantsHistograms(selection->statistics)
+          ? FindHistogramRow(environment.store, *run, line, StepOf(request),
+                             StepWindow{}, &budget)
+          : FindRow(environment.store, *run, line, StepOf(request),
+                    StepWindow{}, IsRecorded, &budget);
   if (!row.ok()) return row.status();
-  SchemaCache schemas(environment.store);
-  status = FillSnapshot(run->name(), request.rank(), *row, *selection,
-                        environment.limits, &schemas, response);
+  status = FillSnapshot(environment, run->name(), request.rank(), *row,
+                        *selection, &schemas, &budget, response);
   if (!status.ok()) return status;
   absl::StatusOr<StepView> step = StepView::Parse(row->body);
   if (!step.ok()) return step.status();
@@ -310,52 +262,6 @@ absl::Status GetSnapshot(const QueryEnvironment& environment,
   if (!index.ok()) return index.status();
   return CheckMatched(run->name(), request.match(), (*index)->schema(),
                       *response);
-}
-
-absl::Status GetHistograms(const QueryEnvironment& environment,
-                           const v1::GetHistogramsRequest& request,
-                           const Cancelled& cancelled,
-                           v1::GetHistogramsResponse* response) {
-  absl::StatusOr<NameFilter> match = ParseMatch(request.match());
-  if (!match.ok()) return match.status();
-  absl::StatusOr<RunView> run = OpenRun(*environment.store, request.run());
-  if (!run.ok()) return run.status();
-  absl::Status status = CheckAttempt(*run, request.attempt());
-  if (!status.ok()) return status;
-  status = CheckRank(*run, request.attempt(), request.rank());
-  if (!status.ok()) return status;
-  const Line line = run->LineOf(request.rank(), request.attempt());
-  ReadBudget budget(environment.limits.max_read_bytes, cancelled);
-  absl::StatusOr<Row> row =
-      FindRow(environment.store, *run, line, StepOf(request), StepWindow{},
-              HasHistograms, &budget);
-  if (!row.ok()) return row.status();
-  absl::StatusOr<StepView> step = StepView::Parse(row->body);
-  if (!step.ok()) return step.status();
-  SchemaCache schemas(environment.store);
-  absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-      schemas.Get(row->segment.stream->id, step->schema_id());
-  if (!index.ok()) return index.status();
-  response->set_run(run->name());
-  response->set_attempt(row->segment.attempt);
-  response->set_rank(request.rank());
-  response->set_step(row->step);
-  response->set_time_unix_ns(step->wall_time_unix_ns());
-  const ParameterAtPlace at(**index);
-  for (const HistogramData& histogram : step->DecodeHistograms()) {
-    if (request.role() != v1::ROLE_UNSPECIFIED &&
-        static_cast<int>(request.role()) != static_cast<int>(histogram.role)) {
-      continue;
-    }
-    const Parameter* parameter = at.Find(histogram.role, histogram.place);
-    if (parameter == nullptr || !match->Matches(parameter->name)) continue;
-    v1::ParameterHistogram* out = response->add_histograms();
-    out->set_parameter(parameter->name);
-    out->set_role(static_cast<v1::Role>(histogram.role));
-    out->mutable_bin()->Add(histogram.bin.begin(), histogram.bin.end());
-    out->mutable_count()->Add(histogram.count.begin(), histogram.count.end());
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace gradtap::server

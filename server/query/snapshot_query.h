@@ -1,4 +1,4 @@
-// All parameters at one step: GetSnapshot and GetHistograms.
+// All parameters at one step: GetSnapshot.
 //
 // Layer: server/query. This file: std, absl, gradtap_proto; no grpc.
 
@@ -33,22 +33,20 @@ absl::StatusOr<SnapshotSelection> ParseSnapshotSelection(
     const google::protobuf::RepeatedPtrField<std::string>& names,
     const std::string& match);
 
-// Renders one stored row. A scalars-only step has no parameters.
-// kResourceExhausted: more than limits.max_values.
-absl::Status FillSnapshot(const std::string& run, std::uint32_t rank,
+// Renders one stored row. A scalars-only step has no parameters, and a step
+// without histograms no quantiles among its statistics. kResourceExhausted:
+// more than limits.max_values.
+absl::Status FillSnapshot(const QueryEnvironment& environment,
+                          const std::string& run, std::uint32_t rank,
                           const Row& row, const SnapshotSelection& selection,
-                          const QueryLimits& limits, SchemaCache* schemas,
+                          SchemaCache* schemas, ReadBudget* budget,
                           v1::GetSnapshotResponse* response);
 
+// With quantiles among the statistics only steps that have histograms count.
 absl::Status GetSnapshot(const QueryEnvironment& environment,
                          const v1::GetSnapshotRequest& request,
                          const Cancelled& cancelled,
                          v1::GetSnapshotResponse* response);
-
-absl::Status GetHistograms(const QueryEnvironment& environment,
-                           const v1::GetHistogramsRequest& request,
-                           const Cancelled& cancelled,
-                           v1::GetHistogramsResponse* response);
 
 }  // namespace gradtap::server
 

@@ -271,9 +271,10 @@ absl::Status WatchCursor::Emit(const Event& event, v1::WatchResponse* message) {
   if (event.gap.has_value()) {
     *message->mutable_gap() = *event.gap;
   } else {
-    absl::Status status = FillSnapshot(request_.run(), event.rank, *event.row,
-                                       selection_, environment_->limits,
-                                       &schemas_, message->mutable_snapshot());
+    ReadBudget budget(environment_->limits.max_read_bytes, nullptr);
+    absl::Status status = FillSnapshot(
+        *environment_, request_.run(), event.rank, *event.row, selection_,
+        &schemas_, &budget, message->mutable_snapshot());
     if (!status.ok()) return status;
     absl::StatusOr<StepView> step = StepView::Parse(event.row->body);
     if (!step.ok()) return step.status();

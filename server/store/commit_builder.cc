@@ -148,6 +148,13 @@ void CommitBuilder::AddStep(const StreamCommit::Step& step, Target* target) {
   const rocksdb::Slice value_parts[] = {head, Slice(step.body)};
   batch_.Put(engine_.rows(), rocksdb::SliceParts(key_parts, 1),
              rocksdb::SliceParts(value_parts, 2));
+  for (const HistogramBlock& block : step.histograms) {
+    batch_.Put(
+        engine_.histograms(),
+        keys::Histogram(run.run_id, stream.id, step.branch, step.step,
+                        static_cast<std::uint8_t>(block.role), block.block),
+        Slice(block.body));
+  }
   batch_.Put(
       engine_.index(), keys::Ordinal(run.run_id, ordinal),
       keys::EncodeOrdinalValue({false, stream.id, step.branch, step.step}));

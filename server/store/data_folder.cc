@@ -145,6 +145,12 @@ absl::StatusOr<int> TakeLock(const std::string& dir) {
   return fd;
 }
 
+absl::Status WriteFormat(const std::string& dir) {
+  return WriteFileAtomically(
+      dir, "FORMAT",
+      absl::StrCat(std::string(kFormatWord), kFormatVersion, "\n"));
+}
+
 absl::Status CheckFormat(const std::string& dir) {
   const std::string path = absl::StrCat(dir, "/FORMAT");
   const auto text = ReadSmallFile(path);
@@ -156,8 +162,7 @@ absl::Status CheckFormat(const std::string& dir) {
           absl::StrCat("data folder ", dir,
                        " holds a database but no FORMAT file; restore it"));
     }
-    return WriteFileAtomically(
-        dir, "FORMAT", absl::StrCat("gradtap-data ", kFormatVersion, "\n"));
+    return WriteFormat(dir);
   }
   std::string_view rest = **text;
   std::uint32_t version = 0;
@@ -179,6 +184,7 @@ absl::Status CheckFormat(const std::string& dir) {
                      "; this collector knows formats up to ", kFormatVersion,
                      ": use a newer gradtapd or another --data-dir"));
   }
+  if (version < kFormatVersion) return WriteFormat(dir);
   return absl::OkStatus();
 }
 

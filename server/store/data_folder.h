@@ -4,8 +4,10 @@
 //   DIR/LOCK       flock(2) held while a collector runs; its pid in decimal
 //   DIR/FORMAT     "gradtap-data " version "\n", version in decimal. Written
 //                  before anything is stored; read before anything is opened.
-//                  Version 1 is this one. It rises when an older collector
-//                  must not touch what a newer one wrote.
+//                  It rises when an older collector must not touch what a
+//                  newer one wrote; opening a folder of an older version
+//                  raises it. 1: rows have their histograms inside. 2 (this
+//                  one): in a family of their own.
 //   DIR/db/        the database (keys.h)
 //
 // Layer: server/store.
@@ -22,7 +24,7 @@
 
 namespace gradtap::server {
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 
 // Holds the lock for its life. The file stays; only the lock goes.
 class DataFolder {

@@ -103,7 +103,8 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
   const std::vector<rocksdb::ColumnFamilyDescriptor> descriptors = {
       {rocksdb::kDefaultColumnFamilyName, small},
       {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
-      {"index", small}};
+      {"index", small},
+      {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)}};
   std::shared_ptr<Engine> engine(new Engine());
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(

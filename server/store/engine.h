@@ -45,6 +45,7 @@ class Engine {
   rocksdb::ColumnFamilyHandle* catalog() const { return families_[0]; }
   rocksdb::ColumnFamilyHandle* rows() const { return families_[1]; }
   rocksdb::ColumnFamilyHandle* index() const { return families_[2]; }
+  rocksdb::ColumnFamilyHandle* histograms() const { return families_[3]; }
 
   // Whether writing works again, told by a small file, and whether there is
   // room for what is in memory. The database is as before.

@@ -61,6 +61,20 @@ std::string Row(std::uint64_t run_id, std::uint64_t stream,
   return key;
 }
 
+std::string HistogramStep(std::uint64_t run_id, std::uint64_t stream,
+                          std::uint32_t branch, std::int64_t step) {
+  return Row(run_id, stream, branch, step);
+}
+
+std::string Histogram(std::uint64_t run_id, std::uint64_t stream,
+                      std::uint32_t branch, std::int64_t step,
+                      std::uint8_t role, std::uint32_t block) {
+  std::string key = HistogramStep(run_id, stream, branch, step);
+  key.push_back(static_cast<char>(role));
+  PutU32(block, &key);
+  return key;
+}
+
 std::string Schema(std::uint64_t run_id, std::uint64_t stream,
                    std::uint32_t schema_id) {
   std::string key = OfStream(kSchema, run_id, stream);

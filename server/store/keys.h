@@ -4,6 +4,8 @@
 //       | ids-key | probe-key                              (family "default")
 //       | row-key                                          (family "rows")
 //       | schema-key | gap-key | part-key | ordinal-key    (family "index")
+//       | histogram-key                                    (family
+//       "histograms")
 //
 //   ids-key     = "N"                              -> next run-id, next stream
 //   probe-key   = "P"                              -> ""; has no meaning
@@ -16,23 +18,27 @@
 //   gap-key     = "g" run-id stream branch first-step ordinal -> Gap
 //   part-key    = "p" run-id stream seq            -> a piece of a Record
 //   ordinal-key = "o" run-id ordinal               -> ordinal-value
+//   histogram-key = run-id stream branch step role block -> histogram-block
 //
 //   ordinal-value = "r" stream branch step         a row
 //                 | "g" stream branch first-step   a gap
 //
 //   run-id, stream, ordinal, seq  8 bytes, big-endian
-//   branch, schema-id             4 bytes, big-endian
+//   branch, schema-id, block      4 bytes, big-endian
+//   role                          1 byte, as of gradtap.v1.Role
 //   step, first-step              8 bytes, big-endian, plus 2^63: bytes sort as
 //                                 the signed numbers do
 //   name                          the rest of the key
 //
 // A run-id names one life of a
 // run: a run deleted and made anew has another, so that deleting is one range
-// in each family. Step and Schema are the wire's messages, as they came; the
-// other values are those of catalog_codec.h. Existing keys and values never
-// change their meaning; a new kind of key is a new letter, and what an older
-// collector must not misread raises the folder's format version
-// (data_folder.h).
+// in each family. Step and Schema are the wire's messages, as they came, but
+// that a Step's histograms stand apart: a histogram-block is a Step that has
+// nothing but those of 256 places of one role (core/codec.h, SplitHistograms).
+// Rows of format 1 may have them inside. The other values are those of
+// catalog_codec.h. Existing keys and values never change their meaning; a new
+// kind of key is a new letter, and what an older collector must not misread
+// raises the folder's format version (data_folder.h).
 //
 // Layer: server/store. Pure functions; any thread may call them.
 
@@ -66,6 +72,12 @@ std::string Branch(std::uint64_t run_id, std::uint64_t stream,
                    std::uint32_t branch);
 std::string Row(std::uint64_t run_id, std::uint64_t stream,
                 std::uint32_t branch, std::int64_t step);
+// All blocks of one step begin with it, and it is no key itself.
+std::string HistogramStep(std::uint64_t run_id, std::uint64_t stream,
+                          std::uint32_t branch, std::int64_t step);
+std::string Histogram(std::uint64_t run_id, std::uint64_t stream,
+                      std::uint32_t branch, std::int64_t step,
+                      std::uint8_t role, std::uint32_t block);
 std::string Schema(std::uint64_t run_id, std::uint64_t stream,
                    std::uint32_t schema_id);
 std::string Gap(std::uint64_t run_id, std::uint64_t stream,
@@ -75,7 +87,7 @@ std::string Part(std::uint64_t run_id, std::uint64_t stream, std::uint64_t seq);
 std::string Ordinal(std::uint64_t run_id, std::uint64_t ordinal);
 
 // Prefixes: all keys of a kind that belong to a run, to a stream of it, ...
-// Kind 0: the row family, whose keys have no letter.
+// Kind 0: the families of rows and histograms, whose keys have no letter.
 std::string OfRun(char kind, std::uint64_t run_id);
 std::string OfStream(char kind, std::uint64_t run_id, std::uint64_t stream);
 // The first key after all those with this prefix; the prefix is not all 0xff.

@@ -153,6 +153,53 @@ absl::Status RocksdbStore::ScanSteps(
   return damaged ? Damaged("row") : scanned;
 }
 
+absl::StatusOr<std::optional<std::string>> RocksdbStore::ReadHistogramBlock(
+    StreamId stream, std::uint32_t branch, std::int64_t step, Role role,
+    std::uint32_t block) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  std::string body;
+  const rocksdb::Status found = reader->engine->db()->Get(
+      rocksdb::ReadOptions(), reader->engine->histograms(),
+      keys::Histogram(reader->run_id, stream, branch, step,
+                      static_cast<std::uint8_t>(role), block),
+      &body);
+  if (found.IsNotFound()) return std::optional<std::string>();
+  if (!found.ok()) return ToStatus(found, kReading);
+  return std::optional<std::string>(std::move(body));
+}
+
+absl::StatusOr<std::optional<std::int64_t>> RocksdbStore::FindHistogramStep(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    bool highest) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  if (begin >= end) return std::optional<std::int64_t>();
+  const auto key_of = [&](std::int64_t step) {
+    return keys::HistogramStep(reader->run_id, stream, branch, step);
+  };
+  const std::string from = key_of(begin);
+  const std::string to = key_of(end);
+  const rocksdb::Slice lower(from);
+  const rocksdb::Slice upper(to);
+  rocksdb::ReadOptions options;
+  options.iterate_lower_bound = &lower;
+  options.iterate_upper_bound = &upper;
+  std::unique_ptr<rocksdb::Iterator> it(
+      reader->engine->db()->NewIterator(options, reader->engine->histograms()));
+  highest ? it->SeekToLast() : it->SeekToFirst();
+  if (!it->Valid()) {
+    if (!it->status().ok()) return ToStatus(it->status(), kReading);
+    return std::optional<std::int64_t>();
+  }
+  const auto parsed = keys::ParseStreamKey(0, View(it->key()));
+  ByteReader rest(parsed.has_value() ? parsed->rest : "");
+  rest.U32();  // The branch.
+  const std::int64_t step = rest.I64();
+  if (!rest.ok()) return Damaged("histogram");
+  return std::optional<std::int64_t>(step);
+}
+
 absl::StatusOr<std::vector<GapRow>> RocksdbStore::ReadGaps(StreamId stream) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();

@@ -46,6 +46,7 @@ std::vector<DeletedRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
     ranges.push_back({family, begin, keys::After(begin)});
   };
   add(engine.rows(), 0);
+  add(engine.histograms(), 0);
   for (const char kind :
        {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
     add(engine.index(), kind);

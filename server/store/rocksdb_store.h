@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,12 @@ class RocksdbStore final : public Store {
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
       const std::function<bool(const StepRow&)>& visit) override;
+  absl::StatusOr<std::optional<std::string>> ReadHistogramBlock(
+      StreamId stream, std::uint32_t branch, std::int64_t step, Role role,
+      std::uint32_t block) override;
+  absl::StatusOr<std::optional<std::int64_t>> FindHistogramStep(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, bool highest) override;
   absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId stream) override;
   absl::Status ScanByOrdinal(
       std::string_view run, std::uint64_t after,

@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/codec.h"
 #include "core/schema.h"
 #include "core/step_data.h"
 
@@ -79,7 +80,9 @@ struct RunEntry {
   std::vector<StreamEntry> streams;  // In order of first Hello.
 };
 
-// One step as stored: `body` is the encoded gradtap.v1.Step.
+// One step as stored: `body` is the encoded gradtap.v1.Step without its
+// histograms, which are kept apart (ReadHistogramBlock()); rows of data folders
+// in format 1 may have them in the body.
 struct StepRow {
   StreamId stream = 0;
   std::uint32_t branch = 0;
@@ -107,7 +110,8 @@ struct StreamCommit {
     std::int64_t step = 0;
     bool has_statistics = true;  // Else `skipped` names a cause in the body.
     std::uint64_t records = 0;   // (parameter, role) pairs in the body.
-    std::string_view body;
+    std::string_view body;       // Without histograms.
+    std::span<const HistogramBlock> histograms = {};
   };
   struct SchemaBody {
     std::uint32_t schema_id = 0;
@@ -177,6 +181,19 @@ class Store {
   virtual absl::Status ScanSteps(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end, const std::function<bool(const StepRow&)>& visit) = 0;
+
+  // One block of a step's histograms (core/codec.h has its bytes); nothing if
+  // the step has none there. One look-up, no row is read.
+  virtual absl::StatusOr<std::optional<std::string>> ReadHistogramBlock(
+      StreamId stream, std::uint32_t branch, std::int64_t step, Role role,
+      std::uint32_t block) = 0;
+
+  // The lowest step of [begin, end) that has histograms, or the highest one;
+  // nothing if none has. Two look-ups at most, however many steps there are.
+  // Knows nothing of histograms that rows of format 1 have in their body.
+  virtual absl::StatusOr<std::optional<std::int64_t>> FindHistogramStep(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, bool highest) = 0;
 
   // The gaps of a stream, in order of branch and first step.
   virtual absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId stream) = 0;

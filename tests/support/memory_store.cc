@@ -20,6 +20,12 @@ std::string BodyOf(const std::string& record) {
   return std::string(ParseRecord(record)->body);
 }
 
+std::string EncodedStep(const StepData& step) {
+  std::string record(EncodedStepSize(step), '\0');
+  EncodeStep(step, record);
+  return record;
+}
+
 }  // namespace
 
 void MemoryStore::CommitOne(StreamId stream, StreamCommit commit) {
@@ -42,20 +48,30 @@ void MemoryStore::AddSchema(StreamId stream, const Schema& schema) {
   CommitOne(stream, commit);
 }
 
-void MemoryStore::AddStep(StreamId stream, std::uint32_t branch,
-                          const StepData& step) {
-  std::string record(EncodedStepSize(step), '\0');
-  EncodeStep(step, record);
-  const std::string body = BodyOf(record);
+void MemoryStore::CommitStep(StreamId stream, std::uint32_t branch,
+                             const StepData& step, const SplitStep& split) {
   StreamCommit commit;
   StreamCommit::Step row;
   row.branch = branch;
   row.step = step.step;
   row.has_statistics = step.skipped == GapCause::kUnspecified;
-  row.body = body;
+  row.body = split.row;
+  row.histograms = split.blocks;
   commit.steps.push_back(row);
-  commit.bytes = body.size();
+  commit.bytes = split.row.size();
   CommitOne(stream, commit);
+}
+
+void MemoryStore::AddStep(StreamId stream, std::uint32_t branch,
+                          const StepData& step) {
+  const std::string body = BodyOf(EncodedStep(step));
+  CommitStep(stream, branch, step,
+             SplitHistograms(body, *StepView::Parse(body)));
+}
+
+void MemoryStore::AddStepOfFormat1(StreamId stream, std::uint32_t branch,
+                                   const StepData& step) {
+  CommitStep(stream, branch, step, {BodyOf(EncodedStep(step)), {}});
 }
 
 void MemoryStore::AddGap(StreamId stream, std::uint32_t branch,
@@ -80,6 +96,11 @@ void MemoryStore::AddEnd(StreamId stream, const EndData& end) {
 std::uint64_t MemoryStore::bytes_read() const {
   MutexLock lock(mu_);
   return bytes_read_;
+}
+
+std::uint64_t MemoryStore::blocks_read() const {
+  MutexLock lock(mu_);
+  return blocks_read_;
 }
 
 StreamEntry* MemoryStore::Find(StreamId stream, RunEntry** run) {
@@ -145,6 +166,10 @@ void MemoryStore::CommitLocked(const StreamCommit& commit, RunEntry* run,
   for (const auto& step : commit.steps) {
     rows_[{stream->id, step.branch, step.step}] = {++run->ordinal,
                                                    std::string(step.body)};
+    for (const HistogramBlock& block : step.histograms) {
+      blocks_[{stream->id, step.branch, step.step}][{block.role, block.block}] =
+          block.body;
+    }
     Touch(stream, step.branch, step.step, step.step);
     ++(step.has_statistics ? stream->stored_steps : stream->skipped_steps);
     ++counters_.stored_steps;
@@ -233,6 +258,30 @@ absl::Status MemoryStore::ScanSteps(
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::optional<std::string>> MemoryStore::ReadHistogramBlock(
+    StreamId stream, std::uint32_t branch, std::int64_t step, Role role,
+    std::uint32_t block) {
+  MutexLock lock(mu_);
+  ++blocks_read_;
+  const auto blocks = blocks_.find({stream, branch, step});
+  if (blocks == blocks_.end()) return std::optional<std::string>();
+  const auto found = blocks->second.find({role, block});
+  if (found == blocks->second.end()) return std::optional<std::string>();
+  return std::optional<std::string>(found->second);
+}
+
+absl::StatusOr<std::optional<std::int64_t>> MemoryStore::FindHistogramStep(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    bool highest) {
+  MutexLock lock(mu_);
+  ++blocks_read_;
+  const auto from = blocks_.lower_bound({stream, branch, begin});
+  const auto to = blocks_.lower_bound({stream, branch, std::max(begin, end)});
+  if (from == to) return std::optional<std::int64_t>();
+  return std::optional<std::int64_t>(
+      std::get<2>(highest ? std::prev(to)->first : from->first));
+}
+
 absl::StatusOr<std::vector<GapRow>> MemoryStore::ReadGaps(StreamId stream) {
   MutexLock lock(mu_);
   std::vector<GapRow> gaps = gaps_[stream];
@@ -292,6 +341,9 @@ absl::Status MemoryStore::DeleteRun(std::string_view run) {
     for (const StreamEntry& stream : it->second->streams) {
       std::erase_if(rows_, [&stream](const auto& row) {
         return std::get<0>(row.first) == stream.id;
+      });
+      std::erase_if(blocks_, [&stream](const auto& block) {
+        return std::get<0>(block.first) == stream.id;
       });
       gaps_.erase(stream.id);
     }

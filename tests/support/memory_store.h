@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -30,8 +31,13 @@ class MemoryStore : public server::Store {
               const GapData& gap);
   void AddBranch(server::StreamId stream, std::uint32_t branch);
   void AddEnd(server::StreamId stream, const EndData& end);
+  // As a collector of format 1 stored it: with its histograms inside.
+  void AddStepOfFormat1(server::StreamId stream, std::uint32_t branch,
+                        const StepData& step);
   // Bytes of rows handed to visitors so far.
   std::uint64_t bytes_read() const;
+  // Blocks of histograms read so far, and searches for steps with some.
+  std::uint64_t blocks_read() const;
 
   // ---- Store ----
   absl::StatusOr<server::StreamEntry> OpenStream(
@@ -48,6 +54,12 @@ class MemoryStore : public server::Store {
       server::StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
       const std::function<bool(const server::StepRow&)>& visit) override;
+  absl::StatusOr<std::optional<std::string>> ReadHistogramBlock(
+      server::StreamId stream, std::uint32_t branch, std::int64_t step,
+      Role role, std::uint32_t block) override;
+  absl::StatusOr<std::optional<std::int64_t>> FindHistogramStep(
+      server::StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, bool highest) override;
   absl::StatusOr<std::vector<server::GapRow>> ReadGaps(
       server::StreamId stream) override;
   absl::Status ScanByOrdinal(
@@ -69,6 +81,7 @@ class MemoryStore : public server::Store {
     std::string body;
   };
   using RowKey = std::tuple<server::StreamId, std::uint32_t, std::int64_t>;
+  using BlockKey = std::pair<Role, std::uint32_t>;
 
   server::StreamEntry* Find(server::StreamId stream, server::RunEntry** run)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -78,6 +91,8 @@ class MemoryStore : public server::Store {
   void Touch(server::StreamEntry* stream, std::uint32_t branch,
              std::int64_t first, std::int64_t last);
   void CommitOne(server::StreamId stream, server::StreamCommit commit);
+  void CommitStep(server::StreamId stream, std::uint32_t branch,
+                  const StepData& step, const SplitStep& split);
   void Notify(const std::string& run);
 
   const std::string data_dir_;
@@ -85,6 +100,8 @@ class MemoryStore : public server::Store {
   std::map<std::string, std::shared_ptr<server::RunEntry>, std::less<>> runs_
       ABSL_GUARDED_BY(mu_);
   std::map<RowKey, Row> rows_ ABSL_GUARDED_BY(mu_);
+  std::map<RowKey, std::map<BlockKey, std::string>> blocks_
+      ABSL_GUARDED_BY(mu_);
   std::map<server::StreamId, std::vector<server::GapRow>> gaps_
       ABSL_GUARDED_BY(mu_);
   std::map<std::pair<server::StreamId, std::uint32_t>,
@@ -93,6 +110,7 @@ class MemoryStore : public server::Store {
   server::StoreCounters counters_ ABSL_GUARDED_BY(mu_);
   server::StreamId next_stream_ ABSL_GUARDED_BY(mu_) = 1;
   std::uint64_t bytes_read_ ABSL_GUARDED_BY(mu_) = 0;
+  std::uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
 
   // Apart, so that a listener may call the store; held while one is called.
   Mutex listeners_mu_;

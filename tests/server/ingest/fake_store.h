@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -132,6 +133,14 @@ class FakeStore : public Store {
   absl::Status ScanSteps(StreamId, std::uint32_t, std::int64_t, std::int64_t,
                          const std::function<bool(const StepRow&)>&) override {
     return absl::OkStatus();
+  }
+  absl::StatusOr<std::optional<std::string>> ReadHistogramBlock(
+      StreamId, std::uint32_t, std::int64_t, Role, std::uint32_t) override {
+    return std::optional<std::string>();
+  }
+  absl::StatusOr<std::optional<std::int64_t>> FindHistogramStep(
+      StreamId, std::uint32_t, std::int64_t, std::int64_t, bool) override {
+    return std::optional<std::int64_t>();
   }
   absl::StatusOr<std::vector<GapRow>> ReadGaps(StreamId) override {
     return std::vector<GapRow>();

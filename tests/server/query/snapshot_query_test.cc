@@ -34,14 +34,6 @@ class SnapshotQueryTest : public QueryTest {
     return request;
   }
 
-  absl::StatusOr<v1::GetHistogramsResponse> Histograms(
-      const v1::GetHistogramsRequest& request) {
-    v1::GetHistogramsResponse response;
-    absl::Status status = GetHistograms(environment_, request, {}, &response);
-    if (!status.ok()) return status;
-    return response;
-  }
-
   const Schema schema_;
 };
 
@@ -146,40 +138,6 @@ TEST_F(SnapshotQueryTest, TheSizeOfASnapshotIsLimited) {
   EXPECT_THAT(Get(Ask()),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        AllOf(HasSubstr("10"), HasSubstr("--match"))));
-}
-
-TEST_F(SnapshotQueryTest, HistogramsComeFromTheLastStepThatHasThem) {
-  const StreamId stream = AddRun("run", schema_, 1);
-  StepData step = MakeStep(schema_, 1, 0);
-  step.histograms = {{Role::kWeight, 1, {0, 143, 400}, {3, 5, 2}},
-                     {Role::kBuffer, 0, {143}, {10}}};
-  store_.AddStep(stream, 0, step);
-  store_.AddStep(stream, 0, MakeStep(schema_, 2, 0));
-  v1::GetHistogramsRequest request;
-  request.set_run("run");
-  auto answer = Histograms(request);
-  GRADTAP_ASSERT_OK(answer);
-  EXPECT_EQ(answer->step(), 1);
-  ASSERT_EQ(answer->histograms_size(), 2);
-  EXPECT_EQ(answer->histograms(0).parameter(), "fc.bias");
-  EXPECT_THAT(answer->histograms(0).bin(), ElementsAre(0, 143, 400));
-  EXPECT_THAT(answer->histograms(0).count(), ElementsAre(3, 5, 2));
-  EXPECT_EQ(answer->histograms(1).parameter(), "bn.mean");
-  request.set_role(v1::ROLE_BUFFER);
-  EXPECT_EQ(Histograms(request)->histograms_size(), 1);
-  request.set_step(2);
-  EXPECT_THAT(Histograms(request),
-              StatusIs(absl::StatusCode::kNotFound,
-                       AllOf(HasSubstr("histograms at step 2"),
-                             HasSubstr("known: 1"))));
-}
-
-TEST_F(SnapshotQueryTest, ARunWithoutHistogramsSaysSo) {
-  AddRun("run", schema_, 2);
-  v1::GetHistogramsRequest request;
-  request.set_run("run");
-  EXPECT_THAT(Histograms(request), StatusIs(absl::StatusCode::kNotFound,
-                                            HasSubstr("no histograms")));
 }
 
 }  // namespace

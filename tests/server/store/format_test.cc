@@ -84,6 +84,30 @@ TEST(KeysTest, RowsSortByStepWithinTheirBranch) {
   EXPECT_GT(keys::Row(4, 0, 0, kSteps[0]), keys::After(keys::OfRun(0, 2)));
 }
 
+TEST(KeysTest, HistogramsSortByStepAndStandWithinTheirRun) {
+  const std::string prefix = keys::HistogramStep(3, 9, 1, 7);
+  std::string last = prefix;
+  for (const std::uint8_t role : {1, 2, 5}) {
+    for (const std::uint32_t block : {0U, 1U, 255U, 256U, 4'000'000U}) {
+      const std::string key = keys::Histogram(3, 9, 1, 7, role, block);
+      EXPECT_LT(last, key);
+      EXPECT_EQ(key.substr(0, prefix.size()), prefix);
+      last = key;
+    }
+  }
+  EXPECT_LT(last, keys::HistogramStep(3, 9, 1, 8));
+  EXPECT_LT(last, keys::After(keys::OfRun(0, 3)));
+  // These bytes never change.
+  const std::string key = keys::Histogram(1, 2, 3, 4, 5, 6);
+  EXPECT_EQ(key, std::string("\0\0\0\0\0\0\0\1"
+                             "\0\0\0\0\0\0\0\2"
+                             "\0\0\0\3"
+                             "\x80\0\0\0\0\0\0\4"
+                             "\5"
+                             "\0\0\0\6",
+                             33));
+}
+
 TEST(KeysTest, TheEndOfAPrefixCarriesOverFullBytes) {
   EXPECT_EQ(keys::After("a"), "b");
   EXPECT_EQ(keys::After(std::string("a\xff\xff")), "b");
@@ -197,7 +221,17 @@ TEST(DataFolderTest, ANewerFormatIsRefusedWithBothNumbers) {
   WriteFile(temp.path() + "/FORMAT", "gradtap-data 7\n");
   EXPECT_THAT(DataFolder::Open(temp.path()),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("format 7"), HasSubstr("up to 1"))));
+                       AllOf(HasSubstr("format 7"), HasSubstr("up to 2"))));
+}
+
+TEST(DataFolderTest, AnOlderFormatIsRaisedBeforeAnythingIsWritten) {
+  const TempDir temp;
+  WriteFile(temp.path() + "/FORMAT", "gradtap-data 1\n");
+  GRADTAP_ASSERT_OK(DataFolder::Open(temp.path()));
+  std::ifstream in(temp.path() + "/FORMAT");
+  std::string line;
+  std::getline(in, line);
+  EXPECT_EQ(line, "gradtap-data 2");
 }
 
 TEST(DataFolderTest, ADamagedFormatFileIsDataLoss) {
