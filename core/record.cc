@@ -1,6 +1,7 @@
 #include "core/record.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace gradtap {
@@ -20,9 +21,16 @@ double Interpolate(double a, double b, double w) {
   return a * (1 - w) + b * w;  // Of opposite signs: no overflow.
 }
 
-// Rounded to nearest once; what exceeds float saturates. NaN stays.
+// Rounded to nearest once; what exceeds float saturates. NaN stays. A thread
+// that flushes subnormals to zero would lose them in a conversion: those are
+// counted in units of the smallest one.
 float RoundToFloat(double value) {
   constexpr double kMax = std::numeric_limits<float>::max();
+  if (std::fabs(value) < std::numeric_limits<float>::min()) {
+    const double units = std::nearbyint(std::fabs(value) * 0x1p149);
+    const auto bits = static_cast<std::uint32_t>(units);
+    return std::bit_cast<float>(bits | (std::signbit(value) ? 1u << 31 : 0u));
+  }
   if (value > kMax) return std::numeric_limits<float>::max();
   if (value < -kMax) return -std::numeric_limits<float>::max();
   return static_cast<float>(value);
