@@ -69,28 +69,28 @@ inline constexpr bool kDirect =
 template <typename T>
 inline constexpr std::size_t kUnitOf = kDirect<T> ? kernel::kUnit : 1024;
 
+// Results are written where they stay: passing them on would cost more than a
+// bias takes.
 template <typename T>
-Moments ReduceElements(const T* x, std::size_t n) {
-  Moments out;
+void ReduceElements(const T* x, std::size_t n, Moments* out) {
   if constexpr (kDirect<T>) {
-    kernel::ReduceUnit(x, n, &out);
+    kernel::ReduceUnit(x, n, out);
   } else {
     typename kernel::Element<T>::Work converted[kUnitOf<T>];
     converted[0] = 0;  // The compiler cannot know that n is not 0.
     for (std::size_t i = 0; i < n; ++i) {
       converted[i] = kernel::Element<T>::To(x[i]);
     }
-    kernel::ReduceUnit(converted, n, &out);
+    kernel::ReduceUnit(converted, n, out);
   }
-  return out;
 }
 
 // Also refreshes `previous`, which may be unaligned.
 template <typename T>
-WeightAndUpdate ReduceBoth(const T* x, char* previous, std::size_t n) {
-  WeightAndUpdate out;
+void ReduceBoth(const T* x, char* previous, std::size_t n,
+                WeightAndUpdate* out) {
   if constexpr (!kDirect<T>) {
-    out.weight = ReduceElements(x, n);
+    ReduceElements(x, n, &out->weight);
     double difference[kUnitOf<T>];
     difference[0] = 0;  // As above.
     for (std::size_t i = 0; i < n; ++i) {
@@ -98,18 +98,17 @@ WeightAndUpdate ReduceBoth(const T* x, char* previous, std::size_t n) {
       std::memcpy(&before, previous + i * sizeof(T), sizeof(T));
       difference[i] = kernel::Element<T>::Minus(x[i], before);
     }
-    kernel::ReduceUnit(difference, n, &out.update);
+    kernel::ReduceUnit(difference, n, &out->update);
     std::memcpy(previous, x, n * sizeof(T));
   } else if (reinterpret_cast<std::uintptr_t>(previous) % alignof(T) == 0) {
-    kernel::ReduceUnit(x, reinterpret_cast<T*>(previous), n, &out.weight,
-                       &out.update);
+    kernel::ReduceUnit(x, reinterpret_cast<T*>(previous), n, &out->weight,
+                       &out->update);
   } else {
     T aligned[kUnitOf<T>];
     std::memcpy(aligned, previous, n * sizeof(T));
-    kernel::ReduceUnit(x, aligned, n, &out.weight, &out.update);
+    kernel::ReduceUnit(x, aligned, n, &out->weight, &out->update);
     std::memcpy(previous, aligned, n * sizeof(T));
   }
-  return out;
 }
 
 // Clearing and adding up a histogram costs as much as some hundred elements.
@@ -200,101 +199,112 @@ void CountSpan(const T* x, std::size_t n, const char* before,
   }
 }
 
-// The next unit of a chunk.
+// One unit. `*out` is fresh.
 template <typename T>
 void RunUnit(const T* x, std::size_t n, char* before, const Work& work,
-             WeightAndUpdate* total) {
+             WeightAndUpdate* out) {
   if (work.update) {
-    const WeightAndUpdate unit = ReduceBoth(x, before, n);
-    total->weight = Merge(total->weight, unit.weight);
-    total->update = Merge(total->update, unit.update);
+    ReduceBoth(x, before, n, out);
     return;
   }
-  total->weight = Merge(total->weight, ReduceElements(x, n));
+  ReduceElements(x, n, &out->weight);
   if (before) std::memcpy(before, x, n * sizeof(T));
 }
 
-// Bins first, of the whole chunk: it waits for memory, and what it read is then
-// at hand.
-template <typename T>
-WeightAndUpdate RunContiguous(const T* x, std::uint64_t n, const Work& work) {
-  WeightAndUpdate total;
+// A chunk: unit after unit, each from next(i, size). `*out` is fresh.
+template <typename T, typename Next>
+void RunUnits(std::uint64_t n, const Work& work, WeightAndUpdate* out,
+              const Next& next) {
   char* before = work.before;
-  CountSpan(x, n, before, work);
   for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
     const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
-    RunUnit(x + i, size, before, work, &total);
+    const T* const x = next(i, size, before);
+    if (i == 0) {
+      RunUnit(x, size, before, work, out);
+    } else {
+      WeightAndUpdate unit;
+      RunUnit(x, size, before, work, &unit);
+      out->weight = Merge(out->weight, unit.weight);
+      if (work.update) out->update = Merge(out->update, unit.update);
+    }
     if (before) before += size * sizeof(T);
   }
-  return total;
+}
+
+// Bins first, of the whole chunk: that waits for memory, and what it read is
+// then at hand.
+template <typename T>
+void RunContiguous(const T* x, std::uint64_t n, const Work& work,
+                   WeightAndUpdate* out) {
+  CountSpan(x, n, work.before, work);
+  RunUnits<T>(n, work, out,
+              [x](std::uint64_t i, std::size_t, const char*) { return x + i; });
 }
 
 template <typename T>
-[[gnu::noinline]] WeightAndUpdate RunStrided(Walk<T> walk, std::uint64_t n,
-                                             const Work& work) {
+[[gnu::noinline]] void RunStrided(const TensorView& view, const Layout& layout,
+                                  std::uint64_t first, std::uint64_t n,
+                                  const Work& work, WeightAndUpdate* out) {
+  Walk<T> walk(view, layout, first);
   T buffer[kUnitOf<T>];
-  WeightAndUpdate total;
-  char* before = work.before;
-  for (std::uint64_t i = 0; i < n; i += kUnitOf<T>) {
-    const std::size_t size = std::min<std::uint64_t>(kUnitOf<T>, n - i);
-    const T* const x = walk.Next(size, buffer);
-    CountSpan(x, size, before, work);
-    RunUnit(x, size, before, work, &total);
-    if (before) before += size * sizeof(T);
-  }
-  return total;
+  RunUnits<T>(n, work, out,
+              [&](std::uint64_t, std::size_t size, const char* before) {
+                const T* const x = walk.Next(size, buffer);
+                CountSpan(x, size, before, work);
+                return x;
+              });
 }
 
 template <typename T>
-WeightAndUpdate RunElements(const TensorView& view, const Layout& layout,
-                            std::uint64_t first, std::uint64_t n,
-                            const Work& work) {
+void RunElements(const TensorView& view, const Layout& layout,
+                 std::uint64_t first, std::uint64_t n, const Work& work,
+                 WeightAndUpdate* out) {
   if (layout.contiguous()) {
     const char* const x = static_cast<const char*>(view.data) +
                           (layout.offset() + static_cast<std::int64_t>(first)) *
                               static_cast<std::int64_t>(sizeof(T));
     if (reinterpret_cast<std::uintptr_t>(x) % alignof(T) == 0) {
-      return RunContiguous(reinterpret_cast<const T*>(x), n, work);
+      RunContiguous(reinterpret_cast<const T*>(x), n, work, out);
+      return;
     }
   }
-  return RunStrided(Walk<T>(view, layout, first), n, work);
+  RunStrided<T>(view, layout, first, n, work, out);
 }
 
 // The same elements, `times` times.
-Moments Repeated(Moments m, std::uint64_t times) {
-  m.finite *= times;
-  m.m2 = std::min(m.m2 * static_cast<double>(times),
-                  std::numeric_limits<double>::max());
-  m.zero *= times;
-  m.nan *= times;
-  m.pos_inf *= times;
-  m.neg_inf *= times;
-  return m;
+void Repeat(std::uint64_t times, Moments* m) {
+  m->finite *= times;
+  m->m2 = std::min(m->m2 * static_cast<double>(times),
+                   std::numeric_limits<double>::max());
+  m->zero *= times;
+  m->nan *= times;
+  m->pos_inf *= times;
+  m->neg_inf *= times;
 }
 
 // A chunk of an expanded tensor, of which nothing is to be kept: each element
 // of memory is read once.
 template <typename T>
-Moments RunRepeated(const TensorView& view, const Layout& layout,
-                    std::uint64_t first, std::uint64_t n, const Work& work) {
+[[gnu::noinline]] void RunRepeated(const TensorView& view, const Layout& layout,
+                                   std::uint64_t first, std::uint64_t n,
+                                   const Work& work, WeightAndUpdate* out) {
   const Layout distinct = layout.Distinct();
   const std::uint64_t repeat = layout.repeat();
   const std::uint64_t end = first + n;
-  Moments total;
   while (first < end) {
     // Some of one element, or several whole ones.
-    std::uint64_t times = std::min(repeat - first % repeat, end - first);
-    std::uint64_t elements = 1;
-    if (times == repeat) elements = (end - first) / repeat;
+    const std::uint64_t times = std::min(repeat - first % repeat, end - first);
+    const std::uint64_t elements = times == repeat ? (end - first) / repeat : 1;
     BinCounts counts;
     Work once = work;
     if (work.bins) {
       counts.fill(0);
       once.bins = &counts;
     }
-    const Moments part =
-        RunElements<T>(view, distinct, first / repeat, elements, once).weight;
-    total = Merge(total, Repeated(part, times));
+    WeightAndUpdate part;
+    RunElements<T>(view, distinct, first / repeat, elements, once, &part);
+    Repeat(times, &part.weight);
+    out->weight = Merge(out->weight, part.weight);
     if (work.bins) {
       for (std::size_t bin = 0; bin < kBinCount; ++bin) {
         (*work.bins)[bin] += counts[bin] * times;
@@ -302,7 +312,6 @@ Moments RunRepeated(const TensorView& view, const Layout& layout,
     }
     first += elements * times;
   }
-  return total;
 }
 
 double Saturated(double value) {
@@ -310,48 +319,41 @@ double Saturated(double value) {
   return std::clamp(value, -kLargest, kLargest);
 }
 
-Moments Scaled(Moments m, double multiplier) {
-  if (multiplier == 1) return m;
-  if (multiplier < 0) std::swap(m.pos_inf, m.neg_inf);
-  if (m.finite == 0) return m;
-  m.mean = Saturated(m.mean * multiplier);
-  m.m2 = Saturated(m.m2 * multiplier * multiplier);
-  m.abs_mean = Saturated(m.abs_mean * std::abs(multiplier));
-  m.min = Saturated(m.min * multiplier);
-  m.max = Saturated(m.max * multiplier);
-  if (multiplier < 0) std::swap(m.min, m.max);
-  return m;
+void Scale(double multiplier, Moments* m) {
+  if (multiplier < 0) std::swap(m->pos_inf, m->neg_inf);
+  if (m->finite == 0) return;
+  m->mean = Saturated(m->mean * multiplier);
+  m->m2 = Saturated(m->m2 * multiplier * multiplier);
+  m->abs_mean = Saturated(m->abs_mean * std::abs(multiplier));
+  m->min = Saturated(m->min * multiplier);
+  m->max = Saturated(m->max * multiplier);
+  if (multiplier < 0) std::swap(m->min, m->max);
 }
 
 template <typename T>
-WeightAndUpdate RunChunk(const Reduction& reduction, std::uint64_t first,
-                         std::uint64_t n, BinCounts* bins,
-                         BinCounts* update_bins) {
-  const TensorView& view = reduction.view;
-  const Layout layout(view);
-  Work work{reduction.multiplier, nullptr, false, bins, update_bins};
+void RunChunk(const Reduction& reduction, std::uint64_t first, std::uint64_t n,
+              Work& work, WeightAndUpdate* out) {
+  const Layout layout(reduction.view);
   if (reduction.previous) {
     work.before = static_cast<char*>(reduction.previous) + first * sizeof(T);
     work.update = reduction.previous_valid;
   }
-  WeightAndUpdate out;
   if (layout.repeat() > 1 && work.before == nullptr) {
-    out.weight = RunRepeated<T>(view, layout, first, n, work);
+    RunRepeated<T>(reduction.view, layout, first, n, work, out);
   } else {
-    out = RunElements<T>(view, layout, first, n, work);
+    RunElements<T>(reduction.view, layout, first, n, work, out);
   }
-  out.weight = Scaled(out.weight, reduction.multiplier);
-  return out;
 }
 
-[[gnu::noinline]] WeightAndUpdate RunChunkOfAny(const Reduction& reduction,
-                                                std::uint64_t first,
-                                                std::uint64_t n,
-                                                BinCounts* bins,
-                                                BinCounts* update_bins) {
-  return Dispatch(reduction.view.dtype, [&](auto element) {
-    return RunChunk<decltype(element)>(reduction, first, n, bins, update_bins);
+// Not inlined: between the calls that set how floating point works.
+[[gnu::noinline]] void RunChunkOfAny(const Reduction& reduction,
+                                     std::uint64_t first, std::uint64_t n,
+                                     Work& work, WeightAndUpdate* out) {
+  Dispatch(reduction.view.dtype, [&](auto element) {
+    RunChunk<decltype(element)>(reduction, first, n, work, out);
+    return true;
   });
+  if (reduction.multiplier != 1) Scale(reduction.multiplier, &out->weight);
 }
 
 // Merges parts [first, first + count) as a tree whose shape depends on their
@@ -431,10 +433,12 @@ WeightAndUpdate ReduceChunk(const Reduction& reduction, std::uint64_t chunk,
                             BinCounts* bins, BinCounts* update_bins) {
   const std::uint64_t numel = Numel(reduction.view);
   const std::uint64_t first = chunk * kChunk;
-  if (first >= numel || reduction.view.data == nullptr) return {};
+  WeightAndUpdate out;
+  if (first >= numel || reduction.view.data == nullptr) return out;
+  Work work{reduction.multiplier, nullptr, false, bins, update_bins};
   const kernel::FullSubnormals while_in_here;
-  return RunChunkOfAny(reduction, first, std::min(numel - first, kChunk), bins,
-                       update_bins);
+  RunChunkOfAny(reduction, first, std::min(numel - first, kChunk), work, &out);
+  return out;
 }
 
 WeightAndUpdate JoinChunks(std::span<const WeightAndUpdate> chunks) {
