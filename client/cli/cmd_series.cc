@@ -253,9 +253,11 @@ Command AddSeries(CLI::App& app) {
   app.add_option("RUN", options->runs, "One run or several")
       ->type_name("")
       ->required();
-  app.add_option("-s,--stat", options->statistics,
-                 "Statistics: grad.l2, weight.mean, update.ratio, scalar.loss, "
-                 "scalar.*, ...")
+  app.add_option(
+         "-s,--stat", options->statistics,
+         "Statistics: grad.l2, weight.mean, update.ratio, scalar.loss, "
+         "scalar.*, ...; quantiles grad.p50, weight.p99.9, at the steps "
+         "that have histograms")
       ->option_text("S,...")
       ->expected(1)
       ->take_all();

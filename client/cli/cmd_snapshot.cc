@@ -129,7 +129,8 @@ Command AddSnapshot(CLI::App& app) {
                  "Which step; negative counts from the end; default: the last")
       ->option_text("N");
   app.add_option("-s,--stat", options->statistics,
-                 "One column each; default: a useful choice")
+                 "One column each; default: a useful choice. With a quantile "
+                 "(grad.p50) steps that have histograms alone count")
       ->option_text("S,...")
       ->expected(1)
       ->take_all();

@@ -11,6 +11,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "client/rpc/words.h"
 #include "core/names.h"
 
 namespace gradtap::client {
@@ -246,6 +247,17 @@ absl::StatusOr<v1::RunState> ParseState(std::string_view text) {
   if (word == "stopped") return v1::RUN_STATE_STOPPED;
   if (word == "lost") return v1::RUN_STATE_LOST;
   return Bad("state", text, "one of running, finished, stopped, lost");
+}
+
+absl::StatusOr<v1::Role> ParseRole(std::string_view text) {
+  const std::string word =
+      absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));
+  for (const v1::Role role :
+       {v1::ROLE_WEIGHT, v1::ROLE_GRAD, v1::ROLE_GRAD_LOCAL, v1::ROLE_UPDATE,
+        v1::ROLE_BUFFER}) {
+    if (word == RoleWord(role)) return role;
+  }
+  return Bad("role", text, "one of weight, grad, update, grad_local, buffer");
 }
 
 absl::StatusOr<v1::Kind> ParseKind(std::string_view text) {

@@ -35,6 +35,8 @@ absl::StatusOr<RankSelection> ParseRanks(const std::vector<std::string>& words);
 
 // "running", "FINISHED", ...
 absl::StatusOr<v1::RunState> ParseState(std::string_view text);
+// "weight", "grad", "grad_local", "update", "buffer".
+absl::StatusOr<v1::Role> ParseRole(std::string_view text);
 // "parameter", "buffer".
 absl::StatusOr<v1::Kind> ParseKind(std::string_view text);
 // "key=value"; the value may have "=" and may be empty.
