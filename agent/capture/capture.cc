@@ -57,6 +57,10 @@ absl::StatusOr<double> ReadScalar(const at::Tensor& tensor) noexcept {
   try {
     const std::string reason = UnsupportedReason(tensor);
     if (!reason.empty()) return absl::InvalidArgumentError(reason);
+    if (!tensor.unsafeGetTensorImpl()->is_cpu()) {
+      return absl::InvalidArgumentError(
+          "it is on device " + tensor.unsafeGetTensorImpl()->device().str());
+    }
     if (tensor.layout() != c10::Layout::Strided) {
       return absl::InvalidArgumentError("it is sparse");
     }

@@ -416,7 +416,9 @@ void DeviceReducer::Impl::RunScalar(const Item& item) {
 
 void DeviceReducer::Send() {
   const DeviceScope scope;
-  pending_ = impl_->buffers.Send();
+  const bool sent = impl_->buffers.Send();
+  // Of tensors without elements there is nothing to send, but to be read.
+  pending_ = sent || !impl_->outcomes.empty();
 }
 
 // ---- What comes of it ------------------------------------------------------

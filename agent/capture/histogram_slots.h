@@ -26,6 +26,9 @@ class HistogramSlots {
   // Empties the step. With `due`, Take() gives something until the next call.
   void Begin(bool due);
 
+  // What Begin() said.
+  bool due() const { return due_; }
+
   // Room for that many in all. May move what was handed out.
   void MakeRoom(std::size_t records);
 

@@ -6,11 +6,11 @@
 namespace gradtap::agent {
 
 KnownTensor::KnownTensor(at::Tensor tensor) : tensor_(std::move(tensor)) {
+  impl_ = tensor_.unsafeGetTensorImpl();  // Undefined ones share one.
   if (!tensor_.defined()) {
     print_ = std::make_unique<TensorFingerprint>();
     return;
   }
-  impl_ = tensor_.unsafeGetTensorImpl();
   requires_grad_ = impl_->requires_grad();
   autograd_ = impl_->autograd_meta();
   if (!UnsupportedReason(tensor_).empty() ||

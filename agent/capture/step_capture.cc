@@ -20,6 +20,7 @@ absl::Status StepCapture::BeginStep(std::int64_t step) noexcept {
   return Guarded([&] {
     const std::int64_t interval = options_.histogram_interval_steps;
     histograms_.Begin(interval > 0 && step % interval == 0);
+    if (device_ != nullptr) device_->Begin(histograms_.due());
     if (schema_.schema_id == 0 || refresh_ || step < last_walk_ ||
         step - last_walk_ >= kStepsBetweenWalks || Changed()) {
       WalkAgain(step);
@@ -99,6 +100,7 @@ void StepCapture::TakeTable(std::vector<Parameter> parameters,
     Entry& before = old[it->second];
     const Parameter& q = schema_.parameters[it->second];
     if (p.dtype != q.dtype || p.shape != q.shape) continue;
+    e.device_copy = std::move(before.device_copy);
     e.previous = std::move(before.previous);
     e.previous_valid = before.previous_valid && e.known.SameOrder(before.known);
     if (e.previous != nullptr) copy_bytes_ += e.bytes;

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "agent/capture/capture.h"
+#include "agent/capture/device_step.h"
 #include "agent/capture/histogram_slots.h"
 #include "agent/capture/known_tensor.h"
 #include "agent/capture/module_walk.h"
@@ -45,11 +46,12 @@ class StepCapture : public Capture {
     gradient_multiplier_ = multiplier;
   }
   absl::Status ReduceWeights() noexcept override;
-  bool deferred() const override { return false; }
-  absl::Status FinishStep() noexcept override { return absl::OkStatus(); }
-  bool LaterScalar(const at::Tensor&, std::size_t) noexcept override {
-    return false;
+  bool deferred() const override {
+    return device_ != nullptr && device_->pending();
   }
+  absl::Status FinishStep() noexcept override;
+  bool LaterScalar(const at::Tensor& tensor,
+                   std::size_t index) noexcept override;
   void AbandonStep() noexcept override { begun_ = false; }
   void KeepWeights() noexcept override;
   void ForgetWeights() noexcept override;
@@ -57,7 +59,9 @@ class StepCapture : public Capture {
   const Schema& schema() const override { return schema_; }
   bool TakeNewSchema() noexcept override;
   StepData& step() override { return step_; }
-  std::uint64_t weight_copy_bytes() const override { return copy_bytes_; }
+  std::uint64_t weight_copy_bytes() const override {
+    return copy_bytes_ + device_copy_bytes_;
+  }
   std::uint64_t sparse_scratch_bytes() const override {
     return sparse_.scratch_bytes();
   }
@@ -79,6 +83,8 @@ class StepCapture : public Capture {
     // `known`; null until there is one.
     std::unique_ptr<std::byte[]> previous;
     bool previous_valid = false;
+    // Of one that is not on the CPU.
+    std::unique_ptr<DeviceCopy> device_copy;
     GradientKind gradient;
     std::uint64_t bytes = 0;
 
@@ -86,6 +92,7 @@ class StepCapture : public Capture {
       return place[static_cast<std::size_t>(role)];
     }
   };
+  static constexpr std::size_t kGroup = 32;  // See AddGradients().
   enum class Filled { kYes, kTableIsAnother };
 
   // step_capture.cc: the table.
@@ -99,14 +106,29 @@ class StepCapture : public Capture {
   // step_reduce.cc: gradients.
   absl::Status Fill(Role role, const torch::optim::Optimizer* only) noexcept;
   Filled FillGradients(Role role, const torch::optim::Optimizer* only);
+  Filled AddGradients(Role role, std::size_t begin, std::size_t end,
+                      const torch::optim::Optimizer* only);
   void BeginPart(Role role, const torch::optim::Optimizer& optimizer);
   void Choose(const torch::optim::Optimizer& optimizer);
   // Returns why it cannot be read, or nothing.
   std::string AddGradient(Role role, std::size_t i, const at::Tensor& gradient);
   Filled LoseGradient(Role role, std::size_t i, const std::string& reason);
 
+  // step_device.cc.
+  bool OnDevice(const c10::TensorImpl& impl) const;
+  DeviceStep& Device(const at::Tensor& tensor);
+  std::string AddDeviceGradient(Role role, std::size_t i,
+                                const at::Tensor& gradient);
+  void AddDeviceWeight(std::size_t i, bool only_keep);
+  void LaunchWeightsOnDevice();
+
   // step_reduce.cc: weights, updates, buffers.
   void AllocateCopies();
+  void GiveUpUpdates(const std::string& why);
+  void SetAbsent(Role role, std::int32_t place) {
+    columns_[static_cast<std::size_t>(role)]->SetAbsent(
+        static_cast<std::size_t>(place));
+  }
   void AddWeights(bool only_keep);
   void AddWeight(Entry* e, const TensorView& view);
   TensorView ViewOfWeight(std::size_t i);
@@ -145,6 +167,8 @@ class StepCapture : public Capture {
   SparseReducer sparse_;
   std::vector<std::size_t> sparse_entries_;  // Of the role that is filled.
   std::uint64_t copy_bytes_ = 0;
+  std::unique_ptr<DeviceStep> device_;  // Null: no tensor needed it yet.
+  std::uint64_t device_copy_bytes_ = 0;
 };
 
 }  // namespace gradtap::agent

@@ -83,6 +83,7 @@ void StepCapture::BeginPart(Role role,
   if (filled.size() != entries_.size()) {
     filled.assign(entries_.size(), 0);
     histograms_.Drop(role);
+    if (device_ != nullptr) device_->Drop(role);
     for (std::size_t p = 0; p < columns.size(); ++p) columns.SetAbsent(p);
   }
   bool again = false;
@@ -93,59 +94,29 @@ void StepCapture::BeginPart(Role role,
     again |= filled[i] != 0;
     filled[i] = 1;
   }
-  if (again) histograms_.Drop(role, places_);
+  if (!again) return;
+  histograms_.Drop(role, places_);
+  if (device_ != nullptr) device_->Drop(role, places_);
 }
 
 StepCapture::Filled StepCapture::FillGradients(
     Role role, const torch::optim::Optimizer* only) {
-  RoleColumns* const columns = columns_[static_cast<std::size_t>(role)];
-  if (columns == nullptr) return Filled::kYes;
+  if (columns_[static_cast<std::size_t>(role)] == nullptr) return Filled::kYes;
   if (only != nullptr) {
     BeginPart(role, *only);
   } else {
     filled_[static_cast<std::size_t>(role)].assign(entries_.size(), 1);
     histograms_.Drop(role);
+    if (device_ != nullptr) device_->Drop(role);
   }
   MakeRoomForHistograms();
   work_.Clear();
   sparse_entries_.clear();
-  // In groups, so that the lines of a group are on their way together.
-  constexpr std::size_t kGroup = 32;
-  std::array<const at::Tensor*, kGroup> gradients;
   const std::size_t n = entries_.size();
   for (std::size_t begin = 0; begin < n; begin += kGroup) {
-    const std::size_t end = std::min(begin + kGroup, n);
-    for (std::size_t i = begin; i < end; ++i) {
-      gradients[i - begin] = nullptr;
-      if (entries_[i].place_of(role) < 0) continue;
-      if (only != nullptr && chosen_[i] == 0) continue;
-      // Not Tensor::grad(): that one warns about tensors that are no leaves.
-      const at::Tensor& gradient = entries_[i].known.impl().grad();
-      gradients[i - begin] = &gradient;
-      KnownTensor::PrefetchLines(gradient.unsafeGetTensorImpl(),
-                                 sizeof(c10::TensorImpl));
-    }
-    for (std::size_t i = begin; i < end; ++i) {
-      const at::Tensor* const gradient = gradients[i - begin];
-      if (gradient == nullptr || !gradient->defined()) continue;
-      KnownTensor::PrefetchLines(gradient->unsafeGetTensorImpl()
-                                     ->unsafe_storage()
-                                     .unsafeGetStorageImpl(),
-                                 sizeof(c10::StorageImpl));
-    }
-    for (std::size_t i = begin; i < end; ++i) {
-      const at::Tensor* const gradient = gradients[i - begin];
-      if (gradient == nullptr) continue;
-      if (!gradient->defined()) {
-        columns->SetAbsent(
-            static_cast<std::size_t>(entries_[i].place_of(role)));
-        continue;
-      }
-      const std::string reason = AddGradient(role, i, *gradient);
-      if (!reason.empty() &&
-          LoseGradient(role, i, reason) == Filled::kTableIsAnother) {
-        return Filled::kTableIsAnother;
-      }
+    if (AddGradients(role, begin, std::min(begin + kGroup, n), only) ==
+        Filled::kTableIsAnother) {
+      return Filled::kTableIsAnother;
     }
   }
   work_.Run();
@@ -159,6 +130,47 @@ StepCapture::Filled StepCapture::FillGradients(
       return Filled::kTableIsAnother;
     }
   }
+  if (device_ != nullptr) device_->Launch();
+  return Filled::kYes;
+}
+
+// A group of entries, so that the lines of all of them are on their way
+// together.
+StepCapture::Filled StepCapture::AddGradients(
+    Role role, std::size_t begin, std::size_t end,
+    const torch::optim::Optimizer* only) {
+  std::array<const at::Tensor*, kGroup> gradients;
+  for (std::size_t i = begin; i < end; ++i) {
+    gradients[i - begin] = nullptr;
+    if (entries_[i].place_of(role) < 0) continue;
+    if (only != nullptr && chosen_[i] == 0) continue;
+    // Not Tensor::grad(): that one warns about tensors that are no leaves.
+    const at::Tensor& gradient = entries_[i].known.impl().grad();
+    gradients[i - begin] = &gradient;
+    KnownTensor::PrefetchLines(gradient.unsafeGetTensorImpl(),
+                               sizeof(c10::TensorImpl));
+  }
+  for (std::size_t i = begin; i < end; ++i) {
+    const at::Tensor* const gradient = gradients[i - begin];
+    if (gradient == nullptr || !gradient->defined()) continue;
+    KnownTensor::PrefetchLines(gradient->unsafeGetTensorImpl()
+                                   ->unsafe_storage()
+                                   .unsafeGetStorageImpl(),
+                               sizeof(c10::StorageImpl));
+  }
+  for (std::size_t i = begin; i < end; ++i) {
+    const at::Tensor* const gradient = gradients[i - begin];
+    if (gradient == nullptr) continue;
+    if (!gradient->defined()) {
+      SetAbsent(role, entries_[i].place_of(role));
+      continue;
+    }
+    const std::string reason = AddGradient(role, i, *gradient);
+    if (!reason.empty() &&
+        LoseGradient(role, i, reason) == Filled::kTableIsAnother) {
+      return Filled::kTableIsAnother;
+    }
+  }
   return Filled::kYes;
 }
 
@@ -166,6 +178,7 @@ std::string StepCapture::AddGradient(Role role, std::size_t i,
                                      const at::Tensor& gradient) {
   Entry& e = entries_[i];
   const c10::TensorImpl& impl = *gradient.unsafeGetTensorImpl();
+  if (OnDevice(impl)) return AddDeviceGradient(role, i, gradient);
   if (e.gradient.dtype == Dtype::kUnsupported ||
       e.gradient.keys != impl.key_set() || e.gradient.type != impl.dtype()) {
     std::string reason = UnsupportedReason(gradient);
@@ -208,8 +221,7 @@ StepCapture::Filled StepCapture::LoseGradient(Role role, std::size_t i,
     options_.report("gradients of '" + name + "' are not recorded: " + reason);
   }
   if (gradients_filled_) {
-    columns_[static_cast<std::size_t>(role)]->SetAbsent(
-        static_cast<std::size_t>(entries_[i].place_of(role)));
+    SetAbsent(role, entries_[i].place_of(role));
     refresh_ = true;
     return Filled::kYes;
   }
@@ -252,6 +264,7 @@ absl::Status StepCapture::ReduceWeights() noexcept {
           e.place_of(Role::kBuffer) >= 0 ? Role::kBuffer : Role::kWeight, i,
           *values);
     }
+    LaunchWeightsOnDevice();
   });
   begun_ = false;
   if (!status.ok()) {
@@ -270,17 +283,22 @@ void StepCapture::AddWeights(bool only_keep) {
     if (i + kAhead < n) entries_[i + kAhead].known.Prefetch();
     Entry& e = entries_[i];
     const bool update = e.place_of(Role::kUpdate) >= 0;
+    if (only_keep && !update) continue;
+    if (!update && e.place_of(Role::kWeight) < 0 &&
+        e.place_of(Role::kBuffer) < 0) {
+      continue;
+    }
+    if (OnDevice(e.known.impl())) {
+      AddDeviceWeight(i, only_keep);
+      continue;
+    }
     if (only_keep) {
-      if (!update || e.previous == nullptr) continue;
+      if (e.previous == nullptr) continue;
       WorkItem item;
       item.reduction.view = ViewOfWeight(i);
       item.reduction.previous = e.previous.get();
       work_.Add(item, e.numel);
       e.previous_valid = true;
-      continue;
-    }
-    if (!update && e.place_of(Role::kWeight) < 0 &&
-        e.place_of(Role::kBuffer) < 0) {
       continue;
     }
     if (e.known.readable()) {
@@ -355,7 +373,10 @@ void StepCapture::AllocateCopies() {
   copies_missing_ = false;
   if (!options_.roles.update) return;
   for (Entry& e : entries_) {
-    if (e.place_of(Role::kUpdate) < 0 || e.previous != nullptr) continue;
+    if (e.place_of(Role::kUpdate) < 0 || e.previous != nullptr ||
+        OnDevice(e.known.impl())) {
+      continue;
+    }
     // One byte at least: an empty parameter has a copy too.
     const std::uint64_t bytes = std::max<std::uint64_t>(e.bytes, 1);
     e.previous.reset(new (std::nothrow) std::byte[bytes]);
@@ -363,30 +384,36 @@ void StepCapture::AllocateCopies() {
       copy_bytes_ += e.bytes;
       continue;
     }
-    options_.report("no memory for a copy of the weights (" +
-                    std::to_string(bytes) +
-                    " bytes more): updates are not recorded");
-    options_.roles.update = false;
-    refresh_ = true;
-    for (Entry& other : entries_) {
-      other.previous.reset();
-      other.previous_valid = false;
-    }
-    copy_bytes_ = 0;
-    return;
+    return GiveUpUpdates("no memory for a copy of the weights (" +
+                         std::to_string(bytes) + " bytes more)");
   }
+}
+
+void StepCapture::GiveUpUpdates(const std::string& why) {
+  options_.report(why + ": updates are not recorded");
+  options_.roles.update = false;
+  refresh_ = true;
+  for (Entry& e : entries_) {
+    e.previous.reset();
+    e.previous_valid = false;
+  }
+  copy_bytes_ = 0;
 }
 
 void StepCapture::KeepWeights() noexcept {
   const absl::Status status = Guarded([&] {
     AddWeights(/*only_keep=*/true);
+    if (device_ != nullptr) device_->Launch();
     work_.Run();
   });
   if (!status.ok()) ForgetWeights();
 }
 
 void StepCapture::ForgetWeights() noexcept {
-  for (Entry& e : entries_) e.previous_valid = false;
+  for (Entry& e : entries_) {
+    e.previous_valid = false;
+    if (e.device_copy != nullptr) e.device_copy->valid = false;
+  }
 }
 
 }  // namespace gradtap::agent

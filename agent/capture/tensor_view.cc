@@ -1,8 +1,12 @@
 #include "agent/capture/tensor_view.h"
 
+#include <torch/version.h>
+
 #include <cstddef>
 #include <string_view>
 #include <utility>
+
+#include "agent/capture/device_reduce.h"
 
 namespace gradtap::agent {
 namespace {
@@ -75,6 +79,13 @@ Dtype DtypeOf(c10::ScalarType type) {
       return Dtype::kComplex64;
     case c10::ScalarType::ComplexDouble:
       return Dtype::kComplex128;
+#if TORCH_VERSION_MAJOR > 2 || \
+    (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 1)
+    case c10::ScalarType::Float8_e4m3fn:
+      return Dtype::kFloat8E4m3fn;
+    case c10::ScalarType::Float8_e5m2:
+      return Dtype::kFloat8E5m2;
+#endif
     default:
       return Dtype::kUnsupported;
   }
@@ -117,7 +128,7 @@ std::string UnsupportedReason(const at::Tensor& tensor) {
   }
   if (impl.is_nested()) return "nested tensors are not supported";
   if (!impl.is_cpu() && impl.layout() != c10::Layout::Mkldnn) {
-    return "device " + impl.device().str() + " is not supported yet";
+    return DeviceReducer::UnsupportedReason(tensor);
   }
   if (DtypeOf(tensor.scalar_type()) == Dtype::kUnsupported) {
     return "dtype " + DtypeText(tensor.scalar_type()) + " is not supported";

@@ -186,12 +186,14 @@ void WorkList::RunBatch(const Batch& batch, Scratch* scratch) {
 
 void WorkList::RunOnPool(std::size_t threads) {
   std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> took_part{0};
   std::fenv_t mode;
   std::fegetenv(&mode);
   at::parallel_for(
       0, static_cast<std::int64_t>(threads), 1,
       [&](std::int64_t begin, std::int64_t end) {
         const SameFloatMode same(mode);
+        took_part.fetch_add(1, std::memory_order_relaxed);
         for (std::int64_t t = begin; t < end; ++t) {
           Scratch* const scratch = ScratchOf(static_cast<std::size_t>(t));
           for (;;) {
@@ -201,6 +203,7 @@ void WorkList::RunOnPool(std::size_t threads) {
           }
         }
       });
+  threads_ = took_part;
 }
 
 void WorkList::Run() {
@@ -215,6 +218,7 @@ void WorkList::Run() {
 }
 
 void WorkList::RunAll() {
+  threads_ = 1;
   std::size_t threads = 1;
   if (cost_ >= kParallelCost && batches_.size() > 1) {
     threads = std::min(PoolThreads(), batches_.size());

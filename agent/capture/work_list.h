@@ -55,6 +55,9 @@ class WorkList {
   // update is set absent, without bins. Throws std::bad_alloc alone.
   void Run();
 
+  // How many threads took part in the last Run().
+  std::size_t threads_of_last_run() const { return threads_; }
+
  private:
   // What one thread takes at a time: whole tensors of one chunk each, or some
   // chunks of one tensor.
@@ -94,6 +97,7 @@ class WorkList {
   std::vector<WeightAndUpdate> results_;  // Of the chunks of large tensors.
   std::vector<BinCounts> large_bins_;
   std::vector<Scratch> scratch_;  // One for each thread, once needed.
+  std::size_t threads_ = 0;
   std::uint64_t cost_ = 0;
   bool any_histogram_ = false;
 };
