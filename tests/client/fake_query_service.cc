@@ -218,6 +218,16 @@ grpc::Status FakeQueryService::GetSnapshot(
   return grpc::Status::OK;
 }
 
+grpc::Status FakeQueryService::GetHistograms(
+    grpc::ServerContext* context, const v1::GetHistogramsRequest* request,
+    v1::GetHistogramsResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  *response = run->histograms;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeQueryService::ListGaps(grpc::ServerContext* context,
                                         const v1::ListGapsRequest* request,
                                         v1::ListGapsResponse* response) {

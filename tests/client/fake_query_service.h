@@ -27,6 +27,7 @@ struct FakeRun {
   std::vector<v1::Series> series;
   std::vector<v1::GapInfo> gaps;
   v1::GetSnapshotResponse snapshot;  // Of the last step.
+  v1::GetHistogramsResponse histograms;
   std::vector<v1::WatchResponse> watch;
 };
 
@@ -76,6 +77,9 @@ class FakeQueryService final : public v1::Query::Service {
                          v1::GetSeriesResponse*) override;
   grpc::Status GetSnapshot(grpc::ServerContext*, const v1::GetSnapshotRequest*,
                            v1::GetSnapshotResponse*) override;
+  grpc::Status GetHistograms(grpc::ServerContext*,
+                             const v1::GetHistogramsRequest*,
+                             v1::GetHistogramsResponse*) override;
   grpc::Status ListGaps(grpc::ServerContext*, const v1::ListGapsRequest*,
                         v1::ListGapsResponse*) override;
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
