@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -112,6 +113,12 @@ class StepCapture : public Capture {
   void Choose(const torch::optim::Optimizer& optimizer);
   // Returns why it cannot be read, or nothing.
   std::string AddGradient(Role role, std::size_t i, const at::Tensor& gradient);
+  // A magnitude is never negative.
+  double MultiplierOf(Dtype dtype) const {
+    const bool complex =
+        dtype == Dtype::kComplex64 || dtype == Dtype::kComplex128;
+    return complex ? std::abs(gradient_multiplier_) : gradient_multiplier_;
+  }
   Filled LoseGradient(Role role, std::size_t i, const std::string& reason);
 
   // step_device.cc.

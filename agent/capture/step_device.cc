@@ -35,7 +35,8 @@ std::string StepCapture::AddDeviceGradient(Role role, std::size_t i,
   }
   DeviceStep& device = Device(gradient);
   try {
-    device.Add(role, e.place_of(role), gradient, gradient_multiplier_);
+    device.Add(role, e.place_of(role), gradient,
+               MultiplierOf(DtypeOf(gradient.scalar_type())));
   } catch (
       const std::runtime_error& malformed) {  // What LibTorch throws isn't.
     return FirstLine(malformed.what());

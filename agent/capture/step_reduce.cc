@@ -204,7 +204,7 @@ std::string StepCapture::AddGradient(Role role, std::size_t i,
     e.gradient.dtype = Dtype::kUnsupported;
     return UnsupportedReason(gradient);
   }
-  item.reduction.multiplier = gradient_multiplier_;
+  item.reduction.multiplier = MultiplierOf(item.reduction.view.dtype);
   item.columns = columns_[static_cast<std::size_t>(role)];
   item.place = static_cast<std::uint32_t>(e.place_of(role));
   item.histogram = histograms_.Take(role, e.place_of(role));
@@ -236,7 +236,7 @@ void StepCapture::ReduceSparse(Role role, std::size_t i,
   item.reduction.view = values.view;
   item.zeros = values.zeros;
   if (role == Role::kGrad || role == Role::kGradLocal) {
-    item.reduction.multiplier = gradient_multiplier_;
+    item.reduction.multiplier = MultiplierOf(item.reduction.view.dtype);
   }
   item.columns = columns_[static_cast<std::size_t>(role)];
   item.place = static_cast<std::uint32_t>(place);
