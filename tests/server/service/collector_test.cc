@@ -133,6 +133,39 @@ TEST_F(CollectorTest, EveryQueryAnswers) {
   EXPECT_EQ(status.data_dir(), dir_.path() + "/data");
 }
 
+TEST_F(CollectorTest, HistogramsAndTheirQuantilesAreAnswered) {
+  Start();
+  Feeder feeder(&collector_->store(), "run");
+  feeder.StepWithHistogram(0, 0.75f);
+  feeder.Step(1, 1);
+  v1::GetHistogramsRequest request;
+  request.set_run("run");
+  request.set_parameter("fc.weight");
+  v1::GetHistogramsResponse answer;
+  grpc::ClientContext c1;
+  ASSERT_TRUE(stub_->GetHistograms(&c1, request, &answer).ok());
+  EXPECT_EQ(answer.step(), 0);
+  ASSERT_EQ(answer.histograms_size(), 1);
+  EXPECT_EQ(answer.histograms(0).role(), v1::ROLE_GRAD);
+  EXPECT_THAT(answer.histograms(0).bin(), ElementsAre(BinOf(0.75)));
+  EXPECT_THAT(answer.histograms(0).count(), ElementsAre(4));
+  EXPECT_EQ(answer.histograms(0).max(), 0.75);
+  request.set_step(1);
+  grpc::ClientContext c2;
+  const grpc::Status status = stub_->GetHistograms(&c2, request, &answer);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("that have some: 0"));
+  v1::GetSeriesRequest ask;
+  ask.add_runs("run");
+  ask.add_statistics("grad.p50");
+  v1::GetSeriesResponse series;
+  grpc::ClientContext c3;
+  ASSERT_TRUE(stub_->GetSeries(&c3, ask, &series).ok());
+  ASSERT_EQ(series.series_size(), 1);
+  EXPECT_THAT(series.series(0).step(), ElementsAre(0));
+  EXPECT_THAT(series.series(0).value(), ElementsAre(0.75));
+}
+
 TEST_F(CollectorTest, DeletedRunsAreGoneAndErrorsNameTheNearest) {
   Start();
   Feeder feeder(&collector_->store(), "fashion");

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/codec.h"
+#include "core/histogram.h"
 #include "core/schema.h"
 #include "core/step_data.h"
 #include "gradtap/v1/query.grpc.pb.h"
@@ -45,8 +46,8 @@ inline std::string BodyOf(const std::string& record) {
   return std::string(ParseRecord(record)->body);
 }
 
-inline std::string StepRecord(std::int64_t step, float mean,
-                              const std::string& padding = "") {
+inline StepData StepOf(std::int64_t step, float mean,
+                       const std::string& padding = "") {
   StepData data;
   data.step = step;
   data.wall_time_unix_ns = kStart + step;
@@ -67,6 +68,12 @@ inline std::string StepRecord(std::int64_t step, float mean,
       data.scalars.push_back({padding + std::to_string(i), 1});
     }
   }
+  return data;
+}
+
+inline std::string StepRecord(std::int64_t step, float mean,
+                              const std::string& padding = "") {
+  const StepData data = StepOf(step, mean, padding);
   std::string record(EncodedStepSize(data), '\0');
   EncodeStep(data, record);
   return record;
@@ -102,6 +109,26 @@ class Feeder {
     row.step = step;
     row.records = 3;
     row.body = body;
+    commit.steps.push_back(row);
+    Commit(std::move(commit));
+  }
+
+  // A step whose gradient has the histogram of four elements that are `mean`.
+  void StepWithHistogram(std::int64_t step, float mean) {
+    StepData data = StepOf(step, mean);
+    data.histograms = {{Role::kGrad, 0, {BinOf(mean)}, {4}}};
+    std::string record(EncodedStepSize(data), '\0');
+    EncodeStep(data, record);
+    const std::string body = BodyOf(record);
+    const auto view = StepView::Parse(body);
+    GRADTAP_ASSERT_OK(view);
+    const SplitStep split = SplitHistograms(body, *view);
+    StreamCommit commit;
+    StreamCommit::Step row;
+    row.step = step;
+    row.records = 3;
+    row.body = split.row;
+    row.histograms = split.blocks;
     commit.steps.push_back(row);
     Commit(std::move(commit));
   }

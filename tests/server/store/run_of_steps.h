@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "server/store/store.h"
 #include "server/store/store_testing.h"
@@ -15,9 +17,18 @@ namespace gradtap::server::testing {
 
 inline constexpr std::int64_t kStepsPerCommit = 3;
 
+inline std::string HistogramsOf(std::int64_t step) {
+  return "histograms of step " + std::to_string(step);
+}
+
 inline absl::Status CommitSteps(Store* store, StreamId id, std::int64_t first) {
-  const auto owned = StepsCommit(id, static_cast<std::uint64_t>(first) + 1,
-                                 first, first + kStepsPerCommit - 1);
+  auto owned = StepsCommit(id, static_cast<std::uint64_t>(first) + 1, first,
+                           first + kStepsPerCommit - 1);
+  std::vector<std::vector<HistogramBlock>> blocks;
+  for (StreamCommit::Step& step : owned.commit.steps) {
+    blocks.push_back({{Role::kGrad, 0, HistogramsOf(step.step)}});
+    step.histograms = blocks.back();
+  }
   return store->Commit({&owned.commit, 1});
 }
 
@@ -40,6 +51,16 @@ inline std::uint64_t CheckStore(Store* store) {
                               })
                   .ok());
   EXPECT_EQ(static_cast<std::uint64_t>(next), stream.durable_seq);
+  // Its histograms as well, and no more.
+  for (std::int64_t step = 0; step < next; ++step) {
+    const auto block =
+        store->ReadHistogramBlock(stream.id, 0, step, Role::kGrad, 0);
+    EXPECT_TRUE(block.ok() && *block == HistogramsOf(step)) << step;
+  }
+  const auto last =
+      store->FindHistogramStep(stream.id, 0, INT64_MIN, INT64_MAX, true);
+  EXPECT_TRUE(last.ok());
+  EXPECT_EQ(last->value_or(-1), next - 1);
   EXPECT_EQ(stream.stored_steps, stream.durable_seq);
   std::uint64_t ordinals = 0;
   EXPECT_TRUE(store
