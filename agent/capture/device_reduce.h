@@ -121,7 +121,8 @@ class DeviceReducer {
   // True after Send() until Wait() or Begin(), if there is a result at all.
   bool pending() const { return pending_; }
 
-  // Returns when the results are on the host. Calls no ATen operation.
+  // Returns when the results are on the host. Calls no ATen operation. Throws
+  // std::runtime_error, and the results are lost, while a graph is recorded.
   void Wait();
 
   // After Wait(). `ticket` is not kNone.

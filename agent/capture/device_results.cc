@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <stdexcept>
 #include <thread>
+
+#include "agent/capture/device_reduce.h"
 
 namespace gradtap::agent {
 namespace {
@@ -41,7 +44,9 @@ std::size_t DeviceResults::IndexOf(c10::Device device) {
 void DeviceResults::Begin() {
   for (Device& d : devices_) {
     d.used = 0;
-    if (d.on_its_way && d.copied) d.copied->block(CurrentStream(d.device));
+    // A graph must not depend on what came before it; nothing is added then.
+    if (!d.on_its_way || DeviceReducer::RecordsGraph(d.device)) continue;
+    d.copied->block(CurrentStream(d.device));
     d.on_its_way = false;
   }
 }
@@ -110,6 +115,11 @@ void DeviceResults::Wait() {
   constexpr int kYields = 64;
   for (Device& d : devices_) {
     if (!d.on_its_way) continue;
+    if (DeviceReducer::RecordsGraph(d.device)) {
+      // To ask for the event now would spoil the graph.
+      throw std::runtime_error("device " + d.device.str() +
+                               " is recording a graph");
+    }
     d.on_its_way = false;
     // Normally a step has passed, and the copy with it. c10::Event can be
     // waited for in newer versions only.
