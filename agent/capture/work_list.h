@@ -43,7 +43,9 @@ struct WorkItem {
 class WorkList {
  public:
   // From how many elements on the pool is used; a tensor counts kItemCost more.
-  static constexpr std::uint64_t kParallelCost = 1 << 17;
+  // Some 200 microseconds of work: where other programs want the cores too, the
+  // wait for a thread of the pool may take longer than less would save.
+  static constexpr std::uint64_t kParallelCost = 1 << 19;
   static constexpr std::uint64_t kItemCost = 512;
 
   void Clear();

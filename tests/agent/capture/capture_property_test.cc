@@ -190,6 +190,9 @@ RC_GTEST_PROP(CaptureProperty, RecordsOfRandomModelsAreLibTorchs, ()) {
   Recorder recorder(std::move(options));
   const int count = *rc::gen::inRange(1, 12);
   for (int i = 0; i < count; ++i) AddRandom(&recorder, i);
+  if (*rc::gen::inRange(0, 4) == 0) {  // Enough for the pool.
+    recorder.Add("ballast", torch::randn({1 << 19}), /*buffer=*/true);
+  }
   const double multiplier = *rc::gen::element(1.0, 0.125, -3.0);
   recorder.capture().SetGradientMultiplier(multiplier);
   std::map<std::string, Before> before;
