@@ -1,7 +1,8 @@
 // One pass over a tensor gives its record.
 //
 // This interface is what capture calls; the kernels behind it are free to
-// change. Results do not depend on the number of threads or on alignment.
+// change. Results do not depend on the number of threads or on alignment; their
+// last bits depend on the machine's instruction set.
 //
 // Layer: core. No allocation, no lock; any thread may call anything here, on
 // memory that nobody writes meanwhile.
@@ -59,13 +60,15 @@ struct TensorView {
 
 std::uint64_t Numel(const TensorView& view);
 
-// The moments of all elements. The order of combination depends on sizes and
-// strides alone: a transposed copy may differ in the last bits of a double.
+// The moments of all elements, taken in the order of memory, which depends on
+// sizes and strides alone.
 Moments Reduce(const TensorView& view);
 
 struct WeightAndUpdate {
   Moments weight;
-  Moments update;  // weight - previous, each difference taken in double.
+  // weight - previous: finite where it is so in double, within the bounds of
+  // the exact differences.
+  Moments update;
 };
 
 // ---- In chunks, for several threads ----------------------------------------
@@ -73,12 +76,13 @@ struct WeightAndUpdate {
 // What is to be done with a tensor.
 struct Reduction {
   TensorView view;
-  // What is recorded is multiplier * x, each product taken in double: gradients
-  // under a loss scale. Without `previous` only. Finite, not zero.
+  // What is recorded is multiplier * x, taken in double: gradients under a loss
+  // scale. Moments of finite x saturate, they never become infinite; the bins
+  // are those of the products. Without `previous` only. Finite, not zero.
   double multiplier = 1;
-  // Room for Numel(view) elements of the same dtype, in an order of the
-  // kernels' own that depends on sizes and strides alone; null: none. Each
-  // chunk refreshes its part.
+  // Room for Numel(view) elements of the same dtype, in the order of memory
+  // (kernel_walk.h), which depends on sizes and strides alone; null: none. Each
+  // chunk refreshes its part. Best aligned as its dtype asks.
   void* previous = nullptr;
   // False: `previous` is not read, only written, and there is no update.
   bool previous_valid = false;

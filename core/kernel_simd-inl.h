@@ -208,8 +208,13 @@ HWY_INLINE FiniteSums SumFinite(const double* x, std::size_t padded,
     max = hn::Max(max, hn::IfThenElse(finite, v, hn::Neg(inf)));
     out.finite += hn::CountTrue(d, finite);
     out.zero += hn::CountTrue(d, hn::Eq(v, hn::Zero(d)));
-    out.pos_inf += hn::CountTrue(d, hn::Eq(v, inf));
-    out.neg_inf += hn::CountTrue(d, hn::Eq(v, hn::Neg(inf)));
+  }
+  if (out.finite != padded) {
+    for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
+      const Doubles v = hn::LoadU(d, x + i);
+      out.pos_inf += hn::CountTrue(d, hn::Eq(v, inf));
+      out.neg_inf += hn::CountTrue(d, hn::Eq(v, hn::Neg(inf)));
+    }
   }
   out.sum = hn::GetLane(hn::SumOfLanes(d, sum));
   out.abs_sum = hn::GetLane(hn::SumOfLanes(d, abs));
@@ -224,14 +229,17 @@ HWY_INLINE double SumDeviations(const double* x, std::size_t padded,
   const Doubles inf = hn::Set(d, std::numeric_limits<double>::infinity());
   const Doubles factor = hn::Set(d, scale);
   const Doubles middle = hn::Set(d, mean);
-  Doubles sum = hn::Zero(d);
+  Doubles sum = hn::Zero(d), other = sum;  // Two chains, by turns.
   for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
     const Doubles v = hn::LoadU(d, x + i);
     const auto finite = hn::Lt(hn::Abs(v), inf);
     const Doubles deviation =
         hn::IfThenElseZero(finite, hn::MulSub(v, factor, middle));
-    sum = hn::MulAdd(deviation, deviation, sum);
+    const Doubles next = hn::MulAdd(deviation, deviation, other);
+    other = sum;
+    sum = next;
   }
+  sum = hn::Add(sum, other);
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 

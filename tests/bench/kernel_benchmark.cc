@@ -201,8 +201,8 @@ void BM_RecordOfSmallParameter(benchmark::State& state) {
   }
   state.SetItemsProcessed(state.iterations() *
                           static_cast<std::int64_t>(records.size()));
-  state.counters["ns_per_record"] =
-      benchmark::Counter(static_cast<double>(records.size()) * 1e-9,
+  state.counters["per_record"] =
+      benchmark::Counter(static_cast<double>(records.size()),
                          benchmark::Counter::kIsIterationInvariantRate |
                              benchmark::Counter::kInvert);
 }
