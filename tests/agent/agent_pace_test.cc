@@ -10,8 +10,10 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "agent/agent_fixture.h"
+#include "agent/capture/allocation_counter.h"
 #include "agent/wrapped_capture.h"
 #include "gradtap/agent.h"
 
@@ -94,6 +96,30 @@ TEST_F(PaceTest, TheStatusShowsOwnTimeAndOverheadWithoutTheOptimizer) {
   costs_.weights = milliseconds(0);
   for (int i = 0; i < 64; ++i) Step();
   EXPECT_EQ(tap_->status().overhead, 0);
+}
+
+TEST_F(PaceTest, AStepAllocatesNothingOfItsOwnAfterTheFirstOnes) {
+  options_.interval_steps = 3;
+  options_.histogram_interval_steps = 6;
+  testing::World().keep = false;
+  Attach();
+  tap_->SetLossScale(2);
+  const torch::Tensor loss = torch::ones({});
+  const std::vector<Scalar> scalars = {{"loss", loss}, {"lr", 0.1}};
+  const auto run = [&](int steps) {
+    for (int i = 0; i < steps; ++i) {
+      testing::World().clock.Advance(milliseconds(1));
+      tap_->AfterBackward();
+      tap_->BeforeOptimizerStep();
+      tap_->AfterOptimizerStep(scalars);
+      ++expected_steps_;
+    }
+  };
+  Backward();
+  run(24);
+  testing::StartCountingAllocations();
+  run(60);
+  EXPECT_EQ(testing::StopCountingAllocations(), 0);
 }
 
 TEST_F(PaceTest, AnotherThreadsStepHasNoCpuTime) {

@@ -17,6 +17,7 @@ namespace {
   gradtap::AgentOptions options;
   options.run = "alone";
   tap.AfterOptimizerStep({{"loss", 0.5}, {"epoch", 3}});
+  tap.SetLossScale(1024);
   tap.StepSkipped("why");
   return tap.status().run + gradtap::ParameterTable().ToString();
 }
