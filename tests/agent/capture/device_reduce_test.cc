@@ -370,6 +370,21 @@ TEST(DeviceReducerTest, ACopyOfAnotherShapeOrderOrTypeIsNotComparedWith) {
   }
 }
 
+TEST(DeviceReducerTest, DifferencesOfLargeIntegersAreExact) {
+  DeviceReducer reducer;
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t from : {std::int64_t{1} << 60, -kMax, -kMax - 1}) {
+    Weight w{torch::full({4}, from, torch::kLong), {}};
+    UpdateMeans(reducer, {&w});
+    w.tensor.add_(1);
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 1) << from;
+  }
+  Weight w{torch::full({4}, -kMax - 1, torch::kLong), {}};
+  UpdateMeans(reducer, {&w});
+  w.tensor.fill_(kMax);
+  EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 0x1p64);
+}
+
 TEST(DeviceReducerTest, KeptWeightsAreWhatTheNextStepComparesWith) {
   DeviceReducer reducer;
   Weight a{torch::zeros({4}), {}};
