@@ -90,7 +90,9 @@ TEST(QuantileTest, TheTrueOneIsAlwaysWithinTheBounds) {
     const auto patterns = *rc::gen::container<std::vector<std::uint32_t>>(
         rc::gen::arbitrary<std::uint32_t>());
     std::vector<float> values(patterns.size());
-    std::memcpy(values.data(), patterns.data(), 4 * values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      std::memcpy(&values[i], &patterns[i], sizeof(float));
+    }
     ExpectAllWithin(values);
     RC_ASSERT(!::testing::Test::HasFailure());
   }));
