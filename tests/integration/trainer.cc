@@ -2,6 +2,13 @@
 // answers each command with one line (status: several, then "end"):
 //
 //   step N              trains N steps            -> stepped NEXT_STEP
+//   lbfgs N             N steps with a closure    -> stepped NEXT_STEP NORM
+//   LOSS EVALUATIONS
+//   accumulate N K      N steps of K backwards    -> stepped NEXT_STEP NORM
+//       NORM: of fc2.weight's gradient in the newest step; with a closure, of
+//       its first evaluation
+//   scale S             gradients are S times as large from now on, until the
+//       optimizer needs them                      -> scaled
 //   skip REASON         StepSkipped(REASON)       -> skipped NEXT_STEP
 //   throw               an optimizer that throws  -> threw WHAT
 //   poison WHICH NAME VALUE COUNT                 -> poisoned
@@ -29,6 +36,7 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -85,6 +93,19 @@ class Trainer {
       in >> n;
       for (std::int64_t i = 0; i < n; ++i) Step(sgd_);
       std::cout << "stepped " << step_ << std::endl;
+    } else if (command == "lbfgs") {
+      std::int64_t n = 0;
+      in >> n;
+      Lbfgs(n);
+    } else if (command == "accumulate") {
+      std::int64_t n = 0;
+      int backwards = 0;
+      in >> n >> backwards;
+      Accumulate(n, backwards);
+    } else if (command == "scale") {
+      in >> loss_scale_;
+      tap_->SetLossScale(loss_scale_);
+      std::cout << "scaled" << std::endl;
     } else if (command == "skip") {
       std::string reason;
       std::getline(in >> std::ws, reason);
@@ -134,12 +155,62 @@ class Trainer {
     std::vector<Scalar> scalars = {{"loss", loss}, {"lr", 0.05}};
     for (const double value : extra_) scalars.emplace_back("extra", value);
     extra_.clear();
-    if (tap_) {
+    if (loss_scale_ != 1) {
+      MultiplyGradients(loss_scale_);
+      tap_->BeforeOptimizerStep();
+      MultiplyGradients(1 / loss_scale_);
+      optimizer.step();
+      tap_->AfterOptimizerStep(scalars);
+    } else if (tap_) {
       tap_->Step(optimizer, scalars);
     } else {
       optimizer.step();
     }
     ++step_;
+  }
+
+  void Lbfgs(std::int64_t n) {
+    double norm = 0, loss = 0;
+    int evaluations = 0;
+    for (std::int64_t i = 0; i < n; ++i, ++step_) {
+      // A new one each time: batches are random, and what it remembers of older
+      // ones can make it stop at once.
+      torch::optim::LBFGS lbfgs(model_->UniqueParameters(),
+                                torch::optim::LBFGSOptions(0.01).max_iter(4));
+      evaluations = 0;
+      const auto closure = [&] {
+        lbfgs.zero_grad();
+        const torch::Tensor evaluated = model_->Backward(step_);
+        if (evaluations++ == 0) norm = GradientNorm();
+        return evaluated;
+      };
+      loss = tap_->Step(lbfgs, closure).item<double>();
+    }
+    std::cout << "stepped " << step_ << ' ' << norm << ' ' << loss << ' '
+              << evaluations << std::endl;
+  }
+
+  void Accumulate(std::int64_t n, int backwards) {
+    double norm = 0;
+    for (std::int64_t i = 0; i < n; ++i, ++step_) {
+      sgd_.zero_grad();
+      for (int k = 0; k < backwards; ++k) model_->Backward(step_);
+      norm = GradientNorm();
+      tap_->Step(sgd_);
+    }
+    std::cout << "stepped " << step_ << ' ' << norm << std::endl;
+  }
+
+  double GradientNorm() {
+    const torch::Tensor weight = model_->named_parameters()["fc2.weight"];
+    return weight.grad().to(torch::kDouble).norm().item<double>();
+  }
+
+  void MultiplyGradients(double by) {
+    torch::NoGradGuard no_grad;
+    for (torch::Tensor weight : model_->UniqueParameters()) {
+      if (weight.grad().defined()) weight.mutable_grad().mul_(by);
+    }
   }
 
   void Apply(const Poison& poison) {
@@ -214,6 +285,7 @@ class Trainer {
   std::shared_ptr<Model> model_;
   torch::optim::SGD sgd_;
   ThrowingOptimizer throwing_;
+  double loss_scale_ = 1;
   std::unique_ptr<Agent> tap_;
   std::int64_t step_ = 0;
   std::vector<Poison> poisons_;
@@ -230,6 +302,7 @@ int main(int argc, char** argv) {
   }
   try {
     torch::manual_seed(std::stoull(argv[2]));
+    std::cout.precision(17);
     {
       gradtap::testing::Trainer trainer(argv[1]);
       for (std::string line; std::getline(std::cin, line);) {
