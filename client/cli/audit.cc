@@ -23,8 +23,12 @@ struct Block {
   double seconds = 0;
   double own = 0;
 
+  // From the first to the last step of its kind: what says nothing at its end
+  // may belong to the next one.
   std::size_t length() const {
-    return static_cast<std::size_t>(last - first) + 1;
+    if (steps.empty()) return 0;
+    return static_cast<std::size_t>(steps.back()->step - steps.front()->step) +
+           1;
   }
   bool IsFollowedBy(const Block& next) const {
     return attempt == next.attempt && last + 1 == next.first;

@@ -179,9 +179,17 @@ TEST(AuditTest, StepsThatSayNothingBelongToTheirBlock) {
     step.seconds = 99;
   }
   const AuditResult result = Audit(steps);
+  EXPECT_EQ(result.block_steps, 20u);
   EXPECT_EQ(result.comparisons, 9u);
   EXPECT_NEAR(result.difference_seconds, 0.003, 1e-12);
   EXPECT_LT(result.with_steps, 9u * 18u);
+  // Also where one begins: it does not make the one before it longer.
+  steps = job.Run(1);
+  for (std::size_t i = 0; i < steps.size(); i += 40) {
+    steps[i].kind = Kind::kNeither;
+  }
+  EXPECT_EQ(Audit(steps).block_steps, 20u);
+  EXPECT_EQ(Audit(steps).comparisons, 9u);
 }
 
 TEST(AuditTest, ALostStepEndsItsBlockAndARestartItsSequence) {
