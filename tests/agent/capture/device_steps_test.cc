@@ -1,0 +1,262 @@
+// DeviceReducer on the CPU: one step after the other, in somebody else's loop.
+
+#include "agent/capture/device_steps.h"
+
+#include <ATen/record_function.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/capture/counting_allocator.h"
+#include "agent/capture/device_reduce.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::CountingAllocator;
+using ::gradtap::testing::MomentsOfOne;
+using ::gradtap::testing::UpdateMeans;
+using ::gradtap::testing::Weight;
+
+// ---- Steps ------------------------------------------------------------------
+
+TEST(DeviceReducerStepsTest, ResultsThatNobodyWaitedForAreForgotten) {
+  DeviceReducer reducer;
+  reducer.Begin();
+  reducer.Add(torch::ones({3}));
+  reducer.Launch();
+  EXPECT_FALSE(reducer.pending());
+  reducer.Send();
+  EXPECT_TRUE(reducer.pending());
+  reducer.Begin();
+  EXPECT_FALSE(reducer.pending());
+  reducer.Add(torch::ones({3}));  // Never launched.
+  EXPECT_EQ(MomentsOfOne(reducer, torch::full({3}, 2.0f)).mean, 2);
+  EXPECT_FALSE(reducer.pending());
+}
+
+TEST(DeviceReducerStepsTest, WhatWasLaunchedMayChangeAfterwards) {
+  DeviceReducer reducer;
+  torch::Tensor t = torch::ones({3});
+  torch::Tensor s = torch::tensor(7.0f);
+  reducer.Begin();
+  const auto first = reducer.Add(t);
+  const auto scalar = reducer.AddScalar(s);
+  reducer.Launch();
+  t.fill_(5);
+  s.fill_(8);
+  const auto second = reducer.Add(t);
+  reducer.Launch();
+  reducer.Send();
+  t.fill_(9);
+  reducer.Wait();
+  EXPECT_EQ(reducer.Result(first).mean, 1);
+  EXPECT_EQ(reducer.Result(second).mean, 5);
+  EXPECT_EQ(reducer.Scalar(scalar), 7);
+  BinCounts bins{};
+  EXPECT_FALSE(reducer.AddBins(first, &bins));
+}
+
+TEST(DeviceReducerStepsTest, TheBufferGrowsWithoutLosingWhatItHolds) {
+  DeviceReducer reducer;
+  reducer.Begin();
+  std::vector<DeviceReducer::Ticket> tickets;
+  for (int i = 0; i < 3000; ++i) {
+    tickets.push_back(reducer.Add(torch::full({1 + i % 7}, float(i))));
+    if (i % 100 == 0) reducer.Launch();
+  }
+  reducer.Launch();
+  reducer.Send();
+  reducer.Wait();
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_EQ(reducer.Result(tickets[static_cast<std::size_t>(i)]).mean, i);
+  }
+  EXPECT_GE(reducer.buffer_bytes(), 3000u * 9 * 8 * 2);
+}
+
+TEST(DeviceReducerStepsTest, TemporariesAreBoundedByTheSliceNotByTheTensor) {
+  constexpr std::int64_t kSlice = 1 << 16;
+  DeviceReducer reducer({kSlice, 1 << 10});
+  for (const auto type : {torch::kFloat, torch::kDouble, torch::kHalf,
+                          torch::kLong, torch::kComplexDouble}) {
+    Weight w{torch::ones({kSlice * 20}).to(type), {}};
+    for (const bool histograms : {false, true}) {
+      reducer.Begin(histograms);
+      reducer.AddWeight(w.tensor, &w.copy);
+      reducer.Launch();
+      CountingAllocator memory;
+      reducer.Begin(histograms);
+      reducer.AddWeight(w.tensor, &w.copy);
+      reducer.Launch();
+      EXPECT_GT(memory.peak(), 0);
+      EXPECT_LT(memory.peak(), 100 * kSlice)
+          << w.tensor.toString() << " histograms " << histograms;
+    }
+  }
+}
+
+// ---- A guest ----------------------------------------------------------------
+
+std::map<std::string, int>* recorded = nullptr;
+
+// The ATen operations of this thread while it lives.
+class Recording {
+ public:
+  Recording() {
+    recorded = &operations;
+    handle_ = at::addThreadLocalCallback(
+        at::RecordFunctionCallback([](const at::RecordFunction& f)
+                                       -> std::unique_ptr<at::ObserverContext> {
+          ++(*recorded)[f.name()];
+          return nullptr;
+        }).scopes({at::RecordScope::FUNCTION}));
+  }
+  ~Recording() {
+    at::removeCallback(handle_);
+    recorded = nullptr;
+  }
+
+  int Total() const {
+    int total = 0;
+    for (const auto& [name, count] : operations) total += count;
+    return total;
+  }
+
+  std::map<std::string, int> operations;
+
+ private:
+  at::CallbackHandle handle_ = 0;
+};
+
+// Each of these waits for the device, or asks it how large its result is.
+constexpr const char* kWaiting[] = {"aten::item",
+                                    "aten::_local_scalar_dense",
+                                    "aten::is_nonzero",
+                                    "aten::nonzero",
+                                    "aten::masked_select",
+                                    "aten::equal",
+                                    "aten::unique",
+                                    "aten::_unique2",
+                                    "aten::bincount",
+                                    "aten::coalesce",
+                                    "aten::_coalesce",
+                                    "aten::index",
+                                    "aten::repeat_interleave",
+                                    "aten::to_dense",
+                                    "aten::allclose",
+                                    "aten::unique_consecutive",
+                                    "aten::unique_dim"};
+
+TEST(DeviceReducerStepsTest, NoOperationWaitsForADevice) {
+  torch::manual_seed(1);
+  DeviceReducer reducer({/*slice=*/50, /*small=*/20});
+  std::vector<Weight> weights;
+  for (const auto type :
+       {torch::kFloat, torch::kDouble, torch::kHalf, torch::kBFloat16,
+        torch::kInt, torch::kLong, torch::kBool, torch::kComplexFloat,
+        torch::kComplexDouble}) {
+    for (const std::int64_t n : {1, 7, 7, 300}) {
+      weights.push_back({torch::randn({n}).to(type), {}});
+    }
+    weights.push_back({torch::randn({9, 9}).to(type).slice(1, 0, 9, 2), {}});
+  }
+  const torch::Tensor sparse = torch::sparse_coo_tensor(
+      torch::tensor({{1, 1, 5}}), torch::randn({3, 2}), {50, 2});
+  const torch::Tensor loss = torch::tensor(1.0f);
+  Recording recording;
+  for (int step = 0; step < 3; ++step) {
+    reducer.Begin(/*histograms=*/step == 2);
+    for (Weight& w : weights) {
+      reducer.Add(w.tensor, 0.5);
+      reducer.AddWeight(w.tensor, &w.copy);
+    }
+    reducer.Add(sparse);
+    reducer.AddScalar(loss);
+    reducer.Launch();
+    reducer.Send();
+  }
+  const auto launched = recording.operations;
+  reducer.Wait();
+  EXPECT_EQ(recording.operations, launched) << "Wait() calls ATen";
+  EXPECT_GT(recording.operations["aten::aminmax"], 0);
+  for (const char* const name : kWaiting) {
+    EXPECT_EQ(recording.operations.count(name), 0u) << name;
+  }
+}
+
+TEST(DeviceReducerStepsTest, EqualSmallTensorsShareTheirOperations) {
+  DeviceReducer reducer;
+  const auto count = [&](int tensors) {
+    std::vector<Weight> weights(static_cast<std::size_t>(tensors));
+    for (Weight& w : weights) w.tensor = torch::ones({64});
+    std::vector<Weight*> all;
+    for (Weight& w : weights) all.push_back(&w);
+    UpdateMeans(reducer, all);
+    UpdateMeans(reducer, all);
+    Recording recording;
+    UpdateMeans(reducer, all);
+    for (const char* const view :
+         {"aten::as_strided", "aten::reshape", "aten::_reshape_alias",
+          "aten::is_non_overlapping_and_dense", "aten::view"}) {
+      recording.operations.erase(view);
+    }
+    return recording.Total();
+  };
+  const int few = count(10);
+  EXPECT_EQ(count(1000), few);
+}
+
+TEST(DeviceReducerStepsTest, LeavesTensorsModesAndRandomNumbersAsTheyWere) {
+  torch::manual_seed(9);
+  const torch::Tensor expected_random = torch::rand({3});
+  torch::manual_seed(9);
+  DeviceReducer reducer;
+  torch::Tensor w = torch::ones({4}).requires_grad_();
+  const torch::Tensor product = (w * w).sum();  // Saves w at its version.
+  const torch::Tensor view = w.view({2, 2});
+  const auto version = w._version();
+  DeviceCopy copy;
+  for (int step = 0; step < 2; ++step) {
+    reducer.Begin(true);
+    reducer.AddWeight(w, &copy);
+    reducer.AddWeight(view, &copy);
+    reducer.Add(w.t());
+    reducer.AddScalar(product);
+    reducer.Launch();
+    reducer.Send();
+    reducer.Wait();
+  }
+  EXPECT_EQ(w._version(), version);
+  EXPECT_FALSE(copy.values.requires_grad());
+  EXPECT_TRUE(torch::GradMode::is_enabled());
+  EXPECT_FALSE(c10::InferenceMode::is_enabled());
+  product.backward();
+  EXPECT_TRUE(torch::equal(w.grad(), torch::full({4}, 2.0f)));
+  EXPECT_TRUE(torch::equal(torch::rand({3}), expected_random));
+}
+
+TEST(DeviceReducerStepsTest, WorksInTheModesOfALoop) {
+  DeviceReducer reducer;
+  Weight w{torch::ones({4}), {}};
+  UpdateMeans(reducer, {&w});
+  w.tensor.add_(1);
+  {
+    const torch::NoGradGuard no_grad;
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 1);
+  }
+  {
+    const c10::InferenceMode inference;
+    EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 0);
+    Weight inside{torch::ones({4}), {}};
+    UpdateMeans(reducer, {&inside});
+    EXPECT_EQ(UpdateMeans(reducer, {&inside})[0], 0);
+  }
+  w.tensor.add_(2);
+  EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 2);
+}
+}  // namespace
+}  // namespace gradtap::agent
