@@ -118,7 +118,7 @@ class Bench {
         model_.c_str(), static_cast<long long>(weights),
         static_cast<unsigned long long>(chain.records()), cycles_,
         options_.steps);
-    std::printf("  %-9s%10s%20s  %-25s%-25s%-25s%9s%10s\n", "mode", "median ms",
+    std::printf("  %-9s%10s%20s  %-27s%-27s%-27s%9s%10s\n", "mode", "median ms",
                 "p25 .. p75", "overhead % (95 %)", "of means % (95 %)",
                 "CPU time % (95 %)", "own us", "ns/record");
     PrintLine("disabled", static_cast<double>(chain.records()));
@@ -221,7 +221,7 @@ class Bench {
       std::snprintf(own, sizeof(own), "%.1f", own_us);
       std::snprintf(record, sizeof(record), "%.0f", own_us * 1000 / records);
     }
-    std::printf("  %-9s%10.3f%20s  %-25s%-25s%-25s%9s%10s\n", name.c_str(),
+    std::printf("  %-9s%10.3f%20s  %-27s%-27s%-27s%9s%10s\n", name.c_str(),
                 Quantile(m.step_ms, 0.5), spread,
                 interval(m.median_percent).c_str(),
                 interval(m.mean_percent).c_str(),
