@@ -113,8 +113,8 @@ TEST_F(DataParallelTest, TheMeanOfTheLocalGradientsIsWhatTheOptimizerGets) {
       Series("four", "grad_local.mean,grad_local.abs_mean", "0,1,2,3");
   bool ranks_differ = false;
   for (const auto& [key, mean] : averaged) {
-    const auto& [merged, parameter, statistic, step] = key;
-    (void)merged, (void)statistic;
+    const std::string& parameter = std::get<1>(key);
+    const std::string& step = std::get<3>(key);
     double sum = 0, size = 0, first = 0;
     for (int rank = 0; rank < kRanks; ++rank) {
       const std::string r = std::to_string(rank);
