@@ -103,9 +103,11 @@ class HistogramQuery {
   absl::Status Read(const MergePlan& plan, RankRows* rows) {
     std::vector<BlockSet> blocks(rows->rows.size());
     for (const MergedParameter& parameter : plan.parameters) {
-      for (const MergedParameter::Source& source : parameter.sources) {
-        for (const Role role : parameter.parameter->roles) {
-          if (Wants(role)) AddBlock(role, *source.places, &blocks[source.row]);
+      for (const Role role : parameter.parameter->roles) {
+        if (!Wants(role)) continue;
+        for (const MergedParameter::Source& source :
+             parameter.SourcesOf(role)) {
+          AddBlock(role, *source.places, &blocks[source.row]);
         }
       }
     }
@@ -132,7 +134,7 @@ class HistogramQuery {
     BinCounts bins{};
     Moments all;
     std::uint64_t numel = 0;
-    for (const MergedParameter::Source& source : parameter.sources) {
+    for (const MergedParameter::Source& source : parameter.SourcesOf(role)) {
       const RankRow& row = rows[source.row];
       const auto place = static_cast<std::uint32_t>(source.places->at(role));
       const StepView::Columns* columns = row.step.Find(role);
@@ -147,7 +149,7 @@ class HistogramQuery {
       all = Merge(all, ToMoments(columns->Get(place), source.places->numel));
       numel += source.places->numel;
     }
-    if (parameter.sources.empty()) return absl::OkStatus();
+    if (parameter.SourcesOf(role).empty()) return absl::OkStatus();
     v1::ParameterHistogram* out = response->add_histograms();
     out->set_parameter(parameter.parameter->name);
     out->set_role(static_cast<v1::Role>(role));

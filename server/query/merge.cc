@@ -63,9 +63,11 @@ MergedParameter PlanParameter(const std::vector<RankRow>& rows,
     sharded |= places.sharded;
     planned.sources.push_back({i, &places});
   }
+  const bool incomplete = missing.MayHold(parameter.name);
+  if (!incomplete) planned.locals = planned.sources;
   if (!sharded) {
     planned.sources.resize(1);
-  } else if (missing.MayHold(parameter.name)) {
+  } else if (incomplete) {
     planned.sources.clear();
   }
   return planned;
@@ -98,7 +100,8 @@ absl::StatusOr<MergePlan> PlanMerge(const RunView& run, std::uint32_t attempt,
 
 void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
                std::size_t row, BlockSet* blocks) {
-  for (const MergedParameter::Source& source : parameter.sources) {
+  for (const MergedParameter::Source& source :
+       parameter.SourcesOf(statistic.role)) {
     if (source.row == row) AddBlock(statistic, *source.places, blocks);
   }
 }
@@ -106,9 +109,10 @@ void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
 std::optional<Value> EvaluatePlanned(const Statistic& statistic,
                                      const MergedParameter& parameter,
                                      const std::vector<RankRow>& rows) {
+  const auto& sources = parameter.SourcesOf(statistic.role);
   std::vector<Part> parts;
-  parts.reserve(parameter.sources.size());
-  for (const MergedParameter::Source& source : parameter.sources) {
+  parts.reserve(sources.size());
+  for (const MergedParameter::Source& source : sources) {
     const RankRow& row = rows[source.row];
     parts.push_back({&row.step, source.places, row.histograms.get()});
   }

@@ -1,7 +1,8 @@
 // Which ranks' rows make up one merged value.
 //
 // Shards of a parameter merge; of replicas the lowest rank that has the step is
-// taken. A shard that is not there makes the parameter missing at that step.
+// taken. Local gradients are each rank's own, also of a replica: they merge as
+// shards do. A part that is not there makes the value missing at that step.
 //
 // Layer: server/query. This file: std, absl; no grpc.
 
@@ -42,6 +43,11 @@ struct MergedParameter {
     const Places* places = nullptr;
   };
   std::vector<Source> sources;  // Empty: missing.
+  std::vector<Source> locals;   // Of grad_local. Empty: missing.
+
+  const std::vector<Source>& SourcesOf(Role role) const {
+    return role == Role::kGradLocal ? locals : sources;
+  }
 };
 
 // A plan holds for all steps with rows of the same ranks and schemas.

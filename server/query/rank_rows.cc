@@ -9,9 +9,12 @@
 namespace gradtap::server {
 namespace {
 
-bool HasShards(const SchemaIndex& index) {
-  return std::any_of(index.places().begin(), index.places().end(),
-                     [](const Places& places) { return places.sharded; });
+// Something of which each rank has its own part.
+bool HasParts(const SchemaIndex& index) {
+  return std::any_of(
+      index.places().begin(), index.places().end(), [](const Places& places) {
+        return places.sharded || places.at(Role::kGradLocal) >= 0;
+      });
 }
 
 // Lines of the ranks that have reached the newest attempt that recorded
@@ -48,14 +51,14 @@ absl::StatusOr<Row> FindOne(Store* store, const RunView& run, const Line& line,
   return FindRow(store, run, line, question.step, window, IsRecorded, budget);
 }
 
-absl::StatusOr<bool> RunHasShards(const RunView& run, std::uint32_t rank,
-                                  std::uint32_t attempt, SchemaCache* schemas) {
+absl::StatusOr<bool> RunHasParts(const RunView& run, std::uint32_t rank,
+                                 std::uint32_t attempt, SchemaCache* schemas) {
   const SchemaSource source = NewestSchema(run, rank, attempt);
   if (source.stream == nullptr) return false;
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
       schemas->Get(source.stream->id, source.stream->schema_id);
   if (!index.ok()) return index.status();
-  return HasShards(**index);
+  return HasParts(**index);
 }
 
 // The row of the lowest rank that has the step asked for.
@@ -65,11 +68,11 @@ absl::StatusOr<Row> FindLead(Store* store, const RunView& run,
                              ReadBudget* budget) {
   StepWindow window;
   if (question.step.value_or(-1) < 0) {
-    const absl::StatusOr<bool> shards =
-        RunHasShards(run, live.front().rank, question.attempt, schemas);
-    if (!shards.ok()) return shards.status();
+    const absl::StatusOr<bool> parts =
+        RunHasParts(run, live.front().rank, question.attempt, schemas);
+    if (!parts.ok()) return parts.status();
     for (const Line& line : live) {
-      if (!*shards) break;
+      if (!*parts) break;
       absl::StatusOr<std::optional<Row>> newest =
           NewestRecorded(store, line, StepWindow{}, budget);
       if (!newest.ok()) return newest.status();

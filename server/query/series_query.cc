@@ -375,9 +375,10 @@ absl::Status SeriesQuery::PlanGroup(const RunView& run, const Segment& segment,
   plan->blocks.resize(rows.size());
   for (std::size_t i = 0; i < plan->merge.parameters.size(); ++i) {
     const MergedParameter& parameter = plan->merge.parameters[i];
-    if (parameter.sources.empty()) continue;
     for (const Statistic& statistic : statistics_.records) {
-      if (!HasStatistic(*parameter.sources[0].places, statistic)) continue;
+      const auto& sources = parameter.SourcesOf(statistic.role);
+      if (sources.empty()) continue;
+      if (!HasStatistic(*sources[0].places, statistic)) continue;
       plan->targets.push_back(
           {series_.Find(parameter.parameter->name, statistic.name), &statistic,
            i});

@@ -50,10 +50,15 @@ class MergeTest : public QueryTest {
   }
 
   v1::GetSnapshotResponse Snapshot(std::optional<std::int64_t> step = {}) {
+    return SnapshotOf("weight.mean", step);
+  }
+
+  v1::GetSnapshotResponse SnapshotOf(const std::string& statistic,
+                                     std::optional<std::int64_t> step) {
     v1::GetSnapshotRequest request;
     request.set_run("run");
     request.set_merged(true);
-    request.add_statistics("weight.mean");
+    request.add_statistics(statistic);
     if (step.has_value()) request.set_step(*step);
     v1::GetSnapshotResponse response;
     GRADTAP_EXPECT_OK(GetSnapshot(environment_, request, {}, &response));
@@ -74,6 +79,37 @@ TEST_F(MergeTest, OfReplicasTheLowestRankThatHasTheStepIsTaken) {
   EXPECT_EQ(answer.series(0).rank(), kMergedRank);
   EXPECT_THAT(answer.series(0).step(), ElementsAre(0, 1));
   EXPECT_THAT(answer.series(0).value(), ElementsAre(101, 103));
+}
+
+TEST_F(MergeTest, LocalGradientsOfReplicasMergeSoThatNoRankHides) {
+  Parameter parameter = MakeParameter("replica");
+  parameter.roles = {Role::kGrad, Role::kGradLocal};
+  const Schema schema = MakeSchema(1, {parameter});
+  for (std::uint32_t rank = 0; rank < 2; ++rank) {
+    streams_.push_back(Open("run", "one", rank, kStart, 2));
+    store_.AddSchema(streams_.back(), schema);
+  }
+  StepData step = MakeStep(schema, 0, 1);
+  store_.AddStep(streams_[0], 0, step);
+  for (RoleColumns& columns : step.roles) {
+    Record record = columns.Get(0);
+    record.mean += 10;
+    record.nan = 3;
+    columns.Set(0, record);
+  }
+  store_.AddStep(streams_[1], 0, step);
+  store_.AddStep(streams_[0], 0, MakeStep(schema, 1, 1));  // Rank 0 alone.
+
+  const auto nan = Merged("grad_local.nan", "replica");
+  ASSERT_EQ(nan.series_size(), 1);
+  EXPECT_THAT(nan.series(0).step(), ElementsAre(0));
+  EXPECT_THAT(nan.series(0).value(), ElementsAre(3));
+  EXPECT_THAT(Merged("grad.nan", "replica").series(0).value(),
+              ElementsAre(0, 0));
+  // The newest step that both ranks have.
+  EXPECT_EQ(SnapshotOf("grad_local.nan", {}).step(), 0);
+  EXPECT_EQ(SnapshotOf("grad_local.nan", {}).rows(0).value(0), 3);
+  EXPECT_EQ(SnapshotOf("grad_local.nan", 1).rows(0).absent_size(), 1);
 }
 
 TEST_F(MergeTest, ShardsMergeAndAMissingShardMakesTheStepMissing) {
