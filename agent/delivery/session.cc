@@ -15,9 +15,10 @@ namespace {
 constexpr std::size_t kMaxContentBytes = 1u << 20;
 // A collector that names a smaller limit gets batches of one record.
 constexpr std::size_t kFrameSlackBytes = 1024;
-// With less than this at hand, or less credit left, wait for more instead of
-// sending crumbs.
+// With less credit than this left, wait for more instead of sending crumbs.
 constexpr std::size_t kWorthwhileBytes = 64 * 1024;
+// A batch of so many bytes does not linger.
+constexpr std::size_t kLargeBatchBytes = 256 * 1024;
 // While shutting down there is no time for long delays.
 constexpr std::chrono::milliseconds kDrainBackoff{500};
 
@@ -423,7 +424,7 @@ bool Session::WorthSending(TimePoint now) const {
     return true;
   }
   return now - *last_batch_ >= options_.linger ||
-         ring_->BytesAfter(cursor_) >= kWorthwhileBytes;
+         ring_->BytesAfter(cursor_) >= kLargeBatchBytes;
 }
 
 bool Session::MakeBatch(v1::AgentMessage* message) {

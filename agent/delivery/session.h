@@ -50,7 +50,7 @@ struct SessionOptions {
   std::chrono::milliseconds heartbeat{10'000};
   // Batches that are neither large nor in a hurry are at least so far apart:
   // each costs the machine, and thus the training, more than its bytes do.
-  std::chrono::milliseconds linger{200};
+  std::chrono::milliseconds linger{500};
   // The delay before try n is uniform in [0, min(max, base * 2^n)].
   std::chrono::milliseconds backoff_base{500};
   std::chrono::milliseconds backoff_max{30'000};
