@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "server/query/gaps.h"
-#include "server/query/series_query.h"
 #include "server/query/histogram_query.h"
+#include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
 #include "server/service/grpc_status.h"
 

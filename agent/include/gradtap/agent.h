@@ -331,9 +331,9 @@ class GRADTAP_EXPORT Agent {
   // The loss was multiplied by `scale`, and gradients still are when they are
   // recorded: what is stored is gradient / scale, and the scalar "loss_scale"
   // unless the loop gives one of that name. Call it before the gradients are
-  // recorded; it holds until the next call; 1 ends it. A loop that unscales gradients before
-  // its optimizer's step does not call this. Not finite or not above 0:
-  // reported, and the scale stays.
+  // recorded; it holds until the next call; 1 ends it. A loop that unscales
+  // gradients before its optimizer's step does not call this. Not finite or not
+  // above 0: reported, and the scale stays.
   void SetLossScale(double scale) noexcept;
 
   // Optional, before the loop's own all-reduce: records grad_local; of one
@@ -348,8 +348,8 @@ class GRADTAP_EXPORT Agent {
   void Refresh() noexcept;
 
   // Waits until everything recorded so far is acknowledged, at most `deadline`.
-  // A step whose results are on another device still is among it if the training
-  // thread calls.
+  // A step whose results are on another device still is among it if the
+  // training thread calls.
   FlushResult Flush(std::chrono::milliseconds deadline) noexcept;
 
   AgentStatus status() const;
