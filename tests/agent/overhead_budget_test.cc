@@ -113,7 +113,7 @@ TEST(OverheadBudgetTest, HiccupsDoNotWiden) {
   int step = 0;
   loop.capture = [&] {
     ++step;
-    if (step <= 5) return 5000.0;       // The first table, pages, caches.
+    if (step <= 4) return 5000.0;       // The first table, pages, caches.
     if (step % 256 == 0) return 300.0;  // The table is walked again.
     return step % 7 == 0 ? 60.0 : 2.0;  // The machine is busy elsewhere.
   };
