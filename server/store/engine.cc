@@ -24,8 +24,8 @@ bool Supported(rocksdb::CompressionType type) {
   return std::find(types.begin(), types.end(), type) != types.end();
 }
 
-// Recovery is tried by the next commit (Engine::Resume), not by a thread of
-// RocksDB's that might run between a failed write and the answer to it.
+// Recovery is the next commit's, which opens the database again, not a thread
+// of RocksDB's that might run between a failed write and the answer to it.
 class NoRecoveryOfItsOwn : public rocksdb::EventListener {
  public:
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
@@ -41,6 +41,9 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   options.create_missing_column_families = true;
   // A torn tail is what a crash leaves; what was synced stands before it.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // Families go to disk together: after a flush that failed half-way (disk
+  // full), none is ahead of a log that ends in a torn record.
+  options.atomic_flush = true;
   // A family that is seldom written must not keep every log alive.
   options.max_total_wal_size = 128 * kMiB;
   options.db_write_buffer_size = 96 * kMiB;
@@ -138,8 +141,7 @@ absl::Status Engine::Probe() const {
   rocksdb::Env* const env = db_->GetEnv();
   const std::string path = db_->GetName() + "/../PROBE";
   std::uint64_t free_bytes = 0;
-  // Resume() writes what is in memory; if it runs out of room halfway, RocksDB
-  // gives up for good.
+  // Opening again writes what was in memory.
   const std::uint64_t wanted = in_memory + kSpareBytes;
   if (env->GetFreeSpace(db_->GetName(), &free_bytes).ok() &&
       free_bytes < wanted) {
@@ -151,23 +153,6 @@ absl::Status Engine::Probe() const {
   auto s = rocksdb::WriteStringToFile(env, data, path, /*should_sync=*/true);
   env->DeleteFile(path).PermitUncheckedError();
   return ToStatus(s, kDoing);
-}
-
-absl::Status Engine::Resume() {
-  constexpr std::string_view kDoing = "data folder: cannot write again yet";
-  if (const auto s = db_->Resume(); !s.ok()) return ToStatus(s, kDoing);
-  // Resume() flushes what is in memory and begins a new log, unless memory is
-  // empty: then the failed write's bytes would stay in front of later ones.
-  rocksdb::WriteOptions unlogged;
-  unlogged.disableWAL = true;
-  if (const auto s = db_->Put(unlogged, catalog(), keys::Probe(), "");
-      !s.ok()) {
-    return ToStatus(s, kDoing);
-  }
-  if (const auto s = db_->Flush(rocksdb::FlushOptions(), families_); !s.ok()) {
-    return ToStatus(s, kDoing);
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace gradtap::server

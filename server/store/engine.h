@@ -51,12 +51,6 @@ class Engine {
   // room for what is in memory. The database is as before.
   absl::Status Probe() const;
 
-  // Brings the database back after a failed write, so that later ones may
-  // succeed. A write that failed is then certainly not stored, even if its
-  // bytes had reached the log: the log it stood in is retired. If it fails,
-  // perhaps only opening the folder again can help: Probe() first.
-  absl::Status Resume();
-
  private:
   Engine() = default;
 

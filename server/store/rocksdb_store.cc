@@ -122,11 +122,8 @@ absl::Status RocksdbStore::RecoverLocked() {
   if (!failed_) return absl::OkStatus();
   if (const std::shared_ptr<Engine> open = engine()) {
     if (const absl::Status s = open->Probe(); !s.ok()) return s;
-    if (open->Resume().ok()) {
-      failed_ = false;
-      return absl::OkStatus();
-    }
   }
+  // Not DB::Resume(): it can wait for ever for a flush that failed.
   if (const absl::Status s = ReopenLocked(); !s.ok()) return s;
   failed_ = false;
   return absl::OkStatus();

@@ -5,10 +5,8 @@
 // pointer's copy only. Readers of rows hold the engine itself, so that it is
 // not closed under them.
 //
-// After a failed write nothing is stored until the database has been brought
-// back: by Engine::Resume(), while readers go on; and if that is not enough
-// (RocksDB calls the error fatal), by opening it again once writing to the
-// folder works, which reads the catalog anew.
+// After a failed write nothing is stored until the database has been opened
+// again, once writing to the folder works; that reads the catalog anew.
 //
 // Layer: server/store.
 
