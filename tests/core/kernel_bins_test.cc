@@ -231,5 +231,26 @@ TEST(KernelBinsTest, QuickBinIsTheBin) {
   }
 }
 
+TEST(KernelBinsTest, LongRunsOfValuesFarApartDoNotJoin) {
+  // A window has room for one of these exponents only; runs make the sums carry
+  // from one end of a counter to the other.
+  const float values[] = {-0x1p16f, 0x1p100f, -0x1p-48f};
+  std::vector<float> elements;
+  BinCounts want{};
+  for (const float value : values) {
+    elements.insert(elements.end(), 1024, value);
+    want[BinOf(value)] += 1024;
+  }
+  const std::int64_t sizes[] = {3072}, strides[] = {1};
+  ForEachTarget([&](const std::string& target) {
+    const auto got = BinsOf({.view = {.data = elements.data(),
+                                      .dtype = Dtype::kFloat32,
+                                      .dims = 1,
+                                      .sizes = sizes,
+                                      .strides = strides}});
+    EXPECT_EQ(Difference(got->weight, want), "") << target;
+  });
+}
+
 }  // namespace
 }  // namespace gradtap
