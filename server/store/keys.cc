@@ -30,7 +30,6 @@ std::string After(std::string prefix) {
 }
 
 std::string Ids() { return std::string(1, kIds); }
-std::string Probe() { return std::string(1, kProbe); }
 
 std::string Run(std::string_view name) {
   std::string key(1, kRun);

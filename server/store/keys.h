@@ -8,7 +8,7 @@
 //       "histograms")
 //
 //   ids-key     = "N"                              -> next run-id, next stream
-//   probe-key   = "P"                              -> ""; has no meaning
+//   probe-key   = "P"                              -> ""; has no meaning, no longer written
 //   run-key     = "R" name                         -> RunHead
 //   head-key    = "h" run-id stream                -> StreamHello
 //   cursor-key  = "c" run-id stream                -> StreamCursor
@@ -53,7 +53,6 @@
 namespace gradtap::server::keys {
 
 inline constexpr char kIds = 'N';
-inline constexpr char kProbe = 'P';
 inline constexpr char kRun = 'R';
 inline constexpr char kHead = 'h';
 inline constexpr char kCursor = 'c';
@@ -64,7 +63,6 @@ inline constexpr char kPart = 'p';
 inline constexpr char kOrdinal = 'o';
 
 std::string Ids();
-std::string Probe();
 std::string Run(std::string_view name);
 std::string Head(std::uint64_t run_id, std::uint64_t stream);
 std::string Cursor(std::uint64_t run_id, std::uint64_t stream);
