@@ -73,8 +73,8 @@ HWY_INLINE Floats LoadLanes(const Half* x) {
 
 // Asks for the cache lines of `bytes` bytes, `ahead` bytes after `from`. The
 // processor's own prefetching ends with a page and misses the pauses between
-// units. The distances below are measured: twice as far where one array is read
-// as where two are.
+// units. The distances below are measured: farther where one array is read than
+// where two are.
 template <std::size_t ahead>
 HWY_INLINE void FetchAhead(const void* from, std::size_t bytes) {
   const char* const p = static_cast<const char*>(from) + ahead;
@@ -82,7 +82,7 @@ HWY_INLINE void FetchAhead(const void* from, std::size_t bytes) {
 }
 
 // Elements as they are.
-template <typename T, std::size_t ahead = 8192>
+template <typename T, std::size_t ahead = 12288>
 struct Plain {
   static constexpr bool kExact = true;
 

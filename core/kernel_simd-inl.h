@@ -95,52 +95,57 @@ HWY_INLINE hn::TFromD<D> ChooseShift(const Source& source, std::size_t n) {
                                                     : T{0};
 }
 
-// Sums up a unit, group by group. A group's sums are taken in lanes (four
-// chains of four vectors) and then widened.
-template <class Source>
+// A group's sums are taken in lanes, in chains that take vectors by turns, and
+// then widened.
+inline constexpr std::size_t kChains = 2;
+inline constexpr std::size_t kGroup = 16;  // Vectors.
+
+// Sums up a unit.
+template <class D>
 class Summer {
  public:
-  using D = decltype(Source::Tag());
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
 
-  HWY_INLINE Summer(const Source& source, std::size_t n, T shift)
-      : source_(source),
-        n_(n),
-        shift_(hn::Set(D(), shift)),
+  explicit HWY_INLINE Summer(T shift)
+      : shift_(hn::Set(D(), shift)),
         min_(hn::Set(D(), std::numeric_limits<T>::infinity())),
         max_(hn::Neg(min_)),
-        wide_(NoSums(DoubleTag())) {}
+        wide_(NoSums(DoubleTag())) {
+    Clear();
+  }
 
-  static HWY_INLINE std::size_t GroupSize() { return 16 * hn::Lanes(D()); }
-
-  // The elements from `i` on: a group, or less at the end of the unit.
-  HWY_INLINE void Take(std::size_t i) {
+  HWY_INLINE void Take(V x, std::size_t chain) {
     const D d;
-    const std::size_t lanes = hn::Lanes(d);
-    Sums<V> a = NoSums(d), b = NoSums(d), c = NoSums(d), e = NoSums(d);
-    const std::size_t end = std::min(n_, i + GroupSize());
-    for (; i + 4 * lanes <= end; i += 4 * lanes) {
-      source_.Fetch(i, 4 * lanes);
-      Take(source_.Load(i), a);
-      Take(source_.Load(i + lanes), b);
-      Take(source_.Load(i + 2 * lanes), c);
-      Take(source_.Load(i + 3 * lanes), e);
-    }
-    if (i < end) {  // The end of the unit: less than four vectors.
-      const std::size_t whole = (end - i) / lanes;
-      if (whole > 0) Take(source_.Load(i), a);
-      if (whole > 1) Take(source_.Load(i + lanes), b);
-      if (whole > 2) Take(source_.Load(i + 2 * lanes), c);
-      const std::size_t left = end - i - whole * lanes;
-      if (left > 0) {
-        const Tail<D> tail = LoadTail(source_, n_, left);
-        TakeSome(tail.x, tail.which, e);
-      }
-    }
-    const Sums<V> all = Plus(Plus(a, b), Plus(c, e));
+    const V deviation = hn::Sub(x, shift_);
+    Sums<V>& to = chains_[chain];
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::Abs(x));
+    min_ = hn::Min(min_, x);
+    max_ = hn::Max(max_, x);
+    zero_ += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
+  }
+
+  // The lanes of `x` that have an element.
+  HWY_INLINE void TakeSome(const Tail<D>& x, std::size_t chain) {
+    const D d;
+    const V deviation = hn::IfThenElseZero(x.which, hn::Sub(x.x, shift_));
+    Sums<V>& to = chains_[chain];
+    to.sum = hn::Add(to.sum, deviation);
+    to.squares = hn::MulAdd(deviation, deviation, to.squares);
+    to.abs = hn::Add(to.abs, hn::IfThenElseZero(x.which, hn::Abs(x.x)));
+    min_ = hn::Min(min_, hn::IfThenElse(x.which, x.x, min_));
+    max_ = hn::Max(max_, hn::IfThenElse(x.which, x.x, max_));
+    zero_ += hn::CountTrue(d, hn::And(x.which, hn::Eq(x.x, hn::Zero(d))));
+  }
+
+  // After kGroup vectors, or less at the end of the unit.
+  HWY_INLINE void EndGroup() {
+    const Sums<V> all = Plus(chains_[0], chains_[1]);
     wide_ =
         Plus(wide_, {Widened(all.sum), Widened(all.squares), Widened(all.abs)});
+    Clear();
   }
 
   HWY_INLINE ShiftedSums Total() const {
@@ -156,36 +161,40 @@ class Summer {
   }
 
  private:
-  HWY_INLINE void Take(V x, Sums<V>& to) {
-    const D d;
-    const V deviation = hn::Sub(x, shift_);
-    to.sum = hn::Add(to.sum, deviation);
-    to.squares = hn::MulAdd(deviation, deviation, to.squares);
-    to.abs = hn::Add(to.abs, hn::Abs(x));
-    min_ = hn::Min(min_, x);
-    max_ = hn::Max(max_, x);
-    zero_ += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
-  }
+  HWY_INLINE void Clear() { chains_[0] = chains_[1] = NoSums(D()); }
 
-  HWY_INLINE void TakeSome(V x, hn::Mask<D> which, Sums<V>& to) {
-    const D d;
-    const V deviation = hn::IfThenElseZero(which, hn::Sub(x, shift_));
-    to.sum = hn::Add(to.sum, deviation);
-    to.squares = hn::MulAdd(deviation, deviation, to.squares);
-    to.abs = hn::Add(to.abs, hn::IfThenElseZero(which, hn::Abs(x)));
-    min_ = hn::Min(min_, hn::IfThenElse(which, x, min_));
-    max_ = hn::Max(max_, hn::IfThenElse(which, x, max_));
-    zero_ += hn::CountTrue(d, hn::And(which, hn::Eq(x, hn::Zero(d))));
-  }
-
-  const Source source_;
-  const std::size_t n_;
   const V shift_;
   V min_;
   V max_;
+  Sums<V> chains_[kChains];
   Sums<hn::Vec<DoubleTag>> wide_;
   std::size_t zero_ = 0;
 };
+
+// Hands a unit of `n` elements to `pass`, vector by vector, the chains by
+// turns; then what is left, and the end of each group.
+template <class D, class Pass>
+HWY_INLINE void RunPass(std::size_t n, Pass& pass) {
+  const std::size_t lanes = hn::Lanes(D());
+  const std::size_t turn = kChains * lanes;
+  for (std::size_t i = 0; i < n;) {
+    const std::size_t end = std::min(n, i + kGroup * lanes);
+    for (; i + turn <= end; i += turn) {
+      pass.Fetch(i, turn);
+      pass.Take(i, 0);
+      pass.Take(i + lanes, 1);
+    }
+    if (i < end) {  // The end of the unit: less than a turn.
+      if (i + lanes <= end) {
+        pass.Take(i, 0);
+        i += lanes;
+      }
+      if (i < end) pass.TakeLast(end - i);
+      i = end;
+    }
+    pass.EndGroup();
+  }
+}
 
 // ---- Exact: two passes in double over what is finite -----------------------
 
@@ -270,54 +279,114 @@ HWY_NOINLINE Moments RunExactly(const Source& source, std::size_t n) {
 }
 
 template <class Source>
-HWY_INLINE void Finish(const Source& source, std::size_t n,
-                       const ShiftedSums& sums, Moments* out) {
+HWY_INLINE void FinishUnit(const Source& source, std::size_t n,
+                           const ShiftedSums& sums, Moments* out) {
   using T = hn::TFromD<decltype(Source::Tag())>;
   if (!FinishShifted<T>(sums, n, out)) *out = RunExactly(source, n);
 }
 
+// The moments of x. (Methods, not lambdas: GCC takes out a lambda that does
+// nothing but prefetch.)
+template <typename T>
+class ReducePass {
+ public:
+  using D = decltype(Plain<T>::Tag());
+
+  HWY_INLINE ReducePass(const T* x, std::size_t n)
+      : source_{x}, n_(n), summer_(ChooseShift(source_, n)) {}
+
+  HWY_INLINE void Fetch(std::size_t i, std::size_t n) { source_.Fetch(i, n); }
+  HWY_INLINE void Take(std::size_t i, std::size_t chain) {
+    summer_.Take(source_.Load(i), chain);
+  }
+  HWY_INLINE void TakeLast(std::size_t left) {
+    summer_.TakeSome(LoadTail(source_, n_, left), 1);
+  }
+  HWY_INLINE void EndGroup() { summer_.EndGroup(); }
+  HWY_INLINE void Finish(Moments* out) {
+    FinishUnit(source_, n_, summer_.Total(), out);
+  }
+
+ private:
+  const Plain<T> source_;
+  const std::size_t n_;
+  Summer<D> summer_;
+};
+
 template <typename T>
 HWY_INLINE void Run(const T* x, std::size_t n, Moments* out) {
-  const Plain<T> source{x};
-  Summer<Plain<T>> summer(source, n, ChooseShift(source, n));
-  for (std::size_t i = 0; i < n; i += summer.GroupSize()) summer.Take(i);
-  Finish(source, n, summer.Total(), out);
+  ReducePass<T> pass(x, n);
+  RunPass<typename ReducePass<T>::D>(n, pass);
+  pass.Finish(out);
 }
 
-// Copies previous to before and x to previous.
+// Besides, the moments of x - previous, and x is copied to previous. What that
+// held is kept until both are finished.
 template <typename T>
-HWY_INLINE void MoveOn(const T* x, std::size_t n, T* previous, T* before) {
-  using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
-  const hn::ScalableTag<Bits> d;
-  const std::size_t lanes = hn::Lanes(d);
-  std::size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    const auto old = hn::LoadU(d, reinterpret_cast<const Bits*>(previous + i));
-    const auto now = hn::LoadU(d, reinterpret_cast<const Bits*>(x + i));
-    hn::StoreU(old, d, reinterpret_cast<Bits*>(before + i));
-    hn::StoreU(now, d, reinterpret_cast<Bits*>(previous + i));
-  }
-  std::memcpy(before + i, previous + i, (n - i) * sizeof(T));
-  std::memcpy(previous + i, x + i, (n - i) * sizeof(T));
-}
+class UpdatePass {
+ public:
+  using D = decltype(Plain<T>::Tag());
 
-// What `previous` held is kept until both are finished.
+  HWY_INLINE UpdatePass(const T* x, T* previous, T* before, std::size_t n)
+      : source_{x},
+        change_{{x}, {previous}},
+        previous_(previous),
+        before_(before),
+        n_(n),
+        summer_(ChooseShift(source_, n)),
+        change_summer_(ChooseShift(change_, n)) {}
+
+  HWY_INLINE void Fetch(std::size_t i, std::size_t n) {
+    source_.Fetch(i, n);
+    change_.Fetch(i, n);
+  }
+  HWY_INLINE void Take(std::size_t i, std::size_t chain) {
+    const auto now = source_.Load(i);
+    const auto difference = change_.Load(i);
+    using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
+    const hn::Rebind<Bits, D> bits;
+    Bits* const previous = reinterpret_cast<Bits*>(previous_ + i);
+    hn::StoreU(hn::LoadU(bits, previous), bits,
+               reinterpret_cast<Bits*>(before_ + i));
+    hn::StoreU(hn::LoadU(bits, reinterpret_cast<const Bits*>(source_.x + i)),
+               bits, previous);
+    summer_.Take(now, chain);
+    change_summer_.Take(difference, chain);
+  }
+  HWY_INLINE void TakeLast(std::size_t left) {
+    summer_.TakeSome(LoadTail(source_, n_, left), 1);
+    change_summer_.TakeSome(LoadTail(change_, n_, left), 1);
+    const std::size_t i = n_ - left;
+    std::memcpy(before_ + i, previous_ + i, left * sizeof(T));
+    std::memcpy(previous_ + i, source_.x + i, left * sizeof(T));
+  }
+  HWY_INLINE void EndGroup() {
+    summer_.EndGroup();
+    change_summer_.EndGroup();
+  }
+  HWY_INLINE void Finish(Moments* weight, Moments* update) {
+    FinishUnit(source_, n_, summer_.Total(), weight);
+    FinishUnit(Difference<T>{source_, {before_}}, n_, change_summer_.Total(),
+               update);
+  }
+
+ private:
+  const PlainOfTwo<T> source_;
+  const Difference<T> change_;
+  T* const previous_;
+  T* const before_;
+  const std::size_t n_;
+  Summer<D> summer_;
+  Summer<D> change_summer_;
+};
+
 template <typename T>
 HWY_INLINE void RunBoth(const T* x, T* previous, std::size_t n, Moments* weight,
                         Moments* update) {
   T before[kUnit];
-  const PlainOfTwo<T> source{x};
-  const Difference<T> change{{x}, {previous}};
-  Summer<PlainOfTwo<T>> summer(source, n, ChooseShift(source, n));
-  Summer<Difference<T>> change_summer(change, n, ChooseShift(change, n));
-  const std::size_t group = summer.GroupSize();
-  for (std::size_t i = 0; i < n; i += group) {
-    change_summer.Take(i);
-    summer.Take(i);
-    MoveOn(x + i, std::min(group, n - i), previous + i, before + i);
-  }
-  Finish(source, n, summer.Total(), weight);
-  Finish(Difference<T>{{x}, {before}}, n, change_summer.Total(), update);
+  UpdatePass<T> pass(x, previous, before, n);
+  RunPass<typename UpdatePass<T>::D>(n, pass);
+  pass.Finish(weight, update);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -11,21 +11,22 @@ constexpr double kLargest = std::numeric_limits<double>::max();
 
 // What lanes of T can vouch for. u is T's unit roundoff, 2^-24 for float.
 //
-// Float: a sum goes through at most 5 roundings (chains of four in a vector,
-// four chains) before it is widened, and d is rounded once more. So squares are
-// within 8u; m2 = squares - sum^2 / n, where squares <= 1.5 m2, is within 22u,
-// hence std within 11u = 7e-7. A difference that was itself rounded to float
-// adds u of its rms, which without a shift is below 1.3 std. The error of the
-// mean is at most 6u of the mean of |d|, which is below rms(d) and below
-// abs_mean + |shift|: held under 2.3 abs_mean it is 8e-7. abs_mean is within
-// 5u. Squares below 2^-126 lose bits; beside a mean square of 2^-120 that does
-// not matter.
+// Float: a sum goes through at most 8 roundings, one of squares through 9
+// (chains of eight in a vector, two chains), before it is widened, and with a
+// shift d is rounded once more. So squares are within 11u, and the sum within
+// 9u of that of |d|. m2 = squares - sum^2 / n, where squares <= 1.5 m2, is
+// within 16.5u + 15.6u, hence std within 16.1u = 9.6e-7. Without a shift it
+// is 13.7u; a difference that was itself rounded to float adds u of its rms,
+// which is below 1.3 std then. The error of the mean is at most 9u of the mean
+// of |d|, which is below rms(d) and below abs_mean + |shift|: held under 1.75
+// abs_mean it is 9.4e-7. abs_mean is within 8u. Squares below 2^-126 lose bits;
+// beside a mean square of 2^-120 that does not matter.
 template <typename T>
 struct Trust;
 template <>
 struct Trust<float> {
   static constexpr double kSquaresOverM2 = 1.5;
-  static constexpr double kDeviationOverAbs = 2.3;
+  static constexpr double kDeviationOverAbs = 1.75;
   static constexpr double kLeastMeanSquare = 0x1p-120;
 };
 // Double: u = 2^-53 and at most some 40 roundings; there is room for a shift
