@@ -95,9 +95,8 @@ HWY_INLINE hn::TFromD<D> ChooseShift(const Source& source, std::size_t n) {
                                                     : T{0};
 }
 
-// A group's sums are taken in lanes, in chains that take vectors by turns, and
-// then widened.
-inline constexpr std::size_t kChains = 2;
+// A group's sums are taken in lanes, in two chains that take vectors by turns,
+// and then widened.
 inline constexpr std::size_t kGroup = 16;  // Vectors.
 
 // Sums up a unit.
@@ -111,14 +110,11 @@ class Summer {
       : shift_(hn::Set(D(), shift)),
         min_(hn::Set(D(), std::numeric_limits<T>::infinity())),
         max_(hn::Neg(min_)),
-        wide_(NoSums(DoubleTag())) {
-    Clear();
-  }
+        wide_(NoSums(DoubleTag())) {}
 
-  HWY_INLINE void Take(V x, std::size_t chain) {
+  HWY_INLINE void Take(V x, Sums<V>& to) {
     const D d;
     const V deviation = hn::Sub(x, shift_);
-    Sums<V>& to = chains_[chain];
     to.sum = hn::Add(to.sum, deviation);
     to.squares = hn::MulAdd(deviation, deviation, to.squares);
     to.abs = hn::Add(to.abs, hn::Abs(x));
@@ -128,10 +124,9 @@ class Summer {
   }
 
   // The lanes of `x` that have an element.
-  HWY_INLINE void TakeSome(const Tail<D>& x, std::size_t chain) {
+  HWY_INLINE void TakeSome(const Tail<D>& x, Sums<V>& to) {
     const D d;
     const V deviation = hn::IfThenElseZero(x.which, hn::Sub(x.x, shift_));
-    Sums<V>& to = chains_[chain];
     to.sum = hn::Add(to.sum, deviation);
     to.squares = hn::MulAdd(deviation, deviation, to.squares);
     to.abs = hn::Add(to.abs, hn::IfThenElseZero(x.which, hn::Abs(x.x)));
@@ -140,12 +135,11 @@ class Summer {
     zero_ += hn::CountTrue(d, hn::And(x.which, hn::Eq(x.x, hn::Zero(d))));
   }
 
-  // After kGroup vectors, or less at the end of the unit.
-  HWY_INLINE void EndGroup() {
-    const Sums<V> all = Plus(chains_[0], chains_[1]);
+  // With the chains of a group.
+  HWY_INLINE void EndGroup(const Sums<V>& even, const Sums<V>& odd) {
+    const Sums<V> all = Plus(even, odd);
     wide_ =
         Plus(wide_, {Widened(all.sum), Widened(all.squares), Widened(all.abs)});
-    Clear();
   }
 
   HWY_INLINE ShiftedSums Total() const {
@@ -161,38 +155,37 @@ class Summer {
   }
 
  private:
-  HWY_INLINE void Clear() { chains_[0] = chains_[1] = NoSums(D()); }
-
   const V shift_;
   V min_;
   V max_;
-  Sums<V> chains_[kChains];
   Sums<hn::Vec<DoubleTag>> wide_;
   std::size_t zero_ = 0;
 };
 
 // Hands a unit of `n` elements to `pass`, vector by vector, the chains by
-// turns; then what is left, and the end of each group.
-template <class D, class Pass>
+// turns; then what is left, and the end of each group. (The chains are
+// variables here: as members, GCC keeps them in memory.)
+template <class Pass>
 HWY_INLINE void RunPass(std::size_t n, Pass& pass) {
-  const std::size_t lanes = hn::Lanes(D());
-  const std::size_t turn = kChains * lanes;
+  const std::size_t lanes = hn::Lanes(typename Pass::D());
+  const std::size_t turn = 2 * lanes;
   for (std::size_t i = 0; i < n;) {
     const std::size_t end = std::min(n, i + kGroup * lanes);
+    typename Pass::Chain even = Pass::NoSums(), odd = Pass::NoSums();
     for (; i + turn <= end; i += turn) {
       pass.Fetch(i, turn);
-      pass.Take(i, 0);
-      pass.Take(i + lanes, 1);
+      pass.Take(i, even);
+      pass.Take(i + lanes, odd);
     }
     if (i < end) {  // The end of the unit: less than a turn.
       if (i + lanes <= end) {
-        pass.Take(i, 0);
+        pass.Take(i, even);
         i += lanes;
       }
-      if (i < end) pass.TakeLast(end - i);
+      if (i < end) pass.TakeLast(end - i, odd);
       i = end;
     }
-    pass.EndGroup();
+    pass.EndGroup(even, odd);
   }
 }
 
@@ -291,18 +284,25 @@ template <typename T>
 class ReducePass {
  public:
   using D = decltype(Plain<T>::Tag());
+  using Chain = Sums<hn::Vec<D>>;
+
+  static HWY_INLINE Chain NoSums() {
+    return kernel::HWY_NAMESPACE::NoSums(D());
+  }
 
   HWY_INLINE ReducePass(const T* x, std::size_t n)
       : source_{x}, n_(n), summer_(ChooseShift(source_, n)) {}
 
   HWY_INLINE void Fetch(std::size_t i, std::size_t n) { source_.Fetch(i, n); }
-  HWY_INLINE void Take(std::size_t i, std::size_t chain) {
-    summer_.Take(source_.Load(i), chain);
+  HWY_INLINE void Take(std::size_t i, Chain& to) {
+    summer_.Take(source_.Load(i), to);
   }
-  HWY_INLINE void TakeLast(std::size_t left) {
-    summer_.TakeSome(LoadTail(source_, n_, left), 1);
+  HWY_INLINE void TakeLast(std::size_t left, Chain& to) {
+    summer_.TakeSome(LoadTail(source_, n_, left), to);
   }
-  HWY_INLINE void EndGroup() { summer_.EndGroup(); }
+  HWY_INLINE void EndGroup(const Chain& even, const Chain& odd) {
+    summer_.EndGroup(even, odd);
+  }
   HWY_INLINE void Finish(Moments* out) {
     FinishUnit(source_, n_, summer_.Total(), out);
   }
@@ -316,7 +316,7 @@ class ReducePass {
 template <typename T>
 HWY_INLINE void Run(const T* x, std::size_t n, Moments* out) {
   ReducePass<T> pass(x, n);
-  RunPass<typename ReducePass<T>::D>(n, pass);
+  RunPass(n, pass);
   pass.Finish(out);
 }
 
@@ -326,6 +326,13 @@ template <typename T>
 class UpdatePass {
  public:
   using D = decltype(Plain<T>::Tag());
+  struct Chain {
+    Sums<hn::Vec<D>> weight, update;
+  };
+
+  static HWY_INLINE Chain NoSums() {
+    return {ReducePass<T>::NoSums(), ReducePass<T>::NoSums()};
+  }
 
   HWY_INLINE UpdatePass(const T* x, T* previous, T* before, std::size_t n)
       : source_{x},
@@ -340,7 +347,7 @@ class UpdatePass {
     source_.Fetch(i, n);
     change_.Fetch(i, n);
   }
-  HWY_INLINE void Take(std::size_t i, std::size_t chain) {
+  HWY_INLINE void Take(std::size_t i, Chain& to) {
     const auto now = source_.Load(i);
     const auto difference = change_.Load(i);
     using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
@@ -350,19 +357,19 @@ class UpdatePass {
                reinterpret_cast<Bits*>(before_ + i));
     hn::StoreU(hn::LoadU(bits, reinterpret_cast<const Bits*>(source_.x + i)),
                bits, previous);
-    summer_.Take(now, chain);
-    change_summer_.Take(difference, chain);
+    summer_.Take(now, to.weight);
+    change_summer_.Take(difference, to.update);
   }
-  HWY_INLINE void TakeLast(std::size_t left) {
-    summer_.TakeSome(LoadTail(source_, n_, left), 1);
-    change_summer_.TakeSome(LoadTail(change_, n_, left), 1);
+  HWY_INLINE void TakeLast(std::size_t left, Chain& to) {
+    summer_.TakeSome(LoadTail(source_, n_, left), to.weight);
+    change_summer_.TakeSome(LoadTail(change_, n_, left), to.update);
     const std::size_t i = n_ - left;
     std::memcpy(before_ + i, previous_ + i, left * sizeof(T));
     std::memcpy(previous_ + i, source_.x + i, left * sizeof(T));
   }
-  HWY_INLINE void EndGroup() {
-    summer_.EndGroup();
-    change_summer_.EndGroup();
+  HWY_INLINE void EndGroup(const Chain& even, const Chain& odd) {
+    summer_.EndGroup(even.weight, odd.weight);
+    change_summer_.EndGroup(even.update, odd.update);
   }
   HWY_INLINE void Finish(Moments* weight, Moments* update) {
     FinishUnit(source_, n_, summer_.Total(), weight);
@@ -385,7 +392,7 @@ HWY_INLINE void RunBoth(const T* x, T* previous, std::size_t n, Moments* weight,
                         Moments* update) {
   T before[kUnit];
   UpdatePass<T> pass(x, previous, before, n);
-  RunPass<typename UpdatePass<T>::D>(n, pass);
+  RunPass(n, pass);
   pass.Finish(weight, update);
 }
 

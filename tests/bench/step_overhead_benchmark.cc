@@ -42,7 +42,7 @@ constexpr int kLeastSteps = 2;
 struct Options {
   std::string collector;
   std::vector<std::string> models = WorkloadNames();
-  std::vector<std::string> modes = {"plain", "away", "agent", "aten"};
+  std::vector<std::string> modes = {"plain", "pass", "away", "agent", "aten"};
   int steps = 25;        // In a block.
   int blocks = 20;       // Of each mode.
   double seconds = 150;  // For a model.
@@ -80,6 +80,7 @@ class Bench {
     for (const std::string& mode : options.modes) {
       if (mode == "plain") modes_.push_back(PlainMode());
       if (mode == "aten") modes_.push_back(AtenMode(module));
+      if (mode == "pass") modes_.push_back(PassMode(module));
       if (mode == "away") modes_.push_back(AwayMode(module, AwayRing()));
       if (mode == "agent") {
         modes_.push_back(
@@ -286,7 +287,7 @@ int main(int argc, char** argv) {
   app.add_option("--mode", options.modes,
                  "What is compared with the disabled agent")
       ->delimiter(',')
-      ->check(CLI::IsMember({"plain", "away", "agent", "aten"}));
+      ->check(CLI::IsMember({"plain", "pass", "away", "agent", "aten"}));
   app.add_option("--steps", options.steps, "Steps counted in a block")
       ->check(CLI::Range(1, 1000000));
   app.add_option("--blocks", options.blocks, "Blocks of each mode")

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "bench/step_overhead_chain.h"
+#include "bench/step_overhead_pass.h"
 
 namespace gradtap::bench {
 namespace {
@@ -91,24 +92,26 @@ class Tapped : public Mode {
   int blocks_ = 0;
 };
 
-class Aten : public Mode {
+// Something of our own before and after the optimizer's step.
+template <typename Work>
+class Around : public Mode {
  public:
-  explicit Aten(const torch::nn::Module& module)
-      : Mode("aten"), chain_(module) {}
+  Around(std::string name, const torch::nn::Module& module)
+      : Mode(std::move(name)), work_(module) {}
 
   void Step(torch::optim::Optimizer& optimizer, const torch::Tensor&) override {
     const auto start = Clock::now();
-    chain_.BeforeOptimizerStep();
+    work_.BeforeOptimizerStep();
     const auto before = Clock::now();
     optimizer.step();
     const auto after = Clock::now();
-    chain_.AfterOptimizerStep();
+    work_.AfterOptimizerStep();
     own_ += (before - start) + (Clock::now() - after);
   }
   double OwnSeconds() const override { return Seconds(own_); }
 
  private:
-  AtenChain chain_;
+  Work work_;
   Clock::duration own_{0};
 };
 
@@ -156,7 +159,11 @@ std::unique_ptr<Mode> AwayMode(const torch::nn::Module& module,
 }
 
 std::unique_ptr<Mode> AtenMode(const torch::nn::Module& module) {
-  return std::make_unique<Aten>(module);
+  return std::make_unique<Around<AtenChain>>("aten", module);
+}
+
+std::unique_ptr<Mode> PassMode(const torch::nn::Module& module) {
+  return std::make_unique<Around<PlainPass>>("pass", module);
 }
 
 DisabledCalls TimeDisabledCalls(std::int64_t calls) {

@@ -1,5 +1,6 @@
 // What stands in the training loop where the optimizer's step is: the optimizer
-// alone, the agent in several states, a chain of ATen operations.
+// alone, the agent in several states, a chain of ATen operations, a plain pass
+// over the same memory.
 //
 // Layer: tests/bench.
 
@@ -47,6 +48,7 @@ std::unique_ptr<Mode> AgentMode(const torch::nn::Module& module,
 std::unique_ptr<Mode> AwayMode(const torch::nn::Module& module,
                                std::uint64_t ring_bytes);
 std::unique_ptr<Mode> AtenMode(const torch::nn::Module& module);
+std::unique_ptr<Mode> PassMode(const torch::nn::Module& module);
 
 // Nanoseconds that a call on a disabled agent takes, the least of several
 // rounds.
