@@ -141,8 +141,11 @@ TEST_F(CliExportTest, AFileAppearsCompleteOrNotAtAll) {
 }
 
 TEST_F(CliExportTest, DashIsStandardOutput) {
-  EXPECT_EQ(RunCli(collector_, {"export", "mnist", "--file", "-"}).out,
-            RunCli(collector_, {"export", "mnist"}).out);
+  const CliResult dash = RunCli(collector_, {"export", "mnist", "--file", "-"});
+  const CliResult plain = RunCli(collector_, {"export", "mnist"});
+  EXPECT_EQ(dash.code, 0) << dash.err;
+  EXPECT_EQ(plain.code, 0) << plain.err;
+  EXPECT_EQ(dash.out, plain.out);
 }
 
 TEST_F(CliExportTest, AFileThatCannotBeMadeIsNamed) {
