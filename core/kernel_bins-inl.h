@@ -141,7 +141,9 @@ class WindowCounter {
     return total;
   }
 
-  std::size_t zero() const { return zero_; }
+  HWY_INLINE std::size_t zero() const {
+    return hn::GetLane(hn::SumOfLanes(BitsTag(), zero_));
+  }
   // Something that must be counted one by one.
   bool doubtful() const { return doubtful_; }
 
@@ -172,13 +174,15 @@ class WindowCounter {
     const Bits bits = hn::BitCast(d, x);
     const Bits exponent = hn::ShiftRight<24>(hn::Add(bits, bits));
     const Bits place = hn::Sub(exponent, base_);
-    zero_ += hn::CountTrue(FloatTag(), hn::Eq(x, hn::Zero(FloatTag())));
+    zero_ = hn::Sub(
+        zero_,
+        hn::BitCast(
+            d, hn::VecFromMask(FloatTag(), hn::Eq(x, hn::Zero(FloatTag())))));
     if constexpr (!Source::kExact) {
       // A power of two may have been rounded up to.
-      const Bits mantissa = hn::ShiftLeft<9>(bits);
-      doubtful_ |=
-          !hn::AllFalse(d, hn::AndNot(hn::Eq(hn::Add(bits, bits), hn::Zero(d)),
-                                      hn::Eq(mantissa, hn::Zero(d))));
+      const auto power = hn::Eq(hn::ShiftLeft<9>(bits), hn::Zero(d));
+      doubtful_ |= !hn::AllFalse(
+          d, hn::And(power, hn::RebindMask(d, source_.Rounded(i, x))));
     }
     return {hn::Shl(hn::Set(d, 1), place),
             hn::Shl(hn::ShiftRight<31>(bits), place)};
@@ -186,7 +190,9 @@ class WindowCounter {
 
   const Source source_;
   const Bits base_;
-  std::size_t zero_ = 0;
+  // By lane: GCC 12 reads the upper bits of a mask of 16 that it has spilled,
+  // and here are many.
+  Bits zero_ = hn::Zero(BitsTag());
   bool doubtful_ = false;
   std::size_t groups_ = 0;
   Pair plane_[kPlanes];
@@ -231,18 +237,22 @@ HWY_INLINE bool CountWindow(const Source& source, std::size_t n,
 }
 
 template <class Source>
-HWY_INLINE void Count(const Source& source, std::size_t n, BinCounts* bins) {
+HWY_INLINE std::size_t Count(const Source& source, std::size_t n,
+                             BinCounts* bins) {
   const std::size_t group = WindowCounter<Source>::GroupSize();
   std::size_t whole = n < 2048 ? 0 : n - n % group;
   if (whole != 0 && !CountWindow(source, whole, bins)) whole = 0;
   CountEach(source, whole, n, bins);
+  return n - whole;
 }
 
 #else
 
 template <class Source>
-HWY_INLINE void Count(const Source& source, std::size_t n, BinCounts* bins) {
+HWY_INLINE std::size_t Count(const Source& source, std::size_t n,
+                             BinCounts* bins) {
   CountEach(source, 0, n, bins);
+  return n;
 }
 
 #endif

@@ -20,18 +20,18 @@ HWY_BEFORE_NAMESPACE();
 namespace gradtap::kernel {
 namespace HWY_NAMESPACE {
 
-void CountFloat(const float* x, std::size_t n, BinCounts* bins) {
-  Count(Plain<float>{x}, n, bins);
+std::size_t CountFloat(const float* x, std::size_t n, BinCounts* bins) {
+  return Count(Plain<float>{x}, n, bins);
 }
-void CountHalf(const Half* x, std::size_t n, BinCounts* bins) {
-  Count(Plain<Half>{x}, n, bins);
+std::size_t CountHalf(const Half* x, std::size_t n, BinCounts* bins) {
+  return Count(Plain<Half>{x}, n, bins);
 }
-void CountBfloat16(const Bfloat16* x, std::size_t n, BinCounts* bins) {
-  Count(Plain<Bfloat16>{x}, n, bins);
+std::size_t CountBfloat16(const Bfloat16* x, std::size_t n, BinCounts* bins) {
+  return Count(Plain<Bfloat16>{x}, n, bins);
 }
-void CountDifference(const float* x, const float* before, std::size_t n,
-                     BinCounts* bins) {
-  Count(Difference<float>{{x}, {before}}, n, bins);
+std::size_t CountDifference(const float* x, const float* before, std::size_t n,
+                            BinCounts* bins) {
+  return Count(Difference<float>{{x}, {before}}, n, bins);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -46,18 +46,18 @@ HWY_EXPORT(CountHalf);
 HWY_EXPORT(CountBfloat16);
 HWY_EXPORT(CountDifference);
 
-void CountBins(const float* x, std::size_t n, BinCounts* bins) {
-  HWY_DYNAMIC_DISPATCH(CountFloat)(x, n, bins);
+std::size_t CountBins(const float* x, std::size_t n, BinCounts* bins) {
+  return HWY_DYNAMIC_DISPATCH(CountFloat)(x, n, bins);
 }
-void CountBins(const Half* x, std::size_t n, BinCounts* bins) {
-  HWY_DYNAMIC_DISPATCH(CountHalf)(x, n, bins);
+std::size_t CountBins(const Half* x, std::size_t n, BinCounts* bins) {
+  return HWY_DYNAMIC_DISPATCH(CountHalf)(x, n, bins);
 }
-void CountBins(const Bfloat16* x, std::size_t n, BinCounts* bins) {
-  HWY_DYNAMIC_DISPATCH(CountBfloat16)(x, n, bins);
+std::size_t CountBins(const Bfloat16* x, std::size_t n, BinCounts* bins) {
+  return HWY_DYNAMIC_DISPATCH(CountBfloat16)(x, n, bins);
 }
-void CountBins(const float* x, const float* before, std::size_t n,
-               BinCounts* bins) {
-  HWY_DYNAMIC_DISPATCH(CountDifference)(x, before, n, bins);
+std::size_t CountBins(const float* x, const float* before, std::size_t n,
+                      BinCounts* bins) {
+  return HWY_DYNAMIC_DISPATCH(CountDifference)(x, before, n, bins);
 }
 
 }  // namespace gradtap::kernel

@@ -124,6 +124,17 @@ struct Difference {
   HWY_INLINE auto Load(std::size_t i) const {
     return hn::Sub(x.Load(i), before.Load(i));
   }
+  // Where the difference `d`, as loaded, is not exact, if it is finite
+  // (Shewchuk 1997, Two-Diff). In lanes of float.
+  template <class V>
+  HWY_INLINE auto Rounded(std::size_t i, V d) const {
+    const V a = x.Load(i);
+    const V b = before.Load(i);
+    const V b_virtual = hn::Sub(a, d);
+    const V a_virtual = hn::Add(d, b_virtual);
+    const V error = hn::Add(hn::Sub(a, a_virtual), hn::Sub(b_virtual, b));
+    return hn::Ne(error, hn::Zero(Tag()));
+  }
   // The elements of x are those that Plain reads beside it.
   HWY_INLINE void Fetch(std::size_t i, std::size_t n) const {
     before.Fetch(i, n);

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <random>
@@ -168,6 +170,32 @@ TEST(KernelBinsTest, WhatFallsBesideTheWindowIsCounted) {
       EXPECT_EQ(Difference(got->weight, *want), "") << target << " " << odd;
     });
   }
+}
+
+// A window that never holds would cost ten times as long, and nothing else.
+TEST(KernelBinsTest, OrdinaryElementsAreNotCountedOneByOne) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<float> data(65'536), before(65'536);
+  std::vector<kernel::Bfloat16> narrow(65'536);
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    data[i] = i % 10 == 0 ? 0.0f : normal(random);
+    before[i] = data[i] * 1.01f - 1e-3f * normal(random);
+    narrow[i].bits =
+        static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(data[i]) >> 16);
+  }
+  const std::size_t odd = 5;  // No whole group.
+  ForEachTarget([&](const std::string& target) {
+    const bool windows = target.rfind("AVX", 0) == 0;  // Shift by lane.
+    BinCounts bins{};
+    const auto expect = [&](std::size_t one_by_one, const char* what) {
+      EXPECT_EQ(one_by_one, windows ? odd : 32'768 + odd) << target << what;
+    };
+    const std::size_t n = 32'768 + odd;
+    expect(kernel::CountBins(data.data(), n, &bins), " float32");
+    expect(kernel::CountBins(narrow.data(), n, &bins), " bfloat16");
+    expect(kernel::CountBins(data.data(), before.data(), n, &bins), " update");
+  });
 }
 
 // In float 1 - 2^-30 is 1; in double it is below.
