@@ -7,6 +7,8 @@
 #include "client/convert.h"
 #include "client/rpc/query_channel.h"
 #include "client/rpc/watch_loop.h"
+#include "client/rpc/words.h"
+#include "core/names.h"
 
 namespace gradtap::client {
 
@@ -83,6 +85,16 @@ Result<SeriesAnswer> Client::Series(const SeriesQuery& query) const {
 
 Result<SnapshotAnswer> Client::Snapshot(const SnapshotQuery& query) const {
   return impl_->Ask(&v1::Query::Stub::GetSnapshot, ToProto(query));
+}
+
+Result<HistogramsAnswer> Client::Histograms(
+    const HistogramsQuery& query) const {
+  if (!query.role.empty() && !RoleOfWord(query.role)) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "role '" + EscapeForTerminal(query.role) +
+                     "': one of weight, grad, update, grad_local, buffer"};
+  }
+  return impl_->Ask(&v1::Query::Stub::GetHistograms, ToProto(query));
 }
 
 Result<GapList> Client::Gaps(const GapsQuery& query) const {

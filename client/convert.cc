@@ -1,9 +1,13 @@
 #include "client/convert.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
 #include <string>
 
 #include "client/rpc/words.h"
+#include "core/histogram.h"
 
 namespace gradtap::client {
 namespace {
@@ -115,6 +119,30 @@ SeriesLine FromSeries(const v1::Series& in) {
   }
   for (const std::uint32_t i : in.absent()) {
     if (i < out.points.size()) out.points[i].value.reset();
+  }
+  return out;
+}
+
+ParameterHistogram FromHistogram(const v1::ParameterHistogram& in) {
+  ParameterHistogram out;
+  out.parameter = in.parameter();
+  out.role = std::string(RoleWord(in.role()));
+  out.numel = in.numel();
+  if (!std::isnan(in.min())) out.min = in.min();
+  if (!std::isnan(in.max())) out.max = in.max();
+  BinCounts bins{};
+  const auto n =
+      static_cast<std::size_t>(std::min(in.bin_size(), in.count_size()));
+  AddBins(std::span(in.bin().data(), n), std::span(in.count().data(), n),
+          &bins);
+  out.nan = bins[kBinNan];
+  out.pos_inf = bins[kBinPosInf];
+  out.neg_inf = bins[kBinNegInf];
+  for (std::size_t order = 0; order < kFiniteBins; ++order) {
+    const std::uint32_t bin = FiniteBinAt(order);
+    if (bins[bin] == 0) continue;
+    const BinRange range = RangeOf(bin);
+    out.bins.push_back({range.lower, range.upper, bins[bin]});
   }
   return out;
 }
@@ -258,6 +286,20 @@ SnapshotAnswer FromProto(const v1::GetSnapshotResponse& in) {
   return out;
 }
 
+HistogramsAnswer FromProto(const v1::GetHistogramsResponse& in) {
+  HistogramsAnswer out;
+  out.run = in.run();
+  out.attempt = in.attempt();
+  out.rank = in.rank();
+  out.step = in.step();
+  out.time_unix_ns = in.time_unix_ns();
+  out.histograms.reserve(in.histograms_size());
+  for (const v1::ParameterHistogram& histogram : in.histograms()) {
+    out.histograms.push_back(FromHistogram(histogram));
+  }
+  return out;
+}
+
 GapEntry FromProto(const v1::GapInfo& in) {
   GapEntry out;
   out.attempt = in.attempt();
@@ -371,6 +413,19 @@ v1::GetSnapshotRequest ToProto(const SnapshotQuery& in) {
   if (in.step) out.set_step(*in.step);
   out.mutable_statistics()->Assign(in.statistics.begin(), in.statistics.end());
   out.set_match(in.match);
+  out.set_rank(in.rank);
+  out.set_merged(in.merged);
+  out.set_attempt(in.attempt);
+  return out;
+}
+
+v1::GetHistogramsRequest ToProto(const HistogramsQuery& in) {
+  v1::GetHistogramsRequest out;
+  out.set_run(in.run);
+  if (in.step) out.set_step(*in.step);
+  out.set_parameter(in.parameter);
+  out.set_match(in.match);
+  out.set_role(RoleOfWord(in.role).value_or(v1::ROLE_UNSPECIFIED));
   out.set_rank(in.rank);
   out.set_merged(in.merged);
   out.set_attempt(in.attempt);

@@ -20,6 +20,8 @@ ParameterList FromProto(const v1::ListParametersResponse& in);
 // to the shortest; absent indexes that point nowhere are ignored.
 SeriesAnswer FromProto(const v1::GetSeriesResponse& in);
 SnapshotAnswer FromProto(const v1::GetSnapshotResponse& in);
+// Numbers that are no bin are left out.
+HistogramsAnswer FromProto(const v1::GetHistogramsResponse& in);
 GapEntry FromProto(const v1::GapInfo& in);
 GapList FromProto(const v1::ListGapsResponse& in);
 CollectorStatus FromProto(const v1::GetStatusResponse& in);
@@ -29,6 +31,7 @@ v1::ListRunsRequest ToProto(const RunsQuery& in);
 v1::ListParametersRequest ToProto(const ParametersQuery& in);
 v1::GetSeriesRequest ToProto(const SeriesQuery& in);
 v1::GetSnapshotRequest ToProto(const SnapshotQuery& in);
+v1::GetHistogramsRequest ToProto(const HistogramsQuery& in);
 v1::ListGapsRequest ToProto(const GapsQuery& in);
 v1::WatchRequest ToProto(const WatchQuery& in);
 

@@ -252,11 +252,7 @@ absl::StatusOr<v1::RunState> ParseState(std::string_view text) {
 absl::StatusOr<v1::Role> ParseRole(std::string_view text) {
   const std::string word =
       absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));
-  for (const v1::Role role :
-       {v1::ROLE_WEIGHT, v1::ROLE_GRAD, v1::ROLE_GRAD_LOCAL, v1::ROLE_UPDATE,
-        v1::ROLE_BUFFER}) {
-    if (word == RoleWord(role)) return role;
-  }
+  if (const auto role = RoleOfWord(word)) return *role;
   return Bad("role", text, "one of weight, grad, update, grad_local, buffer");
 }
 

@@ -93,6 +93,15 @@ std::string_view RoleWord(v1::Role role) {
   }
 }
 
+std::optional<v1::Role> RoleOfWord(std::string_view word) {
+  for (const v1::Role role :
+       {v1::ROLE_WEIGHT, v1::ROLE_GRAD, v1::ROLE_GRAD_LOCAL, v1::ROLE_UPDATE,
+        v1::ROLE_BUFFER}) {
+    if (word == RoleWord(role)) return role;
+  }
+  return std::nullopt;
+}
+
 bool HasEnded(v1::RunState state) {
   return state == v1::RUN_STATE_FINISHED || state == v1::RUN_STATE_STOPPED;
 }

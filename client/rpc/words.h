@@ -6,6 +6,7 @@
 #ifndef GRADTAP_CLIENT_RPC_WORDS_H_
 #define GRADTAP_CLIENT_RPC_WORDS_H_
 
+#include <optional>
 #include <string_view>
 
 #include "gradtap/v1/query.pb.h"
@@ -23,6 +24,7 @@ std::string_view KindWord(v1::Kind kind);
 std::string_view PlacementWord(v1::Placement placement);
 // "weight", "grad", "grad_local", "update", "buffer".
 std::string_view RoleWord(v1::Role role);
+std::optional<v1::Role> RoleOfWord(std::string_view word);
 
 // FINISHED or STOPPED: nothing more will come, unless a newer attempt begins.
 bool HasEnded(v1::RunState state);

@@ -4,9 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "client/fake_query_service.h"
+#include "core/histogram.h"
 
 bool UseTheClientHeader();
 
@@ -15,14 +20,39 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::FakeCollector;
+using testing::FakeRun;
 using ::testing::HasSubstr;
 using testing::MakeLive;
 using testing::MakeMnist;
 
+// Of conv.weight's gradient at step 4: two zeros, 4 in (-2, -1], one in [1, 2),
+// three NaN, and a number that is no bin.
+FakeRun WithHistogram(FakeRun run) {
+  run.histograms.set_run("mnist");
+  run.histograms.set_step(4);
+  v1::ParameterHistogram* one = run.histograms.add_histograms();
+  one->set_parameter("conv.weight");
+  one->set_role(v1::ROLE_GRAD);
+  one->set_numel(10);
+  one->set_min(-1.5);
+  one->set_max(std::numeric_limits<double>::quiet_NaN());
+  const std::vector<std::pair<std::uint32_t, std::uint64_t>> bins = {
+      {kBinZero, 2},
+      {kBinNan, 3},
+      {9, 7},
+      {kBinPositive + 127, 1},
+      {kBinNegative + 127, 4}};
+  for (const auto& [bin, count] : bins) {
+    one->add_bin(bin);
+    one->add_count(count);
+  }
+  return run;
+}
+
 class ClientTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    collector_.service.runs["mnist"] = MakeMnist();
+    collector_.service.runs["mnist"] = WithHistogram(MakeMnist());
     collector_.service.runs["live"] = MakeLive("live", 6, 3);
     collector_.service.status.set_version("0.1.0");
     collector_.service.status.set_runs(2);
@@ -157,6 +187,48 @@ TEST_F(ClientTest, ASnapshotHasAValueForEachStatistic) {
   EXPECT_TRUE(std::isnan(*answer->rows[2].values[0]));
   EXPECT_EQ(answer->scalars[0].name, "loss");
   EXPECT_FALSE(collector_.service.Last<v1::GetSnapshotRequest>().has_step());
+}
+
+TEST_F(ClientTest, HistogramsHaveBinsInOrderAndCountsBesideThem) {
+  HistogramsQuery query;
+  query.run = "mnist";
+  query.step = 4;
+  query.role = "grad";
+  query.match = "conv*";
+  query.merged = true;
+  const auto answer = client_->Histograms(query);
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->step, 4);
+  ASSERT_EQ(answer->histograms.size(), 1u);
+  const ParameterHistogram& one = answer->histograms[0];
+  EXPECT_EQ(one.parameter, "conv.weight");
+  EXPECT_EQ(one.role, "grad");
+  EXPECT_EQ(one.min, -1.5);
+  EXPECT_FALSE(one.max.has_value());
+  EXPECT_EQ(one.nan, 3u);
+  ASSERT_EQ(one.bins.size(), 3u);  // A number that is no bin is left out.
+  EXPECT_LT(one.bins[0].lower, one.bins[0].upper);
+  EXPECT_EQ(one.bins[0].upper, -1);
+  EXPECT_EQ(one.bins[0].count, 4u);
+  EXPECT_EQ(one.bins[1].lower, 0);
+  EXPECT_EQ(one.bins[1].count, 2u);
+  EXPECT_EQ(one.bins[2].lower, 1);
+  EXPECT_EQ(one.bins[2].count, 1u);
+  const auto sent = collector_.service.Last<v1::GetHistogramsRequest>();
+  EXPECT_EQ(sent.step(), 4);
+  EXPECT_EQ(sent.role(), v1::ROLE_GRAD);
+  EXPECT_EQ(sent.match(), "conv*");
+  EXPECT_TRUE(sent.merged());
+}
+
+TEST_F(ClientTest, AnUnknownRoleIsNamedAndNothingIsAsked) {
+  HistogramsQuery query;
+  query.run = "mnist";
+  query.role = "gard";
+  const auto answer = client_->Histograms(query);
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(answer.error().message, HasSubstr("role 'gard'"));
 }
 
 TEST_F(ClientTest, GapsStatusAndDeleteAnswer) {

@@ -287,6 +287,37 @@ struct SnapshotAnswer {
   std::vector<ScalarEntry> scalars;
 };
 
+// The elements between two powers of two, or the zeros; both ends belong to it.
+// Ends are as float32 statistics round them: the outermost bins saturate.
+struct HistogramBin {
+  double lower = 0;
+  double upper = 0;
+  std::uint64_t count = 0;
+};
+
+struct ParameterHistogram {
+  std::string parameter;
+  std::string role;                // "weight", "grad", ...
+  std::vector<HistogramBin> bins;  // Ascending, none empty.
+  std::uint64_t nan = 0;
+  std::uint64_t pos_inf = 0;
+  std::uint64_t neg_inf = 0;
+  std::uint64_t numel = 0;  // Of the tensor, or of all its shards.
+  Value min;                // Of the finite elements; absent: there are none.
+  Value max;
+};
+
+struct HistogramsAnswer {
+  std::string run;
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  // In the schema's order. A parameter without one (it had no gradient) is not
+  // listed.
+  std::vector<ParameterHistogram> histograms;
+};
+
 struct DeletedRun {
   std::string run;
   std::uint64_t deleted_steps = 0;
@@ -358,6 +389,17 @@ struct SnapshotQuery {
   std::uint32_t attempt = 0;
 };
 
+struct HistogramsQuery {
+  std::string run;
+  std::optional<std::int64_t> step;  // Unset: the last that has histograms.
+  std::string parameter;             // By its exact name; empty: see `match`.
+  std::string match;                 // A pattern; empty: all.
+  std::string role;                  // "weight", "grad", ...; empty: all.
+  std::uint32_t rank = 0;
+  bool merged = false;  // Over the ranks: those of shards add.
+  std::uint32_t attempt = 0;
+};
+
 struct GapsQuery {
   std::string run;
   StepSlice steps;
@@ -418,6 +460,8 @@ class Client {
   Result<ParameterList> Parameters(const ParametersQuery& query) const;
   Result<SeriesAnswer> Series(const SeriesQuery& query) const;
   Result<SnapshotAnswer> Snapshot(const SnapshotQuery& query) const;
+  // kNotFound: no step, or not that one, has histograms.
+  Result<HistogramsAnswer> Histograms(const HistogramsQuery& query) const;
   Result<GapList> Gaps(const GapsQuery& query) const;
 
   // Calls `on_event` until it returns false (then true comes back), or until an
