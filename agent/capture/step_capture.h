@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -74,6 +75,11 @@ class StepCapture : public Capture {
     caffe2::TypeMeta type;
     Dtype dtype = Dtype::kUnsupported;  // kUnsupported: look at it.
   };
+  // Copies begin with a cache line: vectors that straddle two cost twice.
+  static constexpr std::align_val_t kLine{64};
+  struct FreeAligned {
+    void operator()(std::byte* p) const { ::operator delete(p, kLine); }
+  };
   // One entry of the schema, at the same index.
   struct Entry {
     KnownTensor known;
@@ -82,7 +88,7 @@ class StepCapture : public Capture {
     std::array<std::int32_t, kRoleCount> place{};
     // The elements after the last step, in the order that the kernels keep for
     // `known`; null until there is one.
-    std::unique_ptr<std::byte[]> previous;
+    std::unique_ptr<std::byte[], FreeAligned> previous;
     bool previous_valid = false;
     // Of one that is not on the CPU.
     std::unique_ptr<DeviceCopy> device_copy;

@@ -379,7 +379,8 @@ void StepCapture::AllocateCopies() {
     }
     // One byte at least: an empty parameter has a copy too.
     const std::uint64_t bytes = std::max<std::uint64_t>(e.bytes, 1);
-    e.previous.reset(new (std::nothrow) std::byte[bytes]);
+    e.previous.reset(
+        static_cast<std::byte*>(::operator new(bytes, kLine, std::nothrow)));
     if (e.previous != nullptr) {
       copy_bytes_ += e.bytes;
       continue;

@@ -3,6 +3,7 @@
 
 #include "agent/capture/allocation_counter.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -16,6 +17,17 @@ void* operator new(std::size_t size) {
   if (counting) ++allocations;
   if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
   throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t align) {
+  if (counting) ++allocations;
+  const auto line = static_cast<std::size_t>(align);
+  const std::size_t whole = (std::max<std::size_t>(size, 1) + line - 1) / line;
+  if (void* p = std::aligned_alloc(line, whole * line)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
