@@ -113,26 +113,24 @@ class Summer {
         wide_(NoSums(DoubleTag())) {}
 
   HWY_INLINE void Take(V x, Sums<V>& to) {
-    const D d;
     const V deviation = hn::Sub(x, shift_);
     to.sum = hn::Add(to.sum, deviation);
     to.squares = hn::MulAdd(deviation, deviation, to.squares);
     to.abs = hn::Add(to.abs, hn::Abs(x));
     min_ = hn::Min(min_, x);
     max_ = hn::Max(max_, x);
-    zero_ += hn::CountTrue(d, hn::Eq(x, hn::Zero(d)));
+    CountZeros(hn::Eq(x, hn::Zero(D())));
   }
 
   // The lanes of `x` that have an element.
   HWY_INLINE void TakeSome(const Tail<D>& x, Sums<V>& to) {
-    const D d;
     const V deviation = hn::IfThenElseZero(x.which, hn::Sub(x.x, shift_));
     to.sum = hn::Add(to.sum, deviation);
     to.squares = hn::MulAdd(deviation, deviation, to.squares);
     to.abs = hn::Add(to.abs, hn::IfThenElseZero(x.which, hn::Abs(x.x)));
     min_ = hn::Min(min_, hn::IfThenElse(x.which, x.x, min_));
     max_ = hn::Max(max_, hn::IfThenElse(x.which, x.x, max_));
-    zero_ += hn::CountTrue(d, hn::And(x.which, hn::Eq(x.x, hn::Zero(d))));
+    CountZeros(hn::And(x.which, hn::Eq(x.x, hn::Zero(D()))));
   }
 
   // With the chains of a group.
@@ -145,21 +143,29 @@ class Summer {
   HWY_INLINE ShiftedSums Total() const {
     const D d;
     const DoubleTag dd;
-    return {static_cast<double>(hn::GetLane(shift_)),
-            hn::GetLane(hn::SumOfLanes(dd, wide_.sum)),
-            hn::GetLane(hn::SumOfLanes(dd, wide_.squares)),
-            hn::GetLane(hn::SumOfLanes(dd, wide_.abs)),
-            static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min_))),
-            static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max_))),
-            zero_};
+    return {
+        static_cast<double>(hn::GetLane(shift_)),
+        hn::GetLane(hn::SumOfLanes(dd, wide_.sum)),
+        hn::GetLane(hn::SumOfLanes(dd, wide_.squares)),
+        hn::GetLane(hn::SumOfLanes(dd, wide_.abs)),
+        static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min_))),
+        static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max_))),
+        static_cast<std::size_t>(hn::GetLane(hn::SumOfLanes(Counts(), zero_)))};
   }
 
  private:
+  using Counts = hn::RebindToUnsigned<D>;
+
+  // By lane: GCC 12 reads the upper bits of a mask that it has spilled.
+  HWY_INLINE void CountZeros(hn::Mask<D> zeros) {
+    zero_ = hn::Sub(zero_, hn::BitCast(Counts(), hn::VecFromMask(D(), zeros)));
+  }
+
   const V shift_;
   V min_;
   V max_;
   Sums<hn::Vec<DoubleTag>> wide_;
-  std::size_t zero_ = 0;
+  hn::Vec<Counts> zero_ = hn::Zero(Counts());
 };
 
 // Hands a unit of `n` elements to `pass`, vector by vector, the chains by
