@@ -119,7 +119,12 @@ void Recorder::Rollback(std::int64_t step) {
   if (ended_ || !last_step_ || step > *last_step_) return;
   TakeRejections();
   last_step_.reset();
-  if (deferred_rollback_ || pending_.size() >= kMaxPending) {
+  if (deferred_rollback_) {
+    // Two become one, and replace what the lower one does.
+    deferred_rollback_->step = std::min(deferred_rollback_->step, step);
+    return;
+  }
+  if (pending_.size() >= kMaxPending) {
     deferred_rollback_ = RollbackData{step, branch_ + 1};
     return;
   }

@@ -285,6 +285,36 @@ TEST_F(SmallRingTest, EndlessRollbacksWithAFullRingTakeBoundedMemory) {
   EXPECT_EQ(c.recorded.size(), books_.Snapshot().steps_recorded);
 }
 
+// What the loop went back to while nothing could be told, not even rollbacks:
+// the lowest step holds, though it went back to a higher one afterwards.
+TEST_F(RecorderTest, RollbacksThatBecomeOneNameTheLowestStep) {
+  recorder_.PutSchema(MakeSchema(1, 20));
+  std::int64_t step = 1000;
+  while (books_.Snapshot().steps_lost == 0) Step(MakeStep(step++, 1, 20));
+  for (int i = 0; i < 5'000; ++i) {
+    recorder_.Rollback(900);
+    Step(MakeStep(900, 1, 20));
+  }
+  for (const std::int64_t back : {30, 10, 20}) {
+    recorder_.Rollback(back);
+    Step(MakeStep(50, 1, 20));
+  }
+  for (int i = 0; i < 5; ++i) {
+    Deliver();
+    Step(MakeStep(1000 + i, 1, 20));
+  }
+  Deliver();
+  std::vector<std::int64_t> rollbacks;
+  for (const std::string& record : collector_.records) {
+    const auto view = ParseRecord(record);
+    if (view->kind != RecordKind::kRollback) continue;
+    rollbacks.push_back(DecodeRollback(view->body)->step);
+  }
+  ASSERT_FALSE(rollbacks.empty());
+  EXPECT_EQ(rollbacks.back(), 10);
+  EXPECT_GE(contents().recorded.size(), 4u);
+}
+
 TEST_F(SmallRingTest, AlternatingCausesWithAFullRingStillAddUp) {
   recorder_.PutSchema(MakeSchema(1, 20));
   std::int64_t step = 0;
