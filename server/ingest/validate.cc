@@ -262,7 +262,7 @@ absl::Status StreamValidator::AcceptRollback(std::string_view body_untrusted,
   // may have been lost, and their gap come later.
   branch_ = rollback->branch;
   last_step_ = -1;
-  batch->commit.new_branches.push_back(branch_);
+  batch->commit.new_branches.push_back({branch_, rollback->step});
   return absl::OkStatus();
 }
 

@@ -10,11 +10,20 @@ namespace {
 
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
-// The first step that any branch of a stream has; kNever: none yet.
+// From where a branch replaces older ones; kNever: nowhere yet. A rollback is a
+// branch's first word: what it named is replaced, stored or not.
+std::int64_t FirstStepOf(const Branch& branch) {
+  std::int64_t first = kNever;
+  for (const std::int64_t step : {branch.first_step, branch.rollback_step}) {
+    if (step >= 0) first = std::min(first, step);
+  }
+  return first;
+}
+
 std::int64_t FirstStepOf(const StreamEntry& stream) {
   std::int64_t first = kNever;
   for (const Branch& branch : stream.branches) {
-    if (branch.first_step >= 0) first = std::min(first, branch.first_step);
+    first = std::min(first, FirstStepOf(branch));
   }
   return first;
 }
@@ -37,15 +46,14 @@ void AppendNewestFirst(const Attempt& attempt, std::uint32_t rank,
     std::int64_t branch_cut = cut;
     for (auto branch = stream.branches.rbegin();
          branch != stream.branches.rend(); ++branch) {
-      if (branch->first_step < 0) continue;
       const std::int64_t past_last =
           branch->last_step == kNever ? kNever : branch->last_step + 1;
       const std::int64_t end = std::min(past_last, branch_cut);
-      if (branch->first_step < end) {
+      if (branch->first_step >= 0 && branch->first_step < end) {
         segments->push_back(
             {&stream, attempt.label, branch->branch, branch->first_step, end});
       }
-      branch_cut = std::min(branch_cut, branch->first_step);
+      branch_cut = std::min(branch_cut, FirstStepOf(*branch));
     }
     cut = std::min(cut, FirstStepOf(stream));
   }

@@ -2,8 +2,9 @@
 // line.
 //
 // A newer attempt, stream or branch replaces all older ones from its first step
-// on. A line is therefore a list of segments, each a piece of one branch of one
-// stream, in rising order of step and of age alike.
+// on; a branch from the step that its rollback named, though nothing may have
+// followed yet. A line is therefore a list of segments, each a piece of one
+// branch of one stream, in rising order of step and of age alike.
 //
 // Layer: server/query. This file: std, store, gradtap_proto; no grpc. Pure
 // functions over an immutable RunEntry, which must outlive what they return.

@@ -163,6 +163,7 @@ std::string EncodeBranch(const Branch& branch) {
   PutSigned(branch.first_step, &out);
   PutSigned(branch.last_step, &out);
   PutVarint(branch.rows, &out);
+  if (branch.rollback_step >= 0) PutSigned(branch.rollback_step, &out);
   return out;
 }
 
@@ -173,6 +174,7 @@ absl::StatusOr<Branch> DecodeBranch(std::string_view bytes) {
   branch.first_step = in->Signed();
   branch.last_step = in->Signed();
   branch.rows = in->Varint();
+  if (!in->at_end()) branch.rollback_step = in->Signed();
   if (!in->ok()) return Damaged("branch", bytes);
   return branch;
 }

@@ -7,7 +7,7 @@
 //   cursor = version durable-seq stored-steps skipped-steps lost-steps bytes
 //            rejected schema-id last-seen branches end
 //   end    = 0 | 1 reason wall-time seen recorded skipped lost
-//   branch = version first-step last-step rows
+//   branch = version first-step last-step rows [rollback-step]
 //   gap    = version cause first-step last-step steps detail
 //
 //   version is one byte, 1. Unsigned numbers are varints, signed ones zigzag

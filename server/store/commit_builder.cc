@@ -53,10 +53,10 @@ absl::Status CheckCommit(const StreamCommit& commit,
         " does not follow it"));
   }
   std::uint64_t branches = stream.branches.size();
-  for (const std::uint32_t branch : commit.new_branches) {
-    if (branch != branches++) {
+  for (const auto& added : commit.new_branches) {
+    if (added.branch != branches++) {
       return absl::FailedPreconditionError(
-          absl::StrCat("stream ", commit.stream, ": branch ", branch,
+          absl::StrCat("stream ", commit.stream, ": branch ", added.branch,
                        " does not follow branch ", branches - 2));
     }
   }
@@ -91,9 +91,11 @@ absl::Status CommitBuilder::Add(const StreamCommit& commit) {
   if (const absl::Status s = CheckCommit(commit, stream); !s.ok()) return s;
   Target target{run, stream, change.parts, {}};
 
-  for (const std::uint32_t number : commit.new_branches) {
-    stream.branches.push_back({number, -1, -1, 0});
-    target.touched.insert(number);
+  for (const auto& added : commit.new_branches) {
+    Branch& branch = stream.branches.emplace_back();
+    branch.branch = added.branch;
+    branch.rollback_step = added.rollback_step;
+    target.touched.insert(added.branch);
   }
   for (const auto& schema : commit.schemas) {
     batch_.Put(engine_.index(),

@@ -46,7 +46,9 @@ struct StreamHello {
   std::map<std::string, std::string> tags;
 };
 
-// A branch of a stream: steps between two rollbacks, strictly rising.
+// A branch of a stream: steps between two rollbacks, strictly rising. It
+// replaces what older ones have from its first step on: the one that its
+// rollback named, whether that was ever stored or not.
 struct Branch {
   std::uint32_t branch = 0;
   // Of the rows stored, scalars-only rows and gaps included: where the branch
@@ -54,6 +56,9 @@ struct Branch {
   std::int64_t first_step = -1;
   std::int64_t last_step = -1;
   std::uint64_t rows = 0;
+  // The step that the rollback named. -1: branch 0, or one stored before this
+  // was kept.
+  std::int64_t rollback_step = -1;
 };
 
 struct StreamEntry {
@@ -121,6 +126,10 @@ struct StreamCommit {
     std::uint32_t branch = 0;
     GapData gap;
   };
+  struct NewBranch {
+    std::uint32_t branch = 0;
+    std::int64_t rollback_step = -1;  // The next step, as the rollback says.
+  };
   struct Part {  // Kept until `Step` or `SchemaBody` of the whole is committed.
     std::uint64_t seq = 0;
     std::string_view data;
@@ -128,7 +137,7 @@ struct StreamCommit {
   std::vector<SchemaBody> schemas;
   std::vector<Step> steps;
   std::vector<Gap> gaps;
-  std::vector<std::uint32_t> new_branches;  // In order.
+  std::vector<NewBranch> new_branches;  // In order.
   std::vector<Part> parts;
   std::optional<std::uint64_t> drop_parts_below_seq;
   std::optional<EndData> end;

@@ -81,9 +81,10 @@ void MemoryStore::AddGap(StreamId stream, std::uint32_t branch,
   CommitOne(stream, commit);
 }
 
-void MemoryStore::AddBranch(StreamId stream, std::uint32_t branch) {
+void MemoryStore::AddBranch(StreamId stream, std::uint32_t branch,
+                            std::int64_t rollback_step) {
   StreamCommit commit;
-  commit.new_branches.push_back(branch);
+  commit.new_branches.push_back({branch, rollback_step});
   CommitOne(stream, commit);
 }
 
@@ -160,8 +161,8 @@ void MemoryStore::CommitLocked(const StreamCommit& commit, RunEntry* run,
         std::make_shared<const Schema>(*DecodeSchema(schema.body));
     stream->schema_id = schema.schema_id;
   }
-  for (const std::uint32_t branch : commit.new_branches) {
-    stream->branches.push_back({branch, -1, -1, 0});
+  for (const auto& added : commit.new_branches) {
+    stream->branches.push_back({added.branch, -1, -1, 0, added.rollback_step});
   }
   for (const auto& step : commit.steps) {
     rows_[{stream->id, step.branch, step.step}] = {++run->ordinal,

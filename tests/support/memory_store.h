@@ -29,7 +29,8 @@ class MemoryStore : public server::Store {
                const StepData& step);
   void AddGap(server::StreamId stream, std::uint32_t branch,
               const GapData& gap);
-  void AddBranch(server::StreamId stream, std::uint32_t branch);
+  void AddBranch(server::StreamId stream, std::uint32_t branch,
+                 std::int64_t rollback_step = -1);
   void AddEnd(server::StreamId stream, const EndData& end);
   // As a collector of format 1 stored it: with its histograms inside.
   void AddStepOfFormat1(server::StreamId stream, std::uint32_t branch,

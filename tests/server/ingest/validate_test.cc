@@ -220,9 +220,13 @@ TEST_F(ValidatorTest, ARollbackOpensTheNextBranch) {
   ExpectRejected(EncodeRollback({3, 2}), "branch 2; the next one is 1");
   ExpectRejected(EncodeRollback({-3, 1}), "negative");
   const auto batch = Accept({EncodeRollback({3, 1}), StepRecord(3),
-                             EncodeRollback({3, 2}), StepRecord(3)});
+                             EncodeRollback({1, 2}), StepRecord(3)});
   EXPECT_THAT(batch->rejected, IsEmpty());
-  EXPECT_THAT(batch->commit.new_branches, ::testing::ElementsAre(1, 2));
+  ASSERT_THAT(batch->commit.new_branches, SizeIs(2));
+  EXPECT_EQ(batch->commit.new_branches[0].branch, 1U);
+  EXPECT_EQ(batch->commit.new_branches[0].rollback_step, 3);
+  EXPECT_EQ(batch->commit.new_branches[1].branch, 2U);
+  EXPECT_EQ(batch->commit.new_branches[1].rollback_step, 1);
   EXPECT_EQ(batch->commit.steps[0].branch, 1U);
   EXPECT_EQ(batch->commit.steps[1].branch, 2U);
 }

@@ -181,6 +181,75 @@ TEST(LineTest, ABranchThatGoesBackTwiceReplacesBothOlderOnes) {
   EXPECT_EQ(line[1].branch, 2u);
 }
 
+// ---- Rollbacks: a branch replaces from the step that its rollback named. ----
+
+RunEntry OneStream(std::vector<Branch> branches) {
+  RunEntry run;
+  run.streams = {MakeStream(1, "a", 0, 0, std::move(branches))};
+  return run;
+}
+
+// The steps of a line that could be stored, as [begin, end) of (branch).
+std::vector<std::tuple<std::uint32_t, std::int64_t, std::int64_t>> PiecesOf(
+    const RunEntry& run) {
+  std::vector<Attempt> attempts;
+  std::vector<std::tuple<std::uint32_t, std::int64_t, std::int64_t>> pieces;
+  for (const Segment& s : LineOf(run, 0, &attempts)) {
+    pieces.emplace_back(s.branch, s.begin, s.end);
+  }
+  return pieces;
+}
+
+TEST(LineTest, StepsLostAfterARollbackAreNotFilledFromTheBranchBefore) {
+  // Back to 5; what was stored of it begins at 8.
+  EXPECT_THAT(PiecesOf(OneStream({{0, 0, 10, 11}, {1, 8, 9, 2, 5}})),
+              ElementsAre(std::make_tuple(0, 0, 5), std::make_tuple(1, 8, 10)));
+}
+
+TEST(LineTest, ARollbackWithNoStepAfterItEndsTheLineThere) {
+  const RunEntry run = OneStream({{0, 0, 10, 11}, {1, -1, -1, 0, 5}});
+  EXPECT_THAT(PiecesOf(run), ElementsAre(std::make_tuple(0, 0, 5)));
+  EXPECT_EQ(CanonicalLine(AttemptsOf(run), 0).last_step(), 4);
+}
+
+TEST(LineTest, TheLowerOfTwoRollbacksHolds) {
+  // Back to 3, then, from 6, to 5: of the first branch 0 to 2 are left.
+  EXPECT_THAT(
+      PiecesOf(OneStream({{0, 0, 10, 11}, {1, 4, 6, 3, 3}, {2, 7, 7, 1, 5}})),
+      ElementsAre(std::make_tuple(0, 0, 3), std::make_tuple(1, 4, 5),
+                  std::make_tuple(2, 7, 8)));
+  // The second one to below the first: nothing of the branch between stands.
+  EXPECT_THAT(
+      PiecesOf(OneStream({{0, 0, 10, 11}, {1, 5, 6, 2, 5}, {2, -1, -1, 0, 2}})),
+      ElementsAre(std::make_tuple(0, 0, 2)));
+}
+
+TEST(LineTest, ARollbackToZeroReplacesEverything) {
+  EXPECT_THAT(PiecesOf(OneStream({{0, 0, 10, 11}, {1, -1, -1, 0, 0}})),
+              ElementsAre());
+}
+
+TEST(LineTest, ARollbackOfANewerAttemptCutsOlderAttemptsToo) {
+  RunEntry run;
+  run.streams = {
+      MakeStream(1, "a", 0, 0, {{0, 0, 99, 100}}),
+      MakeStream(2, "a", 1, 0, {{0, 0, 99, 100}}),
+      MakeStream(3, "b", 0, 10, {{0, 50, 60, 11}, {1, -1, -1, 0, 40}})};
+  std::vector<Attempt> attempts;
+  for (const std::uint32_t rank : {0U, 1U}) {
+    const std::vector<Segment> line = LineOf(run, rank, &attempts);
+    ASSERT_EQ(line.size(), 1u) << rank;
+    EXPECT_EQ(line[0].end, 40);
+  }
+}
+
+TEST(LineTest, ABranchStoredWithoutItsRollbackBeginsAtItsFirstStep) {
+  EXPECT_THAT(PiecesOf(OneStream({{0, 0, 10, 11}, {1, 8, 9, 2, -1}})),
+              ElementsAre(std::make_tuple(0, 0, 8), std::make_tuple(1, 8, 10)));
+  EXPECT_THAT(PiecesOf(OneStream({{0, 0, 10, 11}, {1, -1, -1, 0, -1}})),
+              ElementsAre(std::make_tuple(0, 0, 11)));
+}
+
 TEST(LineTest, TheLargestStepDoesNotOverflow) {
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   RunEntry run;

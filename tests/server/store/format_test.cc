@@ -179,6 +179,32 @@ TEST(CatalogCodecTest, EveryTruncationIsDataLoss) {
   }
 }
 
+TEST(CatalogCodecTest, ABranchComesBackWithItsRollback) {
+  for (const Branch& branch :
+       {Branch{0, 3, 900, 40, -1}, Branch{0, 3, 900, 40, 0},
+        Branch{0, -1, -1, 0, INT64_MAX}}) {
+    const auto back = DecodeBranch(EncodeBranch(branch));
+    GRADTAP_ASSERT_OK(back);
+    EXPECT_EQ(back->first_step, branch.first_step);
+    EXPECT_EQ(back->last_step, branch.last_step);
+    EXPECT_EQ(back->rows, branch.rows);
+    EXPECT_EQ(back->rollback_step, branch.rollback_step);
+  }
+}
+
+// These bytes never change: a version byte, then zigzag 3, zigzag 900, 40 rows.
+TEST(CatalogCodecTest, ABranchStoredBeforeRollbacksWereKeptIsRead) {
+  const std::string old("\x01\x06\x88\x0e\x28", 5);
+  EXPECT_EQ(EncodeBranch(Branch{0, 3, 900, 40, -1}), old);
+  EXPECT_EQ(EncodeBranch(Branch{0, 3, 900, 40, 5}), old + "\x0a");
+  const auto back = DecodeBranch(old);
+  GRADTAP_ASSERT_OK(back);
+  EXPECT_EQ(back->last_step, 900);
+  EXPECT_EQ(back->rollback_step, -1);
+  EXPECT_THAT(DecodeBranch(old + "\x8a"),  // A varint that does not end.
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("branch")));
+}
+
 TEST(CatalogCodecTest, AnUnknownVersionIsDataLossAndLaterFieldsAreIgnored) {
   std::string ids = EncodeIds({7, 9});
   GRADTAP_EXPECT_OK(DecodeIds(ids + "later"));

@@ -59,7 +59,7 @@ class StoreHistogramsTest : public ::testing::Test {
     commit.first_seq = commit.last_seq = ++seq_;
     commit.steps.push_back({branch, step, true, 4, body, all});
     if (branch > branches_) {
-      commit.new_branches.push_back(branch);
+      commit.new_branches.push_back({branch, step});
       branches_ = branch;
     }
     return store_->Commit({&commit, 1});

@@ -247,7 +247,7 @@ TEST_F(StoreTest, BranchesAreKeptApart) {
   const StreamId id = OpenStream();
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 9).commit));
   OwnedCommit back = StepsCommit(id, 11, 5, 7);
-  back.commit.new_branches = {1};
+  back.commit.new_branches = {{1, 4}};
   for (auto& step : back.commit.steps) step.branch = 1;
   GRADTAP_ASSERT_OK(Commit(back.commit));
   Open();
@@ -256,6 +256,8 @@ TEST_F(StoreTest, BranchesAreKeptApart) {
   ASSERT_EQ(Entry(id).branches.size(), 2U);
   EXPECT_EQ(Entry(id).branches[1].first_step, 5);
   EXPECT_EQ(Entry(id).branches[1].last_step, 7);
+  EXPECT_EQ(Entry(id).branches[1].rollback_step, 4);
+  EXPECT_EQ(Entry(id).branches[0].rollback_step, -1);
 
   OwnedCommit unknown = StepsCommit(id, 14, 8, 8);
   unknown.commit.steps[0].branch = 2;
@@ -263,7 +265,7 @@ TEST_F(StoreTest, BranchesAreKeptApart) {
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("no branch 2")));
   OwnedCommit skipping = StepsCommit(id, 14, 8, 8);
-  skipping.commit.new_branches = {3};
+  skipping.commit.new_branches = {{3, 8}};
   EXPECT_THAT(Commit(skipping.commit),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("branch 3 does not follow branch 1")));
