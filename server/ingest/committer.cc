@@ -1,62 +1,13 @@
 #include "server/ingest/committer.h"
 
-#include <algorithm>
 #include <chrono>
-#include <map>
-#include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace gradtap::server {
-namespace {
-
-// Of one synced write: a group beyond it would only make its members wait.
-constexpr std::size_t kGroupBytes = std::size_t{16} << 20;
-
-// What a commit adds to a write: its bytes, and keys for each row and gap.
-std::size_t WriteBytes(const StreamCommit& commit) {
-  constexpr std::size_t kKeysBytes = 200;
-  return commit.bytes + kKeysBytes * (commit.steps.size() + commit.gaps.size());
-}
-
-// Among the attempts of a run, by start time: which one this is, from 1.
-std::uint32_t AttemptLabel(const RunEntry& run, const StreamEntry& stream) {
-  std::map<std::string, std::int64_t> started;  // By launch.
-  for (const StreamEntry& other : run.streams) {
-    const std::int64_t at = other.hello.start_time_unix_ns;
-    const auto [it, added] = started.emplace(other.hello.launch, at);
-    if (!added) it->second = std::min(it->second, at);
-  }
-  const std::pair<std::int64_t, std::string> mine{started[stream.hello.launch],
-                                                  stream.hello.launch};
-  std::uint32_t label = 1;
-  for (const auto& [launch, at] : started) {
-    label += std::make_pair(at, launch) < mine ? 1 : 0;
-  }
-  return label;
-}
-
-// The highest step of attempts that began before this one; -1: none.
-std::int64_t LastStepBefore(const RunEntry& run, const StreamEntry& stream) {
-  std::int64_t last = -1;
-  for (const StreamEntry& other : run.streams) {
-    if (other.hello.launch == stream.hello.launch ||
-        other.hello.start_time_unix_ns > stream.hello.start_time_unix_ns) {
-      continue;
-    }
-    for (const Branch& branch : other.branches) {
-      last = std::max(last, branch.last_step);
-    }
-  }
-  return last;
-}
-
-}  // namespace
 
 Committer::Committer(Store* store, const Clock* clock,
                      const IngestLimits& limits)
-    : store_(store), clock_(clock), limits_(limits) {
+    : runner_(store, clock, limits) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -77,13 +28,13 @@ void Committer::Commit(std::unique_ptr<ValidatedBatch> batch, CommitDone done) {
   Submit({std::move(batch), {}, std::move(done), nullptr});
 }
 
-void Committer::Submit(Task task) {
+void Committer::Submit(CommitTask task) {
   MutexLock lock(mu_);
   queue_.push_back(std::move(task));
   work_.NotifyOne();
 }
 
-std::deque<Committer::Task> Committer::TakeAll() {
+std::deque<CommitTask> Committer::TakeAll() {
   MutexLock lock(mu_);
   while (queue_.empty() && !stopping_) {
     work_.WaitUntil(
@@ -94,78 +45,10 @@ std::deque<Committer::Task> Committer::TakeAll() {
 
 void Committer::Run() {
   for (;;) {
-    std::deque<Task> tasks = TakeAll();
+    std::deque<CommitTask> tasks = TakeAll();
     if (tasks.empty()) return;
-    RunTasks(std::move(tasks));
+    runner_.Run(std::move(tasks));
   }
-}
-
-void Committer::RunTasks(std::deque<Task> tasks) {
-  std::vector<Task> group;
-  std::size_t bytes = 0;
-  for (Task& task : tasks) {
-    const bool opens = task.batch == nullptr;
-    if (opens || bytes >= kGroupBytes) {
-      CommitGroup(&group);
-      bytes = 0;
-    }
-    if (opens) {
-      task.open_done(OpenStream(task.hello));
-    } else {
-      bytes += WriteBytes(task.batch->commit);
-      group.push_back(std::move(task));
-    }
-  }
-  CommitGroup(&group);
-}
-
-void Committer::CommitGroup(std::vector<Task>* group) {
-  if (group->empty()) return;
-  std::vector<StreamCommit> commits;
-  commits.reserve(group->size());
-  for (Task& task : *group) {
-    commits.push_back(std::move(task.batch->commit));
-  }
-  const absl::Status together = store_->Commit(commits);
-  // One that does not fit must not fail the others: then each goes alone.
-  const bool apart =
-      group->size() > 1 &&
-      (absl::IsNotFound(together) || absl::IsFailedPrecondition(together));
-  for (std::size_t i = 0; i < group->size(); ++i) {
-    Task& task = (*group)[i];
-    const absl::Status status =
-        apart ? store_->Commit({&commits[i], 1}) : together;
-    task.batch->commit = std::move(commits[i]);
-    task.commit_done(*task.batch, status);
-  }
-  group->clear();
-}
-
-absl::StatusOr<OpenedStream> Committer::OpenStream(const StreamHello& hello) {
-  if (store_->FindRun(hello.run) == nullptr &&
-      store_->Runs().size() >= limits_.max_runs) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("this collector keeps at most ", limits_.max_runs,
-                     " runs; delete one"));
-  }
-  auto entry = store_->OpenStream(hello, clock_->UnixNanos());
-  if (!entry.ok()) return absl::UnavailableError(entry.status().message());
-  OpenedStream opened;
-  opened.entry = *std::move(entry);
-  const StreamId id = opened.entry.id;
-  if (opened.entry.schema_id != 0) {
-    auto schema = store_->ReadSchema(id, opened.entry.schema_id);
-    if (!schema.ok()) return absl::UnavailableError(schema.status().message());
-    opened.schema = *std::move(schema);
-  }
-  auto parts = store_->ReadParts(id);
-  if (!parts.ok()) return absl::UnavailableError(parts.status().message());
-  opened.parts = *std::move(parts);
-  if (const auto run = store_->FindRun(hello.run)) {
-    opened.attempt = AttemptLabel(*run, opened.entry);
-    opened.last_step_of_run = LastStepBefore(*run, opened.entry);
-  }
-  return opened;
 }
 
 }  // namespace gradtap::server

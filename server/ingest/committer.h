@@ -10,17 +10,13 @@
 #ifndef GRADTAP_SERVER_INGEST_COMMITTER_H_
 #define GRADTAP_SERVER_INGEST_COMMITTER_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <thread>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "core/clock.h"
 #include "core/sync.h"
+#include "server/ingest/commit_runner.h"
 #include "server/ingest/ingest.h"
 #include "server/ingest/validate.h"
 #include "server/store/store.h"
@@ -29,16 +25,10 @@ namespace gradtap::server {
 
 // Thread-safe. What is queued is bounded by its callers: each session stops
 // reading at its credit.
-//
-// Callbacks: [Threading] the committer's thread, in the order of the calls.
-// [Locking] none held. [Exceptions] must not throw. Must not block: everybody's
-// commits wait for it.
 class Committer {
  public:
-  // Why a stream cannot be opened; its code says what the agent is told:
-  // kResourceExhausted: a limit of this collector; any other: unavailable.
-  using OpenDone = std::function<void(absl::StatusOr<OpenedStream>)>;
-  using CommitDone = std::function<void(const ValidatedBatch&, absl::Status)>;
+  using OpenDone = CommitTask::OpenDone;
+  using CommitDone = CommitTask::CommitDone;
 
   // Starts the thread. `store` and `clock` must outlive it.
   Committer(Store* store, const Clock* clock, const IngestLimits& limits);
@@ -57,28 +47,16 @@ class Committer {
       ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  struct Task {
-    std::unique_ptr<ValidatedBatch> batch;  // Null: open.
-    StreamHello hello;
-    CommitDone commit_done;
-    OpenDone open_done;
-  };
-
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
-  void Submit(Task task) ABSL_LOCKS_EXCLUDED(mu_);
+  void Submit(CommitTask task) ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for tasks; empty: stopped, and nothing is left.
-  std::deque<Task> TakeAll() ABSL_LOCKS_EXCLUDED(mu_);
-  void RunTasks(std::deque<Task> tasks);
-  void CommitGroup(std::vector<Task>* group);
-  absl::StatusOr<OpenedStream> OpenStream(const StreamHello& hello);
+  std::deque<CommitTask> TakeAll() ABSL_LOCKS_EXCLUDED(mu_);
 
-  Store* const store_;
-  const Clock* const clock_;
-  const IngestLimits limits_;
+  CommitRunner runner_;  // The thread's.
 
   Mutex mu_;
   CondVar work_;  // Something queued, or stopping.
-  std::deque<Task> queue_ ABSL_GUARDED_BY(mu_);
+  std::deque<CommitTask> queue_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 
   std::thread thread_;  // Last: it uses all the others.

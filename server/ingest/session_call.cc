@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "core/names.h"
 
 namespace gradtap::server {
@@ -61,7 +60,13 @@ SessionReactor* SessionCall::Start(IngestShared* shared) {
 }
 
 SessionCall::SessionCall(IngestShared* shared)
-    : shared_(shared), session_(shared->limits, shared->clock->Steady()) {}
+    : shared_(shared),
+      state_(
+          shared->limits, &shared->live, shared->clock,
+          [this](StreamHello hello) { Open(std::move(hello)); },
+          [this](std::unique_ptr<ValidatedBatch> batch) {
+            Commit(std::move(batch));
+          }) {}
 
 void SessionCall::Post(std::function<void()> event) {
   const std::shared_ptr<SessionCall> keep = shared_from_this();
@@ -87,34 +92,23 @@ void SessionCall::Post(std::function<void()> event) {
 }
 
 void SessionCall::Tick() {
-  Post([this] { Perform(session_.OnTick(shared_->clock->Steady())); });
+  Post([this] { state_.OnTick(); });
 }
 
 void SessionCall::Drain() {
-  Post([this] { Perform(session_.OnDrain()); });
+  Post([this] { state_.OnDrain(); });
 }
 
 void SessionCall::OnReadDone(bool ok) {
-  Post([this, ok] {
-    reading_ = false;
-    Perform(ok ? Receive() : session_.OnHalfClose());
-  });
+  Post([this, ok] { ok ? Receive() : state_.OnHalfClose(); });
 }
 
 void SessionCall::OnWriteDone(bool ok) {
-  Post([this, ok] {
-    writing_ = false;
-    if (ok) return;
-    gone_ = true;
-    Perform(session_.OnGone());
-  });
+  Post([this, ok] { state_.OnWritten(ok); });
 }
 
 void SessionCall::OnCancel() {
-  Post([this] {
-    gone_ = true;
-    Perform(session_.OnGone());
-  });
+  Post([this] { state_.OnGone(); });
 }
 
 void SessionCall::OnDone() {
@@ -124,94 +118,42 @@ void SessionCall::OnDone() {
 
 // ---- The thread that empties the mailbox. ----
 
-SessionActions SessionCall::Receive() {
-  const auto now = shared_->clock->Steady();
-  const std::int64_t now_unix_ns = shared_->clock->UnixNanos();
-  if (live_ != nullptr) live_->last_seen_unix_ns = now_unix_ns;
+void SessionCall::Receive() {
   switch (in_.kind_case()) {
     case v1::AgentMessage::kHello:
-      return session_.OnHello(FromMessage(in_.hello()), now);
+      return state_.OnHello(FromMessage(in_.hello()));
     case v1::AgentMessage::kBatch:
       ++shared_->batches;
-      return session_.OnBatch(in_.batch().first_seq(),
-                              in_.batch().record_count(), in_.batch().frame(),
-                              now_unix_ns, now);
+      return state_.OnBatch(in_.batch().first_seq(), in_.batch().record_count(),
+                            in_.batch().frame());
     case v1::AgentMessage::kHeartbeat:
-      return session_.OnHeartbeat(now);
+      return state_.OnHeartbeat();
     case v1::AgentMessage::kBye:
-      return session_.OnBye(now);
+      return state_.OnBye();
     case v1::AgentMessage::KIND_NOT_SET:
       break;
   }
-  return session_.OnUnknownMessage(now);
-}
-
-void SessionCall::Perform(SessionActions actions) {
-  for (SessionOut& out : actions.send) Queue(std::move(out));
-  if (actions.finish.has_value()) finish_ = std::move(actions.finish);
-  if (actions.open.has_value()) Open(*std::move(actions.open));
-  if (actions.commit != nullptr) {
-    shared_->committer.Commit(
-        std::move(actions.commit),
-        [self = shared_from_this()](const ValidatedBatch& batch,
-                                    const absl::Status& status) {
-          self->Post([call = self.get(), last_seq = batch.commit.last_seq,
-                      bytes = BytesHeld(batch), rejected = batch.rejected,
-                      status] {
-            call->Perform(
-                call->session_.OnCommitted(last_seq, bytes, rejected, status,
-                                           call->shared_->clock->Steady()));
-          });
-        });
-  }
+  state_.OnUnknownMessage();
 }
 
 void SessionCall::Open(StreamHello hello) {
-  switch (shared_->live.Admit(hello, &live_)) {
-    case LiveSessions::Admission::kOk:
-      break;
-    case LiveSessions::Admission::kDuplicate:
-      return Perform(session_.OnRefused(
-          RejectCode::kDuplicate,
-          "this process's stream has a live session already"));
-    case LiveSessions::Admission::kLimit:
-      return Perform(session_.OnRefused(
-          RejectCode::kLimit,
-          absl::StrCat("this collector takes at most ",
-                       shared_->limits.max_sessions, " sessions")));
-  }
-  live_->last_seen_unix_ns = shared_->clock->UnixNanos();
   shared_->committer.Open(
       std::move(hello),
       [self = shared_from_this()](const absl::StatusOr<OpenedStream>& opened) {
-        self->Post([call = self.get(), opened] {
-          if (call->session_.finished()) return;
-          if (opened.ok()) {
-            call->shared_->live.SetId(call->live_.get(), opened->entry.id);
-            return call->Perform(call->session_.OnOpened(
-                *opened, call->shared_->clock->Steady()));
-          }
-          call->Perform(call->session_.OnRefused(
-              absl::IsResourceExhausted(opened.status())
-                  ? RejectCode::kLimit
-                  : RejectCode::kUnavailable,
-              std::string(opened.status().message())));
-        });
+        self->Post(
+            [call = self.get(), opened] { call->state_.OnOpened(opened); });
       });
 }
 
-void SessionCall::Queue(SessionOut out) {
-  // Acks are cumulative: one that has not left yet takes in the next.
-  if (auto* ack = std::get_if<AckOut>(&out);
-      ack != nullptr && !outbox_.empty()) {
-    if (auto* waiting = std::get_if<AckOut>(&outbox_.back())) {
-      waiting->durable_seq = ack->durable_seq;
-      waiting->rejected.insert(waiting->rejected.end(), ack->rejected.begin(),
-                               ack->rejected.end());
-      return;
-    }
-  }
-  outbox_.push_back(std::move(out));
+void SessionCall::Commit(std::unique_ptr<ValidatedBatch> batch) {
+  shared_->committer.Commit(std::move(batch), [self = shared_from_this()](
+                                                  const ValidatedBatch& done,
+                                                  const absl::Status& status) {
+    self->Post([call = self.get(), last_seq = done.commit.last_seq,
+                bytes = BytesHeld(done), rejected = done.rejected, status] {
+      call->state_.OnCommitted(last_seq, bytes, rejected, status);
+    });
+  });
 }
 
 v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
@@ -244,35 +186,14 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
   return message;
 }
 
-bool SessionCall::OutboxIsLong() const {
-  constexpr std::size_t kManyRejections = 500;
-  if (outbox_.empty()) return false;
-  const auto* ack = std::get_if<AckOut>(&outbox_.back());
-  return ack != nullptr && ack->rejected.size() >= kManyRejections;
-}
-
 void SessionCall::StartOperations() {
-  if (finish_started_) return;
-  if (gone_) outbox_.clear();
-  // Before the peer can know: it may connect again at once. What is still in
-  // the committer's queue stands before its next session's opening.
-  if (finish_.has_value() && live_ != nullptr) {
-    shared_->live.Release(*std::exchange(live_, nullptr));
-  }
-  if (!writing_ && !outbox_.empty()) {
-    out_ = ToMessage(outbox_.front());
-    outbox_.pop_front();
-    writing_ = true;
+  CallState::Operations next = state_.Next();
+  if (next.write.has_value()) {
+    out_ = ToMessage(*next.write);
     StartWrite(&out_);
   }
-  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong()) {
-    reading_ = true;
-    StartRead(&in_);
-  }
-  if (finish_.has_value() && !writing_ && outbox_.empty()) {
-    finish_started_ = true;
-    Finish(ToGrpc(*finish_));
-  }
+  if (next.read) StartRead(&in_);
+  if (next.finish.has_value()) Finish(ToGrpc(*next.finish));
 }
 
 }  // namespace gradtap::server

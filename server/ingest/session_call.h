@@ -1,4 +1,4 @@
-// One call of Telemetry.Session: the gRPC reactor around an IngestSession.
+// One call of Telemetry.Session: the gRPC reactor around a CallState.
 //
 // What happens (a message, a commit, a tick) is put into the call's mailbox by
 // whatever thread it happens on. One thread at a time empties it: it runs the
@@ -17,13 +17,12 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <optional>
 
 #include "core/clock.h"
 #include "core/sync.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/ingest/call_state.h"
 #include "server/ingest/committer.h"
-#include "server/ingest/ingest_session.h"
 #include "server/ingest/live_sessions.h"
 
 namespace gradtap::server {
@@ -65,12 +64,9 @@ class SessionCall final : public SessionReactor,
   void Post(std::function<void()> event) ABSL_LOCKS_EXCLUDED(mailbox_mu_);
 
   // ---- From here on: the thread that empties the mailbox.
-  SessionActions Receive();
-  void Perform(SessionActions actions);
+  void Receive();
   void Open(StreamHello hello);
-  void Queue(SessionOut out);
-  // True while a peer that does not read its Acks is not to be read either.
-  bool OutboxIsLong() const;
+  void Commit(std::unique_ptr<ValidatedBatch> batch);
   void StartOperations();
   v1::CollectorMessage ToMessage(const SessionOut& out) const;
 
@@ -81,16 +77,9 @@ class SessionCall final : public SessionReactor,
   std::deque<std::function<void()>> mailbox_ ABSL_GUARDED_BY(mailbox_mu_);
   bool emptying_ ABSL_GUARDED_BY(mailbox_mu_) = false;
 
-  IngestSession session_;
-  std::shared_ptr<LiveStream> live_;  // Null before admission.
+  CallState state_;
   v1::AgentMessage in_;
   v1::CollectorMessage out_;
-  std::deque<SessionOut> outbox_;
-  std::optional<absl::Status> finish_;
-  bool reading_ = false;
-  bool writing_ = false;
-  bool gone_ = false;
-  bool finish_started_ = false;
 };
 
 }  // namespace gradtap::server

@@ -1,0 +1,165 @@
+#include "server/ingest/call_state.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace gradtap::server {
+
+CallState::CallState(const IngestLimits& limits, LiveSessions* live,
+                     const Clock* clock, OpenFn open, CommitFn commit)
+    : limits_(limits),
+      live_sessions_(live),
+      clock_(clock),
+      open_(std::move(open)),
+      commit_(std::move(commit)),
+      session_(limits, clock->Steady()) {}
+
+// ---- From the peer. ----
+
+CallState::TimePoint CallState::Received() {
+  reading_ = false;
+  if (live_ != nullptr) live_->last_seen_unix_ns = clock_->UnixNanos();
+  return clock_->Steady();
+}
+
+void CallState::OnHello(const HelloUntrusted& hello_untrusted) {
+  const TimePoint now = Received();
+  Perform(session_.OnHello(hello_untrusted, now));
+}
+
+void CallState::OnBatch(std::uint64_t first_seq, std::uint32_t record_count,
+                        std::string_view frame_untrusted) {
+  const TimePoint now = Received();
+  Perform(session_.OnBatch(first_seq, record_count, frame_untrusted,
+                           clock_->UnixNanos(), now));
+}
+
+void CallState::OnHeartbeat() {
+  const TimePoint now = Received();
+  Perform(session_.OnHeartbeat(now));
+}
+
+void CallState::OnBye() {
+  const TimePoint now = Received();
+  Perform(session_.OnBye(now));
+}
+
+void CallState::OnUnknownMessage() {
+  const TimePoint now = Received();
+  Perform(session_.OnUnknownMessage(now));
+}
+
+void CallState::OnHalfClose() {
+  reading_ = false;
+  Perform(session_.OnHalfClose());
+}
+
+void CallState::OnGone() {
+  gone_ = true;
+  Perform(session_.OnGone());
+}
+
+// ---- From the collector. ----
+
+void CallState::OnWritten(bool ok) {
+  writing_ = false;
+  if (!ok) OnGone();
+}
+
+void CallState::OnOpened(const absl::StatusOr<OpenedStream>& opened) {
+  if (session_.finished()) return;
+  if (opened.ok()) {
+    live_sessions_->SetId(live_.get(), opened->entry.id);
+    return Perform(session_.OnOpened(*opened, clock_->Steady()));
+  }
+  Perform(session_.OnRefused(absl::IsResourceExhausted(opened.status())
+                                 ? RejectCode::kLimit
+                                 : RejectCode::kUnavailable,
+                             std::string(opened.status().message())));
+}
+
+void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
+                            std::vector<RejectedRecord> rejected,
+                            const absl::Status& status) {
+  Perform(session_.OnCommitted(last_seq, bytes, std::move(rejected), status,
+                               clock_->Steady()));
+}
+
+void CallState::OnTick() { Perform(session_.OnTick(clock_->Steady())); }
+
+void CallState::OnDrain() { Perform(session_.OnDrain()); }
+
+// ---- What to do. ----
+
+void CallState::Perform(SessionActions actions) {
+  for (SessionOut& out : actions.send) Queue(std::move(out));
+  if (actions.finish.has_value()) finish_ = std::move(actions.finish);
+  if (actions.open.has_value()) Open(*std::move(actions.open));
+  if (actions.commit != nullptr) commit_(std::move(actions.commit));
+}
+
+void CallState::Open(StreamHello hello) {
+  switch (live_sessions_->Admit(hello, &live_)) {
+    case LiveSessions::Admission::kOk:
+      break;
+    case LiveSessions::Admission::kDuplicate:
+      return Perform(session_.OnRefused(
+          RejectCode::kDuplicate,
+          "this process's stream has a live session already"));
+    case LiveSessions::Admission::kLimit:
+      return Perform(session_.OnRefused(
+          RejectCode::kLimit, absl::StrCat("this collector takes at most ",
+                                           limits_.max_sessions, " sessions")));
+  }
+  live_->last_seen_unix_ns = clock_->UnixNanos();
+  open_(std::move(hello));
+}
+
+void CallState::Queue(SessionOut out) {
+  // Acks are cumulative: one that has not left yet takes in the next.
+  if (auto* ack = std::get_if<AckOut>(&out);
+      ack != nullptr && !outbox_.empty()) {
+    if (auto* waiting = std::get_if<AckOut>(&outbox_.back())) {
+      waiting->durable_seq = ack->durable_seq;
+      waiting->rejected.insert(waiting->rejected.end(), ack->rejected.begin(),
+                               ack->rejected.end());
+      return;
+    }
+  }
+  outbox_.push_back(std::move(out));
+}
+
+bool CallState::OutboxIsLong() const {
+  constexpr std::size_t kManyRejections = 500;
+  if (outbox_.empty()) return false;
+  const auto* ack = std::get_if<AckOut>(&outbox_.back());
+  return ack != nullptr && ack->rejected.size() >= kManyRejections;
+}
+
+CallState::Operations CallState::Next() {
+  Operations next;
+  if (finish_started_) return next;
+  if (gone_) outbox_.clear();
+  // Before the peer can know: it may connect again at once. What is still in
+  // the committer's queue stands before its next session's opening.
+  if (finish_.has_value() && live_ != nullptr) {
+    live_sessions_->Release(*std::exchange(live_, nullptr));
+  }
+  if (!writing_ && !outbox_.empty()) {
+    next.write = std::move(outbox_.front());
+    outbox_.pop_front();
+    writing_ = true;
+  }
+  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong()) {
+    next.read = reading_ = true;
+  }
+  if (finish_.has_value() && !writing_ && outbox_.empty()) {
+    finish_started_ = true;
+    next.finish = finish_;
+  }
+  return next;
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,59 @@
+// What the committer does with all that has queued up, without its thread: the
+// grouping of commits into synced writes, and the opening of streams.
+//
+// Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
+// no *.pb.h.
+
+#ifndef GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
+#define GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/clock.h"
+#include "server/ingest/ingest.h"
+#include "server/ingest/validate.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+// Callbacks: [Threading] the one that runs the tasks, in their order. [Locking]
+// none held. [Exceptions] must not throw. Must not block: everybody's commits
+// wait for it.
+struct CommitTask {
+  // Why a stream cannot be opened; its code says what the agent is told:
+  // kResourceExhausted: a limit of this collector; any other: unavailable.
+  using OpenDone = std::function<void(absl::StatusOr<OpenedStream>)>;
+  using CommitDone = std::function<void(const ValidatedBatch&, absl::Status)>;
+
+  std::unique_ptr<ValidatedBatch> batch;  // Null: open.
+  StreamHello hello;
+  CommitDone commit_done;
+  OpenDone open_done;
+};
+
+// [Threading] One thread at a time.
+class CommitRunner {
+ public:
+  // `store` and `clock` must outlive it.
+  CommitRunner(Store* store, const Clock* clock, const IngestLimits& limits)
+      : store_(store), clock_(clock), limits_(limits) {}
+
+  // In order. Commits between two openings share a synced write, up to 16 MiB.
+  void Run(std::deque<CommitTask> tasks);
+
+ private:
+  void CommitGroup(std::vector<CommitTask>* group);
+  absl::StatusOr<OpenedStream> OpenStream(const StreamHello& hello);
+
+  Store* const store_;
+  const Clock* const clock_;
+  const IngestLimits limits_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
