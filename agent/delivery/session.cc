@@ -443,7 +443,8 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   limit -= std::min(limit, kFrameSlackBytes);
   const std::uint64_t first_seq = send_next_;
   std::string content;
-  const std::uint32_t records = FillContent(limit, &content);
+  const std::uint32_t records =
+      FillContent(limit, in_flight_bytes_ == 0, &content);
   if (records == 0) return false;
   v1::Batch* const batch = message->mutable_batch();
   batch->set_first_seq(first_seq);
@@ -457,11 +458,11 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   return true;
 }
 
-std::uint32_t Session::FillContent(std::size_t max_bytes,
+std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
                                    std::string* content) {
   std::uint32_t records = 0;
   const auto fits = [&](std::size_t bytes) {
-    return records == 0 ||
+    return (records == 0 && at_least_one) ||
            content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
   };
   for (; send_next_ < ring_->first_seq(); ++send_next_, ++records) {

@@ -133,7 +133,9 @@ class Session {
   // False if there is nothing to send, or no credit for it.
   bool MakeBatch(v1::AgentMessage* message);
   // Fills `content` from send_next_ on; returns the number of records.
-  std::uint32_t FillContent(std::size_t max_bytes, std::string* content);
+  // `at_least_one`: the first one goes, however large it is.
+  std::uint32_t FillContent(std::size_t max_bytes, bool at_least_one,
+                            std::string* content);
   void Say(const std::string& key, const std::string& what);
 
   const SessionOptions options_;

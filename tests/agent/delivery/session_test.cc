@@ -111,6 +111,19 @@ TEST_F(SessionTest, BatchesKeepToAMebibyteAndToTheLimit) {
   EXPECT_LE(SendBatch().frame().size(), 100'000u);
 }
 
+TEST_F(SessionTest, ARecordLargerThanTheCreditLeftWaitsUntilNothingIsInFlight) {
+  PutSteps(1, 10);
+  Connect(1, 4'000);
+  EXPECT_EQ(SendBatch().first_seq(), 1u);
+  recorder_.PutSchema(testing::MakeSchema(2, 500));  // Beyond any credit here.
+  recorder_.PutStep(testing::MakeStep(next_step_++, 2, 500));
+  MustIdle();
+  session_.OnMessage(Ack(2, 4'000));
+  const v1::Batch batch = SendBatch();
+  EXPECT_EQ(batch.first_seq(), 3u);
+  EXPECT_EQ(batch.record_count(), 1u);
+}
+
 TEST_F(SessionTest, CreditHoldsBackWhatIsUnacknowledged) {
   PutSteps(150, 1'000);
   Connect(1, 300'000);
