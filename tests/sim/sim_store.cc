@@ -225,8 +225,8 @@ DiskWrite::Commit SimStore::Store(const StreamCommit& commit) const {
     out.schemas[schema.schema_id] =
         std::make_shared<const Schema>(*DecodeSchema(schema.body));
   }
-  for (const std::uint32_t branch : commit.new_branches) {
-    out.stored.branches.push_back(EffectOfBranch(branch));
+  for (const auto& added : commit.new_branches) {
+    out.stored.branches.push_back(EffectOfBranch(added.branch));
   }
   for (const auto& step : commit.steps) {
     out.stored.steps.push_back(EffectOf(step));
