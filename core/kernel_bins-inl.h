@@ -123,33 +123,36 @@ class WindowCounter {
     int levels = kInlined;
     while ((groups_ >> (levels - kInlined)) != 0) ++levels;
     std::size_t total = 0;
-    for (std::uint32_t place = 0; place < 32; ++place) {
-      const Bits bit = hn::Set(BitsTag(), std::uint32_t{1} << place);
-      std::size_t sum = 0, negative_sum = 0;
+    const BitsTag d;
+    for (int place = 0; place < 32; ++place) {
+      Bits sum = hn::Zero(d), negative_sum = sum;
       for (int k = 0; k < levels; ++k) {
-        sum += Ones(plane_[k].all, bit) << k;
-        negative_sum += Ones(plane_[k].negative, bit) << k;
+        sum = hn::Add(sum, Weighed(plane_[k].all, place, k));
+        negative_sum =
+            hn::Add(negative_sum, Weighed(plane_[k].negative, place, k));
         if (k >= kInlined && ((groups_ >> (k - kInlined)) & 1)) {
-          sum += Ones(waiting_[k].all, bit) << k;
-          negative_sum += Ones(waiting_[k].negative, bit) << k;
+          sum = hn::Add(sum, Weighed(waiting_[k].all, place, k));
+          negative_sum =
+              hn::Add(negative_sum, Weighed(waiting_[k].negative, place, k));
         }
       }
-      all[place] = static_cast<std::uint32_t>(sum);
-      negative[place] = static_cast<std::uint32_t>(negative_sum);
-      total += sum;
+      all[place] = hn::GetLane(hn::SumOfLanes(d, sum));
+      negative[place] = hn::GetLane(hn::SumOfLanes(d, negative_sum));
+      total += all[place];
     }
     return total;
   }
 
-  HWY_INLINE std::size_t zero() const {
-    return hn::GetLane(hn::SumOfLanes(BitsTag(), zero_));
-  }
+  HWY_INLINE std::size_t zero() const { return zero_.Total(); }
   // Something that must be counted one by one.
   bool doubtful() const { return doubtful_; }
 
  private:
-  static HWY_INLINE std::size_t Ones(Bits v, Bits bit) {
-    return hn::CountTrue(BitsTag(), hn::TestBit(v, bit));
+  // By lane, what one place of a plane of weight 2^k stands for.
+  static HWY_INLINE Bits Weighed(Bits plane, int place, int k) {
+    const Bits ones =
+        hn::And(hn::ShiftRightSame(plane, place), hn::Set(BitsTag(), 1));
+    return hn::ShiftLeftSame(ones, k);
   }
 
   // 2^k vectors, as one of weight 2^k.
@@ -174,10 +177,7 @@ class WindowCounter {
     const Bits bits = hn::BitCast(d, x);
     const Bits exponent = hn::ShiftRight<24>(hn::Add(bits, bits));
     const Bits place = hn::Sub(exponent, base_);
-    zero_ = hn::Sub(
-        zero_,
-        hn::BitCast(
-            d, hn::VecFromMask(FloatTag(), hn::Eq(x, hn::Zero(FloatTag())))));
+    zero_.Add(hn::Eq(x, hn::Zero(FloatTag())));
     if constexpr (!Source::kExact) {
       // A power of two may have been rounded up to.
       const auto power = hn::Eq(hn::ShiftLeft<9>(bits), hn::Zero(d));
@@ -190,9 +190,7 @@ class WindowCounter {
 
   const Source source_;
   const Bits base_;
-  // By lane: GCC 12 reads the upper bits of a mask of 16 that it has spilled,
-  // and here are many.
-  Bits zero_ = hn::Zero(BitsTag());
+  LaneCounter<FloatTag> zero_;
   bool doubtful_ = false;
   std::size_t groups_ = 0;
   Pair plane_[kPlanes];

@@ -29,6 +29,27 @@ using DoubleTag = hn::ScalableTag<double>;
 using Floats = hn::Vec<FloatTag>;
 using Doubles = hn::Vec<DoubleTag>;
 
+// How many lanes were true, over at most 2^16 vectors of `D`. Counted by lane:
+// GCC 12 reads the upper bits of a mask that it has spilled, which CountTrue()
+// takes for set ones.
+template <class D>
+class LaneCounter {
+ public:
+  HWY_INLINE LaneCounter() : count_(hn::Zero(Counts())) {}
+
+  HWY_INLINE void Add(hn::Mask<D> mask) {
+    count_ = hn::Sub(count_, hn::BitCast(Counts(), hn::VecFromMask(D(), mask)));
+  }
+  HWY_INLINE std::size_t Total() const {
+    return static_cast<std::size_t>(
+        hn::GetLane(hn::SumOfLanes(Counts(), count_)));
+  }
+
+ private:
+  using Counts = hn::RebindToUnsigned<D>;
+  hn::Vec<Counts> count_;
+};
+
 // Exactly: a vector of elements from `x` on, in the lanes they are reduced in.
 HWY_INLINE Floats LoadLanes(const float* x) { return hn::LoadU(FloatTag(), x); }
 HWY_INLINE Doubles LoadLanes(const double* x) {

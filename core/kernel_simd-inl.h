@@ -119,7 +119,7 @@ class Summer {
     to.abs = hn::Add(to.abs, hn::Abs(x));
     min_ = hn::Min(min_, x);
     max_ = hn::Max(max_, x);
-    CountZeros(hn::Eq(x, hn::Zero(D())));
+    zero_.Add(hn::Eq(x, hn::Zero(D())));
   }
 
   // The lanes of `x` that have an element.
@@ -130,7 +130,7 @@ class Summer {
     to.abs = hn::Add(to.abs, hn::IfThenElseZero(x.which, hn::Abs(x.x)));
     min_ = hn::Min(min_, hn::IfThenElse(x.which, x.x, min_));
     max_ = hn::Max(max_, hn::IfThenElse(x.which, x.x, max_));
-    CountZeros(hn::And(x.which, hn::Eq(x.x, hn::Zero(D()))));
+    zero_.Add(hn::And(x.which, hn::Eq(x.x, hn::Zero(D()))));
   }
 
   // With the chains of a group.
@@ -143,29 +143,21 @@ class Summer {
   HWY_INLINE ShiftedSums Total() const {
     const D d;
     const DoubleTag dd;
-    return {
-        static_cast<double>(hn::GetLane(shift_)),
-        hn::GetLane(hn::SumOfLanes(dd, wide_.sum)),
-        hn::GetLane(hn::SumOfLanes(dd, wide_.squares)),
-        hn::GetLane(hn::SumOfLanes(dd, wide_.abs)),
-        static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min_))),
-        static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max_))),
-        static_cast<std::size_t>(hn::GetLane(hn::SumOfLanes(Counts(), zero_)))};
+    return {static_cast<double>(hn::GetLane(shift_)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.sum)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.squares)),
+            hn::GetLane(hn::SumOfLanes(dd, wide_.abs)),
+            static_cast<double>(hn::GetLane(hn::MinOfLanes(d, min_))),
+            static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, max_))),
+            zero_.Total()};
   }
 
  private:
-  using Counts = hn::RebindToUnsigned<D>;
-
-  // By lane: GCC 12 reads the upper bits of a mask that it has spilled.
-  HWY_INLINE void CountZeros(hn::Mask<D> zeros) {
-    zero_ = hn::Sub(zero_, hn::BitCast(Counts(), hn::VecFromMask(D(), zeros)));
-  }
-
   const V shift_;
   V min_;
   V max_;
   Sums<hn::Vec<DoubleTag>> wide_;
-  hn::Vec<Counts> zero_ = hn::Zero(Counts());
+  LaneCounter<D> zero_;
 };
 
 // Hands a unit of `n` elements to `pass`, vector by vector, the chains by
@@ -177,7 +169,7 @@ HWY_INLINE void RunPass(std::size_t n, Pass& pass) {
   const std::size_t turn = 2 * lanes;
   for (std::size_t i = 0; i < n;) {
     const std::size_t end = std::min(n, i + kGroup * lanes);
-    typename Pass::Chain even = Pass::NoSums(), odd = Pass::NoSums();
+    typename Pass::Chain even = Pass::NewChain(), odd = Pass::NewChain();
     for (; i + turn <= end; i += turn) {
       pass.Fetch(i, turn);
       pass.Take(i, even);
@@ -205,7 +197,7 @@ HWY_INLINE FiniteSums SumFinite(const double* x, std::size_t padded,
   const Doubles inf = hn::Set(d, std::numeric_limits<double>::infinity());
   const Doubles factor = hn::Set(d, scale);
   Doubles sum = hn::Zero(d), abs = hn::Zero(d), min = inf, max = hn::Neg(inf);
-  FiniteSums out;
+  LaneCounter<DoubleTag> finite_lanes, zero;
   for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
     const Doubles v = hn::LoadU(d, x + i);
     const auto finite = hn::Lt(hn::Abs(v), inf);
@@ -214,15 +206,21 @@ HWY_INLINE FiniteSums SumFinite(const double* x, std::size_t padded,
     abs = hn::Add(abs, hn::Abs(scaled));
     min = hn::Min(min, hn::IfThenElse(finite, v, inf));
     max = hn::Max(max, hn::IfThenElse(finite, v, hn::Neg(inf)));
-    out.finite += hn::CountTrue(d, finite);
-    out.zero += hn::CountTrue(d, hn::Eq(v, hn::Zero(d)));
+    finite_lanes.Add(finite);
+    zero.Add(hn::Eq(v, hn::Zero(d)));
   }
+  FiniteSums out;
+  out.finite = finite_lanes.Total();
+  out.zero = zero.Total();
   if (out.finite != padded) {
+    LaneCounter<DoubleTag> pos_inf, neg_inf;
     for (std::size_t i = 0; i < padded; i += hn::Lanes(d)) {
       const Doubles v = hn::LoadU(d, x + i);
-      out.pos_inf += hn::CountTrue(d, hn::Eq(v, inf));
-      out.neg_inf += hn::CountTrue(d, hn::Eq(v, hn::Neg(inf)));
+      pos_inf.Add(hn::Eq(v, inf));
+      neg_inf.Add(hn::Eq(v, hn::Neg(inf)));
     }
+    out.pos_inf = pos_inf.Total();
+    out.neg_inf = neg_inf.Total();
   }
   out.sum = hn::GetLane(hn::SumOfLanes(d, sum));
   out.abs_sum = hn::GetLane(hn::SumOfLanes(d, abs));
@@ -292,9 +290,7 @@ class ReducePass {
   using D = decltype(Plain<T>::Tag());
   using Chain = Sums<hn::Vec<D>>;
 
-  static HWY_INLINE Chain NoSums() {
-    return kernel::HWY_NAMESPACE::NoSums(D());
-  }
+  static HWY_INLINE Chain NewChain() { return NoSums(D()); }
 
   HWY_INLINE ReducePass(const T* x, std::size_t n)
       : source_{x}, n_(n), summer_(ChooseShift(source_, n)) {}
@@ -336,9 +332,7 @@ class UpdatePass {
     Sums<hn::Vec<D>> weight, update;
   };
 
-  static HWY_INLINE Chain NoSums() {
-    return {ReducePass<T>::NoSums(), ReducePass<T>::NoSums()};
-  }
+  static HWY_INLINE Chain NewChain() { return {NoSums(D()), NoSums(D())}; }
 
   HWY_INLINE UpdatePass(const T* x, T* previous, T* before, std::size_t n)
       : source_{x},
