@@ -184,6 +184,9 @@ TEST(KernelBinsTest, OrdinaryElementsAreNotCountedOneByOne) {
     narrow[i].bits =
         static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(data[i]) >> 16);
   }
+  data[1] = 1;
+  before[1] = 0.5f;  // A difference that is a power of two, not rounded to it.
+  before[2] = data[2];
   const std::size_t odd = 5;  // No whole group.
   ForEachTarget([&](const std::string& target) {
     const bool windows = target.rfind("AVX", 0) == 0;  // Shift by lane.
