@@ -57,7 +57,7 @@ void BM_AgainstAten(benchmark::State& state) {
       [&] { benchmark::DoNotOptimize(ToRecord(Reduce(memory.View()))); },
       {{"of_chain", [&] { benchmark::DoNotOptimize(RecordByChain(tensor)); }},
        {"of_cheap", [&] { benchmark::DoNotOptimize(CheapChain(tensor)); }}},
-      std::max<std::int64_t>(1, LotOf(numel) / 16));
+      std::max<std::int64_t>(1, LotOf(numel) / 16), /*settle=*/true);
   state.SetBytesProcessed(state.iterations() * numel * 4);
 }
 BENCHMARK(BM_AgainstAten)

@@ -73,11 +73,12 @@ Memory::Memory(Dtype dtype, std::int64_t numel, std::uint64_t seed)
 
 void Race(benchmark::State& state, Clock clock,
           const std::function<void()>& ours, const std::vector<Rival>& rivals,
-          std::int64_t lot) {
+          std::int64_t lot, bool settle) {
   std::vector<const std::function<void()>*> runs = {&ours};
   for (const Rival& rival : rivals) runs.push_back(&rival.run);
   std::vector<std::vector<double>> times(runs.size());
   const auto time = [&](std::size_t i) {
+    if (settle) (*runs[i])();
     const double start = Seconds(clock);
     for (std::int64_t k = 0; k < lot; ++k) (*runs[i])();
     const double seconds = (Seconds(clock) - start) / static_cast<double>(lot);

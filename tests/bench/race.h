@@ -51,9 +51,12 @@ struct Rival {
 
 // Races `ours` against `rivals` and sets their counters. The time that the
 // benchmark shows is ours. Short calls are timed in lots of about `lot` calls.
+// `settle`: each runs once untimed before it is timed, so that it does not pay
+// for what the one before has unmapped (a virtual machine may have to make its
+// page tables anew).
 void Race(benchmark::State& state, Clock clock,
           const std::function<void()>& ours, const std::vector<Rival>& rivals,
-          std::int64_t lot);
+          std::int64_t lot, bool settle = false);
 
 // How many calls on `numel` elements make a lot.
 inline std::int64_t LotOf(std::int64_t numel) {
