@@ -225,7 +225,9 @@ TEST_F(ClientTest, AnUnknownRoleIsNamedAndNothingIsAsked) {
   HistogramsQuery query;
   query.run = "mnist";
   query.role = "gard";
+  const int calls = collector_.service.calls;
   const auto answer = client_->Histograms(query);
+  EXPECT_EQ(collector_.service.calls, calls);
   ASSERT_FALSE(answer.ok());
   EXPECT_EQ(answer.error().code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(answer.error().message, HasSubstr("role 'gard'"));
