@@ -67,8 +67,8 @@ Effect EffectOf(const EndData& end) {
           Mix(Mix(end.steps_recorded, end.steps_skipped), end.steps_lost)};
 }
 
-Effect EffectOfBranch(std::uint32_t branch) {
-  return {Effect::Kind::kBranch, branch, 0, 0};
+Effect EffectOfBranch(std::uint32_t branch, std::int64_t rollback_step) {
+  return {Effect::Kind::kBranch, branch, rollback_step, 0};
 }
 
 void Ledger::Note(const agent::EntryView& entry, bool refused) {
@@ -112,10 +112,12 @@ void Ledger::NoteWhole(std::string_view record_bytes, bool refused,
       effects_.push_back(EffectOf(branch_, gap));
       return;
     }
-    case RecordKind::kRollback:
-      branch_ = DecodeRollback(record->body)->branch;
-      effects_.push_back(EffectOfBranch(branch_));
+    case RecordKind::kRollback: {
+      const RollbackData rollback = *DecodeRollback(record->body);
+      branch_ = rollback.branch;
+      effects_.push_back(EffectOfBranch(branch_, rollback.step));
       return;
+    }
     case RecordKind::kEnd:
       end_ = *DecodeEnd(record->body);
       effects_.push_back(EffectOf(*end_));

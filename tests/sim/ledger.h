@@ -24,7 +24,7 @@ struct Effect {
   enum class Kind { kNothing, kRejected, kSchema, kStep, kGap, kBranch, kEnd };
   Kind kind = Kind::kNothing;
   std::uint32_t number = 0;   // Of the branch, or the schema's id.
-  std::int64_t step = 0;      // The first one of a gap.
+  std::int64_t step = 0;      // Of a gap the first; of a branch its rollback's.
   std::uint64_t content = 0;  // A hash of what else there is.
 
   friend bool operator==(const Effect&, const Effect&) = default;
@@ -35,7 +35,7 @@ Effect EffectOf(const server::StreamCommit::Step& step);
 Effect EffectOf(const server::StreamCommit::SchemaBody& schema);
 Effect EffectOf(std::uint32_t branch, const GapData& gap);
 Effect EffectOf(const EndData& end);
-Effect EffectOfBranch(std::uint32_t branch);
+Effect EffectOfBranch(std::uint32_t branch, std::int64_t rollback_step);
 
 // One commit as it was stored: its effects by kind, in order.
 struct StoredCommit {

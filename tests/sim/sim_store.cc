@@ -226,7 +226,8 @@ DiskWrite::Commit SimStore::Store(const StreamCommit& commit) const {
         std::make_shared<const Schema>(*DecodeSchema(schema.body));
   }
   for (const auto& added : commit.new_branches) {
-    out.stored.branches.push_back(EffectOfBranch(added.branch));
+    out.stored.branches.push_back(
+        EffectOfBranch(added.branch, added.rollback_step));
   }
   for (const auto& step : commit.steps) {
     out.stored.steps.push_back(EffectOf(step));
