@@ -94,16 +94,19 @@ HWY_INLINE Floats LoadLanes(const Half* x) {
 
 // Asks for the cache lines of `bytes` bytes, `ahead` bytes after `from`. The
 // processor's own prefetching ends with a page and misses the pauses between
-// units. The distances below are measured: farther where one array is read than
-// where two are.
-template <std::size_t ahead>
+// units. Distances and caches (3: the first, 2: the second) are measured: where
+// one array is read, farther ahead than where two are, and so far that the
+// first cache would not hold it.
+template <std::size_t ahead, int cache>
 HWY_INLINE void FetchAhead(const void* from, std::size_t bytes) {
   const char* const p = static_cast<const char*>(from) + ahead;
-  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+  for (std::size_t i = 0; i < bytes; i += 64) {
+    __builtin_prefetch(p + i, /*rw=*/0, cache);
+  }
 }
 
 // Elements as they are.
-template <typename T, std::size_t ahead = 12288>
+template <typename T, std::size_t ahead = 16384, int cache = 2>
 struct Plain {
   static constexpr bool kExact = true;
 
@@ -115,7 +118,7 @@ struct Plain {
   }
   HWY_INLINE auto Load(std::size_t i) const { return LoadLanes(x + i); }
   HWY_INLINE void Fetch(std::size_t i, std::size_t n) const {
-    FetchAhead<ahead>(x + i, n * sizeof(T));
+    FetchAhead<ahead, cache>(x + i, n * sizeof(T));
   }
   // The first `n` elements, of which there are less than lanes; then zeros.
   HWY_INLINE auto LoadShort(std::size_t n) const {
@@ -131,7 +134,7 @@ struct Plain {
 };
 
 template <typename T>
-using PlainOfTwo = Plain<T, 4096>;
+using PlainOfTwo = Plain<T, 4096, 3>;
 
 // x - before. In lanes of float, rounded once; widened, taken in double.
 template <typename T>
