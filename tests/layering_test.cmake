@@ -10,6 +10,7 @@ set(rules  # folder ! only or not ! regex over what follows #include
   "core!only!<[a-z0-9_]+>|<sys/[a-z0-9_]+\\.h>|[<\"](absl|hwy|re2)/|<zstd\\.h>|\"core/"
   "agent/include!only!<[a-z0-9_]+>|[<\"]gradtap/"
   "agent/capture!not!${grpc}|${proto}|absl/log/|${rocksdb}"
+  "agent/spool!only!<[a-z0-9_]+>|<(dirent|errno|fcntl|stdio|unistd)\\.h>|<sys/[a-z0-9_]+\\.h>|\"absl/|\"core/|\"agent/(spool/|entry\\.h)"
   "agent/delivery!not!${torch}|${rocksdb}"
   "server!not!${torch}"
   "server/store!not!${grpc}"

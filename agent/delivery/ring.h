@@ -20,33 +20,9 @@
 
 #include "absl/status/statusor.h"
 #include "agent/delivery/ring_memory.h"
-#include "core/step_data.h"
+#include "agent/entry.h"
 
 namespace gradtap::agent {
-
-enum class EntryKind : std::uint8_t {
-  kSchema = 1,
-  kStep = 2,
-  kGap = 3,
-  kRollback = 4,
-  kEnd = 5,
-};
-
-// What the delivery thread needs to know of a record without decoding it.
-struct EntryMeta {
-  EntryKind kind = EntryKind::kStep;
-  GapCause cause = GapCause::kUnspecified;  // kGap.
-  // Steps with statistics in this entry: 1 in the last (or only) part of a
-  // step that was recorded, else 0.
-  std::uint32_t recorded_steps = 0;
-  // Of the record; 0 and 1 if it is whole.
-  std::uint32_t part_index = 0;
-  std::uint32_t part_count = 1;
-  std::uint32_t branch = 0;
-  std::int64_t step = 0;       // kStep, kRollback; first step of kGap.
-  std::int64_t last_step = 0;  // kGap.
-  std::uint64_t steps = 0;     // kGap.
-};
 
 struct EntryHeader {
   std::uint64_t seq = 0;
@@ -54,14 +30,6 @@ struct EntryHeader {
   // Written by the consumer alone, after publication.
   std::uint32_t rejected = 0;
   EntryMeta meta;
-};
-
-// One entry as the consumer sees it; `bytes` stands until it is freed.
-struct EntryView {
-  std::uint64_t seq = 0;
-  EntryMeta meta;
-  std::string_view bytes;
-  bool rejected = false;
 };
 
 // [Threading] One producer thread, one consumer thread; last_seq() and

@@ -1,0 +1,413 @@
+#include "agent/spool/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/codec.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+// Far above what Append() lets a segment become.
+constexpr std::int64_t kMaxFileBytes = std::int64_t{1} << 30;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Create(const std::string& root,
+                                                     SpoolIdentity identity,
+                                                     SpoolOptions options,
+                                                     Syscalls* syscalls) {
+  auto folder = SpoolFolder::Create(root, identity.process_nonce, syscalls);
+  if (!folder.ok()) return folder.status();
+  std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
+  spool->identity_ = std::move(identity);
+  spool->options_ = options;
+  return spool;
+}
+
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(const std::string& path,
+                                                   SpoolUse use,
+                                                   Syscalls* syscalls) {
+  auto folder = SpoolFolder::Open(path, use, syscalls);
+  if (!folder.ok()) return folder.status();
+  std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
+  if (auto scanned = spool->Scan(); !scanned.ok()) return scanned;
+  return spool;
+}
+
+Spool::~Spool() {
+  (void)Close();
+  folder_->RemoveIfEmpty();
+}
+
+// ---- What is there ---------------------------------------------------------
+
+absl::Status Spool::Scan() {
+  const auto files = folder_->List();
+  if (!files.ok()) return files.status();
+  bool any = false;
+  for (const SpoolFolder::File& file : *files) any |= Take(file);
+  if (!any) {
+    folder_->RemoveIfEmpty();
+    std::string why = absl::StrCat("'", EscapeForTerminal(path()),
+                                   "' has no record that can be read");
+    for (const std::string& problem : problems_) {
+      absl::StrAppend(&why, "; ", problem);
+    }
+    return absl::NotFoundError(why);
+  }
+  first_seq_ = segments_.front().first_seq;
+  for (const Segment& segment : segments_) {
+    next_seq_ = std::max(next_seq_, segment.next_seq);
+    bytes_ += segment.bytes;
+  }
+  return absl::OkStatus();
+}
+
+// True if a record of it can be read.
+bool Spool::Take(const SpoolFolder::File& file) {
+  Segment segment;
+  segment.name = file.name;
+  segment.first_seq = segment.next_seq = file.first_seq;
+  segment.aside = file.bad;
+  std::string damage;
+  auto bytes = ReadFile(file.name);
+  if (bytes.ok()) {
+    segment.bytes = bytes->size();
+    SegmentContent content = ParseSegment(*bytes, file.first_seq);
+    damage = content.damage;
+    if (!content.records.empty() && identity_.process_nonce.empty()) {
+      identity_ = content.identity;
+    } else if (!content.records.empty() &&
+               content.identity.process_nonce != identity_.process_nonce) {
+      damage = "it is of another process than those before it";
+      content.records.clear();
+    }
+    if (!segments_.empty() && segments_.back().next_seq > file.first_seq) {
+      damage = "it begins with records that stand in the one before it";
+      content.records.clear();
+    }
+    segment.next_seq += content.records.size();
+    for (const SegmentRecord& record : content.records) {
+      NotePlace(record.meta, &segment);
+    }
+  } else {
+    damage = std::string(bytes.status().message());
+  }
+  segment.damaged = !damage.empty() || file.bad;
+  const bool readable = segment.next_seq > segment.first_seq;
+  if (!damage.empty() && !file.bad) {
+    Report(absl::StrCat(file.name, ": ", damage, "; ",
+                        segment.next_seq - segment.first_seq,
+                        " records before that are used, the rest is kept as ",
+                        SegmentName(file.first_seq, "bad")));
+    if (!readable) SetAside(&segment);
+  }
+  segments_.push_back(std::move(segment));
+  return readable;
+}
+
+absl::StatusOr<std::string> Spool::ReadFile(const std::string& name) const {
+  Syscalls* const sys = folder_->syscalls();
+  const std::string path = absl::StrCat(folder_->path(), "/", name);
+  const int fd =
+      sys->OpenAt(folder_->fd(), name.c_str(), O_RDONLY | O_NONBLOCK, 0);
+  if (fd == -ELOOP) {
+    return absl::FailedPreconditionError("it is a symbolic link");
+  }
+  if (fd < 0) return FileError(path, "cannot be opened", -fd);
+  struct stat about {};
+  absl::Status status;
+  if (::fstat(fd, &about) != 0) {
+    status = FileError(path, "fstat", errno);
+  } else if (!S_ISREG(about.st_mode) || about.st_size > kMaxFileBytes) {
+    status = absl::FailedPreconditionError("it is no file that gradtap writes");
+  } else if (folder_->use() == SpoolUse::kTakeOver &&
+             (about.st_uid != ::geteuid() || (about.st_mode & 077) != 0)) {
+    status = absl::FailedPreconditionError(
+        "others own or may reach it; 0600 is expected");
+  }
+  std::string bytes;
+  if (status.ok()) bytes.resize(static_cast<std::size_t>(about.st_size));
+  std::size_t got = 0;
+  while (status.ok() && got < bytes.size()) {
+    const ssize_t n = sys->ReadAt(fd, bytes.data() + got, bytes.size() - got,
+                                  static_cast<off_t>(got));
+    if (n < 0) status = FileError(path, "cannot be read", static_cast<int>(-n));
+    if (n <= 0) break;
+    got += static_cast<std::size_t>(n);
+  }
+  ::close(fd);
+  if (!status.ok()) return status;
+  bytes.resize(got);
+  return bytes;
+}
+
+void Spool::NotePlace(const EntryMeta& meta, Segment* segment) {
+  if (meta.kind != EntryKind::kStep && meta.kind != EntryKind::kGap) return;
+  if (!segment->first) segment->first = Place{meta.branch, meta.step};
+  const bool gap = meta.kind == EntryKind::kGap;
+  segment->last = Place{meta.branch, gap ? meta.last_step : meta.step};
+}
+
+// ---- Writing ---------------------------------------------------------------
+
+absl::Status Spool::OpenSegment(std::uint64_t seq) {
+  Syscalls* const sys = folder_->syscalls();
+  const std::string unfinished = SegmentName(seq, "tmp");
+  const std::string name = SegmentName(seq, "seg");
+  const std::string path = absl::StrCat(folder_->path(), "/", name);
+  std::string header = EncodeSegmentHeader(identity_);
+  // Of an attempt that failed.
+  sys->UnlinkAt(folder_->fd(), unfinished.c_str());
+  const int fd = sys->OpenAt(folder_->fd(), unfinished.c_str(),
+                             O_RDWR | O_CREAT | O_EXCL | O_APPEND, 0600);
+  if (fd < 0) return FileError(path, "cannot be made", -fd);
+  const iovec piece{header.data(), header.size()};
+  const ssize_t wrote = sys->Write(fd, &piece, 1);
+  int error = wrote < 0 ? static_cast<int>(-wrote) : 0;
+  if (error == 0 && static_cast<std::size_t>(wrote) != header.size()) {
+    error = ENOSPC;
+  }
+  if (error == 0) {
+    error = -sys->RenameAt(folder_->fd(), unfinished.c_str(), name.c_str());
+  }
+  if (error != 0) {
+    ::close(fd);
+    sys->UnlinkAt(folder_->fd(), unfinished.c_str());
+    return FileError(path, "cannot be written", error);
+  }
+  if (const int synced = sys->SyncFolder(folder_->fd()); synced < 0) {
+    sync_error_ = FileError(folder_->path(), "fsync", -synced);
+    Report(std::string(sync_error_.message()));
+  }
+  if (segments_.empty()) first_seq_ = next_seq_ = seq;
+  Segment segment;
+  segment.name = name;
+  segment.first_seq = segment.next_seq = seq;
+  segment.bytes = header.size();
+  bytes_ += header.size();
+  segments_.push_back(std::move(segment));
+  open_fd_ = fd;
+  return absl::OkStatus();
+}
+
+absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
+                           std::string_view bytes) {
+  const bool first = first_seq_ == next_seq_;
+  if (bytes.size() > kMaxRecordBytes || (!first && seq != next_seq_)) {
+    return absl::InternalError(absl::StrCat(
+        "record ", seq, " of ", bytes.size(), " bytes, after ", next_seq_ - 1));
+  }
+  std::string head = EncodeRecordHead(seq, meta, bytes);
+  const std::uint64_t size = head.size() + bytes.size();
+  if (bytes_ + size > options_.max_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the spool '", EscapeForTerminal(path()), "' is full, at ",
+                     options_.max_bytes, " bytes"));
+  }
+  // A loss between the last record and this one: not in the same segment.
+  if (open_fd_ >= 0 && seq != segments_.back().next_seq) {
+    (void)CloseSegment();
+  }
+  if (open_fd_ < 0) {
+    if (auto opened = OpenSegment(seq); !opened.ok()) return opened;
+    if (first) first_seq_ = next_seq_ = seq;
+  }
+  Segment& segment = segments_.back();
+  std::size_t written = 0;
+  while (written < size) {
+    iovec pieces[2];
+    int count = 0;
+    if (written < head.size()) {
+      pieces[count++] = {head.data() + written, head.size() - written};
+    }
+    const std::size_t skip = written - std::min(written, head.size());
+    pieces[count++] = {const_cast<char*>(bytes.data()) + skip,
+                       bytes.size() - skip};
+    const ssize_t n = folder_->syscalls()->Write(open_fd_, pieces, count);
+    if (n <= 0) {
+      const int error = n < 0 ? static_cast<int>(-n) : ENOSPC;
+      const auto good = static_cast<off_t>(segment.bytes);
+      if (written > 0 && folder_->syscalls()->Truncate(open_fd_, good) < 0) {
+        AbandonSegment("a record was written in part and cannot be taken back");
+      }
+      return FileError(absl::StrCat(path(), "/", segments_.back().name),
+                       "cannot be written", error);
+    }
+    written += static_cast<std::size_t>(n);
+  }
+  segment.bytes += size;
+  bytes_ += size;
+  segment.next_seq = next_seq_ = seq + 1;
+  NotePlace(meta, &segment);
+  if (segment.bytes >= options_.segment_bytes) (void)CloseSegment();
+  return absl::OkStatus();
+}
+
+void Spool::AbandonSegment(std::string_view why) {
+  segments_.back().damaged = true;
+  Report(absl::StrCat(segments_.back().name, ": ", std::string(why)));
+  ::close(std::exchange(open_fd_, -1));
+}
+
+absl::Status Spool::CloseSegment() {
+  if (open_fd_ < 0) return absl::OkStatus();
+  const int synced = folder_->syscalls()->SyncData(open_fd_);
+  ::close(std::exchange(open_fd_, -1));
+  if (synced >= 0) return absl::OkStatus();
+  sync_error_ = FileError(absl::StrCat(path(), "/", segments_.back().name),
+                          "fdatasync", -synced);
+  Report(std::string(sync_error_.message()));
+  return sync_error_;
+}
+
+absl::Status Spool::Close() {
+  (void)CloseSegment();
+  return sync_error_;
+}
+
+// ---- Reading ---------------------------------------------------------------
+
+// The last segment that begins at or before `seq`.
+std::size_t Spool::FindSegment(std::uint64_t seq) const {
+  const auto after = std::upper_bound(
+      segments_.begin(), segments_.end(), seq,
+      [](std::uint64_t s, const Segment& x) { return s < x.first_seq; });
+  return static_cast<std::size_t>(after - segments_.begin()) - 1;
+}
+
+absl::Status Spool::Load(const Segment& segment) {
+  loaded_ = Loaded();
+  auto bytes = ReadFile(segment.name);
+  if (!bytes.ok()) return bytes.status();
+  SegmentContent content = ParseSegment(*bytes, segment.first_seq);
+  if (content.records.size() < segment.next_seq - segment.first_seq) {
+    return absl::DataLossError(absl::StrCat(
+        "'", EscapeForTerminal(path()), "/", segment.name,
+        "' has changed since it was written or looked at: ", content.damage));
+  }
+  loaded_.first_seq = segment.first_seq;
+  loaded_.bytes = *std::move(bytes);
+  loaded_.content = std::move(content);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
+  if (seq < first_seq_ || seq >= next_seq_) {
+    return absl::OutOfRangeError(absl::StrCat(
+        "record ", seq, " is not one of ", first_seq_, " to ", next_seq_ - 1));
+  }
+  const std::size_t at = FindSegment(seq);
+  const Segment& segment = segments_[at];
+  if (seq >= segment.next_seq) return Missing(seq, at);
+  if (open_fd_ >= 0 && at + 1 == segments_.size()) (void)CloseSegment();
+  if (loaded_.bytes.empty() || loaded_.first_seq != segment.first_seq ||
+      seq - loaded_.first_seq >= loaded_.content.records.size()) {
+    if (auto loaded = Load(segment); !loaded.ok()) return loaded;
+  }
+  const SegmentRecord& record =
+      loaded_.content.records[seq - loaded_.first_seq];
+  EntryView entry;
+  entry.seq = seq;
+  entry.meta = record.meta;
+  entry.bytes =
+      std::string_view(loaded_.bytes).substr(record.offset, record.size);
+  return entry;
+}
+
+// `before` is the segment before the hole that `seq` is in.
+EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
+  EntryView entry;
+  entry.seq = seq;
+  entry.meta.kind = EntryKind::kEnd;  // Of no kind: nothing is told of it.
+  // A segment without a readable record is part of the hole.
+  std::size_t after = before + 1;
+  if (after >= segments_.size() || seq + 1 != segments_[after].first_seq) {
+    return entry;
+  }
+  if (segments_[after].next_seq == segments_[after].first_seq) return entry;
+  while (before > 0 && !segments_[before].last) --before;
+  const auto& last = segments_[before].last;
+  const auto& next = segments_[after].first;
+  if (!last || !next || last->branch != next->branch ||
+      next->step <= last->step || next->step - last->step == 1) {
+    return entry;
+  }
+  entry.meta.kind = EntryKind::kGap;
+  entry.meta.cause = GapCause::kIoError;
+  entry.meta.branch = last->branch;
+  entry.meta.step = last->step + 1;
+  entry.meta.last_step = next->step - 1;
+  entry.meta.steps = static_cast<std::uint64_t>(next->step - last->step) - 1;
+  stand_in_ =
+      EncodeGap({GapCause::kIoError, entry.meta.step, entry.meta.last_step,
+                 entry.meta.steps, "a segment of the spool cannot be read"});
+  entry.bytes = stand_in_;
+  return entry;
+}
+
+// ---- Freeing ---------------------------------------------------------------
+
+void Spool::SetAside(Segment* segment) {
+  if (folder_->use() == SpoolUse::kCopy || segment->aside) return;
+  const std::string bad = SegmentName(segment->first_seq, "bad");
+  const int renamed = folder_->syscalls()->RenameAt(
+      folder_->fd(), segment->name.c_str(), bad.c_str());
+  if (renamed < 0) {
+    Report(absl::StrCat(segment->name, " cannot be renamed to ", bad));
+    return;
+  }
+  segment->name = bad;
+  segment->aside = true;
+}
+
+void Spool::FreeBefore(std::uint64_t next_seq) {
+  first_seq_ = std::clamp(next_seq, first_seq_, next_seq_);
+  std::size_t freed = 0;
+  for (; freed < segments_.size(); ++freed) {
+    Segment& segment = segments_[freed];
+    const bool last = freed + 1 == segments_.size();
+    if (segment.next_seq > first_seq_) break;
+    // The hole behind it still needs it.
+    if (!last && segments_[freed + 1].first_seq > first_seq_) break;
+    // One that is being written goes on.
+    if (last && open_fd_ >= 0 && segment.next_seq == segment.first_seq) break;
+    if (folder_->use() == SpoolUse::kCopy) continue;
+    if (last && open_fd_ >= 0) (void)CloseSegment();
+    if (segment.damaged) {
+      SetAside(&segment);  // Its bytes stay on disk, and in the count.
+      continue;
+    }
+    const int gone =
+        folder_->syscalls()->UnlinkAt(folder_->fd(), segment.name.c_str());
+    if (gone < 0) {
+      Report(std::string(FileError(absl::StrCat(path(), "/", segment.name),
+                                   "cannot be deleted, though it is delivered",
+                                   -gone)
+                             .message()));
+      continue;
+    }
+    bytes_ -= segment.bytes;
+  }
+  segments_.erase(segments_.begin(),
+                  segments_.begin() + static_cast<std::ptrdiff_t>(freed));
+}
+
+void Spool::Report(std::string problem) {
+  constexpr std::size_t kMaxProblems = 64;
+  if (problems_.size() < kMaxProblems) problems_.push_back(std::move(problem));
+}
+
+std::vector<std::string> Spool::TakeProblems() {
+  return std::exchange(problems_, {});
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,141 @@
+// Records of one process on disk, in order, until the collector has them.
+//
+// The process that records appends; whoever delivers reads by seq and frees
+// from the front, whole segments at a time. See README.md for what a crash or a
+// loss of power may cost.
+//
+// Layer: agent/spool. This file: std, absl, core.
+
+#ifndef GRADTAP_AGENT_SPOOL_SPOOL_H_
+#define GRADTAP_AGENT_SPOOL_SPOOL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/entry.h"
+#include "agent/spool/folder.h"
+#include "agent/spool/segment.h"
+
+namespace gradtap::agent {
+
+struct SpoolOptions {
+  // Of all segments together, set aside ones included.
+  std::uint64_t max_bytes = std::uint64_t{1} << 30;
+  // A segment is closed once it is as long.
+  std::uint64_t segment_bytes = 4u << 20;
+};
+
+// [Threading] One thread at a time. Waits for the disk.
+class Spool {
+ public:
+  // A new one in ROOT/NONCE. Errors as of SpoolFolder::Create().
+  static absl::StatusOr<std::unique_ptr<Spool>> Create(
+      const std::string& root, SpoolIdentity identity, SpoolOptions options,
+      Syscalls* syscalls = RealSyscalls());
+
+  // What a process has left. Reads all of it once; damage is no error but in
+  // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
+  // Others as of SpoolFolder::Open().
+  static absl::StatusOr<std::unique_ptr<Spool>> Open(
+      const std::string& path, SpoolUse use,
+      Syscalls* syscalls = RealSyscalls());
+
+  ~Spool();  // As Close(); a folder without records goes.
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  const std::string& path() const { return folder_->path(); }
+  const SpoolIdentity& identity() const { return identity_; }
+
+  // Records at hand; first_seq() = last_seq() + 1: none. Seqs between that
+  // cannot be read count: Read() has something in their place.
+  std::uint64_t first_seq() const { return first_seq_; }
+  std::uint64_t last_seq() const { return next_seq_ - 1; }
+  // On disk.
+  std::uint64_t bytes() const { return bytes_; }
+
+  // The next record; the first one has any seq, then without holes. OK: it
+  // survives this process. Otherwise it is not in the spool, which is as it was
+  // and may be tried again: kResourceExhausted if the spool or the disk is
+  // full, else what the system says.
+  absl::Status Append(std::uint64_t seq, const EntryMeta& meta,
+                      std::string_view bytes);
+
+  // Syncs and closes the segment that is being written, so that all survives a
+  // loss of power. An error of this or an earlier sync; Append() may go on.
+  absl::Status Close();
+
+  // The record of a seq at hand, valid until the next call. In place of those
+  // that cannot be read stand records of no kind (empty), and last a gap
+  // (kIoError) with their steps, if the records around them tell. An error:
+  // the segment was readable before; nothing has changed.
+  absl::StatusOr<EntryView> Read(std::uint64_t seq);
+
+  // The records before `next_seq` are not needed any more. Deletes segments
+  // that hold no other, but sets aside those with damage; of a copy, none.
+  void FreeBefore(std::uint64_t next_seq);
+
+  // What has been found or has failed since the last call, for people.
+  std::vector<std::string> TakeProblems();
+
+ private:
+  // Where the loop stood, for gaps.
+  struct Place {
+    std::uint32_t branch = 0;
+    std::int64_t step = 0;
+  };
+  struct Segment {
+    std::string name;
+    std::uint64_t first_seq = 0;
+    std::uint64_t next_seq = 0;  // After its last readable record.
+    std::uint64_t bytes = 0;     // Of the file.
+    bool damaged = false;
+    bool aside = false;  // Called .bad already.
+    std::optional<Place> first, last;
+  };
+  struct Loaded {
+    std::uint64_t first_seq = 0;
+    std::string bytes;
+    SegmentContent content;
+  };
+
+  explicit Spool(std::unique_ptr<SpoolFolder> folder)
+      : folder_(std::move(folder)) {}
+
+  absl::Status Scan();
+  bool Take(const SpoolFolder::File& file);
+  absl::StatusOr<std::string> ReadFile(const std::string& name) const;
+  absl::Status Load(const Segment& segment);
+  absl::Status OpenSegment(std::uint64_t seq);
+  absl::Status CloseSegment();
+  void AbandonSegment(std::string_view why);
+  void SetAside(Segment* segment);
+  std::size_t FindSegment(std::uint64_t seq) const;
+  EntryView Missing(std::uint64_t seq, std::size_t before);
+  static void NotePlace(const EntryMeta& meta, Segment* segment);
+  void Report(std::string problem);
+
+  const std::unique_ptr<SpoolFolder> folder_;
+  SpoolIdentity identity_;
+  SpoolOptions options_;
+  std::vector<Segment> segments_;  // By first_seq.
+  std::uint64_t first_seq_ = 1;
+  std::uint64_t next_seq_ = 1;
+  std::uint64_t bytes_ = 0;
+  int open_fd_ = -1;  // Of the last segment, if it is being written.
+  absl::Status sync_error_;
+  Loaded loaded_;         // One segment; none if `bytes` is empty.
+  std::string stand_in_;  // For Missing().
+  std::vector<std::string> problems_;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_SPOOL_SPOOL_H_

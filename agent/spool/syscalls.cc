@@ -1,0 +1,73 @@
+#include "agent/spool/syscalls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+namespace gradtap::agent {
+namespace {
+
+template <typename Call>
+auto Retried(Call call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0) return result;
+    if (errno != EINTR) return static_cast<decltype(result)>(-errno);
+  }
+}
+
+}  // namespace
+
+int Syscalls::OpenAt(int folder, const char* name, int flags, mode_t mode) {
+  return Retried([&] {
+    return ::openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+  });
+}
+
+int Syscalls::MakeFolderAt(int folder, const char* name, mode_t mode) {
+  return Retried([&] { return ::mkdirat(folder, name, mode); });
+}
+
+ssize_t Syscalls::Write(int fd, const iovec* pieces, int count) {
+  return Retried([&] { return ::writev(fd, pieces, count); });
+}
+
+ssize_t Syscalls::ReadAt(int fd, char* out, std::size_t bytes, off_t offset) {
+  return Retried([&] { return ::pread(fd, out, bytes, offset); });
+}
+
+int Syscalls::Truncate(int fd, off_t bytes) {
+  return Retried([&] { return ::ftruncate(fd, bytes); });
+}
+
+int Syscalls::SyncData(int fd) {
+  return Retried([&] { return ::fdatasync(fd); });
+}
+
+int Syscalls::SyncFolder(int fd) {
+  return Retried([&] { return ::fsync(fd); });
+}
+
+int Syscalls::RenameAt(int folder, const char* from, const char* to) {
+  return Retried([&] { return ::renameat(folder, from, folder, to); });
+}
+
+int Syscalls::UnlinkAt(int folder, const char* name) {
+  return Retried([&] { return ::unlinkat(folder, name, 0); });
+}
+
+std::int64_t Syscalls::FileSystemType(int fd) {
+  struct statfs about {};
+  if (::fstatfs(fd, &about) != 0) return -errno;
+  return static_cast<std::int64_t>(about.f_type) & 0xffffffff;
+}
+
+Syscalls* RealSyscalls() {
+  static Syscalls* const real = new Syscalls;
+  return real;
+}
+
+}  // namespace gradtap::agent

@@ -1,0 +1,181 @@
+#include "agent/spool/folder.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "agent/spool/spool_fixtures.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::FaultyDisk;
+using ::testing::HasSubstr;
+using testing::StatusIs;
+
+constexpr char kNonce[] = "0123456789abcdef";
+constexpr char kNonceName[] = "30313233343536373839616263646566";
+
+// A child that does `work`, then waits to be killed.
+class Child {
+ public:
+  explicit Child(const std::function<void()>& work) {
+    int ready[2];
+    EXPECT_EQ(::pipe(ready), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      work();
+      (void)!::write(ready[1], "x", 1);
+      for (;;) ::pause();
+    }
+    char byte = 0;
+    EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+    ::close(ready[0]);
+    ::close(ready[1]);
+  }
+  ~Child() { Kill(); }
+  void Kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+class SpoolFolderTest : public ::testing::Test {
+ protected:
+  std::string root() const { return dir_.path() + "/spool"; }
+  std::string folder() const { return root() + "/" + kNonceName; }
+  auto Create() { return SpoolFolder::Create(root(), kNonce, &disk_); }
+  auto Open(SpoolUse use = SpoolUse::kTakeOver) {
+    return SpoolFolder::Open(folder(), use, &disk_);
+  }
+
+  testing::TempDir dir_;
+  FaultyDisk disk_;
+};
+
+TEST_F(SpoolFolderTest, ASecondOwnerIsRefusedUntilTheFirstIsDead) {
+  Child owner([this] { (void)Create()->release(); });
+  for (const SpoolUse use : {SpoolUse::kTakeOver, SpoolUse::kCopy}) {
+    EXPECT_THAT(Open(use), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                    HasSubstr("in use by process " +
+                                              std::to_string(owner.pid()))));
+  }
+  owner.Kill();
+  GRADTAP_EXPECT_OK(Open());
+}
+
+TEST_F(SpoolFolderTest, AForkedChildThatOutlivesTheOwnerDoesNotOwn) {
+  int pid_pipe[2];
+  ASSERT_EQ(::pipe(pid_pipe), 0);
+  Child owner([&] {
+    (void)Create()->release();
+    const pid_t orphan = ::fork();
+    if (orphan == 0) {
+      for (;;) ::pause();
+    }
+    (void)!::write(pid_pipe[1], &orphan, sizeof(orphan));
+  });
+  pid_t orphan = 0;
+  ASSERT_EQ(::read(pid_pipe[0], &orphan, sizeof(orphan)),
+            static_cast<ssize_t>(sizeof(orphan)));
+  owner.Kill();
+  GRADTAP_EXPECT_OK(Open());
+  ::kill(orphan, SIGKILL);
+}
+
+TEST_F(SpoolFolderTest, OneProcessDoesNotOwnAFolderTwice) {
+  auto first = Create();
+  GRADTAP_ASSERT_OK(first);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("by this process itself")));
+  // And the attempt has not cost the first one its lock.
+  int status = 0;
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    // The list of owners was inherited: ask the kernel alone.
+    const int fd = ::open((folder() + "/owner").c_str(), O_RDWR);
+    struct flock wanted {};
+    wanted.l_type = F_WRLCK;
+    ::_exit(::fcntl(fd, F_SETLK, &wanted) == 0 ? 1 : 0);
+  }
+  ::waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0) << "the lock is gone";
+  first->reset();
+  GRADTAP_EXPECT_OK(Open(SpoolUse::kCopy));
+}
+
+TEST_F(SpoolFolderTest, ASymbolicLinkInPlaceOfAFolderIsRefused) {
+  std::filesystem::create_directory(dir_.path() + "/real");
+  std::filesystem::create_symlink(dir_.path() + "/real", root());
+  EXPECT_THAT(Create(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("symbolic link")));
+  std::filesystem::remove(root());
+  GRADTAP_ASSERT_OK(Create());
+  std::filesystem::rename(folder(), dir_.path() + "/moved");
+  std::filesystem::create_symlink(dir_.path() + "/moved", folder());
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("symbolic link")));
+}
+
+TEST_F(SpoolFolderTest, AFolderThatOthersMayReachIsRefusedButCopiesAreNot) {
+  std::filesystem::create_directories(folder());
+  ::chmod(folder().c_str(), 0750);
+  EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("has mode 0750")));
+  GRADTAP_EXPECT_OK(Open(SpoolUse::kCopy));
+}
+
+TEST_F(SpoolFolderTest, NetworkFileSystemsAreRefusedByName) {
+  for (const auto& [type, name] :
+       std::map<std::int64_t, std::string>{{0x6969, "NFS"},
+                                           {0xff534d42, "CIFS"},
+                                           {0x65735546, "FUSE"},
+                                           {0x01021997, "9P"},
+                                           {0x0bd00bd0, "Lustre"}}) {
+    disk_.type = type;
+    EXPECT_THAT(Create(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr(name)));
+    EXPECT_TRUE(std::filesystem::is_empty(root()));
+  }
+  disk_.type = 0x01021994;  // tmpfs.
+  GRADTAP_EXPECT_OK(Create());
+}
+
+TEST_F(SpoolFolderTest, ARelativePathIsRefused) {
+  EXPECT_THAT(SpoolFolder::Create("spool", kNonce, &disk_),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'spool' is no absolute path")));
+}
+
+TEST_F(SpoolFolderTest, SpoolsOfARootAreFoundAndOfAFolderItself) {
+  GRADTAP_ASSERT_OK(Create());
+  std::filesystem::create_directory(root() + "/.hidden.new");
+  std::filesystem::create_directory(root() + "/other");
+  EXPECT_THAT(*FindSpools(root()), ElementsAre(folder()));
+  EXPECT_THAT(*FindSpools(folder()), ElementsAre());
+  testing::WriteAll(folder() + "/00000000000000000001.seg", "");
+  EXPECT_THAT(*FindSpools(folder()), ElementsAre(folder()));
+  EXPECT_THAT(FindSpools(dir_.path() + "/none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
+}
+
+}  // namespace
+}  // namespace gradtap::agent
