@@ -1,5 +1,6 @@
 #include "agent/delivery/ring.h"
 
+#include <algorithm>
 #include <limits>
 #include <new>
 #include <type_traits>
@@ -103,6 +104,52 @@ void Ring::MarkRejected(const EntryView& entry) noexcept {
 void Ring::FreeBefore(const Cursor& cursor, std::uint64_t next_seq) noexcept {
   first_seq_ = next_seq;
   tail_.store(cursor.position_, std::memory_order_release);
+}
+
+// The place of `seq`, or the end if that is before it: by walking from the
+// nearest that is known.
+Ring::Place* Ring::FindPlace(std::uint64_t seq) noexcept {
+  Place from{first_seq_, {}};
+  from.cursor.position_ = tail_.load(std::memory_order_relaxed);
+  Place* nearest = nullptr;
+  for (Place& place : places_) {
+    if (place.seq < from.seq || place.seq > seq) continue;
+    from = place;
+    nearest = &place;
+  }
+  // It moves on if it was read last; one that stands farther back stays.
+  const bool follows = nearest != nullptr && seq - nearest->seq <= 1;
+  if (!follows) nearest = &places_[newest_ == 0 ? 1 : 0];
+  newest_ = nearest == &places_[0] ? 0 : 1;
+  EntryView ignored;
+  while (from.seq < seq && Next(&from.cursor, &ignored)) ++from.seq;
+  *nearest = from;
+  return nearest;
+}
+
+bool Ring::Read(std::uint64_t seq, EntryView* entry) noexcept {
+  if (seq < first_seq_) return false;
+  const Place* const place = FindPlace(seq);
+  Cursor cursor = place->cursor;
+  return place->seq == seq && Next(&cursor, entry);
+}
+
+std::size_t Ring::BytesFrom(std::uint64_t seq) noexcept {
+  return BytesAfter(FindPlace(std::max(seq, first_seq_))->cursor);
+}
+
+void Ring::MarkRejected(std::uint64_t seq) noexcept {
+  EntryView entry;
+  if (Read(seq, &entry)) MarkRejected(entry);
+}
+
+void Ring::FreeBefore(std::uint64_t next_seq) noexcept {
+  if (next_seq <= first_seq_) return;
+  const Place place = *FindPlace(next_seq);
+  FreeBefore(place.cursor, place.seq);
+  for (Place& old : places_) {
+    if (old.seq < first_seq_) old = {};
+  }
 }
 
 }  // namespace gradtap::agent

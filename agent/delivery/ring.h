@@ -12,6 +12,7 @@
 #ifndef GRADTAP_AGENT_DELIVERY_RING_H_
 #define GRADTAP_AGENT_DELIVERY_RING_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "agent/delivery/record_source.h"
 #include "agent/delivery/ring_memory.h"
 #include "agent/entry.h"
 
@@ -34,7 +36,7 @@ struct EntryHeader {
 
 // [Threading] One producer thread, one consumer thread; last_seq() and
 // capacity_bytes() any thread. No call locks, allocates or enters the kernel.
-class Ring {
+class Ring : public RecordSource {
  public:
   enum class Room {
     kOrdinary,  // All but the reserve.
@@ -73,7 +75,7 @@ class Ring {
   };
 
   // Seq of the oldest entry at hand; last_seq() + 1 if there is none.
-  std::uint64_t first_seq() const { return first_seq_; }
+  std::uint64_t first_seq() const override { return first_seq_; }
   // A cursor before `seq`, which is in [first_seq(), last_seq() + 1]; outside
   // of it, the nearer end. Walks the entries before it.
   Cursor CursorAt(std::uint64_t seq) const noexcept;
@@ -89,9 +91,16 @@ class Ring {
   // first that it has not.
   void FreeBefore(const Cursor& cursor, std::uint64_t next_seq) noexcept;
 
+  // The same by seq. Two places are remembered: where the session sends, and
+  // what it frees.
+  bool Read(std::uint64_t seq, EntryView* entry) noexcept override;
+  std::size_t BytesFrom(std::uint64_t seq) noexcept override;
+  void MarkRejected(std::uint64_t seq) noexcept override;
+  void FreeBefore(std::uint64_t next_seq) noexcept override;
+
   // ---- Any thread.
 
-  std::uint64_t last_seq() const {
+  std::uint64_t last_seq() const override {
     return last_seq_.load(std::memory_order_acquire);
   }
   std::size_t capacity_bytes() const { return capacity_; }
@@ -99,7 +108,13 @@ class Ring {
  private:
   Ring(std::unique_ptr<RingMemory> memory, std::size_t reserve_bytes);
 
+  struct Place {
+    std::uint64_t seq = 0;  // 0: none.
+    Cursor cursor;          // Before it.
+  };
+
   EntryHeader* HeaderAt(std::uint64_t position) const;
+  Place* FindPlace(std::uint64_t seq) noexcept;
 
   const std::unique_ptr<RingMemory> memory_;
   const std::size_t capacity_;
@@ -114,6 +129,8 @@ class Ring {
 
   alignas(64) std::atomic<std::uint64_t> tail_{0};  // Consumer writes.
   std::uint64_t first_seq_ = 1;                     // Consumer's.
+  std::array<Place, 2> places_;                     // Consumer's.
+  int newest_ = 0;                                  // Of places_, consumer's.
 };
 
 }  // namespace gradtap::agent

@@ -31,11 +31,11 @@ std::string Printable(std::string_view text_untrusted) {
 
 }  // namespace
 
-Session::Session(SessionOptions options, Ring* ring, Books* books,
+Session::Session(SessionOptions options, RecordSource* source, Books* books,
                  const Clock* clock, OnceLog* log,
                  std::function<double()> uniform)
     : options_(std::move(options)),
-      ring_(ring),
+      source_(source),
       books_(books),
       clock_(clock),
       log_(log),
@@ -108,7 +108,8 @@ void Session::BeginDrain() {
 
 void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   const std::uint64_t next_seq = welcome_untrusted.next_seq();
-  if (next_seq == 0 || next_seq > highest_sent_ + 1) {
+  const bool unheard_of = next_seq > highest_sent_ + 1;
+  if (next_seq == 0 || (unheard_of && !options_.leftovers)) {
     Refuse("next_seq",
            absl::StrCat("expects record ", next_seq,
                         " of this process, which has "
@@ -126,10 +127,10 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
     Say("back", "is back: it gets what was kept, and what comes");
     said_away_ = false;
   }
-  if (next_seq < ring_->first_seq()) {
+  if (next_seq < source_->first_seq()) {
     Say("lost data",
         absl::StrCat("has lost records ", next_seq, " to ",
-                     ring_->first_seq() - 1,
+                     source_->first_seq() - 1,
                      " that it had acknowledged; their steps are declared "
                      "lost"));
   }
@@ -140,7 +141,7 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   if (max_batch_bytes_ == 0) max_batch_bytes_ = kMaxContentBytes;
   send_next_ = next_seq;
   sent_in_call_ = next_seq - 1;
-  cursor_valid_ = false;
+  filled_in_call_ = false;
   last_progress_ = streaming_since_ = clock_->Steady();
 }
 
@@ -174,7 +175,7 @@ void Session::OnAck(const v1::Ack& ack_untrusted) {
     progress = true;
   }
   if (ack_untrusted.rejected_size() > 0) MarkRejections(ack_untrusted, durable);
-  if (durable >= ring_->first_seq()) {
+  if (durable >= source_->first_seq()) {
     FreeThrough(durable);
     progress = true;
   }
@@ -183,10 +184,9 @@ void Session::OnAck(const v1::Ack& ack_untrusted) {
 
 void Session::MarkRejections(const v1::Ack& ack_untrusted,
                              std::uint64_t durable) {
-  Ring::Cursor cursor = ring_->CursorAt(ring_->first_seq());
+  const std::uint64_t first = source_->first_seq();
   EntryView entry;
-  Ring::Cursor peek = cursor;
-  if (!ring_->Next(&peek, &entry)) return;
+  if (!source_->Read(first, &entry)) return;
   // Of a record in parts the first ones may have been freed already.
   const std::uint64_t oldest = entry.seq - entry.meta.part_index;
   std::set<std::uint64_t> rejected;
@@ -194,7 +194,7 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
   for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
     const std::uint64_t seq = rejection.seq();
     if (seq > durable || seq < oldest) continue;  // Not of what is at hand.
-    if (seq < ring_->first_seq()) {
+    if (seq < first) {
       record_rejected = true;
     } else {
       rejected.insert(seq);
@@ -203,30 +203,26 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
                                         Printable(rejection.reason()),
                                         "; such steps are counted as lost"));
   }
-  while ((record_rejected || !rejected.empty()) &&
-         ring_->Next(&cursor, &entry)) {
+  for (std::uint64_t seq = first; record_rejected || !rejected.empty(); ++seq) {
+    if (!source_->Read(seq, &entry)) break;
     if (entry.meta.part_index == 0) record_rejected = false;
-    record_rejected |= rejected.erase(entry.seq) > 0;
-    // One part rejected: the record is. What decides is its last part.
-    const std::uint64_t last_part =
-        entry.seq - entry.meta.part_index + entry.meta.part_count - 1;
+    record_rejected |= rejected.erase(seq) > 0;
     if (!record_rejected) continue;
-    ring_->MarkRejected(entry);
-    for (std::uint64_t seq = entry.seq; seq < last_part; ++seq) {
-      if (!ring_->Next(&cursor, &entry)) break;
-      rejected.erase(entry.seq);
-      ring_->MarkRejected(entry);
+    // One part rejected: the record is. What decides is its last part.
+    source_->MarkRejected(seq);
+    const std::uint64_t last_part =
+        seq - entry.meta.part_index + entry.meta.part_count - 1;
+    while (seq < last_part && seq < source_->last_seq()) {
+      source_->MarkRejected(++seq);
+      rejected.erase(seq);
     }
   }
 }
 
 void Session::FreeThrough(std::uint64_t durable) {
-  if (durable < ring_->first_seq()) return;
-  Ring::Cursor cursor = ring_->CursorAt(ring_->first_seq());
-  Ring::Cursor freed = cursor;
-  std::uint64_t next = ring_->first_seq();
   EntryView entry;
-  while (next <= durable && ring_->Next(&cursor, &entry)) {
+  std::uint64_t next = source_->first_seq();
+  for (; next <= durable && source_->Read(next, &entry); ++next) {
     history_.Add(entry);
     if (entry.rejected) {
       books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());
@@ -236,10 +232,8 @@ void Session::FreeThrough(std::uint64_t durable) {
     } else {
       books_->CountAcknowledged(entry.meta.recorded_steps, entry.bytes.size());
     }
-    freed = cursor;
-    ++next;
   }
-  ring_->FreeBefore(freed, next);
+  source_->FreeBefore(next);
 }
 
 void Session::Progress() {
@@ -304,13 +298,13 @@ std::optional<Session::Action> Session::Next() {
     state_ = SessionState::kFinished;
   }
   const bool dial = state_ == SessionState::kIdle
-                        ? ring_->last_seq() > 0
+                        ? source_->last_seq() > 0
                         : state_ == SessionState::kBackoff && now >= dial_at_;
   if (!dial) return std::nullopt;
   state_ = SessionState::kConnecting;
   call_open_ = true;
   connected_ = hello_sent_ = bye_sent_ = half_closed_ = false;
-  write_in_flight_ = cancel_wanted_ = cancelled_ = cursor_valid_ = false;
+  write_in_flight_ = cancel_wanted_ = cancelled_ = filled_in_call_ = false;
   in_flight_.clear();
   in_flight_bytes_ = 0;
   connect_started_ = now;
@@ -336,7 +330,8 @@ std::optional<Session::Action> Session::NextWhileStreaming(TimePoint now) {
   if (draining_ && drained()) {
     if (!bye_sent_) {
       bye_sent_ = true;
-      message.mutable_bye()->set_last_seq(ring_->last_seq());
+      message.mutable_bye()->set_last_seq(
+          std::max(source_->last_seq(), sent_in_call_));
       message.mutable_bye()->set_reason("shutdown");
       return Send(std::move(message), now);
     }
@@ -364,7 +359,7 @@ Session::TimePoint Session::NextDeadline() const {
   if (!in_flight_.empty()) deadline = last_progress_ + options_.ack_timeout;
   if (!write_in_flight_ && !half_closed_) {
     deadline = std::min(deadline, last_sent_ + options_.heartbeat);
-    if (last_batch_.has_value() && send_next_ <= ring_->last_seq()) {
+    if (last_batch_.has_value() && send_next_ <= source_->last_seq()) {
       const TimePoint due = *last_batch_ + options_.linger;
       if (due > clock_->Steady()) deadline = std::min(deadline, due);
     }
@@ -392,8 +387,8 @@ v1::AgentMessage Session::MakeHello() const {
   hello->set_process_nonce(options_.process_nonce);
   hello->set_start_time_unix_ns(options_.start_time_unix_ns);
   hello->set_schema_fingerprint(books_->schema_fingerprint());
-  hello->set_first_seq(ring_->first_seq());
-  hello->set_last_seq(std::max(ring_->last_seq(), ring_->first_seq() - 1));
+  hello->set_first_seq(source_->first_seq());
+  hello->set_last_seq(std::max(source_->last_seq(), source_->first_seq() - 1));
   hello->set_agent_version(options_.agent_version);
   hello->set_torch_version(options_.torch_version);
   hello->set_host(options_.host);
@@ -415,20 +410,20 @@ v1::AgentMessage Session::MakeHeartbeat() const {
   heartbeat->set_steps_recorded(c.steps_recorded);
   heartbeat->set_steps_skipped(c.steps_skipped);
   heartbeat->set_steps_lost(c.steps_lost);
-  heartbeat->set_last_seq(ring_->last_seq());
+  heartbeat->set_last_seq(source_->last_seq());
   return message;
 }
 
-bool Session::WorthSending(TimePoint now) const {
-  if (hurry_ || draining_ || !cursor_valid_ || !last_batch_.has_value()) {
+bool Session::WorthSending(TimePoint now) {
+  if (hurry_ || draining_ || !filled_in_call_ || !last_batch_.has_value()) {
     return true;
   }
   return now - *last_batch_ >= options_.linger ||
-         ring_->BytesAfter(cursor_) >= kLargeBatchBytes;
+         source_->BytesFrom(send_next_) >= kLargeBatchBytes;
 }
 
 bool Session::MakeBatch(v1::AgentMessage* message) {
-  if (send_next_ > ring_->last_seq() || credit_bytes_ == 0) return false;
+  if (send_next_ > source_->last_seq() || credit_bytes_ == 0) return false;
   std::size_t limit = std::min(kMaxContentBytes, max_batch_bytes_);
   if (in_flight_bytes_ > 0) {
     // With nothing in flight one batch may go whatever the credit is.
@@ -460,26 +455,22 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
 
 std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
                                    std::string* content) {
+  filled_in_call_ = true;
   std::uint32_t records = 0;
   const auto fits = [&](std::size_t bytes) {
     return (records == 0 && at_least_one) ||
            content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
   };
-  for (; send_next_ < ring_->first_seq(); ++send_next_, ++records) {
+  for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
     const std::string record = history_.Replacement(send_next_);
     if (!fits(record.size())) return records;
     AppendToRecordList(record, content);
   }
-  if (!cursor_valid_) {
-    cursor_ = ring_->CursorAt(send_next_);
-    cursor_valid_ = true;
-  }
   EntryView entry;
-  for (;; ++send_next_, ++records) {
-    Ring::Cursor next = cursor_;
-    if (!ring_->Next(&next, &entry) || !fits(entry.bytes.size())) break;
+  while (source_->Read(send_next_, &entry) && fits(entry.bytes.size())) {
     AppendToRecordList(entry.bytes, content);
-    cursor_ = next;
+    ++send_next_;
+    ++records;
   }
   return records;
 }

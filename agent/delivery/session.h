@@ -25,7 +25,7 @@
 #include "agent/delivery/books.h"
 #include "agent/delivery/freed_history.h"
 #include "agent/delivery/once_log.h"
-#include "agent/delivery/ring.h"
+#include "agent/delivery/record_source.h"
 #include "core/clock.h"
 #include "gradtap/v1/telemetry.pb.h"
 
@@ -44,6 +44,9 @@ struct SessionOptions {
   std::string host;
   std::int64_t pid = 0;
   std::map<std::string, std::string> tags;
+  // The records are what a process has left that lives no more: the collector
+  // may have more of them than this session has sent, which is believed.
+  bool leftovers = false;
 
   std::chrono::milliseconds connect_timeout{20'000};  // Until the Welcome.
   std::chrono::milliseconds ack_timeout{30'000};
@@ -65,7 +68,7 @@ enum class SessionState {
   kFinished,
 };
 
-// [Threading] One thread: the ring's consumer.
+// [Threading] One thread: the source's.
 class Session {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -78,8 +81,8 @@ class Session {
   };
 
   // Pointers must outlive it. `uniform` gives numbers in [0, 1).
-  Session(SessionOptions options, Ring* ring, Books* books, const Clock* clock,
-          OnceLog* log, std::function<double()> uniform);
+  Session(SessionOptions options, RecordSource* source, Books* books,
+          const Clock* clock, OnceLog* log, std::function<double()> uniform);
 
   // ---- What happened. Anything may come at any time, from any peer.
 
@@ -106,7 +109,7 @@ class Session {
            (draining_ && state_ == SessionState::kRefused && !call_open_);
   }
   // All that was admitted is acknowledged.
-  bool drained() const { return ring_->first_seq() > ring_->last_seq(); }
+  bool drained() const { return source_->first_seq() > source_->last_seq(); }
 
  private:
   struct InFlight {
@@ -129,7 +132,7 @@ class Session {
   v1::AgentMessage MakeHello() const;
   v1::AgentMessage MakeHeartbeat() const;
   // False while a batch had better grow.
-  bool WorthSending(TimePoint now) const;
+  bool WorthSending(TimePoint now);
   // False if there is nothing to send, or no credit for it.
   bool MakeBatch(v1::AgentMessage* message);
   // Fills `content` from send_next_ on; returns the number of records.
@@ -139,7 +142,7 @@ class Session {
   void Say(const std::string& key, const std::string& what);
 
   const SessionOptions options_;
-  Ring* const ring_;
+  RecordSource* const source_;
   Books* const books_;
   const Clock* const clock_;
   OnceLog* const log_;
@@ -176,8 +179,7 @@ class Session {
   std::size_t in_flight_bytes_ = 0;
   std::uint64_t send_next_ = 0;     // Seq.
   std::uint64_t sent_in_call_ = 0;  // Highest seq.
-  Ring::Cursor cursor_;  // Before send_next_, if that is in the ring.
-  bool cursor_valid_ = false;
+  bool filled_in_call_ = false;     // A batch was made, or tried.
 };
 
 }  // namespace gradtap::agent

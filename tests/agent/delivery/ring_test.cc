@@ -133,6 +133,49 @@ TEST(RingTest, ReadingAgainFromAnySeqAtHandGivesTheSame) {
   EXPECT_FALSE(ring->Next(&beyond, &entry));
 }
 
+TEST(RingTest, ReadBySeqGivesWhatACursorGivesInAnyOrder) {
+  auto ring = MakeRing(64 * 1024);
+  std::mt19937 random(7);
+  for (int turn = 0; turn < 2'000; ++turn) {
+    Append(ring.get(), std::string(random() % 900, 'a' + turn % 26));
+    if (random() % 8 == 0) {
+      ring->FreeBefore(ring->first_seq() + random() % 40);
+    }
+    const auto entries = EntriesOf(*ring);
+    ASSERT_EQ(entries.size(), ring->last_seq() + 1 - ring->first_seq());
+    for (int i = 0; i < 4; ++i) {
+      const std::uint64_t seq =
+          ring->first_seq() + random() % (entries.size() + 1);
+      EntryView entry;
+      const bool at_hand = seq <= ring->last_seq();
+      ASSERT_EQ(ring->Read(seq, &entry), at_hand) << seq;
+      if (!at_hand) continue;
+      EXPECT_EQ(entry.seq, seq);
+      EXPECT_EQ(entry.bytes, entries[seq - ring->first_seq()].bytes);
+      std::size_t bytes = 0;
+      for (std::size_t k = seq - ring->first_seq(); k < entries.size(); ++k) {
+        bytes += Ring::EntryBytes(entries[k].bytes.size());
+      }
+      EXPECT_EQ(ring->BytesFrom(seq), bytes);
+    }
+    EntryView entry;
+    EXPECT_FALSE(ring->Read(ring->first_seq() - 1, &entry));
+  }
+}
+
+TEST(RingTest, MoreThanThereIsCannotBeFreed) {
+  auto ring = MakeRing(64 * 1024);
+  for (int i = 0; i < 3; ++i) Append(ring.get(), "record");
+  ring->FreeBefore(100);
+  EXPECT_EQ(ring->first_seq(), 4u);
+  ring->FreeBefore(2);
+  EXPECT_EQ(ring->first_seq(), 4u);
+  Append(ring.get(), "next");
+  EntryView entry;
+  ASSERT_TRUE(ring->Read(4, &entry));
+  EXPECT_EQ(entry.bytes, "next");
+}
+
 TEST(RingTest, ARejectedMarkStaysWithItsEntry) {
   auto ring = MakeRing(64 * 1024);
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Append(ring.get(), "r"));
