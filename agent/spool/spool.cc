@@ -284,8 +284,18 @@ std::size_t Spool::FindSegment(std::uint64_t seq) const {
   return static_cast<std::size_t>(after - segments_.begin()) - 1;
 }
 
-absl::Status Spool::Load(const Segment& segment) {
-  loaded_ = Loaded();
+// Two segments are kept: records are read where they are sent, and again where
+// they are freed.
+absl::StatusOr<const Spool::Loaded*> Spool::Load(const Segment& segment) {
+  const auto holds = [&segment](const Loaded& loaded) {
+    return !loaded.bytes.empty() && loaded.first_seq == segment.first_seq &&
+           loaded.content.records.size() >=
+               segment.next_seq - segment.first_seq;
+  };
+  if (holds(loaded_[0])) return &loaded_[0];
+  std::swap(loaded_[0], loaded_[1]);
+  if (holds(loaded_[0])) return &loaded_[0];
+  loaded_[0] = Loaded();
   auto bytes = ReadFile(segment.name);
   if (!bytes.ok()) return bytes.status();
   SegmentContent content = ParseSegment(*bytes, segment.first_seq);
@@ -294,10 +304,10 @@ absl::Status Spool::Load(const Segment& segment) {
         "'", EscapeForTerminal(path()), "/", segment.name,
         "' has changed since it was written or looked at: ", content.damage));
   }
-  loaded_.first_seq = segment.first_seq;
-  loaded_.bytes = *std::move(bytes);
-  loaded_.content = std::move(content);
-  return absl::OkStatus();
+  loaded_[0].first_seq = segment.first_seq;
+  loaded_[0].bytes = *std::move(bytes);
+  loaded_[0].content = std::move(content);
+  return &loaded_[0];
 }
 
 absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
@@ -309,17 +319,15 @@ absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
   const Segment& segment = segments_[at];
   if (seq >= segment.next_seq) return Missing(seq, at);
   if (open_fd_ >= 0 && at + 1 == segments_.size()) (void)CloseSegment();
-  if (loaded_.bytes.empty() || loaded_.first_seq != segment.first_seq ||
-      seq - loaded_.first_seq >= loaded_.content.records.size()) {
-    if (auto loaded = Load(segment); !loaded.ok()) return loaded;
-  }
+  const auto loaded = Load(segment);
+  if (!loaded.ok()) return loaded.status();
   const SegmentRecord& record =
-      loaded_.content.records[seq - loaded_.first_seq];
+      (*loaded)->content.records[seq - segment.first_seq];
   EntryView entry;
   entry.seq = seq;
   entry.meta = record.meta;
   entry.bytes =
-      std::string_view(loaded_.bytes).substr(record.offset, record.size);
+      std::string_view((*loaded)->bytes).substr(record.offset, record.size);
   return entry;
 }
 

@@ -9,6 +9,7 @@
 #ifndef GRADTAP_AGENT_SPOOL_SPOOL_H_
 #define GRADTAP_AGENT_SPOOL_SPOOL_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -112,7 +113,7 @@ class Spool {
   absl::Status Scan();
   bool Take(const SpoolFolder::File& file);
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
-  absl::Status Load(const Segment& segment);
+  absl::StatusOr<const Loaded*> Load(const Segment& segment);
   absl::Status OpenSegment(std::uint64_t seq);
   absl::Status CloseSegment();
   void AbandonSegment(std::string_view why);
@@ -131,8 +132,8 @@ class Spool {
   std::uint64_t bytes_ = 0;
   int open_fd_ = -1;  // Of the last segment, if it is being written.
   absl::Status sync_error_;
-  Loaded loaded_;         // One segment; none if `bytes` is empty.
-  std::string stand_in_;  // For Missing().
+  std::array<Loaded, 2> loaded_;  // None where `bytes` is empty.
+  std::string stand_in_;          // For Missing().
   std::vector<std::string> problems_;
 };
 

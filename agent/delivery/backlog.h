@@ -1,0 +1,63 @@
+// All that one process has at hand: what its spool holds, then what its ring
+// holds. Spool, ring, or both may be missing.
+//
+// Seqs that stand in both (a process died between moving and freeing) are taken
+// from the spool. Seqs that stand in neither, between the two, read as records
+// of no kind.
+//
+// Layer: agent/delivery. This file: std, absl, core; no grpc, no *.pb.h.
+
+#ifndef GRADTAP_AGENT_DELIVERY_BACKLOG_H_
+#define GRADTAP_AGENT_DELIVERY_BACKLOG_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+
+#include "absl/status/status.h"
+#include "agent/delivery/record_source.h"
+#include "agent/delivery/ring.h"
+#include "agent/spool/spool.h"
+
+namespace gradtap::agent {
+
+// [Threading] One thread, the ring's consumer. Reading from the spool waits for
+// the disk.
+class Backlog : public RecordSource {
+ public:
+  // `ring` may be null and must outlive it.
+  explicit Backlog(Ring* ring, std::unique_ptr<Spool> spool = nullptr)
+      : ring_(ring), spool_(std::move(spool)) {}
+
+  std::uint64_t first_seq() const override;
+  std::uint64_t last_seq() const override;
+  bool Read(std::uint64_t seq, EntryView* entry) override;
+  std::size_t BytesFrom(std::uint64_t seq) override;
+  void MarkRejected(std::uint64_t seq) override;
+  void FreeBefore(std::uint64_t next_seq) override;
+
+  Spool* spool() const { return spool_.get(); }
+  // Only while there is none.
+  void SetSpool(std::unique_ptr<Spool> spool) { spool_ = std::move(spool); }
+
+  // Moves the oldest records of the ring to the spool, which there must be,
+  // until no more than `keep_bytes` are left in the ring. An error is the
+  // spool's; what it did not take stays in the ring.
+  absl::Status Spill(std::size_t keep_bytes);
+  // All that was spilled so far survives a loss of power.
+  absl::Status Sync() {
+    return spool_ == nullptr ? absl::OkStatus() : spool_->Close();
+  }
+
+ private:
+  bool InSpool(std::uint64_t seq) const;
+
+  Ring* const ring_;
+  std::unique_ptr<Spool> spool_;
+  std::set<std::uint64_t> rejected_;  // Of the spool's.
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_BACKLOG_H_
