@@ -66,6 +66,9 @@ agent::DeliveryOptions DeliveryOptionsOf(
   d.tags = o.tags;
   d.torch_version = agent::TorchVersion();
   if (o.ring_bytes != 0) d.ring_bytes = o.ring_bytes;
+  if (o.spool != "off") d.spool_folder = o.spool;
+  d.spool_bytes = o.spool_bytes;
+  d.offline = o.offline;
   d.tls = o.tls;
   d.tls_ca_file = o.tls_ca_file;
   d.tls_cert_file = o.tls_cert_file;

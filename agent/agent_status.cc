@@ -55,6 +55,8 @@ AgentState StateOf(agent::DeliveryState state) {
       return AgentState::kConnecting;
     case agent::DeliveryState::kStreaming:
       return AgentState::kStreaming;
+    case agent::DeliveryState::kOffline:
+      return AgentState::kOffline;
     case agent::DeliveryState::kRefused:
     case agent::DeliveryState::kStopped:
       return AgentState::kStopped;

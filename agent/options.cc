@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -24,6 +25,8 @@ constexpr std::int64_t kMaxInterval = std::int64_t{1} << 30;
 constexpr std::int64_t kMaxAuditSteps = std::int64_t{1} << 20;
 constexpr std::uint64_t kMinRingBytes = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
+constexpr std::uint64_t kMinSpoolBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxSpoolBytes = std::uint64_t{1} << 40;
 constexpr std::int64_t kMaxShutdownMs = 24ll * 3600 * 1000;
 constexpr std::size_t kMaxTags = 64;
 constexpr std::size_t kMaxTagKeyBytes = 64;
@@ -144,6 +147,17 @@ class Overrides {
 };
 
 // "weight,grad": those and no others.
+void ReadMode(Overrides* from, bool* offline) {
+  const char* value = from->Get("GRADTAP_MODE");
+  if (value == nullptr) return;
+  const std::string_view mode = value;
+  if (mode == "online" || mode == "offline") {
+    *offline = mode == "offline";
+  } else {
+    from->Report("GRADTAP_MODE", "online or offline");
+  }
+}
+
 void ReadRoles(Overrides* from, RoleOptions* roles) {
   const char* value = from->Get("GRADTAP_ROLES");
   if (value == nullptr) return;
@@ -240,6 +254,10 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   from.Number("GRADTAP_AUDIT", 0, kMaxAuditSteps, &o.audit_steps);
   from.Number("GRADTAP_RING_BYTES", static_cast<std::int64_t>(kMinRingBytes),
               static_cast<std::int64_t>(kMaxRingBytes), &o.ring_bytes);
+  from.Text("GRADTAP_SPOOL", &o.spool);
+  from.Number("GRADTAP_SPOOL_BYTES", static_cast<std::int64_t>(kMinSpoolBytes),
+              static_cast<std::int64_t>(kMaxSpoolBytes), &o.spool_bytes);
+  ReadMode(&from, &o.offline);
   std::int64_t shutdown_ms = o.shutdown_deadline.count();
   from.Number("GRADTAP_SHUTDOWN_MS", 0, kMaxShutdownMs, &shutdown_ms);
   o.shutdown_deadline = std::chrono::milliseconds(shutdown_ms);
@@ -250,6 +268,30 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   ReadToken(&from, settings);
   from.Bool("GRADTAP_PROXY", &o.use_proxy);
   from.Bool("GRADTAP_FORCE_DEVICE_PATH", &settings->force_device_path);
+}
+
+// "off" stays; else an absolute path, or nothing where there is no home. The
+// program may change its working directory.
+void CompleteSpool(const Environment& environment, Settings* settings) {
+  std::string* const spool = &settings->options.spool;
+  if (spool->empty()) {
+    const char* const state = environment("XDG_STATE_HOME");
+    const char* const home = environment("HOME");
+    if (state != nullptr && state[0] == '/') {
+      *spool = std::string(state) + "/gradtap/spool";
+    } else if (home != nullptr && home[0] == '/') {
+      *spool = std::string(home) + "/.local/state/gradtap/spool";
+    }
+  } else if (*spool != "off") {
+    std::error_code failed;
+    const auto absolute = std::filesystem::absolute(*spool, failed);
+    if (!failed) *spool = absolute.string();
+  }
+  if (settings->options.offline && (spool->empty() || *spool == "off")) {
+    settings->errors.push_back(
+        "offline, everything goes to the spool, and there is none: set "
+        "GRADTAP_SPOOL to a folder on a local disk");
+  }
 }
 
 std::string DefaultRunName(const ProcessFacts& process) {
@@ -326,6 +368,10 @@ void CheckRanges(Settings* settings) {
     error("ring_bytes " + std::to_string(o.ring_bytes) +
           " is out of range: 0, or 1 MiB to 64 GiB");
   }
+  if (o.spool_bytes < kMinSpoolBytes || o.spool_bytes > kMaxSpoolBytes) {
+    error("spool_bytes " + std::to_string(o.spool_bytes) +
+          " is out of range: 1 MiB to 1 TiB");
+  }
   const auto ms = o.shutdown_deadline.count();
   if (ms < 0 || ms > kMaxShutdownMs) {
     error("shutdown_deadline of " + std::to_string(ms) +
@@ -385,6 +431,7 @@ Settings ResolveSettings(AgentOptions options, const Environment& environment,
     o.collector = address;
   }
   CompletePlace(environment, &settings);
+  CompleteSpool(environment, &settings);
   settings.launch = LaunchKey(environment);
   const bool named = !o.run.empty();
   if (!named) o.run = JobRunName(environment);

@@ -36,6 +36,10 @@ constexpr std::uint64_t kStepsAtHand = 16;
 constexpr std::chrono::milliseconds kLongestDeadline = std::chrono::hours(24);
 constexpr std::chrono::milliseconds kExitDeadline{2000};
 constexpr std::chrono::milliseconds kExitPatience{100};
+// How long a collector may take nothing before the spool gets what is left: at
+// the end of an agent, and when the program exits.
+constexpr std::chrono::milliseconds kPatience{2000};
+constexpr std::chrono::milliseconds kExitDelay{600};
 
 SteadyClock::time_point DeadlineIn(std::chrono::milliseconds wait) {
   return SteadyClock::now() +
@@ -80,6 +84,28 @@ SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
   session.pid = ::getpid();
   session.tags = options.tags;
   return session;
+}
+
+MakeSpool SpoolMaker(const DeliveryOptions& options,
+                     const SessionOptions& session) {
+  if (options.spool_folder.empty()) return nullptr;
+  SpoolIdentity identity;
+  identity.run = session.run;
+  identity.launch = session.launch;
+  identity.process_nonce = session.process_nonce;
+  identity.agent_version = session.agent_version;
+  identity.torch_version = session.torch_version;
+  identity.host = session.host;
+  identity.rank = session.rank;
+  identity.world_size = session.world_size;
+  identity.start_time_unix_ns = session.start_time_unix_ns;
+  identity.pid = session.pid;
+  identity.tags = session.tags;
+  SpoolOptions spool;
+  spool.max_bytes = options.spool_bytes;
+  return [root = options.spool_folder, identity = std::move(identity), spool] {
+    return Spool::Create(root, identity, spool);
+  };
 }
 
 // Only one thread at a time is in the recorder. That is so by contract; what
@@ -223,7 +249,7 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
     if (stopped_) return;
     if (started_) {
       recorder_->PutEnd(reason);
-      worker_->Stop(until);
+      worker_->Stop(until, exiting_ ? kExitDelay : kPatience);
     }
     stopped_ = true;
     if (!exiting_) ExitGuard::Remove(this);
@@ -305,6 +331,8 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   shared->ring = *std::move(ring);
   WorkerOptions worker;
   worker.session = MakeSessionOptions(options);
+  worker.make_spool = SpoolMaker(options, worker.session);
+  worker.offline = options.offline;
   GrpcTransportOptions transport;
   transport.collector = options.collector;
   transport.tls = options.tls;

@@ -35,6 +35,13 @@ struct DeliveryOptions {
   std::map<std::string, std::string> tags;
   std::string torch_version;
   std::uint64_t ring_bytes = 64u << 20;
+  // The folder below which each process has its spool, made when it is needed.
+  // Empty: none; what has no place in the ring is lost, and what is at hand
+  // when the process ends is too.
+  std::string spool_folder;
+  std::uint64_t spool_bytes = std::uint64_t{1} << 30;
+  // Dials nobody: everything goes to the spool. Needs spool_folder.
+  bool offline = false;
   bool tls = false;
   std::string tls_ca_file, tls_cert_file, tls_key_file;
   std::string token;
@@ -58,7 +65,14 @@ struct DeliveryCounters {
   std::uint64_t bytes_acknowledged = 0;
 };
 
-enum class DeliveryState { kIdle, kConnecting, kStreaming, kRefused, kStopped };
+enum class DeliveryState {
+  kIdle,
+  kConnecting,
+  kStreaming,
+  kRefused,
+  kStopped,
+  kOffline,
+};
 
 struct FlushOutcome {
   bool delivered = false;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::uint64_t kMinRingBytes = 64 * 1024;
 constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
+constexpr std::uint64_t kMinSpoolBytes = 1u << 20;
 constexpr std::size_t kMaxPemBytes = 1 << 20;
 constexpr std::size_t kMaxTags = 64;
 constexpr std::size_t kMaxTokenBytes = 4096;
@@ -157,6 +158,16 @@ absl::Status ValidateOptions(const DeliveryOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank: ", options.rank, " is not below the world size, ",
                      options.world_size));
+  }
+  if (options.offline && options.spool_folder.empty()) {
+    return absl::InvalidArgumentError(
+        "spool_folder: offline, records go to the spool alone, and there is "
+        "none");
+  }
+  if (options.spool_bytes < kMinSpoolBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("spool_bytes: ", options.spool_bytes, " is less than ",
+                     kMinSpoolBytes));
   }
   if (options.ring_bytes != 0 && (options.ring_bytes < kMinRingBytes ||
                                   options.ring_bytes > kMaxRingBytes)) {

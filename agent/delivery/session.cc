@@ -82,11 +82,10 @@ void Session::OnClosed(const absl::Status& status) {
   if (!cancelled_ && !status.ok() && !draining_) {
     said_away_ = true;
     Say(absl::StrCat("closed ", static_cast<int>(status.code())),
-        absl::StrCat(
-            "is away (", absl::StatusCodeToString(status.code()), ": ",
-            Printable(std::string_view(status.message().data(),
-                                       status.message().size())),
-            "); steps are kept in memory, and it is tried again for ever"));
+        absl::StrCat("is away (", absl::StatusCodeToString(status.code()), ": ",
+                     Printable(std::string_view(status.message().data(),
+                                                status.message().size())),
+                     "); steps are kept, and it is tried again for ever"));
   }
   if (state_ == SessionState::kStreaming &&
       clock_->Steady() - streaming_since_ >= options_.backoff_max) {

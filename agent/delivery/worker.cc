@@ -12,12 +12,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/names.h"
 
 namespace gradtap::agent {
 namespace {
 
 constexpr std::chrono::milliseconds kAbandonTime{200};
 constexpr std::chrono::milliseconds kStopGrace{400};
+constexpr std::chrono::seconds kLongestSpill{1};
 
 DeliveryState ToDeliveryState(SessionState state) {
   switch (state) {
@@ -41,7 +43,8 @@ struct Worker::Control {
   std::atomic<DeliveryState> state{DeliveryState::kIdle};
   std::atomic<bool> stop{false};
   std::atomic<std::int64_t> stop_at_ns{0};  // Steady; valid once `stop` is set.
-  std::atomic<int> waiting{0};              // Threads in WaitAcknowledged().
+  std::atomic<std::int64_t> patience_ns{0};  // The same.
+  std::atomic<int> waiting{0};               // Threads in WaitAcknowledged().
 
   Mutex mu;
   CondVar changed;
@@ -51,6 +54,16 @@ struct Worker::Control {
 
   TimePoint stop_at() const {
     return TimePoint(std::chrono::nanoseconds(stop_at_ns.load()));
+  }
+  std::chrono::nanoseconds patience() const {
+    return std::chrono::nanoseconds(patience_ns.load());
+  }
+  void Tell(std::uint64_t acknowledged, bool is_hopeless) {
+    MutexLock lock(mu);
+    if (acknowledged_seq == acknowledged && hopeless == is_hopeless) return;
+    acknowledged_seq = acknowledged;
+    hopeless = is_hopeless;
+    changed.NotifyAll();
   }
 };
 
@@ -97,8 +110,9 @@ bool Worker::WaitAcknowledged(std::uint64_t seq, TimePoint deadline) {
   return control_->acknowledged_seq >= seq;
 }
 
-void Worker::Stop(TimePoint deadline) {
+void Worker::Stop(TimePoint deadline, std::chrono::milliseconds patience) {
   if (!thread_.joinable()) return;
+  control_->patience_ns = std::chrono::nanoseconds(patience).count();
   control_->stop_at_ns = deadline.time_since_epoch().count();
   control_->stop = true;
   const TimePoint give_up = deadline + kStopGrace;
@@ -127,13 +141,11 @@ void Worker::Run(std::shared_ptr<DeliveryShared> shared,
                  std::shared_ptr<Control> control, WorkerOptions options) {
   std::string problem;
   try {
-    std::unique_ptr<Transport> transport = options.make_transport();
-    try {
-      Drive(shared.get(), control.get(), options, transport.get());
-    } catch (const std::exception& error) {
-      problem = error.what();
+    if (options.offline) {
+      RunOffline(shared.get(), control.get(), options);
+    } else {
+      RunOnline(shared.get(), control.get(), options);
     }
-    transport->Abandon(std::chrono::steady_clock::now() + kAbandonTime);
   } catch (const std::exception& error) {
     problem = error.what();
   }
@@ -193,37 +205,124 @@ void SayIfRingIsFull(DeliveryShared* shared) {
 
 }  // namespace
 
-void Worker::Drive(DeliveryShared* shared, Control* control,
-                   const WorkerOptions& options, Transport* transport) {
-  Ring* const ring = shared->ring.get();
+// The online life of the delivery thread.
+class Worker::Drive {
+ public:
+  Drive(DeliveryShared* shared, Control* control, const WorkerOptions& options,
+        Transport* transport)
+      : shared_(shared),
+        control_(control),
+        poll_(options.poll),
+        transport_(transport),
+        backlog_(shared->ring.get()),
+        spiller_(shared->ring.get(), &backlog_, &shared->log, &clock_,
+                 options.make_spool),
+        random_(std::random_device{}()),
+        session_(options.session, &backlog_, &shared->books, &clock_,
+                 &shared->log, [this] {
+                   return std::uniform_real_distribution<double>()(random_);
+                 }) {}
+
+  void Run() {
+    for (;;) {
+      const TimePoint now = clock_.Steady();
+      if (control_->stop && Parted(now)) return;
+      session_.SetHurry(control_->waiting > 0);
+      while (auto action = session_.Next()) {
+        Perform(std::move(*action), transport_);
+      }
+      const bool more_to_spill = spiller_.Relieve();
+      SayIfRingIsFull(shared_);
+      const TimePoint until =
+          more_to_spill ? now : std::min(now + poll_, session_.NextDeadline());
+      if (auto event = transport_->Wait(until)) {
+        agent::Tell(std::move(*event), &session_);
+      }
+      control_->state = ToDeliveryState(session_.state());
+      control_->Tell(backlog_.first_seq() - 1,
+                     session_.state() == SessionState::kRefused);
+    }
+  }
+
+ private:
+  // True if nothing is left to do, or no time to do it.
+  bool Parted(TimePoint now) {
+    session_.BeginDrain();
+    if (session_.finished()) return !spiller_.has_spool() || Left(now);
+    const TimePoint stop_at = control_->stop_at();
+    if (!spiller_.has_spool()) return now >= stop_at;
+    if (!leaving_since_) leaving_since_ = progress_at_ = now;
+    if (backlog_.first_seq() != progress_seq_) {
+      progress_seq_ = backlog_.first_seq();
+      progress_at_ = now;
+    }
+    const auto time_to_spill = std::min<std::chrono::nanoseconds>(
+        kLongestSpill, (stop_at - *leaving_since_) / 4);
+    const bool hopeless = session_.state() == SessionState::kRefused ||
+                          now - progress_at_ >= control_->patience();
+    return (hopeless || now >= stop_at - time_to_spill) && Left(now);
+  }
+
+  // Leaves what is at hand to the spool. True if it has it, or time is up.
+  bool Left(TimePoint now) {
+    if (backlog_.first_seq() > backlog_.last_seq()) return true;
+    if (!spiller_.MoveAll()) return now >= control_->stop_at();
+    shared_->log.Say(
+        "left", absl::StrCat("gradtap: records that the collector has not "
+                             "taken are kept in ",
+                             EscapeForTerminal(backlog_.spool()->path()),
+                             ": the next agent on this host delivers them, or "
+                             "`gradtap drain`"));
+    return true;
+  }
+
+  DeliveryShared* const shared_;
+  Control* const control_;
+  const std::chrono::milliseconds poll_;
+  Transport* const transport_;
+  const Clock& clock_ = RealClock();
+  Backlog backlog_;
+  Spiller spiller_;
+  std::mt19937_64 random_;
+  Session session_;
+  std::optional<TimePoint> leaving_since_;
+  TimePoint progress_at_;
+  std::uint64_t progress_seq_ = 0;
+};
+
+void Worker::RunOnline(DeliveryShared* shared, Control* control,
+                       const WorkerOptions& options) {
+  std::unique_ptr<Transport> transport = options.make_transport();
+  std::exception_ptr problem;
+  try {
+    Drive(shared, control, options, transport.get()).Run();
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  transport->Abandon(std::chrono::steady_clock::now() + kAbandonTime);
+  if (problem != nullptr) std::rethrow_exception(problem);
+}
+
+void Worker::RunOffline(DeliveryShared* shared, Control* control,
+                        const WorkerOptions& options) {
+  control->state = DeliveryState::kOffline;
+  // Nothing will be acknowledged.
+  control->Tell(0, /*is_hopeless=*/true);
   const Clock& clock = RealClock();
-  std::mt19937_64 random(std::random_device{}());
-  Session session(
-      options.session, ring, &shared->books, &clock, &shared->log,
-      [&random] { return std::uniform_real_distribution<double>()(random); });
+  Backlog backlog(shared->ring.get());
+  Spiller spiller(shared->ring.get(), &backlog, &shared->log, &clock,
+                  options.make_spool);
   for (;;) {
-    const TimePoint now = clock.Steady();
-    if (control->stop) {
-      session.BeginDrain();
-      if (session.finished() || now >= control->stop_at()) return;
-    }
-    session.SetHurry(control->waiting > 0);
-    while (auto action = session.Next()) Perform(std::move(*action), transport);
+    const bool more = spiller.MoveSome();
     SayIfRingIsFull(shared);
-    const TimePoint until =
-        std::min(now + options.poll, session.NextDeadline());
-    if (auto event = transport->Wait(until)) {
-      Tell(std::move(*event), &session);
+    if (control->stop &&
+        (spiller.MoveAll() || clock.Steady() >= control->stop_at())) {
+      return;
     }
-    control->state = ToDeliveryState(session.state());
-    const bool hopeless = session.state() == SessionState::kRefused;
+    if (more) continue;
+    const TimePoint until = clock.Steady() + options.poll;
     MutexLock lock(control->mu);
-    if (control->acknowledged_seq != ring->first_seq() - 1 ||
-        control->hopeless != hopeless) {
-      control->acknowledged_seq = ring->first_seq() - 1;
-      control->hopeless = hopeless;
-      control->changed.NotifyAll();
-    }
+    control->changed.WaitUntil(control->mu, until);
   }
 }
 

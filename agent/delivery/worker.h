@@ -16,6 +16,7 @@
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/ring.h"
 #include "agent/delivery/session.h"
+#include "agent/delivery/spiller.h"
 #include "agent/delivery/transport.h"
 #include "core/clock.h"
 #include "core/sync.h"
@@ -34,7 +35,9 @@ struct DeliveryShared {
 
 struct WorkerOptions {
   SessionOptions session;
-  TransportFactory make_transport;
+  TransportFactory make_transport;  // Not called if offline.
+  MakeSpool make_spool;             // Null: what does not fit is not kept.
+  bool offline = false;             // Everything goes to the spool.
   // The ring is looked at this often.
   std::chrono::milliseconds poll{50};
 };
@@ -58,19 +61,25 @@ class Worker {
   bool WaitAcknowledged(std::uint64_t seq, TimePoint deadline);
 
   // Delivers what is at hand until `deadline`, then ends the call and the
-  // thread. Returns at `deadline` plus 0.4 s at the latest; a thread that has
-  // not ended by then is left behind, with what it uses. Idempotent.
-  void Stop(TimePoint deadline);
+  // thread. If there is a spool it gets what is left, and does so once the
+  // collector has taken nothing for as long as `patience`. Returns at
+  // `deadline` plus 0.4 s at the latest; a thread that has not ended by then is
+  // left behind, with what it uses. Idempotent.
+  void Stop(TimePoint deadline,
+            std::chrono::milliseconds patience = std::chrono::seconds(2));
 
   DeliveryState state() const;
 
  private:
   struct Control;
+  class Drive;
 
   static void Run(std::shared_ptr<DeliveryShared> shared,
                   std::shared_ptr<Control> control, WorkerOptions options);
-  static void Drive(DeliveryShared* shared, Control* control,
-                    const WorkerOptions& options, Transport* transport);
+  static void RunOnline(DeliveryShared* shared, Control* control,
+                        const WorkerOptions& options);
+  static void RunOffline(DeliveryShared* shared, Control* control,
+                         const WorkerOptions& options);
 
   const std::shared_ptr<DeliveryShared> shared_;
   const WorkerOptions options_;

@@ -70,6 +70,8 @@ const char* Describe(gradtap::AgentState state) {
       return "streaming";
     case gradtap::AgentState::kStopped:
       return "stopped";
+    case gradtap::AgentState::kOffline:
+      return "offline";
   }
   return "";
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
@@ -64,6 +65,9 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
           {"GRADTAP_AUDIT", "50"},
           {"GRADTAP_FORCE_DEVICE_PATH", "1"},
           {"GRADTAP_RING_BYTES", "2097152"},
+          {"GRADTAP_SPOOL", "/scratch/spool"},
+          {"GRADTAP_SPOOL_BYTES", "4194304"},
+          {"GRADTAP_MODE", "offline"},
           {"GRADTAP_SHUTDOWN_MS", "250"},
           {"GRADTAP_TLS", "1"},
           {"GRADTAP_TLS_CA", "/ca"},
@@ -98,6 +102,9 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
   EXPECT_EQ(o.audit_steps, 50);
   EXPECT_TRUE(s.force_device_path);
   EXPECT_EQ(o.ring_bytes, 2097152u);
+  EXPECT_EQ(o.spool, "/scratch/spool");
+  EXPECT_EQ(o.spool_bytes, 4194304u);
+  EXPECT_TRUE(o.offline);
   EXPECT_EQ(o.shutdown_deadline, std::chrono::milliseconds(250));
   EXPECT_TRUE(o.tls);
   EXPECT_EQ(o.tls_ca_file, "/ca");
@@ -124,6 +131,8 @@ TEST_F(OptionsTest, EveryVariableThatDoesNotParseIsReportedAndLeavesItsField) {
           {"GRADTAP_AUDIT", "1048577"},
           {"GRADTAP_FORCE_DEVICE_PATH", "2"},
           {"GRADTAP_RING_BYTES", "12"},
+          {"GRADTAP_SPOOL_BYTES", "1"},
+          {"GRADTAP_MODE", "airplane"},
           {"GRADTAP_SHUTDOWN_MS", "5s"},
           {"GRADTAP_TLS", "maybe"},
           {"GRADTAP_PROXY", "2"}};
@@ -164,21 +173,49 @@ TEST_F(OptionsTest, BadOptionsOfTheProgramAreErrorsThatNameTheValue) {
   given.overhead_budget = 1.5;
   given.audit_steps = -3;
   given.ring_bytes = 5;
+  given.spool_bytes = 6;
   given.shutdown_deadline = std::chrono::milliseconds(-1);
   given.rank = 4;
   given.world_size = 4;
   given.token = "hunter2";
   given.include = {"ok", "(bad"};
   const Settings s = Resolve(given);
-  ASSERT_THAT(s.errors, SizeIs(11));
+  ASSERT_THAT(s.errors, SizeIs(12));
   const std::string all = ::testing::PrintToString(s.errors);
   for (const char* part :
        {"a b:1", "has space", "interval_steps 0", "histogram_interval_steps -2",
-        "overhead_budget 1.5", "audit_steps -3", "ring_bytes 5", "-1 ms",
-        "rank 4", "(bad", "TLS"}) {
+        "overhead_budget 1.5", "audit_steps -3", "ring_bytes 5",
+        "spool_bytes 6", "-1 ms", "rank 4", "(bad", "TLS"}) {
     EXPECT_THAT(all, HasSubstr(part));
   }
   EXPECT_THAT(all, Not(HasSubstr("hunter2")));
+}
+
+TEST_F(OptionsTest, TheSpoolIsBelowTheStateFolderUnlessTheUserSaysOtherwise) {
+  EXPECT_EQ(Resolve({}).options.spool, "");  // Nobody's home.
+  env_ = {{"HOME", "/home/ann"}};
+  EXPECT_EQ(Resolve({}).options.spool, "/home/ann/.local/state/gradtap/spool");
+  env_["XDG_STATE_HOME"] = "relative/is/ignored";
+  EXPECT_EQ(Resolve({}).options.spool, "/home/ann/.local/state/gradtap/spool");
+  env_["XDG_STATE_HOME"] = "/state";
+  EXPECT_EQ(Resolve({}).options.spool, "/state/gradtap/spool");
+  env_["GRADTAP_SPOOL"] = "here";
+  EXPECT_EQ(Resolve({}).options.spool,
+            (std::filesystem::current_path() / "here").string());
+  env_["GRADTAP_SPOOL"] = "off";
+  EXPECT_EQ(Resolve({}).options.spool, "off");
+}
+
+TEST_F(OptionsTest, OfflineWithoutASpoolIsAnErrorThatSaysWhatToSet) {
+  AgentOptions given;
+  given.offline = true;
+  EXPECT_THAT(Resolve(given).errors, ElementsAre(HasSubstr("GRADTAP_SPOOL")));
+  given.spool = "off";
+  EXPECT_THAT(Resolve(given).errors, ElementsAre(HasSubstr("GRADTAP_SPOOL")));
+  given.spool = "/scratch";
+  EXPECT_THAT(Resolve(given).errors, IsEmpty());
+  env_ = {{"GRADTAP_MODE", "online"}};
+  EXPECT_FALSE(Resolve(given).options.offline);
 }
 
 TEST_F(OptionsTest, ABudgetIsAShareAndNothingElse) {

@@ -102,6 +102,18 @@ struct AgentOptions {
   // GRADTAP_RING_BYTES. Records at hand until the collector has them. 0: the
   // larger of 64 MiB and 16 steps. Range otherwise: [1 MiB, 64 GiB].
   std::uint64_t ring_bytes = 0;
+  // GRADTAP_SPOOL. The folder below which records wait on disk while the
+  // collector is away, and after the process has ended: the next agent on this
+  // host delivers them, or `gradtap drain`. Made when it is needed, private, on
+  // a local file system. "off": none. Empty: gradtap/spool below
+  // $XDG_STATE_HOME, else below ~/.local/state.
+  std::string spool;
+  // GRADTAP_SPOOL_BYTES. What one process may have there. Range: [1 MiB, 1
+  // TiB].
+  std::uint64_t spool_bytes = std::uint64_t{1} << 30;
+  // GRADTAP_MODE=offline. Dials nobody: everything goes to the spool, for
+  // `gradtap drain` or `gradtap import`.
+  bool offline = false;
   // GRADTAP_SHUTDOWN_MS. How long the destructor may try to deliver.
   std::chrono::milliseconds shutdown_deadline{5000};
   // GRADTAP_TLS=1, GRADTAP_TLS_CA (PEM file; empty: the system's roots),
@@ -225,6 +237,7 @@ enum class AgentState {
   kConnecting,  // Steps are kept in the ring.
   kStreaming,   // The collector takes them.
   kStopped,     // Shut down.
+  kOffline,     // Steps go to the spool.
 };
 
 // Books balance: steps_seen = steps_recorded + steps_skipped + steps_lost, and

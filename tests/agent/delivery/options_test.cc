@@ -69,6 +69,12 @@ TEST(OptionsTest, EachWrongFieldIsNamed) {
   options.ring_bytes = 1000;
   ExpectWrong(options, "ring_bytes: 1000");
   options = Good();
+  options.spool_bytes = 7;
+  ExpectWrong(options, "spool_bytes: 7");
+  options = Good();
+  options.offline = true;
+  ExpectWrong(options, "spool_folder");
+  options = Good();
   options.tags["bad key"] = "v";
   ExpectWrong(options, "bad key");
   options = Good();

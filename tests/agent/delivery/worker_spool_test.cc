@@ -1,0 +1,224 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/fake_transport.h"
+#include "agent/delivery/recorder.h"
+#include "agent/delivery/worker.h"
+#include "agent/spool/spool_fixtures.h"
+#include "core/sync.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::FakeNetwork;
+using ::gradtap::testing::FakeTransport;
+using ::gradtap::testing::MakeIdentity;
+using ::gradtap::testing::MakeRing;
+using ::gradtap::testing::MakeSchema;
+using ::gradtap::testing::MakeStep;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using SteadyClock = std::chrono::steady_clock;
+
+class WorkerSpoolTest : public ::testing::Test {
+ protected:
+  WorkerSpoolTest()
+      : shared_(std::make_shared<DeliveryShared>(
+            [this](const std::string& line) { Log(line); })) {
+    shared_->ring = MakeRing(256 * 1024, 8 * 1024);
+    recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
+                                           &RealClock());
+    options_.session.run = "run";
+    options_.session.process_nonce = MakeIdentity().process_nonce;
+    options_.session.backoff_base = milliseconds(2);
+    options_.session.backoff_max = milliseconds(10);
+    options_.poll = milliseconds(2);
+    options_.make_transport = [this] {
+      return std::make_unique<FakeTransport>(&network_);
+    };
+    options_.make_spool = [this] {
+      return Spool::Create(root_, MakeIdentity(), spool_options_, &disk_);
+    };
+  }
+
+  void TearDown() override {
+    worker_->Stop(SteadyClock::now());
+    const DeliveryCounters c = shared_->books.Snapshot();
+    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
+    EXPECT_EQ(c.steps_seen, offered_);
+    EXPECT_THAT(network_.collector.violations, IsEmpty());
+  }
+
+  void Log(const std::string& line) {
+    MutexLock lock(mu_);
+    lines_.push_back(line);
+  }
+  std::vector<std::string> Lines() {
+    MutexLock lock(mu_);
+    return lines_;
+  }
+
+  void Start() {
+    worker_ = std::make_unique<Worker>(shared_, options_);
+    ASSERT_TRUE(worker_->Start());
+  }
+  void PutStep() {
+    if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 100));
+    recorder_->PutStep(MakeStep(static_cast<std::int64_t>(offered_++), 1, 100));
+  }
+  // At the pace of whoever makes room. False: nobody does.
+  bool AwaitRoom() {
+    const auto give_up = SteadyClock::now() + seconds(60);
+    while (shared_->ring->FreeBytes(Ring::Room::kOrdinary) < 64 * 1024) {
+      if (SteadyClock::now() > give_up) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+  // Several times what the ring holds.
+  void PutMuch() {
+    for (int i = 0; i < 500; ++i) {
+      ASSERT_TRUE(AwaitRoom());
+      PutStep();
+    }
+  }
+
+  // What the spool has, after the worker's end: recorded steps, by seq.
+  std::vector<std::int64_t> SpooledSteps() {
+    worker_.reset();
+    std::vector<std::int64_t> steps;
+    const auto found = FindSpools(root_);
+    if (!found.ok() || found->size() != 1) return steps;
+    auto spool = Spool::Open(found->front(), SpoolUse::kCopy);
+    if (!spool.ok()) return steps;
+    for (auto s = (*spool)->first_seq(); s <= (*spool)->last_seq(); ++s) {
+      const auto entry = (*spool)->Read(s);
+      if (!entry.ok()) return {};
+      if (entry->meta.recorded_steps > 0) steps.push_back(entry->meta.step);
+      ended_ |= entry->meta.kind == EntryKind::kEnd;
+    }
+    worker_ = std::make_unique<Worker>(shared_, options_);
+    return steps;
+  }
+
+  testing::TempDir dir_;
+  const std::string root_ = dir_.path() + "/spool";
+  testing::FaultyDisk disk_;
+  SpoolOptions spool_options_;
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  FakeNetwork network_;
+  std::shared_ptr<DeliveryShared> shared_;
+  std::unique_ptr<Recorder> recorder_;
+  WorkerOptions options_;
+  std::unique_ptr<Worker> worker_;
+  std::uint64_t offered_ = 0;
+  bool ended_ = false;
+};
+
+TEST_F(WorkerSpoolTest, WhatTheRingCannotHoldWaitsOnDiskAndIsDeliveredInOrder) {
+  network_.Set(FakeNetwork::Mode::kRefusing);
+  Start();
+  PutMuch();
+  EXPECT_EQ(shared_->books.Snapshot().steps_lost, 0u);
+  network_.Set(FakeNetwork::Mode::kUp);
+  PutMuch();
+  recorder_->PutEnd(EndReason::kFinished);
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  const DeliveryCounters c = shared_->books.Snapshot();
+  EXPECT_EQ(c.steps_recorded, offered_);
+  EXPECT_EQ(c.steps_acknowledged, offered_);
+  const auto contents = network_.collector.Contents();
+  EXPECT_EQ(contents.recorded.size(), offered_);
+  EXPECT_TRUE(contents.end.has_value());
+  // Nothing is left of it.
+  worker_.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(root_));
+  worker_ = std::make_unique<Worker>(shared_, options_);
+}
+
+TEST_F(WorkerSpoolTest, ASpoolIsMadeOnlyWhenItIsNeeded) {
+  Start();
+  PutMuch();
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
+}
+
+TEST_F(WorkerSpoolTest, InABlackHoleTheSpoolGetsTheRestLongBeforeTheDeadline) {
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  Start();
+  for (int i = 0; i < 20; ++i) PutStep();
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + std::chrono::hours(1), milliseconds(50));
+  EXPECT_THAT(Lines(), Contains(HasSubstr("gradtap drain")));
+  EXPECT_EQ(SpooledSteps().size(), 20u);
+  EXPECT_TRUE(ended_);
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
+}
+
+TEST_F(WorkerSpoolTest, OfflineNobodyIsDialledAndEverythingIsOnDisk) {
+  options_.offline = true;
+  options_.make_transport = nullptr;
+  Start();
+  PutMuch();
+  EXPECT_EQ(worker_->state(), DeliveryState::kOffline);
+  // Nothing will be acknowledged, so nobody waits for it.
+  EXPECT_FALSE(worker_->WaitAcknowledged(
+      shared_->ring->last_seq(), SteadyClock::now() + std::chrono::hours(1)));
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  const std::vector<std::int64_t> steps = SpooledSteps();
+  ASSERT_EQ(steps.size(), offered_);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    ASSERT_EQ(steps[i], static_cast<std::int64_t>(i));
+  }
+  EXPECT_TRUE(ended_);
+}
+
+TEST_F(WorkerSpoolTest, AFullSpoolIsSaidOnceAndWhatItHasStays) {
+  spool_options_.max_bytes = 1 << 20;
+  options_.offline = true;
+  Start();
+  while (shared_->books.Snapshot().steps_lost == 0) {
+    PutStep();
+    std::this_thread::yield();
+  }
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now());
+  EXPECT_THAT(Lines(), Contains(HasSubstr("is full")).Times(1));
+  const std::vector<std::int64_t> steps = SpooledSteps();
+  EXPECT_GT(steps.size(), 10u);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    ASSERT_EQ(steps[i], static_cast<std::int64_t>(i));
+  }
+}
+
+TEST_F(WorkerSpoolTest, ASpoolThatCannotBeMadeIsToldAndTheDeadlineHolds) {
+  disk_.type = 0x6969;  // NFS.
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  Start();
+  while (shared_->books.Snapshot().steps_lost == 0) PutStep();
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + milliseconds(100), milliseconds(10));
+  EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
+  EXPECT_THAT(Lines(), Contains(HasSubstr("NFS")).Times(1));
+}
+
+}  // namespace
+}  // namespace gradtap::agent

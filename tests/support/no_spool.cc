@@ -1,0 +1,14 @@
+// Linked into every test: no agent that a test makes, or a program that it
+// starts, leaves records below the home of whoever runs the tests, nor delivers
+// what it finds there.
+//
+// Layer: tests.
+
+#include <cstdlib>
+
+namespace {
+
+[[maybe_unused]] const int kSpoolIsOff =
+    ::setenv("GRADTAP_SPOOL", "off", /*overwrite=*/1);
+
+}  // namespace
