@@ -183,6 +183,7 @@ Agent::Impl::~Impl() {
   FinishHeldStep();
   const agent::FlushOutcome outcome = delivery_->Shutdown(
       EndReason::kFinished, settings_.options.shutdown_deadline);
+  if (began_unasked_) TellIfRunHasSteps();
   if (outcome.undelivered_steps == 0) return;
   try {
     Report(std::to_string(outcome.undelivered_steps) + " of " +
@@ -358,6 +359,7 @@ std::int64_t Agent::Impl::TakeStepNumber() noexcept {
     capture_->ForgetWeights();
     weights_current_ = false;
   }
+  if (!last_step_.has_value()) began_unasked_ = step == 0 && !step_set_;
   last_step_ = step;
   next_step_ = step + 1;
   return step;
@@ -372,6 +374,7 @@ void Agent::Impl::EndStep() noexcept {
     cost.histograms = histograms_;
     if (budget_->Observe(cost)) ReportInterval();
   }
+  if (began_unasked_) TellIfRunHasSteps();
   before_called_ = captured_ = histograms_ = measured_ = false;
   fault_ = absl::OkStatus();
   weight_copy_bytes_.store(capture_->weight_copy_bytes(),
@@ -440,6 +443,7 @@ void Agent::Impl::SetStep(std::int64_t n) noexcept {
     }));
     return;
   }
+  step_set_ = true;
   if (n == next_step_) return;
   FinishHeldStep();
   // What Before() filled is of another step.

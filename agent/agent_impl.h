@@ -89,6 +89,7 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   // The number of the step that ends now; tells delivery if it went back.
   std::int64_t TakeStepNumber() noexcept;
   void EndStep() noexcept;
+  void TellIfRunHasSteps() noexcept;  // Once.
   void ReportInterval() noexcept;
   // A step without statistics: what becomes of the copy of the weights.
   void KeepOrForgetWeights(std::int64_t step, GapCause cause);
@@ -127,6 +128,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   std::uint64_t announced_ = 0;  // Powers of the interval, a bit each.
   std::int64_t next_step_ = 0;
   std::optional<std::int64_t> last_step_;
+  bool step_set_ = false;       // By the loop.
+  bool began_unasked_ = false;  // At step 0; whether the run has steps is open.
   bool in_call_ = false;
   bool before_called_ = false;  // In this step.
   bool captured_ = false;       // This step has statistics,

@@ -1,6 +1,8 @@
 // status(): the books as the program sees them.
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -82,6 +84,22 @@ void FillCounters(const agent::DeliveryCounters& counters,
 }
 
 }  // namespace
+
+// A job that was started again and forgot to say where it goes on.
+void Agent::Impl::TellIfRunHasSteps() noexcept {
+  const std::optional<std::int64_t> last = delivery_->last_step_of_run();
+  if (!last.has_value()) return;
+  began_unasked_ = false;
+  if (*last < 0) return;
+  try {
+    Report("run " + settings_.options.run + " has steps up to " +
+           std::to_string(*last) +
+           " already, and this attempt began at step 0, which replaces them: "
+           "after loading a checkpoint call SetStep(n) before the first step, "
+           "or give a new run a name of its own (GRADTAP_RUN)");
+  } catch (...) {  // No memory to say it.
+  }
+}
 
 AgentStatus Agent::Impl::status() const {
   AgentStatus status;

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "agent/delivery/delivery.h"
 #include "core/step_data.h"
@@ -75,6 +76,17 @@ class Books {
     Add(&rejected_, steps);
   }
 
+  // Delivery thread: what a Welcome says of the run.
+  void SetLastStepOfRun(std::int64_t step) noexcept {
+    last_step_of_run_.store(step < 0 ? -1 : step, std::memory_order_relaxed);
+  }
+  // Any thread. -1: the run has no step; nullopt: not known yet.
+  std::optional<std::int64_t> last_step_of_run() const noexcept {
+    const std::int64_t step = last_step_of_run_.load(std::memory_order_relaxed);
+    if (step == kUnknown) return std::nullopt;
+    return step;
+  }
+
   // Any thread. Balances at every moment: seen = recorded + skipped + lost, and
   // acknowledged <= recorded.
   DeliveryCounters Snapshot() const {
@@ -109,6 +121,7 @@ class Books {
 
  private:
   using Counter = std::atomic<std::uint64_t>;
+  static constexpr std::int64_t kUnknown = -2;
 
   static int Index(GapCause cause) {
     const int i = static_cast<int>(cause);
@@ -127,6 +140,7 @@ class Books {
   Counter acknowledged_{0};
   Counter acknowledged_bytes_{0};
   Counter rejected_{0};
+  std::atomic<std::int64_t> last_step_of_run_{kUnknown};
   RejectedSteps rejected_steps_;
 };
 

@@ -220,6 +220,10 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
 
   std::uint64_t ring_bytes() const override { return ring_bytes_; }
 
+  std::optional<std::int64_t> last_step_of_run() const override {
+    return shared_->books.last_step_of_run();
+  }
+
  private:
   // Runs `put` unless this process is not ours, or exits.
   template <typename Put>

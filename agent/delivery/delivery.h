@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -126,6 +127,9 @@ class Delivery {
   // counters().bytes_recorded alone, for one load.
   virtual std::uint64_t bytes_recorded() const = 0;
   virtual std::uint64_t ring_bytes() const = 0;
+  // The highest step that the run had before this attempt, once the collector
+  // has said so; -1: it had none.
+  virtual std::optional<std::int64_t> last_step_of_run() const = 0;
 };
 
 }  // namespace gradtap::agent

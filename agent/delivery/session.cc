@@ -133,6 +133,7 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
                      " that it had acknowledged; their steps are declared "
                      "lost"));
   }
+  books_->SetLastStepOfRun(welcome_untrusted.last_step_of_run());
   FreeThrough(next_seq - 1);
   state_ = SessionState::kStreaming;
   credit_bytes_ = welcome_untrusted.credit_bytes();

@@ -69,6 +69,49 @@ TEST_F(AgentTest, StepsThatAreNotDeliveredAtTheEndAreSaid) {
                                  "collector at 127.0.0.1:7317 and are lost"));
 }
 
+TEST_F(AgentTest, BeginningAtZeroInARunWithStepsIsSaidOnce) {
+  Attach();
+  Step();  // Not connected yet.
+  EXPECT_THAT(said_, IsEmpty());
+  testing::World().last_step_of_run = 4711;
+  for (int i = 0; i < 3; ++i) Step();
+  EXPECT_THAT(said_,
+              ElementsAre(AllOf(HasSubstr("run test has steps up to 4711"),
+                                HasSubstr("SetStep(n)"))));
+}
+
+TEST_F(AgentTest, BeginningAtZeroIsSaidEvenIfTheCollectorAnswersAtTheEnd) {
+  Attach();
+  Step();
+  testing::World().last_step_of_run = 0;
+  tap_ = nullptr;
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("steps up to 0")));
+}
+
+TEST_F(AgentTest, ANewRunASetStepAndAnAgentWithoutAStepAreNotWarned) {
+  testing::World().last_step_of_run = -1;
+  Attach();
+  Step();
+  Step();
+  tap_ = nullptr;
+  for (const std::int64_t first : {100, 0}) {
+    testing::ResetWorld();
+    testing::World().last_step_of_run = 100;
+    expected_steps_ = 0;
+    Attach();
+    tap_->SetStep(first);
+    Step();
+    Step();
+    tap_ = nullptr;
+  }
+  testing::ResetWorld();
+  testing::World().last_step_of_run = 100;
+  expected_steps_ = 0;
+  Attach();
+  tap_ = nullptr;
+  EXPECT_THAT(said_, IsEmpty());
+}
+
 TEST_F(AgentTest, BadOptionsTrainOnAndSayWhy) {
   options_.run = "no such/run";
   options_.include = {"("};

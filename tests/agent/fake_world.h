@@ -69,6 +69,8 @@ struct FakeWorld {
   std::chrono::nanoseconds put_cost{0};
   // What Shutdown() says could not be delivered.
   std::uint64_t undelivered_steps = 0;
+  // What the collector says of the run; nothing: not connected yet.
+  std::optional<std::int64_t> last_step_of_run;
   // Off: counts only, and allocates nothing.
   bool keep = true;
   // What becomes of an agent's capture; null: nothing.

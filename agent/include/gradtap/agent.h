@@ -354,7 +354,9 @@ class GRADTAP_EXPORT Agent {
   void AfterBackward() noexcept;
   void AfterBackward(torch::optim::Optimizer& optimizer) noexcept;
 
-  // The next step is n. Going back opens a new branch of the history.
+  // The next step is n. Going back opens a new branch of the history. A job
+  // that goes on from a checkpoint calls it before its first step: else it
+  // begins at 0, and is warned once if the run has steps already.
   void SetStep(std::int64_t n) noexcept;
 
   // Walks the modules again at the next step.

@@ -47,6 +47,22 @@ TEST_F(SessionTest, TheHelloSaysWhoAndWhatIsAtHand) {
   EXPECT_EQ(hello.tags(0).value(), "vision");
 }
 
+TEST_F(SessionTest, TheWelcomeSaysHowFarTheRunHadCome) {
+  PutSteps(1);
+  Greet();
+  EXPECT_FALSE(books_.last_step_of_run().has_value());
+  v1::CollectorMessage welcome = Welcome(1);
+  welcome.mutable_welcome()->set_last_step_of_run(4711);
+  session_.OnMessage(welcome);
+  EXPECT_EQ(books_.last_step_of_run(), 4711);
+  Drop();
+  PassBackoff();
+  Greet();
+  welcome.mutable_welcome()->set_last_step_of_run(-7);  // From anybody.
+  session_.OnMessage(welcome);
+  EXPECT_EQ(books_.last_step_of_run(), -1);
+}
+
 TEST_F(SessionTest, ABatchIsOneFrameOfRecordsFromTheRing) {
   PutSteps(3);
   Connect();
