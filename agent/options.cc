@@ -261,6 +261,7 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   std::int64_t shutdown_ms = o.shutdown_deadline.count();
   from.Number("GRADTAP_SHUTDOWN_MS", 0, kMaxShutdownMs, &shutdown_ms);
   o.shutdown_deadline = std::chrono::milliseconds(shutdown_ms);
+  from.Bool("GRADTAP_SIGTERM", &o.stop_on_sigterm);
   from.Bool("GRADTAP_TLS", &o.tls);
   from.Text("GRADTAP_TLS_CA", &o.tls_ca_file);
   from.Text("GRADTAP_TLS_CERT", &o.tls_cert_file);

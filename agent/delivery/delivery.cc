@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -20,6 +21,7 @@
 #include "agent/delivery/recorder.h"
 #include "agent/delivery/ring.h"
 #include "agent/delivery/ring_memory.h"
+#include "agent/delivery/stop_signal.h"
 #include "agent/delivery/worker.h"
 #include "core/clock.h"
 #include "core/codec.h"
@@ -40,6 +42,8 @@ constexpr std::chrono::milliseconds kExitPatience{100};
 // the end of an agent, and when the program exits.
 constexpr std::chrono::milliseconds kPatience{2000};
 constexpr std::chrono::milliseconds kExitDelay{600};
+constexpr std::chrono::milliseconds kStopPatience{2000};
+constexpr std::chrono::milliseconds kStopPoll{1};
 
 SteadyClock::time_point DeadlineIn(std::chrono::milliseconds wait) {
   return SteadyClock::now() +
@@ -127,16 +131,27 @@ class Turn {
   std::atomic<bool>* const taken_;
 };
 
-class RingDelivery final : public Delivery, private ExitGuard::Client {
+class RingDelivery final : public Delivery,
+                           private ExitGuard::Client,
+                           private StopSignal::Client {
  public:
   RingDelivery(std::shared_ptr<DeliveryShared> shared, WorkerOptions options,
-               bool default_ring)
+               bool default_ring,
+               std::optional<std::chrono::milliseconds> sigterm_deadline)
       : default_ring_(default_ring),
+        sigterm_deadline_(sigterm_deadline),
+        asked_before_(StopSignal::times_asked()),
         ring_bytes_(shared->ring->capacity_bytes()),
         shared_(std::move(shared)),
         worker_(std::make_unique<Worker>(shared_, std::move(options))),
         recorder_(std::make_unique<Recorder>(shared_->ring.get(),
-                                             &shared_->books, &RealClock())) {}
+                                             &shared_->books, &RealClock())) {
+    if (sigterm_deadline_ && !StopSignal::Add(this)) {
+      shared_->log.Say("sigterm",
+                       "gradtap: the system gives no thread to wait for "
+                       "SIGTERM: it stays what it was");
+    }
+  }
 
   ~RingDelivery() override {
     if (fork_.forked()) {
@@ -192,14 +207,12 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
                         std::chrono::milliseconds deadline) noexcept override {
     if (fork_.forked()) return {};
     const auto until = DeadlineIn(deadline);
-    const Turn turn(&taken_);
-    if (turn) {
-      try {
-        ShutdownInTurn(reason, until);
-      } catch (...) {
-        CountFault();
-      }
+    if (const Turn turn(&taken_); turn && !stopping_) {
+      Try([&] { ShutdownInTurn(reason, until); });
     }
+    // After it: a SIGTERM that comes meanwhile does not cut it short. Where one
+    // has come the process ends in here.
+    if (sigterm_deadline_) StopSignal::Remove(this);
     return Outcome(shared_->ring->last_seq() == 0 ||
                    worker_->WaitAcknowledged(shared_->ring->last_seq(),
                                              SteadyClock::now()));
@@ -229,8 +242,15 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
   template <typename Put>
   void Record(Put put) noexcept {
     if (fork_.forked()) return;
-    const Turn turn(&taken_);
-    if (!turn) return;
+    if (!stopping_) {
+      const Turn turn(&taken_);
+      if (turn && !stopping_) return Try(put);
+    }
+    if (stopping_) AwaitTheEnd();
+  }
+
+  template <typename Put>
+  void Try(Put put) noexcept {
     try {
       put();
     } catch (...) {
@@ -251,6 +271,9 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
 
   void ShutdownInTurn(EndReason reason, SteadyClock::time_point until) {
     if (stopped_) return;
+    if (sigterm_deadline_ && StopSignal::times_asked() != asked_before_) {
+      reason = EndReason::kStopped;  // A handler of the program's ends it.
+    }
     if (started_) {
       recorder_->PutEnd(reason);
       worker_->Stop(until, exiting_ ? kExitDelay : kPatience);
@@ -306,12 +329,64 @@ class RingDelivery final : public Delivery, private ExitGuard::Client {
     Shutdown(EndReason::kFinished, kExitDeadline);
   }
 
+  // SIGTERM has come, and the process will end by it. No step returns to the
+  // loop any more that is not stored: the training thread waits for the end.
+  void OnStop() noexcept override {
+    wait_until_ = DeadlineIn(*sigterm_deadline_ + kStopPatience);
+    stopping_ = true;
+    (void)EndStopped(DeadlineIn(kExitPatience));  // A Put takes microseconds.
+  }
+
+  void FinishStop(SteadyClock::time_point asked_at) noexcept override {
+    const auto until =
+        asked_at + std::clamp(*sigterm_deadline_, std::chrono::milliseconds(0),
+                              kLongestDeadline);
+    if (!EndStopped(until)) return;  // In Shutdown still.
+    try {
+      if (started_ && !stopped_) worker_->Stop(until, kPatience);
+      const std::uint64_t left = Outcome(false).undelivered_steps;
+      if (left == 0) return;
+      shared_->log.Say("sigterm",
+                       absl::StrCat("gradtap: SIGTERM: ", left,
+                                    " recorded steps had not reached the "
+                                    "collector when the time was up"));
+    } catch (...) {  // No memory to say it.
+    }
+  }
+
+  // Takes the turn for good, and admits the End unless it is in. False if
+  // somebody else has the turn until then.
+  bool EndStopped(SteadyClock::time_point until) noexcept {
+    if (seized_) return true;
+    while (taken_.exchange(true, std::memory_order_acquire)) {
+      if (SteadyClock::now() >= until) return false;
+      std::this_thread::sleep_for(kStopPoll);
+    }
+    seized_ = true;
+    if (started_ && !stopped_) {
+      Try([this] { recorder_->PutEnd(EndReason::kStopped); });
+    }
+    return true;
+  }
+
+  // Not for ever: a handler that came in at the last moment may decide to live.
+  void AwaitTheEnd() noexcept {
+    while (SteadyClock::now() < wait_until_) {
+      std::this_thread::sleep_for(kStopPoll);
+    }
+  }
+
   const bool default_ring_;
+  const std::optional<std::chrono::milliseconds> sigterm_deadline_;
+  const std::uint32_t asked_before_;
   const ForkGuard fork_;
   std::atomic<bool> taken_{false};
   std::atomic<bool> started_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> exiting_{false};
+  std::atomic<bool> stopping_{false};
+  SteadyClock::time_point wait_until_;  // Written before stopping_.
+  bool seized_ = false;                 // The turn, by SIGTERM.
   std::atomic<std::uint64_t> ring_bytes_;
   std::shared_ptr<DeliveryShared> shared_;
   std::unique_ptr<Worker> worker_;
@@ -347,7 +422,7 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   transport.use_proxy = options.use_proxy;
   worker.make_transport = [transport] { return MakeGrpcTransport(transport); };
   return std::make_unique<RingDelivery>(std::move(shared), std::move(worker),
-                                        default_ring);
+                                        default_ring, options.sigterm_deadline);
 }
 
 }  // namespace gradtap::agent

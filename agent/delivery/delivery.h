@@ -47,6 +47,9 @@ struct DeliveryOptions {
   std::string tls_ca_file, tls_cert_file, tls_key_file;
   std::string token;
   bool use_proxy = false;
+  // Set: SIGTERM ends the stream as STOPPED, which is delivered for at most so
+  // long (stop_signal.h). A thread waits for it, from Create() on.
+  std::optional<std::chrono::milliseconds> sigterm_deadline;
   // One line for a person; each distinct problem once. [Threading] delivery's
   // thread or the caller's. [Locking] none held. [Exceptions] must not throw.
   std::function<void(const std::string& message)> log;

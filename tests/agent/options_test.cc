@@ -69,6 +69,7 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
           {"GRADTAP_SPOOL_BYTES", "4194304"},
           {"GRADTAP_MODE", "offline"},
           {"GRADTAP_SHUTDOWN_MS", "250"},
+          {"GRADTAP_SIGTERM", "1"},
           {"GRADTAP_TLS", "1"},
           {"GRADTAP_TLS_CA", "/ca"},
           {"GRADTAP_TLS_CERT", "/cert"},
@@ -106,6 +107,7 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
   EXPECT_EQ(o.spool_bytes, 4194304u);
   EXPECT_TRUE(o.offline);
   EXPECT_EQ(o.shutdown_deadline, std::chrono::milliseconds(250));
+  EXPECT_TRUE(o.stop_on_sigterm);
   EXPECT_TRUE(o.tls);
   EXPECT_EQ(o.tls_ca_file, "/ca");
   EXPECT_EQ(o.tls_cert_file, "/cert");
@@ -134,6 +136,7 @@ TEST_F(OptionsTest, EveryVariableThatDoesNotParseIsReportedAndLeavesItsField) {
           {"GRADTAP_SPOOL_BYTES", "1"},
           {"GRADTAP_MODE", "airplane"},
           {"GRADTAP_SHUTDOWN_MS", "5s"},
+          {"GRADTAP_SIGTERM", "TERM"},
           {"GRADTAP_TLS", "maybe"},
           {"GRADTAP_PROXY", "2"}};
   AgentOptions given;

@@ -21,6 +21,10 @@
 //   problem
 //                                                    TEXT ..., end
 //   weights FILE        all tensors, as bytes     -> written BYTES
+//   openmp              one large operation       -> threads 1 + NEW_ONES
+//   forks N             N steps, a fork after each, whose child calls the agent
+//       and exits, with no leave to write         -> forked NEXT_STEP GOOD HOW
+//       GOOD: children that exited with 0. HOW: the wait status of another one
 //   rss                                           -> rss ANON_KIB SHARED_KIB
 //   quit, or the end of input: the agent goes, "bye", exit code 0
 //
@@ -28,13 +32,17 @@
 // TRAINER_PLAIN=1 there is no agent at all, and only step and weights work.
 
 #include <gradtap/agent.h>
+#include <sys/wait.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <sstream>
@@ -42,6 +50,7 @@
 #include <string>
 #include <vector>
 
+#include "integration/forbid_output.h"
 #include "integration/models.h"
 
 namespace gradtap::testing {
@@ -236,12 +245,61 @@ class Trainer {
       std::string path;
       in >> path;
       Weights(path);
+    } else if (command == "openmp") {
+      OpenMp();
+    } else if (command == "forks") {
+      int n = 0;
+      in >> n;
+      Forks(n);
     } else if (command == "rss") {
       std::cout << "rss " << ResidentKib("RssAnon") << ' '
                 << ResidentKib("RssShmem") << std::endl;
     } else {
       std::cout << "unknown " << command << std::endl;
     }
+  }
+
+  // LibTorch's pool is made with the first operation that is large enough.
+  static void OpenMp() {
+    const auto threads = [] {
+      const std::filesystem::directory_iterator tasks("/proc/self/task");
+      return std::distance(begin(tasks), end(tasks));
+    };
+    const auto before = threads();
+    torch::ones({1 << 22}).exp_();
+    std::cout << "threads " << 1 + threads() - before << std::endl;
+  }
+
+  void Forks(int n) {
+    int good = 0, how = 0;
+    for (int i = 0; i < n; ++i) {
+      Step(sgd_);
+      const pid_t child = ::fork();
+      if (child == 0) BeInert(i);
+      int status = -1;
+      ::waitpid(child, &status, 0);
+      if (status == 0) {
+        ++good;
+      } else {
+        how = status;
+      }
+    }
+    std::cout << "forked " << step_ << ' ' << good << ' ' << how << std::endl;
+  }
+
+  // A child that hangs is ended by the alarm, one that writes by the kernel.
+  [[noreturn]] void BeInert(int number) {
+    ::alarm(60);
+    if (!ForbidOutput()) ::_exit(3);
+    if (tap_->status().state != AgentState::kDisabled) ::_exit(4);
+    tap_->BeforeOptimizerStep();
+    tap_->AfterOptimizerStep({{"loss", 1}});
+    tap_->StepSkipped("in the child");
+    tap_->SetStep(0);
+    tap_->Flush(std::chrono::seconds(30));
+    if (number % 2 == 0) tap_ = nullptr;
+    if (number % 5 != 0) ::_exit(0);  // The other way takes LibTorch a second.
+    std::exit(0);
   }
 
   void Status() {

@@ -116,6 +116,12 @@ struct AgentOptions {
   bool offline = false;
   // GRADTAP_SHUTDOWN_MS. How long the destructor may try to deliver.
   std::chrono::milliseconds shutdown_deadline{5000};
+  // GRADTAP_SIGTERM=1. SIGTERM ends the run as STOPPED: what was recorded is
+  // delivered, for at most shutdown_deadline, while the loop waits in its next
+  // Step; then the process ends by the signal, as it would have at once. A
+  // handler of the program's own is called instead and decides (the run is
+  // STOPPED when the agent goes); one that is installed later is not replaced.
+  bool stop_on_sigterm = false;
   // GRADTAP_TLS=1, GRADTAP_TLS_CA (PEM file; empty: the system's roots),
   // GRADTAP_TLS_CERT and GRADTAP_TLS_KEY (for mutual TLS).
   bool tls = false;

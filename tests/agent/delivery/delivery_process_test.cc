@@ -1,17 +1,11 @@
 // What can be seen from outside a process alone: its threads and its exit. The
 // server runs in another process, which is this program again.
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -19,34 +13,16 @@
 #include <thread>
 #include <vector>
 
+#include "agent/delivery/child.h"
 #include "agent/delivery/delivery.h"
 #include "agent/delivery/delivery_fixtures.h"
-#include "agent/delivery/test_server.h"
-
-extern char** environ;
 
 namespace gradtap::agent {
 namespace {
 
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeStep;
-using ::gradtap::testing::TestServer;
 using std::chrono::seconds;
-
-// Writes its port, serves until standard input ends, then writes what it has.
-int Serve() {
-  TestServer server;
-  server.Start();
-  std::cout << server.port() << std::endl;
-  std::string ignored;
-  std::getline(std::cin, ignored);
-  server.Stop();
-  const auto contents = server.collector().Contents();
-  std::cout << contents.recorded.size() << " "
-            << (contents.end.has_value() ? "end" : "no-end") << " "
-            << server.collector().violations.size() << std::endl;
-  return 0;
-}
 
 std::unique_ptr<Delivery> CreateOrDie(const std::string& port) {
   DeliveryOptions options;
@@ -78,62 +54,6 @@ int LeaveStatic(const std::string& port) {
   TheStatic() = CreateOrDie(port);
   return 0;
 }
-
-class Child {
- public:
-  explicit Child(std::vector<std::string> args) {
-    int in[2];
-    int out[2];
-    if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) {
-      std::abort();
-    }
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-    ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    std::string self = std::filesystem::read_symlink("/proc/self/exe");
-    std::vector<char*> argv = {self.data()};
-    for (std::string& arg : args) argv.push_back(arg.data());
-    argv.push_back(nullptr);
-    if (::posix_spawn(&pid_, self.c_str(), &actions, nullptr, argv.data(),
-                      environ) != 0) {
-      std::abort();
-    }
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::close(in[0]);
-    ::close(out[1]);
-    in_ = in[1];
-    out_ = ::fdopen(out[0], "r");
-  }
-  ~Child() {
-    CloseInput();
-    ::fclose(out_);
-    if (pid_ > 0) Wait();
-  }
-
-  std::string ReadLine() {
-    char line[256] = "";
-    if (::fgets(line, sizeof(line), out_) == nullptr) return "";
-    std::string text = line;
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }
-  void CloseInput() {
-    if (in_ >= 0) ::close(in_);
-    in_ = -1;
-  }
-  int Wait() {
-    int status = -1;
-    ::waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return status;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1;
-  std::FILE* out_ = nullptr;
-};
 
 std::ptrdiff_t Threads() {
   const std::filesystem::directory_iterator tasks("/proc/self/task");
@@ -177,7 +97,7 @@ void ExpectCleanExit(const std::string& how) {
   EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
   EXPECT_EQ(WEXITSTATUS(status), 0);
   server.CloseInput();
-  EXPECT_EQ(server.ReadLine(), "50 end 0");
+  EXPECT_EQ(server.ReadLine(), "50 finished 0");
 }
 
 TEST(DeliveryProcessTest, LeavingMainWithoutAWordDeliversAndExits) {
