@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -44,12 +45,11 @@ inline Role RoleOf(std::uint64_t value) {
              : Role::kUnspecified;
 }
 
+// One of a later version is kept: it says whether a step was SKIPPED or LOST.
 inline GapCause GapCauseOf(std::uint64_t value) {
-  const bool known =
-      value <= static_cast<std::uint64_t>(GapCause::kAudit) ||
-      (value >= static_cast<std::uint64_t>(GapCause::kRingFull) &&
-       value <= static_cast<std::uint64_t>(GapCause::kProcessDied));
-  return known ? static_cast<GapCause>(value) : GapCause::kUnspecified;
+  return value <= std::numeric_limits<std::underlying_type_t<GapCause>>::max()
+             ? static_cast<GapCause>(value)
+             : GapCause::kUnspecified;
 }
 
 // The numbers of a packed or a single varint field, appended to `*out`. False

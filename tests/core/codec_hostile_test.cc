@@ -359,8 +359,11 @@ TEST(StepViewTest, ASkippedStepHasNoColumns) {
               StatusIs(kInvalid, HasSubstr("skipped_detail")));
   EXPECT_THAT(ParseStep(Varint(8, 2) + Bytes(9, std::string(513, 'x'))),
               StatusIs(kInvalid, HasSubstr("512")));
-  // A cause of a newer version is taken as unspecified.
-  EXPECT_EQ(StepView::Parse(Varint(8, 9))->skipped(), GapCause::kUnspecified);
+  // A cause of a later version stays what it is, SKIPPED or LOST.
+  EXPECT_EQ(StepView::Parse(Varint(8, 9))->skipped(), GapCause{9});
+  EXPECT_FALSE(IsLost(StepView::Parse(Varint(8, 9))->skipped()));
+  EXPECT_TRUE(IsLost(StepView::Parse(Varint(8, 200))->skipped()));
+  EXPECT_EQ(StepView::Parse(Varint(8, 256))->skipped(), GapCause::kUnspecified);
 }
 
 TEST(StepViewTest, FieldsOfNewerVersionsAreSkipped) {
