@@ -45,6 +45,8 @@ const char* CauseName(GapCause cause) {
       return "shutdown";
     case GapCause::kProcessDied:
       return "process_died";
+    case GapCause::kRunDeleted:
+      return "run_deleted";
   }
   return "unknown";
 }

@@ -32,6 +32,7 @@ enum class GapCause : std::uint8_t {
   kRejected = 23,
   kShutdown = 24,
   kProcessDied = 25,
+  kRunDeleted = 26,
 };
 
 // True for LOST, false for SKIPPED.

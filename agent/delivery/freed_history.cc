@@ -64,8 +64,10 @@ std::string FreedHistory::Replacement(std::uint64_t seq) const {
       const std::int64_t step =
           run.meta.step +
           static_cast<std::int64_t>(offset / run.meta.part_count);
-      return EncodeGap({GapCause::kIoError, step, step, 1,
-                        "the collector lost what it had acknowledged"});
+      return EncodeGap({lost_by_, step, step, 1,
+                        lost_by_ == GapCause::kRunDeleted
+                            ? "the run was deleted while it went on"
+                            : "the collector lost what it had acknowledged"});
     }
     case EntryKind::kGap:
       return EncodeGap({run.meta.cause, run.meta.step, run.meta.last_step,

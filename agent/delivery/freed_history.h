@@ -3,7 +3,8 @@
 //
 // A collector that comes back with an older cursor expects the seqs after it.
 // Their records are gone; in place of each the agent sends what still stands: a
-// gap (kIoError) for a step, the gap or rollback itself, the newest schema.
+// gap (kIoError, kRunDeleted) for a step, the gap or rollback itself, the
+// newest schema.
 //
 // Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
 
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "agent/delivery/ring.h"
+#include "core/step_data.h"
 
 namespace gradtap::agent {
 
@@ -33,6 +35,10 @@ class FreedHistory {
   // no kind, which a collector passes over) where nothing is to be told.
   std::string Replacement(std::uint64_t seq) const;
 
+  // Why the collector no longer has what it had acknowledged: kIoError until
+  // told otherwise, or kRunDeleted.
+  void SetLostBy(GapCause cause) { lost_by_ = cause; }
+
   std::size_t runs() const { return runs_.size(); }
 
  private:
@@ -46,6 +52,7 @@ class FreedHistory {
   bool Extends(const Run& run, const EntryView& entry) const;
 
   std::deque<Run> runs_;
+  GapCause lost_by_ = GapCause::kIoError;
   // The newest schema, in the parts that it travelled in.
   std::uint64_t schema_first_seq_ = 0;
   std::vector<std::string> schema_;

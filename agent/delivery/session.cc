@@ -79,6 +79,8 @@ void Session::OnClosed(const absl::Status& status) {
     state_ = SessionState::kFinished;
     return;
   }
+  // What a collector says of a deleted run, and of nothing else.
+  run_deleted_ |= !cancelled_ && status.code() == absl::StatusCode::kAborted;
   if (!cancelled_ && !status.ok() && !draining_) {
     said_away_ = true;
     Say(absl::StrCat("closed ", static_cast<int>(status.code())),
@@ -126,10 +128,13 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
     Say("back", "is back: it gets what was kept, and what comes");
     said_away_ = false;
   }
+  run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {
+    history_.SetLostBy(run_deleted_ ? GapCause::kRunDeleted
+                                    : GapCause::kIoError);
     Say("lost data",
-        absl::StrCat("has lost records ", next_seq, " to ",
-                     source_->first_seq() - 1,
+        absl::StrCat(run_deleted_ ? "has deleted" : "has lost", " records ",
+                     next_seq, " to ", source_->first_seq() - 1,
                      " that it had acknowledged; their steps are declared "
                      "lost"));
   }
@@ -177,6 +182,7 @@ void Session::OnAck(const v1::Ack& ack_untrusted) {
   if (ack_untrusted.rejected_size() > 0) MarkRejections(ack_untrusted, durable);
   if (durable >= source_->first_seq()) {
     FreeThrough(durable);
+    run_deleted_ = false;
     progress = true;
   }
   if (progress) Progress();

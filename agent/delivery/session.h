@@ -165,7 +165,8 @@ class Session {
   bool half_closed_ = false;
   bool write_in_flight_ = false;
   bool cancel_wanted_ = false;
-  bool said_away_ = false;  // And not yet that it is back.
+  bool said_away_ = false;    // And not yet that it is back.
+  bool run_deleted_ = false;  // And the collector is not past that yet.
   bool cancelled_ = false;
   std::string cancel_reason_;
   TimePoint connect_started_;

@@ -49,6 +49,8 @@ std::string_view CauseWord(v1::GapCause cause) {
       return "shutdown";
     case v1::GAP_CAUSE_PROCESS_DIED:
       return "process_died";
+    case v1::GAP_CAUSE_RUN_DELETED:
+      return "run_deleted";
     default:
       return "unknown";
   }

@@ -280,6 +280,23 @@ TEST_F(LifecycleTest, ADeletedRunIsGoneAndItsNameIsFree) {
   EXPECT_EQ(Series("other", "scalar.loss").size(), 5u);
 }
 
+TEST_F(LifecycleTest, ARunThatIsDeletedWhileItGoesOnSaysWhatIsGone) {
+  Trainer& trainer = Start("doomed");
+  trainer.Step(5);
+  ASSERT_TRUE(trainer.Flush());
+  AskText({"delete", "doomed", "--yes"});
+  trainer.Step(3);
+  ASSERT_TRUE(trainer.Flush());
+  EXPECT_EQ(Series("doomed", "scalar.loss").size(), 3u);
+  const Csv gaps = AskCsv({"gaps", "doomed"});
+  ASSERT_GE(gaps.rows(), 1u);
+  for (std::size_t row = 0; row < gaps.rows(); ++row) {
+    EXPECT_EQ(gaps.At(row, "cause"), "run_deleted");
+  }
+  EXPECT_EQ(FindRun(address(), "doomed").lost_steps, 5u);
+  End(trainer);
+}
+
 TEST_F(LifecycleTest, TwoRanksOfOneLaunchAreOneAttempt) {
   const auto rank = [](int r) {
     return Environment{{"GRADTAP_RANK", std::to_string(r)},

@@ -17,6 +17,7 @@ using ::gradtap::testing::MakeStep;
 using ::gradtap::testing::ManualClock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Kind = Session::Action::Kind;
@@ -75,6 +76,23 @@ TEST_F(SessionPeerTest, ACursorBeyondWhatWasSentIsRefusedForGood) {
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("run name")));
 }
 
+// The causes of the gaps that a batch begins with.
+std::vector<GapCause> LeadingGaps(const v1::Batch& batch) {
+  std::vector<GapCause> causes;
+  const auto content = DecompressFrame(batch.frame(), 1 << 20);
+  EXPECT_TRUE(content.ok());
+  const auto list = SplitRecordList(*content);
+  EXPECT_TRUE(list.ok());
+  for (const auto& bytes : *list) {
+    const auto record = ParseRecord(bytes);
+    EXPECT_TRUE(record.ok());
+    if (record->kind == RecordKind::kSchema) continue;
+    if (record->kind != RecordKind::kGap) break;
+    causes.push_back(DecodeGap(record->body)->cause);
+  }
+  return causes;
+}
+
 TEST_F(SessionPeerTest, ACollectorThatHasLostDataIsToldWhichSteps) {
   PutSteps(6);
   Connect();
@@ -97,7 +115,7 @@ TEST_F(SessionPeerTest, ACollectorThatHasLostDataIsToldWhichSteps) {
     ASSERT_EQ(record->kind, RecordKind::kGap);
     const auto gap = DecodeGap(record->body);
     ASSERT_TRUE(gap.ok());
-    EXPECT_EQ(gap->cause, GapCause::kIoError);
+    EXPECT_EQ(gap->cause, GapCause::kIoError);  // Nobody deleted anything.
     EXPECT_EQ(gap->first_step, static_cast<std::int64_t>(i + 1));
   }
   const auto step = ParseRecord((*list)[4]);
@@ -106,6 +124,51 @@ TEST_F(SessionPeerTest, ACollectorThatHasLostDataIsToldWhichSteps) {
   EXPECT_THAT(lines_.back(), HasSubstr("has lost records 3 to 6"));
   session_.OnMessage(Ack(9));
   EXPECT_TRUE(session_.drained());
+}
+
+TEST_F(SessionPeerTest, StepsOfADeletedRunAreSaidToBeDeleted) {
+  PutSteps(3);
+  Connect();
+  SendBatch();
+  session_.OnMessage(Ack(4));
+  PutSteps(1);
+  SendBatch();
+  Drop(absl::StatusCode::kAborted);  // What was sent finds no run.
+  const std::vector<GapCause> deleted(3, GapCause::kRunDeleted);
+  for (int i = 0; i < 2; ++i) {
+    // Also if the connection breaks before that is stored.
+    PassBackoff();
+    Connect(1);
+    EXPECT_EQ(LeadingGaps(SendBatch()), deleted);
+    Drop();
+  }
+  EXPECT_THAT(lines_, Contains(HasSubstr("has deleted records 1 to 4")));
+  PassBackoff();
+  Connect(1);
+  SendBatch();
+  session_.OnMessage(Ack(5));
+  EXPECT_TRUE(session_.drained());
+  // What goes after that is another matter.
+  Drop();
+  PassBackoff();
+  Connect(1);
+  EXPECT_EQ(LeadingGaps(SendBatch()),
+            std::vector<GapCause>(4, GapCause::kIoError));
+}
+
+TEST_F(SessionPeerTest, ADeletedRunThatWasNotMissedIsForgotten) {
+  PutSteps(3);
+  Connect();
+  SendBatch();
+  session_.OnMessage(Ack(4));
+  Drop(absl::StatusCode::kAborted);
+  PassBackoff();
+  Connect(5);  // All is there.
+  Drop();
+  PassBackoff();
+  Connect(1);
+  EXPECT_EQ(LeadingGaps(SendBatch()),
+            std::vector<GapCause>(3, GapCause::kIoError));
 }
 
 TEST_F(SessionPeerTest, ARejectWithRetryIsTriedAgain) {
