@@ -1,0 +1,199 @@
+// A training job without the training: hands steps to a Delivery at a pace.
+//
+//   feeder KEY=VALUE...
+//     collector=HOST:PORT run=NAME rank=R world=W launch=L  what Hello says
+//     places=N      parameters of a step (default 8)
+//     pace_us=N     between two steps; 0: as fast as they are taken
+//     steps=N       ends the loop after so many; 0: never
+//     work_us=N     CPU time of each step before it is handed over
+//     spool=FOLDER spool_bytes=N ring_bytes=N
+//
+// Of a step everything follows from its number. Each line on standard input is
+// answered by one on standard output:
+//
+//   status -> "SEEN RECORDED LOST ACKNOWLEDGED"
+//   times  -> microseconds: median and 99th percentile of a step, CPU time of
+//             handing one over, mean and largest; forgets them
+//   end    -> the same, after at most 60 s of Shutdown(); then it exits
+//
+// The end of standard input: exit at once, as a program does that ends.
+
+#include <time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "agent/delivery/delivery.h"
+#include "agent/delivery/delivery_fixtures.h"
+#include "core/sync.h"
+
+namespace gradtap {
+namespace {
+
+std::chrono::nanoseconds ThreadCpu() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) +
+         std::chrono::nanoseconds(time.tv_nsec);
+}
+
+std::map<std::string, std::string> Arguments(int argc, char** argv) {
+  std::map<std::string, std::string> arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string text = argv[i];
+    const std::size_t at = text.find('=');
+    if (at == std::string::npos) {
+      std::cerr << "feeder: '" << text << "' is not KEY=VALUE\n";
+      std::exit(2);
+    }
+    arguments[text.substr(0, at)] = text.substr(at + 1);
+  }
+  return arguments;
+}
+
+class Feeder {
+ public:
+  explicit Feeder(std::map<std::string, std::string> arguments)
+      : arguments_(std::move(arguments)) {
+    agent::DeliveryOptions options;
+    options.collector = Text("collector");
+    options.run = Text("run");
+    options.launch = Text("launch");
+    options.rank = static_cast<std::uint32_t>(Number("rank", 0));
+    options.world_size = static_cast<std::uint32_t>(Number("world", 1));
+    options.spool_folder = Text("spool");
+    options.spool_bytes = Number("spool_bytes", options.spool_bytes);
+    options.ring_bytes = Number("ring_bytes", 1 << 20);
+    options.log = [](const std::string& line) { std::cerr << line << "\n"; };
+    auto delivery = agent::Delivery::Create(std::move(options));
+    if (!delivery.ok()) {
+      std::cerr << "feeder: " << delivery.status().ToString() << "\n";
+      std::exit(2);
+    }
+    delivery_ = *std::move(delivery);
+  }
+
+  // The training thread.
+  void Feed() {
+    const auto places = static_cast<std::size_t>(Number("places", 8));
+    const auto pace = std::chrono::microseconds(Number("pace_us", 1'000));
+    const auto steps = static_cast<std::int64_t>(Number("steps", 0));
+    delivery_->PutSchema(testing::MakeSchema(1, places));
+    auto next = std::chrono::steady_clock::now();
+    for (std::int64_t step = 0; !ending_ && (steps == 0 || step < steps);
+         ++step) {
+      const auto begun = std::chrono::steady_clock::now();
+      const StepData data = testing::MakeStep(step, 1, places);
+      Work(std::chrono::microseconds(Number("work_us", 0)));
+      const std::chrono::nanoseconds cpu = ThreadCpu();
+      delivery_->PutStep(data);
+      const std::chrono::nanoseconds put = ThreadCpu() - cpu;
+      {
+        MutexLock lock(mu_);
+        steps_.push_back(std::chrono::steady_clock::now() - begun);
+        puts_.push_back(put);
+      }
+      if (pace.count() == 0) continue;
+      next += pace;
+      std::this_thread::sleep_until(next);
+    }
+  }
+
+  // Until the input ends. True: after "end".
+  bool Answer() {
+    std::string line;
+    while (std::getline(std::cin, line)) {
+      if (line == "end") {
+        ending_ = true;
+        return true;
+      }
+      line == "times" ? PrintTimes() : Print();
+    }
+    return false;
+  }
+
+  void End() {
+    delivery_->Shutdown(EndReason::kFinished, std::chrono::seconds(60));
+    Print();
+  }
+
+ private:
+  std::string Text(const std::string& key) const {
+    const auto found = arguments_.find(key);
+    return found == arguments_.end() ? "" : found->second;
+  }
+  std::uint64_t Number(const std::string& key, std::uint64_t otherwise) const {
+    const std::string text = Text(key);
+    return text.empty() ? otherwise : std::stoull(text);
+  }
+  void Print() const {
+    const agent::DeliveryCounters c = delivery_->counters();
+    std::cout << c.steps_seen << " " << c.steps_recorded << " " << c.steps_lost
+              << " " << c.steps_acknowledged << std::endl;
+  }
+
+  // Sums that nobody needs, for as long in CPU time.
+  static void Work(std::chrono::nanoseconds time) {
+    const std::chrono::nanoseconds until = ThreadCpu() + time;
+    static volatile double sink = 0;
+    while (ThreadCpu() < until) {
+      double sum = sink;
+      for (int i = 1; i < 1'000; ++i) sum += 1.0 / i;
+      sink = sum;
+    }
+  }
+
+  void PrintTimes() {
+    std::vector<std::chrono::nanoseconds> steps, puts;
+    {
+      MutexLock lock(mu_);
+      steps.swap(steps_);
+      puts.swap(puts_);
+    }
+    std::sort(steps.begin(), steps.end());
+    const auto us = [](std::chrono::nanoseconds t) {
+      return static_cast<double>(t.count()) * 1e-3;
+    };
+    double sum = 0, largest = 0;
+    for (const auto put : puts) {
+      sum += us(put);
+      largest = std::max(largest, us(put));
+    }
+    const std::size_t n = steps.size();
+    if (n == 0) {
+      std::cout << "0 0 0 0" << std::endl;
+      return;
+    }
+    std::cout << us(steps[n / 2]) << " " << us(steps[n * 99 / 100]) << " "
+              << sum / static_cast<double>(n) << " " << largest << std::endl;
+  }
+
+  Mutex mu_;
+  std::vector<std::chrono::nanoseconds> steps_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::chrono::nanoseconds> puts_ ABSL_GUARDED_BY(mu_);
+  const std::map<std::string, std::string> arguments_;
+  std::unique_ptr<agent::Delivery> delivery_;
+  std::atomic<bool> ending_{false};
+};
+
+}  // namespace
+}  // namespace gradtap
+
+int main(int argc, char** argv) {
+  gradtap::Feeder feeder(gradtap::Arguments(argc, argv));
+  std::thread loop([&feeder] { feeder.Feed(); });
+  const bool end = feeder.Answer();
+  if (!end) std::exit(0);  // The loop goes on meanwhile.
+  loop.join();
+  feeder.End();
+  return 0;
+}
