@@ -44,6 +44,9 @@ void EncodeStep(const StepData& step, std::span<char> out);
 
 std::string EncodeSchema(const Schema& schema);
 std::string EncodeGap(const GapData& gap);
+// The same into `*out`, which keeps its memory: no allocation in the long run,
+// if the gap has no detail.
+void EncodeGap(const GapData& gap, std::string* out);
 std::string EncodeRollback(const RollbackData& rollback);
 std::string EncodeEnd(const EndData& end);
 

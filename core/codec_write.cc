@@ -82,14 +82,30 @@ std::string EncodeSchema(const Schema& schema) {
 }
 
 std::string EncodeGap(const GapData& gap) {
+  std::string out;
+  EncodeGap(gap, &out);
+  return out;
+}
+
+void EncodeGap(const GapData& gap, std::string* out) {
   namespace field = wire::gap;
-  std::string body;
-  AppendVarintField(field::kCause, Bits(gap.cause), &body);
-  AppendVarintField(field::kFirstStep, Bits(gap.first_step), &body);
-  AppendVarintField(field::kLastStep, Bits(gap.last_step), &body);
-  AppendVarintField(field::kSteps, gap.steps, &body);
-  AppendTextField(field::kDetail, Capped(gap.detail), &body);
-  return AsRecord(wire::record::kGap, body);
+  const std::string detail = Capped(gap.detail);
+  std::size_t size =
+      wire::VarintFieldSize(field::kCause, Bits(gap.cause)) +
+      wire::VarintFieldSize(field::kFirstStep, Bits(gap.first_step)) +
+      wire::VarintFieldSize(field::kLastStep, Bits(gap.last_step)) +
+      wire::VarintFieldSize(field::kSteps, gap.steps);
+  if (!detail.empty()) {
+    size += wire::BytesFieldSize(field::kDetail, detail.size());
+  }
+  out->clear();
+  AppendVarint(wire::TagOf(wire::record::kGap, wire::Type::kBytes), out);
+  AppendVarint(size, out);
+  AppendVarintField(field::kCause, Bits(gap.cause), out);
+  AppendVarintField(field::kFirstStep, Bits(gap.first_step), out);
+  AppendVarintField(field::kLastStep, Bits(gap.last_step), out);
+  AppendVarintField(field::kSteps, gap.steps, out);
+  AppendTextField(field::kDetail, detail, out);
 }
 
 std::string EncodeRollback(const RollbackData& rollback) {

@@ -66,6 +66,17 @@ class Books {
     schema_fingerprint_.store(fingerprint, std::memory_order_relaxed);
   }
 
+  // Training thread: why a step that does not fit is lost.
+  GapCause full_cause() const noexcept {
+    return full_cause_.load(std::memory_order_relaxed);
+  }
+
+  // Delivery thread: kSpoolFull while the spool behind the ring takes no more,
+  // kRingFull else.
+  void SetFullCause(GapCause cause) noexcept {
+    full_cause_.store(cause, std::memory_order_relaxed);
+  }
+
   // Delivery thread. Of what was admitted.
   void CountAcknowledged(std::uint64_t steps, std::uint64_t bytes) noexcept {
     Add(&acknowledged_bytes_, bytes);
@@ -141,6 +152,7 @@ class Books {
   Counter acknowledged_bytes_{0};
   Counter rejected_{0};
   std::atomic<std::int64_t> last_step_of_run_{kUnknown};
+  std::atomic<GapCause> full_cause_{GapCause::kRingFull};
   RejectedSteps rejected_steps_;
 };
 

@@ -44,6 +44,14 @@ bool IsNext(std::int64_t step, std::int64_t after) {
   return step > after && step - 1 == after;
 }
 
+// What a step takes in the ring; in parts, a little more than that.
+std::size_t StepBytes(std::size_t size) {
+  if (size <= kMaxPartBytes) return Ring::EntryBytes(size);
+  constexpr std::size_t kPartHead = 64;
+  const std::size_t parts = (size + kMaxPartBytes - 1) / kMaxPartBytes;
+  return size + parts * Ring::EntryBytes(kPartHead);
+}
+
 void Join(GapData* gap, std::int64_t step) {
   gap->first_step = std::min(gap->first_step, step);
   gap->last_step = std::max(gap->last_step, step);
@@ -80,21 +88,12 @@ void Recorder::PutStep(const StepData& step) {
   NoteStep(step.step);
   TakeRejections();
   const std::size_t size = EncodedStepSize(step);
-  const std::size_t free = ring_->FreeBytes(Ring::Room::kOrdinary);
-  // Nothing is encoded in vain while the ring is full.
-  bool admitted = !deferred_rollback_ && Ring::EntryBytes(size) <= free &&
-                  ReservePending(Ring::Room::kOrdinary) &&
-                  ReserveStep(step, size);
-  if (!admitted) Abandon();
-  if (!admitted && !pending_.empty() && free >= ring_->capacity_bytes() / 2) {
-    // A large step must not hold back what is to be told before it.
-    AdmitPendingAlone();
-    admitted = pending_.empty() && ReserveStep(step, size);
-    if (!admitted) Abandon();
-  }
-  if (!admitted) {
-    books_->CountMissing(GapCause::kRingFull);
-    AddGap(GapCause::kRingFull, step.step, {});
+  if (IsRecorded(step)) step_bytes_ = StepBytes(size);
+  const GapCause refused = ReserveOrRefuse(step, size);
+  if (refused != GapCause::kUnspecified) {
+    Abandon();
+    books_->CountMissing(refused);
+    AddGap(refused, step.step, {});
     return;
   }
   if (!IsRecorded(step)) books_->CountMissing(step.skipped);
@@ -214,7 +213,9 @@ bool Recorder::ReservePending(Ring::Room room) {
       meta.step = gap->first_step;
       meta.last_step = gap->last_step;
       meta.steps = gap->steps;
-      record = EncodeGap(*gap);
+      EncodeGap(*gap, &gap_record_);
+      if (!ReserveRecord(meta, gap_record_, room)) return false;
+      continue;
     } else if (const auto* rollback = std::get_if<RollbackData>(&item)) {
       meta.kind = EntryKind::kRollback;
       meta.step = rollback->step;
@@ -260,6 +261,46 @@ bool Recorder::ReserveRecord(EntryMeta meta, std::string_view record,
   return true;
 }
 
+GapCause Recorder::ReserveOrRefuse(const StepData& step, std::size_t size) {
+  const std::size_t free = ring_->FreeBytes(Ring::Room::kOrdinary);
+  const std::size_t room = ring_->RoomBytes(Ring::Room::kOrdinary);
+  const std::size_t bytes = StepBytes(size);
+  std::size_t kept = KeptBytes();
+  thinning_.Observe(room - free, room - kept);
+  const bool thinned = !thinning_.Takes(step);
+  const bool full = bytes + kept > free;
+  if (thinned || full) {
+    if (HasNonFinite(step)) {
+      kept = 0;
+    } else if (!full) {
+      return GapCause::kThinned;
+    }
+  }
+  // Nothing is encoded in vain while the ring is full.
+  if (!deferred_rollback_ && bytes + kept <= free &&
+      ReservePending(Ring::Room::kOrdinary) && ReserveStep(step, size) &&
+      ring_->FreeBytes(Ring::Room::kOrdinary) >= kept) {
+    return GapCause::kUnspecified;
+  }
+  Abandon();
+  if (!pending_.empty() && free >= ring_->capacity_bytes() / 2) {
+    // A large step must not hold back what is to be told before it.
+    AdmitPendingAlone();
+    if (pending_.empty() && ReserveStep(step, size) &&
+        ring_->FreeBytes(Ring::Room::kOrdinary) >= kept) {
+      return GapCause::kUnspecified;
+    }
+  }
+  return bytes > room ? GapCause::kRingFull : books_->full_cause();
+}
+
+std::size_t Recorder::KeptBytes() const {
+  const std::size_t room = ring_->RoomBytes(Ring::Room::kOrdinary);
+  const std::size_t one = step_bytes_ + step_bytes_ / 2;
+  if (one > room / 4) return 0;
+  return std::max(room / 16, one);
+}
+
 bool Recorder::ReserveStep(const StepData& step, std::size_t size) {
   const EntryMeta meta = StepMeta(step, branch_);
   if (size > kMaxPartBytes) {
@@ -291,7 +332,8 @@ void Recorder::Abandon() {
 
 void Recorder::AdmitPendingAlone() {
   Abandon();
-  if (!ReservePending(Ring::Room::kOrdinary)) {
+  if (!ReservePending(Ring::Room::kOrdinary) ||
+      ring_->FreeBytes(Ring::Room::kOrdinary) < KeptBytes()) {
     Abandon();
     return;
   }

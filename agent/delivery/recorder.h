@@ -1,6 +1,12 @@
 // Admission: what the training thread hands over becomes entries of the ring,
 // or is counted as missing and told by a gap record as soon as there is room.
 //
+// As the ring fills up, steps are thinned (thinning.h), then refused, newest
+// first; a step with a NaN or an infinity is not thinned, and the last 1/16 of
+// the ring's ordinary room is for such steps (room for one and a half of the
+// last step's size if that is more, and at most a quarter; nothing in a ring
+// that is too small for it).
+//
 // Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
 
 #ifndef GRADTAP_AGENT_DELIVERY_RECORDER_H_
@@ -15,6 +21,7 @@
 
 #include "agent/delivery/books.h"
 #include "agent/delivery/ring.h"
+#include "agent/delivery/thinning.h"
 #include "core/clock.h"
 #include "core/schema.h"
 #include "core/step_data.h"
@@ -22,8 +29,8 @@
 namespace gradtap::agent {
 
 // [Threading] One thread at a time: the training loop's. Never waits. A step
-// that fits in one record allocates nothing unless a gap, a rollback or a
-// schema is pending.
+// that fits in one record allocates nothing unless a gap with a detail, several
+// gaps, a rollback or a schema are pending.
 class Recorder {
  public:
   // All must outlive it.
@@ -32,8 +39,10 @@ class Recorder {
   // Kept until there is room; no later step is admitted before it.
   void PutSchema(const Schema& schema);
 
-  // Admitted, with all that is pending before it, or lost (kRingFull). A step
-  // not above the last one begins a new branch, as after Rollback().
+  // Admitted, with all that is pending before it, or lost: kThinned, or what
+  // the books name as full_cause(). Thinned is LOST, not SKIPPED: nobody asked
+  // for it, and the step had been captured. A step not above the last one
+  // begins a new branch, as after Rollback().
   void PutStep(const StepData& step);
 
   // Steps that have no record. Neighbours of equal cause and detail join while
@@ -67,6 +76,10 @@ class Recorder {
   bool ReserveRecord(EntryMeta meta, std::string_view record, Ring::Room room);
   // `size` is EncodedStepSize(step).
   bool ReserveStep(const StepData& step, std::size_t size);
+  // The same with what is pending before it; if not, why not.
+  GapCause ReserveOrRefuse(const StepData& step, std::size_t size);
+  // Of the ordinary room, for steps that are not finite.
+  std::size_t KeptBytes() const;
   // Publishes what is reserved and counts it.
   void Publish();
   void Abandon();
@@ -83,10 +96,13 @@ class Recorder {
   std::uint32_t branch_ = 0;
   std::optional<std::int64_t> last_step_;  // In this branch.
   bool ended_ = false;
+  Thinning thinning_;
+  std::size_t step_bytes_ = 0;  // What the last step takes, of those recorded.
 
   std::uint64_t reserved_steps_ = 0;  // Since the last Publish().
   std::uint64_t reserved_bytes_ = 0;
-  std::string scratch_;  // Steps that travel in parts.
+  std::string scratch_;     // Steps that travel in parts.
+  std::string gap_record_;  // Keeps its memory.
 };
 
 }  // namespace gradtap::agent

@@ -40,8 +40,7 @@ char* Ring::Reserve(const EntryMeta& meta, std::size_t size,
                     Room room) noexcept {
   if (size > std::numeric_limits<std::uint32_t>::max()) return nullptr;
   const std::size_t need = EntryBytes(size);
-  const std::size_t limit =
-      room == Room::kAll ? capacity_ : capacity_ - reserve_;
+  const std::size_t limit = RoomBytes(room);
   if (head_ + need - tail_cached_ > limit) {
     tail_cached_ = tail_.load(std::memory_order_acquire);
     if (head_ + need - tail_cached_ > limit) return nullptr;
@@ -66,8 +65,7 @@ void Ring::Abandon() noexcept {
 
 std::size_t Ring::FreeBytes(Room room) noexcept {
   tail_cached_ = tail_.load(std::memory_order_acquire);
-  const std::size_t limit =
-      room == Room::kAll ? capacity_ : capacity_ - reserve_;
+  const std::size_t limit = RoomBytes(room);
   const std::size_t used = head_ - tail_cached_;
   return used < limit ? limit - used : 0;
 }

@@ -104,6 +104,10 @@ class Ring : public RecordSource {
     return last_seq_.load(std::memory_order_acquire);
   }
   std::size_t capacity_bytes() const { return capacity_; }
+  // FreeBytes() of an empty ring.
+  std::size_t RoomBytes(Room room) const {
+    return room == Room::kAll ? capacity_ : capacity_ - reserve_;
+  }
 
  private:
   Ring(std::unique_ptr<RingMemory> memory, std::size_t reserve_bytes);

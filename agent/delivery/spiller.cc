@@ -27,9 +27,9 @@ std::size_t Spiller::Used() const {
 }
 
 bool Spiller::Relieve() {
-  if (Used() > ring_->capacity_bytes() / 2) relieving_ = true;
+  if (Used() > ring_->capacity_bytes() / 4) relieving_ = true;
   if (!relieving_) return false;
-  relieving_ = Move(ring_->capacity_bytes() / 4);
+  relieving_ = Move(ring_->capacity_bytes() / 8);
   return relieving_;
 }
 

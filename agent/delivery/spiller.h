@@ -34,8 +34,9 @@ class Spiller {
   // Where records can go, as far as is known.
   bool has_spool() const { return make_spool_ != nullptr; }
 
-  // Once more than half of the ring is in use: moves up to 1 MiB, until a
-  // quarter is. True if there is more to move: call again, soon.
+  // Once more than a quarter of the ring is in use: moves up to 1 MiB, until an
+  // eighth is. Steps are thinned from about half a ring on (recorder.h): not
+  // while this keeps up. True if there is more to move: call again, soon.
   bool Relieve();
   // Moves up to 1 MiB of what is there. As Relieve().
   bool MoveSome();

@@ -192,8 +192,22 @@ void Tell(TransportEvent event, Session* session) {
   }
 }
 
+// What becomes of steps that the ring has no room for.
 void SayIfRingIsFull(DeliveryShared* shared) {
-  if (shared->books.missing(GapCause::kRingFull) == 0) return;
+  const Books& books = shared->books;
+  if (books.missing(GapCause::kThinned) != 0) {
+    shared->log.Say(
+        "thinned",
+        absl::StrCat(
+            "gradtap: the ring of ", shared->ring->capacity_bytes(),
+            " bytes fills up: only every 2nd, 4th or 8th step is kept until "
+            "the collector takes more; ring_bytes (GRADTAP_RING_BYTES) makes "
+            "it larger"));
+  }
+  if (books.missing(GapCause::kRingFull) == 0 &&
+      books.missing(GapCause::kSpoolFull) == 0) {
+    return;
+  }
   shared->log.Say(
       "ring full",
       absl::StrCat(

@@ -74,11 +74,23 @@ TEST_F(RecorderAllocationTest, AnAdmittedStepAllocatesNothing) {
 
 TEST_F(RecorderAllocationTest, ALostStepAllocatesNothingOnceOneIsPending) {
   std::int64_t step = 1;
-  while (books_.Snapshot().steps_lost < 2) {
+  while (books_.missing(GapCause::kRingFull) < 2) {
     recorder_.PutStep(testing::MakeStep(step++, 1, 100));
   }
   EXPECT_EQ(Cost(step, 100), 0u);
-  EXPECT_EQ(books_.Snapshot().steps_lost, 102u);
+  EXPECT_EQ(books_.missing(GapCause::kRingFull), 102u);
+}
+
+// One after the other is taken and left out, with a gap before each.
+TEST_F(RecorderAllocationTest, AThinnedStepAllocatesNothing) {
+  std::int64_t step = 1;
+  while (books_.missing(GapCause::kThinned) < 2) {
+    recorder_.PutStep(testing::MakeStep(step++, 1, 100));
+  }
+  const std::uint64_t before = books_.Snapshot().steps_recorded;
+  EXPECT_EQ(Cost(step, 40), 0u);
+  EXPECT_EQ(books_.missing(GapCause::kThinned), 22u);
+  EXPECT_EQ(books_.Snapshot().steps_recorded, before + 20);
 }
 
 }  // namespace

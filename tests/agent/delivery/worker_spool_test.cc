@@ -78,10 +78,11 @@ class WorkerSpoolTest : public ::testing::Test {
     if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 100));
     recorder_->PutStep(MakeStep(static_cast<std::int64_t>(offered_++), 1, 100));
   }
-  // At the pace of whoever makes room. False: nobody does.
+  // At the pace of whoever makes room, so that none is thinned. False: nobody
+  // does.
   bool AwaitRoom() {
     const auto give_up = SteadyClock::now() + seconds(60);
-    while (shared_->ring->FreeBytes(Ring::Room::kOrdinary) < 64 * 1024) {
+    while (shared_->ring->FreeBytes(Ring::Room::kOrdinary) < 160 * 1024) {
       if (SteadyClock::now() > give_up) return false;
       std::this_thread::yield();
     }
@@ -195,17 +196,17 @@ TEST_F(WorkerSpoolTest, AFullSpoolIsSaidOnceAndWhatItHasStays) {
   spool_options_.max_bytes = 1 << 20;
   options_.offline = true;
   Start();
-  while (shared_->books.Snapshot().steps_lost == 0) {
+  while (shared_->books.missing(GapCause::kRingFull) == 0) {
     PutStep();
     std::this_thread::yield();
   }
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now());
-  EXPECT_THAT(Lines(), Contains(HasSubstr("is full")).Times(1));
+  EXPECT_THAT(Lines(), Contains(HasSubstr("is full, at")).Times(1));
   const std::vector<std::int64_t> steps = SpooledSteps();
   EXPECT_GT(steps.size(), 10u);
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    ASSERT_EQ(steps[i], static_cast<std::int64_t>(i));
+  for (std::size_t i = 1; i < steps.size(); ++i) {
+    ASSERT_GT(steps[i], steps[i - 1]);  // Some have been thinned.
   }
 }
 
