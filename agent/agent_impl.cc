@@ -77,13 +77,15 @@ agent::DeliveryOptions DeliveryOptionsOf(
   d.use_proxy = o.use_proxy;
   if (o.stop_on_sigterm) d.sigterm_deadline = o.shutdown_deadline;
   // Delivery's lines begin with the name that ours get when they are written.
-  d.log = [log](std::string_view message) {
+  const auto bare = [](std::string_view message) {
     constexpr std::string_view kName = "gradtap: ";
     if (message.substr(0, kName.size()) == kName) {
       message.remove_prefix(kName.size());
     }
-    log->Report(message);
+    return message;
   };
+  d.log = [log, bare](std::string_view m) { log->Report(bare(m)); };
+  d.note = [log, bare](std::string_view m) { log->Note(bare(m)); };
   return d;
 }
 

@@ -8,8 +8,16 @@
 namespace gradtap::agent {
 
 void ProblemLog::Report(std::string_view message) noexcept {
+  Emit(message, /*keep=*/true);
+}
+
+void ProblemLog::Note(std::string_view message) noexcept {
+  Emit(message, /*keep=*/false);
+}
+
+void ProblemLog::Emit(std::string_view message, bool keep) noexcept {
   try {
-    if (!Take(message)) return;
+    if (!Take(message, keep)) return;
     for (std::string next; Next(&next);) {
       try {
         sink_(next);
@@ -21,12 +29,14 @@ void ProblemLog::Report(std::string_view message) noexcept {
 }
 
 // True if the caller is to emit what waits.
-bool ProblemLog::Take(std::string_view message) {
+bool ProblemLog::Take(std::string_view message, bool keep) {
   std::string text = EscapeForTerminal(message.substr(0, kMaxMessageBytes));
   MutexLock lock(mu_);
   if (seen_.size() >= kMaxEmitted || !seen_.insert(text).second) return false;
-  if (kept_.size() == kMaxProblems) kept_.pop_front();
-  kept_.push_back(text);
+  if (keep) {
+    if (kept_.size() == kMaxProblems) kept_.pop_front();
+    kept_.push_back(text);
+  }
   if (sink_ == nullptr) return false;
   waiting_.push_back(std::move(text));
   if (emitting_) return false;

@@ -1,4 +1,4 @@
-// What went wrong, said once.
+// What went wrong, said once; and what is said without being wrong.
 //
 // Layer: agent. This file: std, absl, core.
 
@@ -37,11 +37,15 @@ class ProblemLog {
   // arrives meanwhile is emitted by the thread that is at it. What the sink
   // throws is swallowed.
   void Report(std::string_view message) noexcept ABSL_LOCKS_EXCLUDED(mu_);
+  // Emits it likewise, but it is none of the problems.
+  void Note(std::string_view message) noexcept ABSL_LOCKS_EXCLUDED(mu_);
 
   std::vector<std::string> problems() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  bool Take(std::string_view message) ABSL_LOCKS_EXCLUDED(mu_);
+  void Emit(std::string_view message, bool keep) noexcept
+      ABSL_LOCKS_EXCLUDED(mu_);
+  bool Take(std::string_view message, bool keep) ABSL_LOCKS_EXCLUDED(mu_);
   bool Next(std::string* message) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Sink sink_;

@@ -406,11 +406,13 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   auto ring = MakeRing(default_ring ? default_bytes : options.ring_bytes);
   if (!ring.ok()) return ring.status();
 
-  auto shared = std::make_shared<DeliveryShared>(std::move(options.log));
+  auto shared = std::make_shared<DeliveryShared>(std::move(options.log),
+                                                 std::move(options.note));
   shared->ring = *std::move(ring);
   WorkerOptions worker;
   worker.session = MakeSessionOptions(options);
   worker.make_spool = SpoolMaker(options, worker.session);
+  worker.spool_bytes = options.spool_bytes;
   worker.offline = options.offline;
   GrpcTransportOptions transport;
   transport.collector = options.collector;

@@ -53,6 +53,8 @@ struct DeliveryOptions {
   // One line for a person; each distinct problem once. [Threading] delivery's
   // thread or the caller's. [Locking] none held. [Exceptions] must not throw.
   std::function<void(const std::string& message)> log;
+  // The same for what is no problem: how long the collector may be away.
+  std::function<void(const std::string& message)> note;
 };
 
 // seen = recorded + skipped + lost, at every moment. Each counter only grows,

@@ -217,6 +217,17 @@ void SayIfRingIsFull(DeliveryShared* shared) {
           "it larger"));
 }
 
+// How long the collector may be away, as soon as that is known.
+void NoteHolding(HoldingWatch* watch, DeliveryShared* shared,
+                 std::uint64_t spool_bytes) {
+  if (shared->note == nullptr || watch->said()) return;
+  const DeliveryCounters c = shared->books.Snapshot();
+  const auto line = watch->Observe(std::chrono::steady_clock::now(),
+                                   c.steps_recorded, c.bytes_recorded,
+                                   shared->ring->capacity_bytes(), spool_bytes);
+  if (line) shared->note("gradtap: " + *line);
+}
+
 }  // namespace
 
 // The online life of the delivery thread.
@@ -227,15 +238,18 @@ class Worker::Drive {
       : shared_(shared),
         control_(control),
         poll_(options.poll),
+        spool_bytes_(options.make_spool == nullptr ? 0 : options.spool_bytes),
         transport_(transport),
         backlog_(shared->ring.get()),
         spiller_(shared->ring.get(), &backlog_, &shared->log, &clock_,
                  options.make_spool),
         random_(std::random_device{}()),
         session_(options.session, &backlog_, &shared->books, &clock_,
-                 &shared->log, [this] {
+                 &shared->log,
+                 [this] {
                    return std::uniform_real_distribution<double>()(random_);
-                 }) {}
+                 }),
+        holding_(options.note_after) {}
 
   void Run() {
     for (;;) {
@@ -247,6 +261,7 @@ class Worker::Drive {
       }
       const bool more_to_spill = spiller_.Relieve();
       SayIfRingIsFull(shared_);
+      NoteHolding(&holding_, shared_, spool_bytes_);
       const TimePoint until =
           more_to_spill ? now : std::min(now + poll_, session_.NextDeadline());
       if (auto event = transport_->Wait(until)) {
@@ -293,12 +308,14 @@ class Worker::Drive {
   DeliveryShared* const shared_;
   Control* const control_;
   const std::chrono::milliseconds poll_;
+  const std::uint64_t spool_bytes_;
   Transport* const transport_;
   const Clock& clock_ = RealClock();
   Backlog backlog_;
   Spiller spiller_;
   std::mt19937_64 random_;
   Session session_;
+  HoldingWatch holding_;
   std::optional<TimePoint> leaving_since_;
   TimePoint progress_at_;
   std::uint64_t progress_seq_ = 0;

@@ -13,6 +13,7 @@
 
 #include "agent/delivery/books.h"
 #include "agent/delivery/delivery.h"
+#include "agent/delivery/holding.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/ring.h"
 #include "agent/delivery/session.h"
@@ -26,20 +27,25 @@ namespace gradtap::agent {
 // What the training thread and the delivery thread share. Held by both: if a
 // thread has to be left behind, what it touches stays.
 struct DeliveryShared {
-  explicit DeliveryShared(OnceLog::Sink sink) : log(std::move(sink)) {}
+  explicit DeliveryShared(OnceLog::Sink sink, OnceLog::Sink a_note = nullptr)
+      : log(std::move(sink)), note(std::move(a_note)) {}
 
   std::unique_ptr<Ring> ring;  // Not replaced once the thread runs.
   Books books;
   OnceLog log;
+  const OnceLog::Sink note;  // What is no problem. May be null.
 };
 
 struct WorkerOptions {
   SessionOptions session;
   TransportFactory make_transport;  // Not called if offline.
   MakeSpool make_spool;             // Null: what does not fit is not kept.
+  std::uint64_t spool_bytes = 0;    // What it may take.
   bool offline = false;             // Everything goes to the spool.
   // The ring is looked at this often.
   std::chrono::milliseconds poll{50};
+  // How long the job is looked at before it is said how long the ring lasts.
+  std::chrono::milliseconds note_after = HoldingWatch::kSoon;
 };
 
 // [Threading] Any thread, but Start() and Join() one at a time.

@@ -25,6 +25,16 @@ TEST(ProblemLogTest, EachMessageIsEmittedAndKeptOnce) {
   EXPECT_THAT(log.problems(), ElementsAre("a", "b"));
 }
 
+TEST(ProblemLogTest, ANoteIsEmittedOnceAndIsNoProblem) {
+  std::vector<std::string> emitted;
+  ProblemLog log([&](const std::string& m) { emitted.push_back(m); });
+  log.Note("a step takes 3 bytes");
+  log.Note("a step takes 3 bytes");
+  log.Report("b");
+  EXPECT_THAT(emitted, ElementsAre("a step takes 3 bytes", "b"));
+  EXPECT_THAT(log.problems(), ElementsAre("b"));
+}
+
 TEST(ProblemLogTest, TheNewestSixtyFourAreKept) {
   ProblemLog log(nullptr);
   for (int i = 0; i < 100; ++i) log.Report(std::to_string(i));

@@ -44,7 +44,7 @@ TEST_F(ExamplesTest, FashionMnistPipedPrintsPlainLinesAndIsRecorded) {
   EXPECT_THAT(outcome.out, HasSubstr("test accuracy "));
   EXPECT_EQ(outcome.out.find('\x1b'), std::string::npos);
   EXPECT_EQ(outcome.out.find('\r'), std::string::npos);
-  EXPECT_EQ(outcome.err, "");
+  EXPECT_EQ(WithoutNotes(outcome.err), "");
   ExpectFinished("fashion", 12);
   const ParamTable table =
       ParseParams(AskText({"params", "fashion", "--output", "json"}));

@@ -214,6 +214,14 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+std::string WithoutNotes(const std::string& err) {
+  std::string rest;
+  for (const std::string& line : Lines(err)) {
+    if (line.rfind("gradtap: a step takes ", 0) != 0) rest += line + '\n';
+  }
+  return rest;
+}
+
 int FreePort() {
   const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address = {};

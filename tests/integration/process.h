@@ -86,6 +86,10 @@ void WriteFile(const std::string& path, const std::string& content);
 // Non-empty lines of a text.
 std::vector<std::string> Lines(const std::string& text);
 
+// What a program said on standard error, without the line that each one that
+// runs for long enough has there: how long its ring lasts.
+std::string WithoutNotes(const std::string& err);
+
 // A TCP port of 127.0.0.1 that nobody listens at now.
 int FreePort();
 

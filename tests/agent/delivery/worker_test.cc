@@ -22,15 +22,18 @@ using ::gradtap::testing::MakeRing;
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeStep;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 using SteadyClock = std::chrono::steady_clock;
 
 class WorkerTest : public ::testing::Test {
  protected:
   WorkerTest()
       : shared_(std::make_shared<DeliveryShared>(
-            [this](const std::string& line) { Log(line); })) {
+            [this](const std::string& line) { Log(line); },
+            [this](const std::string& line) { Note(line); })) {
     shared_->ring = MakeRing(256 * 1024, 8 * 1024);
     recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
                                            &RealClock());
@@ -40,6 +43,7 @@ class WorkerTest : public ::testing::Test {
     options.session.process_nonce = "0123456789abcdef";
     options.session.backoff_base = std::chrono::milliseconds(2);
     options.session.backoff_max = std::chrono::milliseconds(10);
+    options.note_after = std::chrono::milliseconds(1);
     options.make_transport = [this] {
       return std::make_unique<FakeTransport>(&network_);
     };
@@ -62,6 +66,19 @@ class WorkerTest : public ::testing::Test {
     MutexLock lock(mu_);
     return lines_;
   }
+  void Note(const std::string& line) {
+    MutexLock lock(mu_);
+    notes_.push_back(line);
+    noted_.NotifyAll();
+  }
+  std::string AwaitNote() {
+    const auto deadline = SteadyClock::now() + seconds(60);
+    MutexLock lock(mu_);
+    while (notes_.empty() && SteadyClock::now() < deadline) {
+      noted_.WaitUntil(mu_, deadline);
+    }
+    return notes_.empty() ? "" : notes_[0];
+  }
 
   void PutSteps(int count) {
     if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 10));
@@ -79,6 +96,8 @@ class WorkerTest : public ::testing::Test {
 
   Mutex mu_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> notes_ ABSL_GUARDED_BY(mu_);
+  CondVar noted_;
   FakeNetwork network_;
   std::shared_ptr<DeliveryShared> shared_;
   std::unique_ptr<Recorder> recorder_;
@@ -171,6 +190,24 @@ TEST_F(WorkerTest, AFaultEndsDeliveryAndIsSaidOnce) {
   worker_->Stop(SteadyClock::now() + seconds(60));
   ASSERT_EQ(Lines().size(), 1u);
   EXPECT_THAT(Lines()[0], HasSubstr("no more memory"));
+}
+
+TEST_F(WorkerTest, HowLongTheRingLastsIsNotedOnceAndIsNoProblem) {
+  ASSERT_TRUE(worker_->Start());
+  PutSteps(20);
+  // By then they have been looked at.
+  ASSERT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  PutSteps(20);
+  const std::string note = AwaitNote();
+  EXPECT_THAT(note, StartsWith("gradtap: a step takes "));
+  EXPECT_THAT(note, HasSubstr("the ring of 256 KiB holds "));
+  PutSteps(20);
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + seconds(60));
+  MutexLock lock(mu_);
+  EXPECT_THAT(notes_, ElementsAre(note));
+  EXPECT_THAT(lines_, IsEmpty());
 }
 
 TEST_F(WorkerTest, AFullRingIsSaidOnce) {
