@@ -1,22 +1,16 @@
 #include "agent/spool/folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <set>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "core/names.h"
-#include "core/sync.h"
 
 namespace gradtap::agent {
 namespace {
@@ -24,25 +18,16 @@ namespace {
 constexpr char kOwner[] = "owner";
 constexpr std::size_t kSeqDigits = 20;
 constexpr std::size_t kNonceDigits = 32;
+constexpr std::string_view kSeg = ".seg";
+constexpr std::string_view kBad = ".bad";
+constexpr std::string_view kTmp = ".tmp";
 
-std::string Shown(const std::string& path) {
-  return absl::StrCat("'", EscapeForTerminal(path), "'");
-}
-
-bool IsNonceName(std::string_view name) {
-  return name.size() == kNonceDigits &&
-         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-// A lock of fcntl's does not keep this process itself out, and is lost when any
-// descriptor of the file is closed: this list does, and sees to it.
-struct Owned {
-  Mutex mu;
-  std::set<std::pair<dev_t, ino_t>> folders ABSL_GUARDED_BY(mu);
-};
-Owned& OwnedHere() {
-  static Owned* const owned = new Owned;
-  return *owned;
+// Of a segment, or of one that was set aside.
+bool IsSegmentName(std::string_view name, std::uint64_t* first_seq) {
+  return name.size() == kSeqDigits + kSeg.size() &&
+         (name.ends_with(kSeg) || name.ends_with(kBad)) &&
+         absl::SimpleAtoi(std::string(name.substr(0, kSeqDigits)), first_seq) &&
+         *first_seq > 0;
 }
 
 class Fd {
@@ -82,64 +67,7 @@ absl::Status MakeFolders(const std::string& path, Syscalls* syscalls) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int> OpenFolder(int at, const std::string& name,
-                               const std::string& path, Syscalls* syscalls) {
-  const int fd = syscalls->OpenAt(at, name.c_str(), O_RDONLY | O_DIRECTORY, 0);
-  if (fd >= 0) return fd;
-  struct stat about {};
-  const bool link =
-      ::fstatat(at, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0 &&
-      S_ISLNK(about.st_mode);
-  if (link) {
-    return Refused(path, "is a symbolic link: name the folder itself");
-  }
-  if (fd == -ENOENT) {
-    return absl::NotFoundError(absl::StrCat("no folder ", Shown(path)));
-  }
-  return FileError(path, "cannot be opened", -fd);
-}
-
-// That nobody else can read it or put something into it.
-absl::Status CheckPrivate(const std::string& path, int fd) {
-  struct stat about {};
-  if (::fstat(fd, &about) != 0) return FileError(path, "fstat", errno);
-  if (about.st_uid != ::geteuid()) {
-    return Refused(path, absl::StrCat("is of user ", about.st_uid,
-                                      " and this is user ", ::geteuid(),
-                                      ": run this as its user, or import a "
-                                      "copy of it"));
-  }
-  if ((about.st_mode & 077) != 0) {
-    char mode[8];
-    std::snprintf(mode, sizeof(mode), "%04o", about.st_mode & 07777);
-    return Refused(path,
-                   absl::StrCat("has mode ", mode,
-                                ", so that others may reach it; 0700 is "
-                                "expected: look at what is in it, then chmod"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
-
-absl::Status FileError(const std::string& path, std::string_view what,
-                       int error) {
-  const std::string message = absl::StrCat(Shown(path), ": ", std::string(what),
-                                           ": ", std::strerror(error));
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-    case EMFILE:
-    case ENFILE:
-      return absl::ResourceExhaustedError(message);
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return absl::PermissionDeniedError(message);
-    default:
-      return absl::UnavailableError(message);
-  }
-}
 
 absl::Status CheckLocalFileSystem(std::int64_t type) {
   static constexpr struct {
@@ -166,6 +94,11 @@ absl::Status CheckLocalFileSystem(std::int64_t type) {
     }
   }
   return absl::OkStatus();
+}
+
+bool IsNonceName(std::string_view name) {
+  return name.size() == kNonceDigits &&
+         name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 std::string SegmentName(std::uint64_t first_seq, std::string_view suffix) {
@@ -231,82 +164,37 @@ absl::StatusOr<std::unique_ptr<SpoolFolder>> SpoolFolder::Open(
 }
 
 absl::Status SpoolFolder::Lock() {
-  struct stat about {};
-  if (::fstat(fd_, &about) != 0) return FileError(path_, "fstat", errno);
-  const std::pair<dev_t, ino_t> key(about.st_dev, about.st_ino);
-  {
-    Owned& owned = OwnedHere();
-    MutexLock lock(owned.mu);
-    if (!owned.folders.insert(key).second) {
-      return Refused(path_, "is in use by this process itself");
-    }
-    registered_ = about.st_ino;
-  }
   const bool copy = use_ == SpoolUse::kCopy;
-  lock_fd_ =
-      syscalls_->OpenAt(fd_, kOwner, copy ? O_RDONLY : O_RDWR | O_CREAT, 0600);
-  if (lock_fd_ < 0) {
-    const int error = -std::exchange(lock_fd_, -1);
-    // A copy need not have it, nor let us write.
-    if (copy && (error == ENOENT || error == EACCES)) return absl::OkStatus();
-    if (error == ELOOP) {
-      return Refused(path_, "has a symbolic link in it, called owner");
-    }
-    return FileError(path_ + "/" + kOwner, "cannot be opened", error);
+  auto owner = OwnedFile::Open(
+      fd_, kOwner, copy ? O_RDONLY : O_RDWR | O_CREAT,
+      copy ? OwnedFile::Lock::kShared : OwnedFile::Lock::kExclusive, path_,
+      syscalls_);
+  if (owner.ok()) {
+    owner_ = *std::move(owner);
+    return absl::OkStatus();
   }
-  struct flock wanted {};
-  wanted.l_type = static_cast<short>(copy ? F_RDLCK : F_WRLCK);
-  wanted.l_whence = SEEK_SET;
-  if (::fcntl(lock_fd_, F_SETLK, &wanted) == 0) return absl::OkStatus();
-  if (errno != EACCES && errno != EAGAIN) {
-    // No locks there, as on some network file systems: a copy needs none.
-    if (copy) return absl::OkStatus();
-    return FileError(path_ + "/" + kOwner, "cannot be locked", errno);
+  // A copy need not have it, nor let us write.
+  if (copy && (absl::IsNotFound(owner.status()) ||
+               absl::IsPermissionDenied(owner.status()))) {
+    return absl::OkStatus();
   }
-  struct flock held = wanted;
-  const bool known = ::fcntl(lock_fd_, F_GETLK, &held) == 0 &&
-                     held.l_type != F_UNLCK && held.l_pid > 0;
-  return Refused(path_, known
-                            ? absl::StrCat("is in use by process ", held.l_pid)
-                            : std::string("is in use by another process"));
+  return owner.status();
 }
 
-SpoolFolder::~SpoolFolder() {
-  if (lock_fd_ >= 0) ::close(lock_fd_);
-  struct stat about {};
-  if (registered_ != 0 && ::fstat(fd_, &about) == 0) {
-    Owned& owned = OwnedHere();
-    MutexLock lock(owned.mu);
-    owned.folders.erase({about.st_dev, about.st_ino});
-  }
-  ::close(fd_);
-}
+SpoolFolder::~SpoolFolder() { ::close(fd_); }
 
 absl::StatusOr<std::vector<SpoolFolder::File>> SpoolFolder::List() const {
-  const int again = syscalls_->OpenAt(fd_, ".", O_RDONLY | O_DIRECTORY, 0);
-  if (again < 0) return FileError(path_, "cannot be read", -again);
-  DIR* const dir = ::fdopendir(again);
-  if (dir == nullptr) {
-    const int error = errno;
-    ::close(again);
-    return FileError(path_, "cannot be read", error);
-  }
   std::vector<File> files;
-  while (const dirent* entry = ::readdir(dir)) {
-    const std::string name = entry->d_name;
-    File file;
-    const bool fits =
-        name.size() == kSeqDigits + 4 &&
-        absl::SimpleAtoi(name.substr(0, kSeqDigits), &file.first_seq) &&
-        file.first_seq > 0;
-    if (!fits) continue;
-    const std::string suffix = name.substr(kSeqDigits);
-    if (suffix != ".seg" && suffix != ".bad") continue;
-    file.name = name;
-    file.bad = suffix == ".bad";
-    files.push_back(std::move(file));
-  }
-  ::closedir(dir);
+  const auto names =
+      NamesIn(fd_, path_, syscalls_, [&files](std::string_view name) {
+        File file;
+        if (!IsSegmentName(name, &file.first_seq)) return false;
+        file.name = std::string(name);
+        file.bad = name.ends_with(kBad);
+        files.push_back(std::move(file));
+        return true;
+      });
+  if (!names.ok()) return names.status();
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) {
     return std::tie(a.first_seq, b.bad) < std::tie(b.first_seq, a.bad);
   });
@@ -317,19 +205,12 @@ void SpoolFolder::RemoveIfEmpty() {
   if (use_ != SpoolUse::kTakeOver) return;
   const auto files = List();
   if (!files.ok() || !files->empty()) return;
-  const int again = syscalls_->OpenAt(fd_, ".", O_RDONLY | O_DIRECTORY, 0);
-  DIR* const dir = again < 0 ? nullptr : ::fdopendir(again);
-  if (dir == nullptr) return;
-  std::vector<std::string> unfinished;
-  while (const dirent* entry = ::readdir(dir)) {
-    const std::string name = entry->d_name;
-    if (name.size() == kSeqDigits + 4 &&
-        name.compare(kSeqDigits, 4, ".tmp") == 0) {
-      unfinished.push_back(name);
-    }
-  }
-  ::closedir(dir);
-  for (const std::string& name : unfinished) {
+  const auto unfinished =
+      NamesIn(fd_, path_, syscalls_, [](std::string_view name) {
+        return name.size() == kSeqDigits + kTmp.size() && name.ends_with(kTmp);
+      });
+  if (!unfinished.ok()) return;
+  for (const std::string& name : *unfinished) {
     syscalls_->UnlinkAt(fd_, name.c_str());
   }
   syscalls_->UnlinkAt(fd_, kOwner);
@@ -340,24 +221,18 @@ void SpoolFolder::RemoveIfEmpty() {
 absl::StatusOr<std::vector<std::string>> FindSpools(const std::string& path) {
   auto fd = OpenFolder(AT_FDCWD, path, path, RealSyscalls());
   if (!fd.ok()) return fd.status();
-  DIR* const dir = ::fdopendir(*fd);
-  if (dir == nullptr) {
-    const int error = errno;
-    ::close(*fd);
-    return FileError(path, "cannot be read", error);
-  }
-  std::vector<std::string> found;
-  bool is_spool = false;
-  while (const dirent* entry = ::readdir(dir)) {
-    const std::string name = entry->d_name;
-    if (IsNonceName(name)) found.push_back(absl::StrCat(path, "/", name));
-    is_spool |= name.size() == kSeqDigits + 4 &&
-                (name.compare(kSeqDigits, 4, ".seg") == 0 ||
-                 name.compare(kSeqDigits, 4, ".bad") == 0);
-  }
-  ::closedir(dir);
-  if (found.empty() && is_spool) found.push_back(path);
-  std::sort(found.begin(), found.end());
+  const Fd folder(*fd);
+  auto found = NamesIn(folder.get(), path, RealSyscalls(), IsNonceName);
+  if (!found.ok()) return found.status();
+  for (std::string& name : *found) name = absl::StrCat(path, "/", name);
+  if (!found->empty()) return found;
+  const auto segments =
+      NamesIn(folder.get(), path, RealSyscalls(), [](std::string_view name) {
+        return name.size() == kSeqDigits + kSeg.size() &&
+               (name.ends_with(kSeg) || name.ends_with(kBad));
+      });
+  if (!segments.ok()) return segments.status();
+  if (!segments->empty()) found->push_back(path);
   return found;
 }
 

@@ -11,9 +11,6 @@
 // NONCE is 32 hex digits. Folders are 0700, files 0600. No symbolic link is
 // followed.
 //
-// The lock is fcntl's record lock: it ends with the process, whatever children
-// it has forked (they would keep flock's and an open file description's).
-//
 // Layer: agent/spool. This file: std, absl, core.
 
 #ifndef GRADTAP_AGENT_SPOOL_FOLDER_H_
@@ -27,6 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/spool/owned_file.h"
 #include "agent/spool/syscalls.h"
 
 namespace gradtap::agent {
@@ -83,9 +81,11 @@ class SpoolFolder {
   const int fd_;
   const SpoolUse use_;
   Syscalls* const syscalls_;
-  int lock_fd_ = -1;
-  std::uint64_t registered_ = 0;  // Inode, in the list of this process.
+  std::unique_ptr<OwnedFile> owner_;  // None: a copy that has no such file.
 };
+
+// 32 hex digits.
+bool IsNonceName(std::string_view name);
 
 // "SEQ.seg" and so on.
 std::string SegmentName(std::uint64_t first_seq, std::string_view suffix);
@@ -97,10 +97,6 @@ absl::StatusOr<std::vector<std::string>> FindSpools(const std::string& path);
 // OK if `type` (statfs) is of a file system on this machine. The message names
 // what it is.
 absl::Status CheckLocalFileSystem(std::int64_t type);
-
-// "PATH: WHAT: why", with the code that fits `error` (an errno).
-absl::Status FileError(const std::string& path, std::string_view what,
-                       int error);
 
 }  // namespace gradtap::agent
 

@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include <limits>
 
 namespace gradtap::agent {
 namespace {
@@ -43,6 +46,13 @@ int Syscalls::Truncate(int fd, off_t bytes) {
   return Retried([&] { return ::ftruncate(fd, bytes); });
 }
 
+int Syscalls::Allocate(int fd, off_t bytes) {
+  for (;;) {
+    const int error = ::posix_fallocate(fd, 0, bytes);
+    if (error != EINTR) return -error;
+  }
+}
+
 int Syscalls::SyncData(int fd) {
   return Retried([&] { return ::fdatasync(fd); });
 }
@@ -63,6 +73,14 @@ std::int64_t Syscalls::FileSystemType(int fd) {
   struct statfs about {};
   if (::fstatfs(fd, &about) != 0) return -errno;
   return static_cast<std::int64_t>(about.f_type) & 0xffffffff;
+}
+
+std::int64_t Syscalls::FreeBytes(int fd) {
+  struct statvfs about {};
+  if (::fstatvfs(fd, &about) != 0) return -errno;
+  // A tmpfs without a limit says that it has no blocks.
+  if (about.f_blocks == 0) return std::numeric_limits<std::int64_t>::max();
+  return static_cast<std::int64_t>(about.f_bavail * about.f_frsize);
 }
 
 Syscalls* RealSyscalls() {

@@ -25,12 +25,16 @@ class Syscalls {
   virtual ssize_t Write(int fd, const iovec* pieces, int count);
   virtual ssize_t ReadAt(int fd, char* out, std::size_t bytes, off_t offset);
   virtual int Truncate(int fd, off_t bytes);
+  // posix_fallocate from the start.
+  virtual int Allocate(int fd, off_t bytes);
   virtual int SyncData(int fd);
   virtual int SyncFolder(int fd);
   virtual int RenameAt(int folder, const char* from, const char* to);
   virtual int UnlinkAt(int folder, const char* name);
   // statfs's f_type.
   virtual std::int64_t FileSystemType(int fd);
+  // What this user may still take there.
+  virtual std::int64_t FreeBytes(int fd);
 };
 
 // The kernel's; never destroyed.

@@ -14,9 +14,10 @@ namespace gradtap::testing {
 
 class TempDir {
  public:
-  TempDir() {
-    std::string name =
-        (std::filesystem::temp_directory_path() / "gradtap-XXXXXX").string();
+  TempDir() : TempDir(std::filesystem::temp_directory_path().string()) {}
+  // Elsewhere than where temporary files are.
+  explicit TempDir(const std::string& parent) {
+    std::string name = parent + "/gradtap-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) {
       throw std::runtime_error("mkdtemp failed: " + name);
     }

@@ -1,19 +1,17 @@
 #include "agent/spool/folder.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 
 #include "agent/spool/spool_fixtures.h"
+#include "support/forked_child.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -22,41 +20,12 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::FaultyDisk;
+using testing::ForkedChild;
 using ::testing::HasSubstr;
 using testing::StatusIs;
 
 constexpr char kNonce[] = "0123456789abcdef";
 constexpr char kNonceName[] = "30313233343536373839616263646566";
-
-// A child that does `work`, then waits to be killed.
-class Child {
- public:
-  explicit Child(const std::function<void()>& work) {
-    int ready[2];
-    EXPECT_EQ(::pipe(ready), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      work();
-      (void)!::write(ready[1], "x", 1);
-      for (;;) ::pause();
-    }
-    char byte = 0;
-    EXPECT_EQ(::read(ready[0], &byte, 1), 1);
-    ::close(ready[0]);
-    ::close(ready[1]);
-  }
-  ~Child() { Kill(); }
-  void Kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-  pid_t pid() const { return pid_; }
-
- private:
-  pid_t pid_ = -1;
-};
 
 class SpoolFolderTest : public ::testing::Test {
  protected:
@@ -72,7 +41,7 @@ class SpoolFolderTest : public ::testing::Test {
 };
 
 TEST_F(SpoolFolderTest, ASecondOwnerIsRefusedUntilTheFirstIsDead) {
-  Child owner([this] { (void)Create()->release(); });
+  ForkedChild owner([this] { (void)Create()->release(); });
   for (const SpoolUse use : {SpoolUse::kTakeOver, SpoolUse::kCopy}) {
     EXPECT_THAT(Open(use), StatusIs(absl::StatusCode::kFailedPrecondition,
                                     HasSubstr("in use by process " +
@@ -85,7 +54,7 @@ TEST_F(SpoolFolderTest, ASecondOwnerIsRefusedUntilTheFirstIsDead) {
 TEST_F(SpoolFolderTest, AForkedChildThatOutlivesTheOwnerDoesNotOwn) {
   int pid_pipe[2];
   ASSERT_EQ(::pipe(pid_pipe), 0);
-  Child owner([&] {
+  ForkedChild owner([&] {
     (void)Create()->release();
     const pid_t orphan = ::fork();
     if (orphan == 0) {
@@ -107,17 +76,15 @@ TEST_F(SpoolFolderTest, OneProcessDoesNotOwnAFolderTwice) {
   EXPECT_THAT(Open(), StatusIs(absl::StatusCode::kFailedPrecondition,
                                HasSubstr("by this process itself")));
   // And the attempt has not cost the first one its lock.
-  int status = 0;
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    // The list of owners was inherited: ask the kernel alone.
-    const int fd = ::open((folder() + "/owner").c_str(), O_RDWR);
-    struct flock wanted {};
-    wanted.l_type = F_WRLCK;
-    ::_exit(::fcntl(fd, F_SETLK, &wanted) == 0 ? 1 : 0);
-  }
-  ::waitpid(pid, &status, 0);
-  EXPECT_EQ(status, 0) << "the lock is gone";
+  EXPECT_EQ(testing::InChild([&] {
+              return Open().status().message().find(
+                         "by process " + std::to_string(::getppid())) !=
+                             std::string::npos
+                         ? 0
+                         : 1;
+            }),
+            0)
+      << "the lock is gone";
   first->reset();
   GRADTAP_EXPECT_OK(Open(SpoolUse::kCopy));
 }
