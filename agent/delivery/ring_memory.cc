@@ -45,15 +45,16 @@ absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::Create(
 }
 
 absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::MapFile(
-    int fd, std::size_t bytes) {
+    int fd, std::size_t bytes, std::size_t offset, bool present) {
+  const int flags = MAP_SHARED | MAP_FIXED | (present ? MAP_POPULATE : 0);
   void* const whole =
       ::mmap(nullptr, 2 * bytes, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (whole == MAP_FAILED) return Failed("mmap", bytes, errno);
   char* const base = static_cast<char*>(whole);
   for (char* half : {base, base + bytes}) {
-    if (::mmap(half, bytes, PROT_READ | PROT_WRITE,
-               MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) == MAP_FAILED) {
+    if (::mmap(half, bytes, PROT_READ | PROT_WRITE, flags, fd,
+               static_cast<off_t>(offset)) == MAP_FAILED) {
       const int error = errno;
       ::munmap(whole, 2 * bytes);
       return Failed("mmap", bytes, error);
@@ -64,6 +65,12 @@ absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::MapFile(
   return std::unique_ptr<RingMemory>(new RingMemory(base, bytes));
 }
 
-RingMemory::~RingMemory() { ::munmap(data_, 2 * size_); }
+RingMemory::RingMemory(char* data, std::size_t size)
+    : data_(data), size_(size), process_(::getpid()) {}
+
+RingMemory::~RingMemory() {
+  // In a forked child something else may be there.
+  if (::getpid() == process_) ::munmap(data_, 2 * size_);
+}
 
 }  // namespace gradtap::agent

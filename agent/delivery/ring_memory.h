@@ -22,10 +22,11 @@ class RingMemory {
   // much.
   static absl::StatusOr<std::unique_ptr<RingMemory>> Create(std::size_t bytes);
 
-  // Maps `bytes` (a multiple of the page size) of an open file, which stays
-  // the caller's to close.
-  static absl::StatusOr<std::unique_ptr<RingMemory>> MapFile(int fd,
-                                                             std::size_t bytes);
+  // Maps `bytes` of an open file from `offset` on (multiples of the page size).
+  // The descriptor stays the caller's to close. `present`: with all of its
+  // pages, those that the file lacks too.
+  static absl::StatusOr<std::unique_ptr<RingMemory>> MapFile(
+      int fd, std::size_t bytes, std::size_t offset = 0, bool present = true);
 
   ~RingMemory();
   RingMemory(const RingMemory&) = delete;
@@ -36,10 +37,11 @@ class RingMemory {
   std::size_t size() const { return size_; }
 
  private:
-  RingMemory(char* data, std::size_t size) : data_(data), size_(size) {}
+  RingMemory(char* data, std::size_t size);
 
   char* const data_;
   const std::size_t size_;
+  const int process_;  // That has it mapped.
 };
 
 }  // namespace gradtap::agent
