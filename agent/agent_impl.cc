@@ -69,6 +69,7 @@ agent::DeliveryOptions DeliveryOptionsOf(
   if (o.spool != "off") d.spool_folder = o.spool;
   d.spool_bytes = o.spool_bytes;
   d.offline = o.offline;
+  d.ring_folder = settings.ring_folder;
   d.tls = o.tls;
   d.tls_ca_file = o.tls_ca_file;
   d.tls_cert_file = o.tls_cert_file;

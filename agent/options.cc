@@ -14,6 +14,7 @@
 #include <system_error>
 #include <utility>
 
+#include "agent/delivery/ring_folder.h"
 #include "agent/launch.h"
 #include "core/name_filter.h"
 #include "core/names.h"
@@ -182,6 +183,12 @@ void ReadRoles(Overrides* from, RoleOptions* roles) {
   *roles = read;
 }
 
+void ReadRingFolder(Overrides* from, std::string* folder) {
+  *folder = DefaultRingFolder();
+  from->Text("GRADTAP_RING_FOLDER", folder);
+  if (*folder == "off") folder->clear();
+}
+
 void ReadTags(Overrides* from, std::map<std::string, std::string>* tags) {
   const char* value = from->Get("GRADTAP_TAGS");
   if (value == nullptr) return;
@@ -254,6 +261,7 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   from.Number("GRADTAP_AUDIT", 0, kMaxAuditSteps, &o.audit_steps);
   from.Number("GRADTAP_RING_BYTES", static_cast<std::int64_t>(kMinRingBytes),
               static_cast<std::int64_t>(kMaxRingBytes), &o.ring_bytes);
+  ReadRingFolder(&from, &settings->ring_folder);
   from.Text("GRADTAP_SPOOL", &o.spool);
   from.Number("GRADTAP_SPOOL_BYTES", static_cast<std::int64_t>(kMinSpoolBytes),
               static_cast<std::int64_t>(kMaxSpoolBytes), &o.spool_bytes);

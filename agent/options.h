@@ -33,6 +33,8 @@ struct Settings {
   std::string launch;
   bool disabled = false;
   bool log_off = false;
+  // GRADTAP_RING_FOLDER: where the ring's file is made. Empty: nowhere ("off").
+  std::string ring_folder;
   // GRADTAP_FORCE_DEVICE_PATH=1, for debugging.
   bool force_device_path = false;
   // Something was ignored; the agent records all the same.

@@ -20,12 +20,14 @@
 #include "agent/delivery/options.h"
 #include "agent/delivery/recorder.h"
 #include "agent/delivery/ring.h"
-#include "agent/delivery/ring_memory.h"
+#include "agent/delivery/ring_file.h"
+#include "agent/delivery/ring_maker.h"
 #include "agent/delivery/stop_signal.h"
 #include "agent/delivery/worker.h"
 #include "core/clock.h"
 #include "core/codec.h"
 #include "core/names.h"
+#include "core/sync.h"
 
 namespace gradtap::agent {
 namespace {
@@ -33,7 +35,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
-constexpr std::uint64_t kReserveBytes = 64 * 1024;
 constexpr std::uint64_t kStepsAtHand = 16;
 constexpr std::chrono::milliseconds kLongestDeadline = std::chrono::hours(24);
 constexpr std::chrono::milliseconds kExitDeadline{2000};
@@ -63,13 +64,6 @@ std::string HostName() {
   return SafeName(name.data());
 }
 
-absl::StatusOr<std::unique_ptr<Ring>> MakeRing(std::uint64_t bytes) {
-  auto memory = RingMemory::Create(bytes);
-  if (!memory.ok()) return memory.status();
-  return Ring::Create(*std::move(memory),
-                      std::min<std::uint64_t>(kReserveBytes, bytes / 8));
-}
-
 SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
   SessionOptions session;
   session.collector = options.collector;
@@ -90,9 +84,7 @@ SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
   return session;
 }
 
-MakeSpool SpoolMaker(const DeliveryOptions& options,
-                     const SessionOptions& session) {
-  if (options.spool_folder.empty()) return nullptr;
+SpoolIdentity IdentityOf(const SessionOptions& session) {
   SpoolIdentity identity;
   identity.run = session.run;
   identity.launch = session.launch;
@@ -105,9 +97,15 @@ MakeSpool SpoolMaker(const DeliveryOptions& options,
   identity.start_time_unix_ns = session.start_time_unix_ns;
   identity.pid = session.pid;
   identity.tags = session.tags;
+  return identity;
+}
+
+MakeSpool SpoolMaker(const DeliveryOptions& options,
+                     const SpoolIdentity& identity) {
+  if (options.spool_folder.empty()) return nullptr;
   SpoolOptions spool;
   spool.max_bytes = options.spool_bytes;
-  return [root = options.spool_folder, identity = std::move(identity), spool] {
+  return [root = options.spool_folder, identity, spool] {
     return Spool::Create(root, identity, spool);
   };
 }
@@ -136,11 +134,12 @@ class RingDelivery final : public Delivery,
                            private StopSignal::Client {
  public:
   RingDelivery(std::shared_ptr<DeliveryShared> shared, WorkerOptions options,
-               bool default_ring,
+               std::optional<RingFileOptions> larger, std::string ring_place,
                std::optional<std::chrono::milliseconds> sigterm_deadline)
-      : default_ring_(default_ring),
+      : larger_(std::move(larger)),
         sigterm_deadline_(sigterm_deadline),
         asked_before_(StopSignal::times_asked()),
+        ring_place_(std::move(ring_place)),
         ring_bytes_(shared->ring->capacity_bytes()),
         shared_(std::move(shared)),
         worker_(std::make_unique<Worker>(shared_, std::move(options))),
@@ -233,6 +232,12 @@ class RingDelivery final : public Delivery,
 
   std::uint64_t ring_bytes() const override { return ring_bytes_; }
 
+  std::string ring_place() const override {
+    if (fork_.forked()) return "none: another process records";
+    MutexLock lock(place_mu_);
+    return ring_place_;
+  }
+
   std::optional<std::int64_t> last_step_of_run() const override {
     return shared_->books.last_step_of_run();
   }
@@ -278,28 +283,43 @@ class RingDelivery final : public Delivery,
       recorder_->PutEnd(reason);
       worker_->Stop(until, exiting_ ? kExitDelay : kPatience);
     }
+    SettleRing();
     stopped_ = true;
     if (!exiting_) ExitGuard::Remove(this);
   }
 
+  // Nothing is put any more.
+  void SettleRing() {
+    const auto settled =
+        SettleRingFile(shared_->ring_file.get(), *shared_->ring);
+    if (settled.ok()) return;
+    shared_->log.Say("ring file", absl::StrCat("gradtap: an empty ring stays: ",
+                                               std::string(settled.message())));
+  }
+
   void GrowRing(std::size_t step_bytes) {
-    if (!default_ring_ || started_ || step_bytes > kMaxRingBytes) return;
+    if (!larger_ || started_ || step_bytes > kMaxRingBytes) return;
     const std::uint64_t parts = step_bytes / kMaxPartBytes + 1;
     const std::uint64_t needed =
         kStepsAtHand * (step_bytes + parts * Ring::EntryBytes(64)) +
-        kReserveBytes;
+        kRingReserveBytes;
     if (needed <= ring_bytes_ || needed > kMaxRingBytes) return;
-    auto ring = MakeRing(needed);
-    if (!ring.ok()) {
+    auto made = MakeRing(*larger_, needed);
+    if (!made.ok()) {
       shared_->log.Say(
           "ring",
-          absl::StrCat("gradtap: ", std::string(ring.status().message()),
+          absl::StrCat("gradtap: ", std::string(made.status().message()),
                        "; the ring stays at ", ring_bytes_.load(), " bytes"));
       return;
     }
-    recorder_->UseRing(ring->get());
-    shared_->ring = *std::move(ring);
+    recorder_->UseRing(made->ring.get());
+    shared_->ring = std::move(made->ring);
+    // A new file has the old one's name already.
+    if (shared_->ring_file != nullptr) (void)shared_->ring_file->Remove();
+    shared_->ring_file = std::move(made->file);
     ring_bytes_ = shared_->ring->capacity_bytes();
+    MutexLock lock(place_mu_);
+    ring_place_ = std::move(made->place);
   }
 
   FlushOutcome Outcome(bool acknowledged) const {
@@ -343,7 +363,10 @@ class RingDelivery final : public Delivery,
                               kLongestDeadline);
     if (!EndStopped(until)) return;  // In Shutdown still.
     try {
-      if (started_ && !stopped_) worker_->Stop(until, kPatience);
+      if (!stopped_) {
+        if (started_) worker_->Stop(until, kPatience);
+        SettleRing();
+      }
       const std::uint64_t left = Outcome(false).undelivered_steps;
       if (left == 0) return;
       shared_->log.Say("sigterm",
@@ -376,10 +399,13 @@ class RingDelivery final : public Delivery,
     }
   }
 
-  const bool default_ring_;
+  // How a larger ring is made; not if the user said how large it is.
+  const std::optional<RingFileOptions> larger_;
   const std::optional<std::chrono::milliseconds> sigterm_deadline_;
   const std::uint32_t asked_before_;
   const ForkGuard fork_;
+  mutable Mutex place_mu_;
+  std::string ring_place_ ABSL_GUARDED_BY(place_mu_);
   std::atomic<bool> taken_{false};
   std::atomic<bool> started_{false};
   std::atomic<bool> stopped_{false};
@@ -403,17 +429,24 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   const std::uint64_t default_bytes = DeliveryOptions().ring_bytes;
   const bool default_ring =
       options.ring_bytes == 0 || options.ring_bytes == default_bytes;
-  auto ring = MakeRing(default_ring ? default_bytes : options.ring_bytes);
-  if (!ring.ok()) return ring.status();
+  WorkerOptions worker;
+  worker.session = MakeSessionOptions(options);
+  const SpoolIdentity identity = IdentityOf(worker.session);
+  worker.make_spool = SpoolMaker(options, identity);
+  worker.spool_bytes = options.spool_bytes;
+  worker.offline = options.offline;
+  RingFileOptions ring_options;
+  ring_options.folder = options.ring_folder;
+  ring_options.identity = identity;
+  ring_options.spool_root = options.spool_folder;
+  auto made =
+      MakeRing(ring_options, default_ring ? default_bytes : options.ring_bytes);
+  if (!made.ok()) return made.status();
 
   auto shared = std::make_shared<DeliveryShared>(std::move(options.log),
                                                  std::move(options.note));
-  shared->ring = *std::move(ring);
-  WorkerOptions worker;
-  worker.session = MakeSessionOptions(options);
-  worker.make_spool = SpoolMaker(options, worker.session);
-  worker.spool_bytes = options.spool_bytes;
-  worker.offline = options.offline;
+  shared->ring_file = std::move(made->file);
+  shared->ring = std::move(made->ring);
   GrpcTransportOptions transport;
   transport.collector = options.collector;
   transport.tls = options.tls;
@@ -423,8 +456,11 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   transport.token = options.token;
   transport.use_proxy = options.use_proxy;
   worker.make_transport = [transport] { return MakeGrpcTransport(transport); };
-  return std::make_unique<RingDelivery>(std::move(shared), std::move(worker),
-                                        default_ring, options.sigterm_deadline);
+  std::optional<RingFileOptions> larger;
+  if (default_ring) larger = std::move(ring_options);
+  return std::make_unique<RingDelivery>(
+      std::move(shared), std::move(worker), std::move(larger),
+      std::move(made->place), options.sigterm_deadline);
 }
 
 }  // namespace gradtap::agent

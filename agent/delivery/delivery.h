@@ -36,6 +36,9 @@ struct DeliveryOptions {
   std::map<std::string, std::string> tags;
   std::string torch_version;
   std::uint64_t ring_bytes = 64u << 20;
+  // Where the ring's file is made, which survives the process (ring_folder.h).
+  // Empty, or where none can be made: the ring is memory.
+  std::string ring_folder;
   // The folder below which each process has its spool, made when it is needed.
   // Empty: none; what has no place in the ring is lost, and what is at hand
   // when the process ends is too.
@@ -123,7 +126,9 @@ class Delivery {
   virtual FlushOutcome Flush(std::chrono::milliseconds deadline) noexcept = 0;
 
   // Admits the End record, delivers until `deadline`, then stops the thread.
-  // Returns in at most `deadline` + 0.5 s. Idempotent.
+  // Returns in at most `deadline` + 0.5 s. The ring's file goes if
+  // nothing is in it any more; else it stays, for others to deliver.
+  // Idempotent.
   virtual FlushOutcome Shutdown(
       EndReason reason, std::chrono::milliseconds deadline) noexcept = 0;
 
@@ -132,6 +137,8 @@ class Delivery {
   // counters().bytes_recorded alone, for one load.
   virtual std::uint64_t bytes_recorded() const = 0;
   virtual std::uint64_t ring_bytes() const = 0;
+  // For people: "PATH, survives the process" or "memory only: WHY".
+  virtual std::string ring_place() const = 0;
   // The highest step that the run had before this attempt, once the collector
   // has said so; -1: it had none.
   virtual std::optional<std::int64_t> last_step_of_run() const = 0;

@@ -135,9 +135,8 @@ RingFile::~RingFile() {
 
 absl::StatusOr<std::unique_ptr<RingFile>> RingFile::Create(
     const RingFileOptions& options, Syscalls* syscalls) {
-  const std::string folder =
-      options.folder.empty() ? DefaultRingFolder() : options.folder;
-  if (folder[0] != '/') {
+  const std::string& folder = options.folder;
+  if (folder.empty() || folder[0] != '/') {
     return absl::InvalidArgumentError(
         absl::StrCat("the folder for rings, ", Shown(folder),
                      ", is no absolute path: it begins with /"));
@@ -461,10 +460,6 @@ void RingFile::Trim() noexcept {
                       static_cast<off_t>(header_bytes_ + begin),
                       static_cast<off_t>(end - begin));
   }
-}
-
-std::string DefaultRingFolder() {
-  return absl::StrCat("/dev/shm/gradtap-", ::geteuid());
 }
 
 absl::StatusOr<std::unique_ptr<RingFile>> OpenRingFile(

@@ -4,7 +4,7 @@
 //   FOLDER/NONCE.ring   0600, locked by its owner for life
 //   FOLDER/.NONCE.new   one that nobody has owned yet
 //
-// FOLDER is /dev/shm/gradtap-UID, 0700. NONCE is 32 hex digits. No symbolic
+// FOLDER is ring_folder.h's, 0700. NONCE is 32 hex digits. No symbolic
 // link is followed. All pages are allocated when the file is made: a lack of
 // memory is an error then, and never a signal to the training program. Of a
 // file that is left behind only what holds records stays allocated.
@@ -37,6 +37,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/delivery/ring.h"
+#include "agent/delivery/ring_folder.h"
 #include "agent/spool/folder.h"
 #include "agent/spool/owned_file.h"
 #include "agent/spool/segment.h"
@@ -45,7 +46,7 @@
 namespace gradtap::agent {
 
 struct RingFileOptions {
-  std::string folder;              // Empty: DefaultRingFolder().
+  std::string folder;              // An absolute path.
   std::size_t capacity_bytes = 0;  // Rounded up to pages.
   std::size_t reserve_bytes = 0;
   SpoolIdentity identity;
@@ -129,9 +130,6 @@ class RingFile {
   std::unique_ptr<Ring> ring_;
   bool removed_ = false;
 };
-
-// "/dev/shm/gradtap-UID".
-std::string DefaultRingFolder();
 
 // RingFile::Open() of what is to be delivered and then removed.
 absl::StatusOr<std::unique_ptr<RingFile>> OpenRingFile(const std::string& path);

@@ -16,6 +16,7 @@
 #include "agent/delivery/holding.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/ring.h"
+#include "agent/delivery/ring_file.h"
 #include "agent/delivery/session.h"
 #include "agent/delivery/spiller.h"
 #include "agent/delivery/transport.h"
@@ -30,7 +31,9 @@ struct DeliveryShared {
   explicit DeliveryShared(OnceLog::Sink sink, OnceLog::Sink a_note = nullptr)
       : log(std::move(sink)), note(std::move(a_note)) {}
 
-  std::unique_ptr<Ring> ring;  // Not replaced once the thread runs.
+  // Neither is replaced once the thread runs.
+  std::unique_ptr<RingFile> ring_file;  // Null: the ring is memory.
+  std::unique_ptr<Ring> ring;           // Goes before its file.
   Books books;
   OnceLog log;
   const OnceLog::Sink note;  // What is no problem. May be null.

@@ -80,6 +80,7 @@ class FakeDelivery : public agent::Delivery {
     return world_.delivered.counters.bytes_recorded;
   }
   std::uint64_t ring_bytes() const override { return 64u << 20; }
+  std::string ring_place() const override { return "memory only: a fake"; }
   std::optional<std::int64_t> last_step_of_run() const override {
     return world_.last_step_of_run;
   }

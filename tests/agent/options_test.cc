@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -65,6 +66,7 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
           {"GRADTAP_AUDIT", "50"},
           {"GRADTAP_FORCE_DEVICE_PATH", "1"},
           {"GRADTAP_RING_BYTES", "2097152"},
+          {"GRADTAP_RING_FOLDER", "/rings"},
           {"GRADTAP_SPOOL", "/scratch/spool"},
           {"GRADTAP_SPOOL_BYTES", "4194304"},
           {"GRADTAP_MODE", "offline"},
@@ -103,6 +105,7 @@ TEST_F(OptionsTest, EveryVariableOverrulesItsField) {
   EXPECT_EQ(o.audit_steps, 50);
   EXPECT_TRUE(s.force_device_path);
   EXPECT_EQ(o.ring_bytes, 2097152u);
+  EXPECT_EQ(s.ring_folder, "/rings");
   EXPECT_EQ(o.spool, "/scratch/spool");
   EXPECT_EQ(o.spool_bytes, 4194304u);
   EXPECT_TRUE(o.offline);
@@ -207,6 +210,13 @@ TEST_F(OptionsTest, TheSpoolIsBelowTheStateFolderUnlessTheUserSaysOtherwise) {
             (std::filesystem::current_path() / "here").string());
   env_["GRADTAP_SPOOL"] = "off";
   EXPECT_EQ(Resolve({}).options.spool, "off");
+}
+
+TEST_F(OptionsTest, TheRingIsInSharedMemoryUnlessTheUserSaysOtherwise) {
+  EXPECT_EQ(Resolve({}).ring_folder,
+            "/dev/shm/gradtap-" + std::to_string(::geteuid()));
+  env_["GRADTAP_RING_FOLDER"] = "off";
+  EXPECT_EQ(Resolve({}).ring_folder, "");
 }
 
 TEST_F(OptionsTest, OfflineWithoutASpoolIsAnErrorThatSaysWhatToSet) {

@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 #include "bench/step_overhead_modes.h"
 #include "bench/step_overhead_statistics.h"
 #include "bench/step_overhead_workloads.h"
+#include "support/temp_dir.h"
 
 namespace gradtap::bench {
 namespace {
@@ -302,6 +304,10 @@ int main(int argc, char** argv) {
                            "GRADTAP_DISABLED", "GRADTAP_RING_BYTES"}) {
     ::unsetenv(name);
   }
+  // Where rings are, but what is not delivered goes in the end.
+  const gradtap::testing::TempDir rings(
+      std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp");
+  ::setenv("GRADTAP_RING_FOLDER", rings.path().c_str(), 1);
   try {
     return gradtap::bench::Run(options);
   } catch (const std::exception& error) {

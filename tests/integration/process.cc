@@ -34,7 +34,8 @@ int MillisecondsUntil(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
 }
 
-std::vector<std::string> EnvironmentFor(const Environment& env) {
+std::vector<std::string> EnvironmentFor(const Environment& env,
+                                        const std::string& folder) {
   std::vector<std::string> entries;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
@@ -46,6 +47,11 @@ std::vector<std::string> EnvironmentFor(const Environment& env) {
   for (const auto& [name, value] : env) entries.push_back(name + "=" + value);
   // Models of tests are tiny, and all of their steps are wanted.
   if (env.count("GRADTAP_BUDGET") == 0) entries.push_back("GRADTAP_BUDGET=0");
+  // What they leave behind is for no other test.
+  if (env.count("GRADTAP_SPOOL") == 0) entries.push_back("GRADTAP_SPOOL=off");
+  if (env.count("GRADTAP_RING_FOLDER") == 0) {
+    entries.push_back("GRADTAP_RING_FOLDER=" + folder + "/rings");
+  }
   return entries;
 }
 
@@ -65,7 +71,7 @@ int PidDescriptor(pid_t pid) {
 Process::Process(const std::vector<std::string>& argv, const Environment& env) {
   ::signal(SIGPIPE, SIG_IGN);  // A child that is gone is no reason to die.
   std::vector<std::string> arguments = argv;
-  std::vector<std::string> entries = EnvironmentFor(env);
+  std::vector<std::string> entries = EnvironmentFor(env, dir_.path());
   const std::vector<char*> argument_pointers = Pointers(arguments);
   const std::vector<char*> entry_pointers = Pointers(entries);
   int in[2], out[2];

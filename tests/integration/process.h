@@ -20,7 +20,7 @@
 namespace gradtap::testing {
 
 // Added to this process's environment; GRADTAP_* of ours is not handed on, and
-// GRADTAP_BUDGET is 0 unless given.
+// GRADTAP_BUDGET is 0 and GRADTAP_RING_FOLDER a folder of its own unless given.
 using Environment = std::map<std::string, std::string>;
 
 struct Exit {

@@ -57,6 +57,7 @@ class DeliveryGrpcTest : public ::testing::Test {
     options.collector = collector;
     options.run = "grpc-test";
     options.ring_bytes = 1 << 20;
+    options.ring_folder = rings_.path();
     options.log = [this](const std::string& line) {
       MutexLock lock(mu_);
       lines_.push_back(line);
@@ -122,6 +123,7 @@ class DeliveryGrpcTest : public ::testing::Test {
 
   Mutex mu_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  TempDir rings_;
   std::unique_ptr<Delivery> delivery_;
   std::int64_t next_step_ = 0;
 };

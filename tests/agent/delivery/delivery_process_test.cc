@@ -16,19 +16,26 @@
 #include "agent/delivery/child.h"
 #include "agent/delivery/delivery.h"
 #include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/ring_file.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
 
 namespace gradtap::agent {
 namespace {
 
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeStep;
+using ::gradtap::testing::TempDir;
 using std::chrono::seconds;
 
-std::unique_ptr<Delivery> CreateOrDie(const std::string& port) {
+// The ring's file is in `folder`.
+std::unique_ptr<Delivery> CreateOrDie(const std::string& port,
+                                      const std::string& folder) {
   DeliveryOptions options;
   options.collector = "127.0.0.1:" + port;
   options.run = "process-test";
   options.ring_bytes = 1 << 20;
+  options.ring_folder = folder;
   auto delivery = Delivery::Create(options);
   if (!delivery.ok()) std::abort();
   (*delivery)->PutSchema(MakeSchema(1, 5));
@@ -39,8 +46,8 @@ std::unique_ptr<Delivery> CreateOrDie(const std::string& port) {
 Delivery* volatile left_behind = nullptr;
 
 // Leaves main() with everything still running.
-int LeaveAtOnce(const std::string& port) {
-  left_behind = CreateOrDie(port).release();
+int LeaveAtOnce(const std::string& port, const std::string& folder) {
+  left_behind = CreateOrDie(port, folder).release();
   return 0;
 }
 
@@ -49,9 +56,9 @@ std::unique_ptr<Delivery>& TheStatic() {
   static std::unique_ptr<Delivery> delivery;
   return delivery;
 }
-int LeaveStatic(const std::string& port) {
+int LeaveStatic(const std::string& port, const std::string& folder) {
   TheStatic() = nullptr;
-  TheStatic() = CreateOrDie(port);
+  TheStatic() = CreateOrDie(port, folder);
   return 0;
 }
 
@@ -64,7 +71,7 @@ TEST(DeliveryProcessTest, FewThreadsAreAdded) {
   Child server({"--serve"});
   const std::string port = server.ReadLine();
   const std::ptrdiff_t before = Threads();
-  auto delivery = CreateOrDie(port);
+  auto delivery = CreateOrDie(port, "");
   EXPECT_TRUE(delivery->Flush(seconds(60)).delivered);
   const std::ptrdiff_t extra = Threads() - before;
   std::cout << "threads added: " << extra << " on "
@@ -92,12 +99,14 @@ void ExpectCleanExit(const std::string& how) {
   Child server({"--serve"});
   const std::string port = server.ReadLine();
   ASSERT_NE(port, "");
-  Child trainer({how, port});
+  const TempDir rings;
+  Child trainer({how, port, rings.path()});
   const int status = trainer.Wait();
   EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
   EXPECT_EQ(WEXITSTATUS(status), 0);
   server.CloseInput();
   EXPECT_EQ(server.ReadLine(), "50 finished 0");
+  EXPECT_TRUE(std::filesystem::is_empty(rings.path()));
 }
 
 TEST(DeliveryProcessTest, LeavingMainWithoutAWordDeliversAndExits) {
@@ -108,9 +117,17 @@ TEST(DeliveryProcessTest, AStaticIsDestroyedInGoodOrder) {
   ExpectCleanExit("--leave-static");
 }
 
-TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorExits) {
-  Child trainer({"--leave", "1"});
+TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorLeavesTheRing) {
+  const TempDir rings;
+  Child trainer({"--leave", "1", rings.path()});
   EXPECT_EQ(trainer.Wait(), 0);
+  const auto files = FindRingFiles(rings.path());
+  GRADTAP_ASSERT_OK(files);
+  ASSERT_EQ(files->size(), 1u);
+  auto left = OpenRingFile(files->front());
+  GRADTAP_ASSERT_OK(left);
+  // The schema, the steps and the end.
+  EXPECT_EQ((*left)->TakeRing()->last_seq(), 52u);
 }
 
 }  // namespace
@@ -119,8 +136,9 @@ TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorExits) {
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
   if (how == "--serve") return gradtap::agent::Serve();
-  if (how == "--leave") return gradtap::agent::LeaveAtOnce(argv[2]);
-  if (how == "--leave-static") return gradtap::agent::LeaveStatic(argv[2]);
+  if (how == "--leave") return gradtap::agent::LeaveAtOnce(argv[2], argv[3]);
+  if (how == "--leave-static")
+    return gradtap::agent::LeaveStatic(argv[2], argv[3]);
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -1,0 +1,219 @@
+// Where the ring of a delivery is, and what of it stays.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/delivery/delivery.h"
+#include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/ring_file.h"
+#include "agent/delivery/test_server.h"
+#include "agent/spool/folder.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::EntriesOf;
+using ::gradtap::testing::EntryCopy;
+using ::gradtap::testing::MakeSchema;
+using ::gradtap::testing::MakeStep;
+using ::gradtap::testing::StatusIs;
+using ::gradtap::testing::TempDir;
+using ::gradtap::testing::TestServer;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+constexpr seconds kPatience{60};
+
+class DeliveryRingTest : public ::testing::Test {
+ protected:
+  // Nobody listens at that port.
+  void Create(const std::string& collector = "127.0.0.1:1",
+              std::uint64_t ring_bytes = 1 << 20) {
+    DeliveryOptions options;
+    options.collector = collector;
+    options.run = "ring-test";
+    options.rank = 1;
+    options.world_size = 2;
+    options.tags = {{"team", "vision"}};
+    options.ring_bytes = ring_bytes;
+    options.ring_folder = folder_;
+    auto delivery = Delivery::Create(options);
+    GRADTAP_ASSERT_OK(delivery);
+    delivery_ = *std::move(delivery);
+  }
+  void PutSteps(int count) {
+    delivery_->PutSchema(MakeSchema(1, 10));
+    for (int i = 0; i < count; ++i) delivery_->PutStep(MakeStep(i, 1, 10));
+  }
+  std::vector<std::string> Files() {
+    auto files = FindRingFiles(folder_);
+    GRADTAP_EXPECT_OK(files);
+    return files.ok() ? *files : std::vector<std::string>();
+  }
+  // What the only file of the folder holds, as whoever delivers it sees it.
+  std::vector<EntryCopy> Left() {
+    const auto files = Files();
+    EXPECT_THAT(files, SizeIs(1));
+    if (files.size() != 1) return {};
+    auto left = OpenRingFile(files[0]);
+    GRADTAP_EXPECT_OK(left);
+    if (!left.ok()) return {};
+    EXPECT_THAT((*left)->problems(), IsEmpty());
+    identity_ = (*left)->identity();
+    return EntriesOf(*(*left)->TakeRing());
+  }
+
+  TempDir dir_;
+  std::string folder_ = dir_.path() + "/rings";
+  std::unique_ptr<Delivery> delivery_;
+  SpoolIdentity identity_;
+};
+
+TEST_F(DeliveryRingTest, TheRingIsAFileThatSurvivesTheProcess) {
+  Create();
+  EXPECT_THAT(Files(), SizeIs(1));
+  EXPECT_EQ(delivery_->ring_place(), Files()[0] + ", survives the process");
+}
+
+TEST_F(DeliveryRingTest, WhatWasNotDeliveredStaysWithWhoItIsOf) {
+  Create();
+  PutSteps(7);
+  EXPECT_FALSE(
+      delivery_->Shutdown(EndReason::kStopped, milliseconds(10)).delivered);
+  // Still ours while the object lives.
+  EXPECT_THAT(OpenRingFile(Files()[0]),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
+  delivery_.reset();
+  const auto left = Left();
+  ASSERT_THAT(left, SizeIs(9));
+  EXPECT_EQ(left[0].meta.kind, EntryKind::kSchema);
+  for (std::size_t i = 1; i <= 7; ++i) {
+    EXPECT_EQ(left[i].seq, i + 1);
+    EXPECT_EQ(left[i].meta.kind, EntryKind::kStep);
+    EXPECT_EQ(left[i].meta.step, static_cast<std::int64_t>(i) - 1);
+  }
+  EXPECT_EQ(left[8].meta.kind, EntryKind::kEnd);
+  EXPECT_EQ(identity_.run, "ring-test");
+  EXPECT_EQ(identity_.rank, 1u);
+  EXPECT_EQ(identity_.world_size, 2u);
+  EXPECT_EQ(identity_.pid, ::getpid());
+  EXPECT_EQ(identity_.tags.at("team"), "vision");
+  EXPECT_GT(identity_.start_time_unix_ns, 0);
+  EXPECT_FALSE(identity_.launch.empty());
+}
+
+TEST_F(DeliveryRingTest, OnceAllIsAcknowledgedTheFileGoes) {
+  TestServer server;
+  server.Start();
+  Create(server.address());
+  PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_THAT(Files(), SizeIs(1));
+  EXPECT_TRUE(delivery_->Shutdown(EndReason::kFinished, kPatience).delivered);
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DeliveryRingTest, ADeliveryThatWasNeverUsedLeavesNoFile) {
+  Create();
+  delivery_->PutSchema(MakeSchema(1, 10));
+  delivery_.reset();
+  EXPECT_THAT(Files(), IsEmpty());
+}
+
+TEST_F(DeliveryRingTest, ALargerRingTakesThePlaceOfTheFirstFile) {
+  Create("127.0.0.1:1", DeliveryOptions().ring_bytes);
+  const std::string first = delivery_->ring_place();
+  const std::uint64_t small = delivery_->ring_bytes();
+  delivery_->ReserveForSteps(5 << 20);
+  EXPECT_GE(delivery_->ring_bytes(), std::uint64_t{80} << 20);
+  EXPECT_GT(delivery_->ring_bytes(), small);
+  EXPECT_EQ(delivery_->ring_place(), first);
+  ASSERT_THAT(Files(), SizeIs(1));
+  EXPECT_GT(std::filesystem::file_size(Files()[0]), delivery_->ring_bytes());
+  PutSteps(3);
+  delivery_.reset();
+  EXPECT_THAT(Left(), SizeIs(5));
+}
+
+TEST_F(DeliveryRingTest, WhereNoFileCanBeMadeItIsMemoryAndSaysWhy) {
+  folder_ = dir_.path() + "/missing/rings";
+  Create();
+  EXPECT_THAT(delivery_->ring_place(), StartsWith("memory only: "));
+  EXPECT_THAT(delivery_->ring_place(), HasSubstr("missing"));
+  PutSteps(3);
+  EXPECT_EQ(delivery_->counters().steps_recorded, 3u);
+
+  std::filesystem::create_directory(dir_.path() + "/real");
+  folder_ = dir_.path() + "/link";
+  std::filesystem::create_symlink(dir_.path() + "/real", folder_);
+  Create();
+  EXPECT_THAT(delivery_->ring_place(), HasSubstr("symbolic link"));
+  EXPECT_TRUE(std::filesystem::is_empty(dir_.path() + "/real"));
+}
+
+TEST_F(DeliveryRingTest, WithoutAFolderTheRingIsMemory) {
+  folder_ = "";
+  Create("127.0.0.1:1", DeliveryOptions().ring_bytes);
+  EXPECT_THAT(delivery_->ring_place(), StartsWith("memory only: no folder"));
+  delivery_->ReserveForSteps(5 << 20);
+  EXPECT_THAT(delivery_->ring_place(), StartsWith("memory only: no folder"));
+  PutSteps(3);
+  EXPECT_EQ(delivery_->counters().steps_recorded, 3u);
+}
+
+TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
+  DeliveryOptions options;
+  options.collector = "127.0.0.1:1";
+  options.run = "ring-test";
+  options.ring_bytes = 1 << 20;
+  options.ring_folder = folder_;
+  options.spool_folder = dir_.path() + "/spool";
+  options.offline = true;
+  auto delivery = Delivery::Create(options);
+  GRADTAP_ASSERT_OK(delivery);
+  delivery_ = *std::move(delivery);
+  PutSteps(5);
+  delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_THAT(Files(), IsEmpty());
+  const auto spools = FindSpools(options.spool_folder);
+  GRADTAP_ASSERT_OK(spools);
+  EXPECT_THAT(*spools, SizeIs(1));
+}
+
+TEST_F(DeliveryRingTest, AForkedChildThatEndsLeavesTheFileToItsParent) {
+  Create();
+  PutSteps(2);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    delivery_->Shutdown(EndReason::kStopped, milliseconds(0));
+    const bool other = delivery_->ring_place() != Files()[0];
+    delivery_.reset();
+    ::_exit(other ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ASSERT_THAT(Files(), SizeIs(1));
+  delivery_->PutStep(MakeStep(2, 1, 10));
+  delivery_.reset();
+  EXPECT_THAT(Left(), SizeIs(5));
+}
+
+}  // namespace
+}  // namespace gradtap::agent
