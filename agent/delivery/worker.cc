@@ -277,9 +277,11 @@ class Worker::Drive {
   // True if nothing is left to do, or no time to do it.
   bool Parted(TimePoint now) {
     session_.BeginDrain();
-    if (session_.finished()) return !spiller_.has_spool() || Left(now);
+    const bool may_leave =
+        spiller_.has_spool() || shared_->ring_file != nullptr;
+    if (session_.finished()) return !may_leave || Left(now);
     const TimePoint stop_at = control_->stop_at();
-    if (!spiller_.has_spool()) return now >= stop_at;
+    if (!may_leave) return now >= stop_at;
     if (!leaving_since_) leaving_since_ = progress_at_ = now;
     if (backlog_.first_seq() != progress_seq_) {
       progress_seq_ = backlog_.first_seq();
@@ -292,16 +294,23 @@ class Worker::Drive {
     return (hopeless || now >= stop_at - time_to_spill) && Left(now);
   }
 
-  // Leaves what is at hand to the spool. True if it has it, or time is up.
+  // Leaves what is at hand to the spool, else to the ring's file. True if they
+  // have it, or time is up.
   bool Left(TimePoint now) {
     if (backlog_.first_seq() > backlog_.last_seq()) return true;
-    if (!spiller_.MoveAll()) return now >= control_->stop_at();
+    const bool spooled = spiller_.MoveAll();
+    if (!spooled && shared_->ring_file == nullptr) {
+      return now >= control_->stop_at();
+    }
     shared_->log.Say(
-        "left", absl::StrCat("gradtap: records that the collector has not "
-                             "taken are kept in ",
-                             EscapeForTerminal(backlog_.spool()->path()),
-                             ": the next agent on this host delivers them, or "
-                             "`gradtap drain`"));
+        "left",
+        absl::StrCat("gradtap: records that the collector has not taken are "
+                     "kept in ",
+                     EscapeForTerminal(spooled ? backlog_.spool()->path()
+                                               : shared_->ring_file->path()),
+                     ": the next agent on this host delivers them, or `gradtap "
+                     "drain`",
+                     spooled ? "" : ", until the machine is switched off"));
     return true;
   }
 

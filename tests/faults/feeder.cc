@@ -6,7 +6,7 @@
 //     pace_us=N     between two steps; 0: as fast as they are taken
 //     steps=N       ends the loop after so many; 0: never
 //     work_us=N     CPU time of each step before it is handed over
-//     spool=FOLDER spool_bytes=N ring_bytes=N
+//     spool=FOLDER spool_bytes=N ring_bytes=N ring=FOLDER
 //
 // Of a step everything follows from its number. Each line on standard input is
 // answered by one on standard output:
@@ -71,6 +71,7 @@ class Feeder {
     options.rank = static_cast<std::uint32_t>(Number("rank", 0));
     options.world_size = static_cast<std::uint32_t>(Number("world", 1));
     options.spool_folder = Text("spool");
+    options.ring_folder = Text("ring");
     options.spool_bytes = Number("spool_bytes", options.spool_bytes);
     options.ring_bytes = Number("ring_bytes", 1 << 20);
     options.log = [](const std::string& line) { std::cerr << line << "\n"; };
