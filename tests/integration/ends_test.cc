@@ -13,7 +13,10 @@
 namespace gradtap::testing {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 class EndsTest : public House {
  protected:
@@ -59,13 +62,15 @@ TEST_F(EndsTest, SigtermIsLeftAloneUnlessItIsAskedFor) {
 
 TEST_F(EndsTest, ForkedChildrenAreInert) {
   const int forks = std::getenv("GRADTAP_SOAK") != nullptr ? 250 : 10;
-  Trainer& trainer = Start("forks", "tiny", {{"OMP_NUM_THREADS", "2"}});
+  Trainer& trainer = Start("forks");  // In one thread.
   const auto good = [forks](int step) {
     return "forked " + std::to_string(step) + " " + std::to_string(forks) +
            " 0";
   };
   EXPECT_EQ(trainer.Do("forks " + std::to_string(forks)), good(forks));
-  EXPECT_EQ(trainer.Do("openmp"), "threads 2");
+  const std::string pool = trainer.Do("openmp");
+  EXPECT_THAT(pool, StartsWith("threads 1 "));
+  EXPECT_THAT(pool, Not(EndsWith(" 1")));
   EXPECT_EQ(trainer.Do("forks " + std::to_string(forks)), good(2 * forks));
   ASSERT_TRUE(trainer.Flush());
   const RunRow row = FindRun(address(), "forks");

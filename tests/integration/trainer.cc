@@ -21,7 +21,8 @@
 //   problem
 //                                                    TEXT ..., end
 //   weights FILE        all tensors, as bytes     -> written BYTES
-//   openmp              one large operation       -> threads 1 + NEW_ONES
+//   openmp              one large operation in two threads
+//                                                 -> threads BEFORE AFTER
 //   forks N             N steps, a fork after each, whose child calls the agent
 //       and exits, with no leave to write         -> forked NEXT_STEP GOOD HOW
 //       GOOD: children that exited with 0. HOW: the wait status of another one
@@ -42,7 +43,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <sstream>
@@ -259,15 +259,26 @@ class Trainer {
     }
   }
 
-  // LibTorch's pool is made with the first operation that is large enough.
-  static void OpenMp() {
-    const auto threads = [] {
-      const std::filesystem::directory_iterator tasks("/proc/self/task");
-      return std::distance(begin(tasks), end(tasks));
+  // Threads that bear the program's name: not those of the agent and of gRPC.
+  static int OwnThreads() {
+    const auto name = [](const std::filesystem::path& task) {
+      std::string line;
+      std::getline(std::ifstream(task / "comm"), line);
+      return line;
     };
-    const auto before = threads();
+    int threads = 0;
+    for (const auto& task :
+         std::filesystem::directory_iterator("/proc/self/task")) {
+      if (name(task.path()) == name("/proc/self")) ++threads;
+    }
+    return threads;
+  }
+
+  static void OpenMp() {
+    const int before = OwnThreads();
+    at::set_num_threads(2);
     torch::ones({1 << 22}).exp_();
-    std::cout << "threads " << 1 + threads() - before << std::endl;
+    std::cout << "threads " << before << ' ' << OwnThreads() << std::endl;
   }
 
   void Forks(int n) {
