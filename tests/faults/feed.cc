@@ -27,8 +27,9 @@ int ShortOrLong(int short_form, int long_form) {
   return soak != nullptr && std::string(soak) == "1" ? long_form : short_form;
 }
 
-Feed::Feed(const std::map<std::string, std::string>& arguments)
-    : process_(FeederCommand(arguments)) {}
+Feed::Feed(const std::map<std::string, std::string>& arguments,
+           const Environment& environment)
+    : process_(FeederCommand(arguments), environment) {}
 
 FeedCounts Feed::Status() { return Ask("status"); }
 

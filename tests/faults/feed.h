@@ -23,7 +23,8 @@ struct FeedCounts {
 class Feed {
  public:
   // See feeder.cc for the keys.
-  explicit Feed(const std::map<std::string, std::string>& arguments);
+  explicit Feed(const std::map<std::string, std::string>& arguments,
+                const Environment& environment = {});
 
   // Fails the test, and says 0, if the feeder does not answer.
   FeedCounts Status();
