@@ -125,6 +125,14 @@ int LeaveTerminated(const std::string& port) {
   return 0;
 }
 
+// Nothing keeps the end: the thread that waits for the signal comes too late.
+int LeaveIdle(const std::string& port) {
+  auto delivery = CreateOrDie(port, true);
+  ::raise(SIGTERM);
+  delivery = nullptr;
+  return 0;
+}
+
 int LeaveSlowly(const std::string& port) {
   auto delivery = CreateOrDie(port, true);
   for (int i = 0; i < 50; ++i) delivery->PutStep(MakeStep(i, 1, 5));
@@ -284,6 +292,13 @@ TEST(SigtermTest, IsNotForgottenIfTheAgentGoesThatMoment) {
   }
 }
 
+TEST(SigtermTest, IsNotForgottenIfTheAgentHasNothingToDeliver) {
+  for (int i = 0; i < 20; ++i) {
+    Child program({"--leave-idle", "1"});
+    EXPECT_TRUE(KilledBySigterm(program.Wait()));
+  }
+}
+
 TEST(SigtermTest, DoesNotCutAShutdownShort) {
   Child server({"--serve"});
   const std::string port = server.ReadLine();
@@ -411,6 +426,7 @@ int main(int argc, char** argv) {
   if (how == "--attach") return agent::AttachAndLeave(argv[2]);
   if (how == "--fork") return agent::TerminateAChild(argv[2]);
   if (how == "--leave") return agent::LeaveTerminated(argv[2]);
+  if (how == "--leave-idle") return agent::LeaveIdle(argv[2]);
   if (how == "--leave-slowly") return agent::LeaveSlowly(argv[2]);
   if (how == "--descriptors") return agent::CountDescriptors(argv[2]);
   if (how == "--once") return agent::HandleOnce(argv[2]);
