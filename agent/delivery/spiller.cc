@@ -14,10 +14,11 @@ constexpr std::chrono::seconds kRetry{5};
 
 }  // namespace
 
-Spiller::Spiller(Ring* ring, Backlog* backlog, OnceLog* log, const Clock* clock,
-                 MakeSpool make_spool)
+Spiller::Spiller(Ring* ring, Backlog* backlog, Books* books, OnceLog* log,
+                 const Clock* clock, MakeSpool make_spool)
     : ring_(ring),
       backlog_(backlog),
+      books_(books),
       log_(log),
       clock_(clock),
       make_spool_(std::move(make_spool)) {}
@@ -45,7 +46,7 @@ bool Spiller::Move(std::size_t keep_bytes) {
     status = backlog_->Spill(
         std::max(keep_bytes, used - std::min(used, kAtOnceBytes)));
   }
-  Say(status);
+  Tell(status);
   if (!status.ok()) retry_at_ = clock_->Steady() + kRetry;
   return status.ok() && Used() > keep_bytes;
 }
@@ -55,7 +56,7 @@ bool Spiller::MoveAll() {
   absl::Status status = Used() == 0 ? absl::OkStatus() : Ready();
   if (status.ok() && Used() != 0) status = backlog_->Spill(0);
   if (status.ok()) status = backlog_->Sync();
-  Say(status);
+  Tell(status);
   return status.ok();
 }
 
@@ -67,7 +68,9 @@ absl::Status Spiller::Ready() {
   return absl::OkStatus();
 }
 
-void Spiller::Say(const absl::Status& status) {
+void Spiller::Tell(const absl::Status& status) {
+  books_->SetFullCause(absl::IsResourceExhausted(status) ? GapCause::kSpoolFull
+                                                         : GapCause::kRingFull);
   std::vector<std::string> problems;
   if (!status.ok()) problems.emplace_back(status.message());
   if (backlog_->spool() != nullptr) {

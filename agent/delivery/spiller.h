@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "agent/delivery/backlog.h"
+#include "agent/delivery/books.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/ring.h"
 #include "agent/spool/spool.h"
@@ -28,8 +29,8 @@ using MakeSpool = std::function<absl::StatusOr<std::unique_ptr<Spool>>()>;
 class Spiller {
  public:
   // Pointers must outlive it. `make_spool` may be null: nothing is ever moved.
-  Spiller(Ring* ring, Backlog* backlog, OnceLog* log, const Clock* clock,
-          MakeSpool make_spool);
+  Spiller(Ring* ring, Backlog* backlog, Books* books, OnceLog* log,
+          const Clock* clock, MakeSpool make_spool);
 
   // Where records can go, as far as is known.
   bool has_spool() const { return make_spool_ != nullptr; }
@@ -47,10 +48,12 @@ class Spiller {
   bool Move(std::size_t keep_bytes);
   std::size_t Used() const;
   absl::Status Ready();
-  void Say(const absl::Status& status);
+  // Says what is wrong, and why steps are lost if the ring fills up now.
+  void Tell(const absl::Status& status);
 
   Ring* const ring_;
   Backlog* const backlog_;
+  Books* const books_;
   OnceLog* const log_;
   const Clock* const clock_;
   const MakeSpool make_spool_;

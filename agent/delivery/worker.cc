@@ -241,8 +241,8 @@ class Worker::Drive {
         spool_bytes_(options.make_spool == nullptr ? 0 : options.spool_bytes),
         transport_(transport),
         backlog_(shared->ring.get()),
-        spiller_(shared->ring.get(), &backlog_, &shared->log, &clock_,
-                 options.make_spool),
+        spiller_(shared->ring.get(), &backlog_, &shared->books, &shared->log,
+                 &clock_, options.make_spool),
         random_(std::random_device{}()),
         session_(options.session, &backlog_, &shared->books, &clock_,
                  &shared->log,
@@ -350,8 +350,8 @@ void Worker::RunOffline(DeliveryShared* shared, Control* control,
   control->Tell(0, /*is_hopeless=*/true);
   const Clock& clock = RealClock();
   Backlog backlog(shared->ring.get());
-  Spiller spiller(shared->ring.get(), &backlog, &shared->log, &clock,
-                  options.make_spool);
+  Spiller spiller(shared->ring.get(), &backlog, &shared->books, &shared->log,
+                  &clock, options.make_spool);
   for (;;) {
     const bool more = spiller.MoveSome();
     SayIfRingIsFull(shared);

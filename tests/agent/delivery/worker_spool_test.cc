@@ -207,12 +207,12 @@ TEST_F(WorkerSpoolTest, AFullSpoolIsSaidOnceAndWhatItHasStays) {
   // The ring alone is full sooner, where the disk is slow for a moment.
   const auto give_up = SteadyClock::now() + seconds(60);
   while ((!Said("is full, at") ||
-          shared_->books.missing(GapCause::kRingFull) == 0) &&
+          shared_->books.missing(GapCause::kSpoolFull) == 0) &&
          SteadyClock::now() < give_up) {
     PutStep();
     std::this_thread::yield();
   }
-  EXPECT_GT(shared_->books.missing(GapCause::kRingFull), 0u);
+  EXPECT_GT(shared_->books.missing(GapCause::kSpoolFull), 0u);
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now());
   EXPECT_THAT(Lines(), Contains(HasSubstr("is full, at")).Times(1));
