@@ -16,6 +16,7 @@
 
 #include "agent/delivery/ring_folder.h"
 #include "agent/launch.h"
+#include "agent/spool/default_root.h"
 #include "core/name_filter.h"
 #include "core/names.h"
 
@@ -284,13 +285,8 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
 void CompleteSpool(const Environment& environment, Settings* settings) {
   std::string* const spool = &settings->options.spool;
   if (spool->empty()) {
-    const char* const state = environment("XDG_STATE_HOME");
-    const char* const home = environment("HOME");
-    if (state != nullptr && state[0] == '/') {
-      *spool = std::string(state) + "/gradtap/spool";
-    } else if (home != nullptr && home[0] == '/') {
-      *spool = std::string(home) + "/.local/state/gradtap/spool";
-    }
+    *spool =
+        DefaultSpoolRoot(environment("XDG_STATE_HOME"), environment("HOME"));
   } else if (*spool != "off") {
     std::error_code failed;
     const auto absolute = std::filesystem::absolute(*spool, failed);

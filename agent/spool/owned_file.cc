@@ -11,6 +11,8 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "core/sync.h"
@@ -39,6 +41,17 @@ absl::Status Refused(const std::string& path, std::string_view why) {
       absl::StrCat(Shown(path), " ", std::string(why)));
 }
 
+constexpr char kOwnerPayload[] = "gradtap/owner";
+
+absl::Status InUse(const std::string& path, std::int64_t pid) {
+  absl::Status status = Refused(
+      path, pid == ::getpid() ? std::string("is in use by this process itself")
+            : pid > 0         ? absl::StrCat("is in use by process ", pid)
+                              : std::string("is in use by another process"));
+  status.SetPayload(kOwnerPayload, absl::Cord(absl::StrCat(pid)));
+  return status;
+}
+
 // kFailedPrecondition with the owner, if there is one.
 absl::Status LockFile(int fd, OwnedFile::Lock lock, const std::string& path) {
   const bool shared = lock == OwnedFile::Lock::kShared;
@@ -54,11 +67,19 @@ absl::Status LockFile(int fd, OwnedFile::Lock lock, const std::string& path) {
   struct flock held = wanted;
   const bool known = ::fcntl(fd, F_GETLK, &held) == 0 &&
                      held.l_type != F_UNLCK && held.l_pid > 0;
-  return Refused(path, known ? absl::StrCat("is in use by process ", held.l_pid)
-                             : std::string("is in use by another process"));
+  return InUse(path, known ? held.l_pid : 0);
 }
 
 }  // namespace
+
+std::optional<std::int64_t> LiveOwner(const absl::Status& status) {
+  const auto payload = status.GetPayload(kOwnerPayload);
+  std::int64_t pid = 0;
+  if (!payload || !absl::SimpleAtoi(std::string(*payload), &pid)) {
+    return std::nullopt;
+  }
+  return pid;
+}
 
 std::string Shown(const std::string& path) {
   return absl::StrCat("'", EscapeForTerminal(path), "'");
@@ -143,7 +164,6 @@ absl::StatusOr<std::vector<std::string>> NamesIn(
 absl::StatusOr<std::unique_ptr<OwnedFile>> OwnedFile::Open(
     int folder, const std::string& name, int flags, Lock lock,
     const std::string& path, Syscalls* syscalls) {
-  constexpr char kOurs[] = "is in use by this process itself";
   Owned& owned = OwnedHere();
   MutexLock guard(owned.mu);
   struct stat about {};
@@ -151,7 +171,7 @@ absl::StatusOr<std::unique_ptr<OwnedFile>> OwnedFile::Open(
     if (S_ISLNK(about.st_mode)) return Refused(path, "is a symbolic link");
     if (!S_ISREG(about.st_mode)) return Refused(path, "is no regular file");
     // To open and close it would end the lock.
-    if (owned.Has(about)) return Refused(path, kOurs);
+    if (owned.Has(about)) return InUse(path, ::getpid());
   }
   const int fd =
       syscalls->OpenAt(folder, name.c_str(), flags | O_NONBLOCK, 0600);
@@ -164,7 +184,7 @@ absl::StatusOr<std::unique_ptr<OwnedFile>> OwnedFile::Open(
     status = FileError(path, "fstat", errno);
   } else if (owned.Has(about)) {
     // Somebody has just given it this name: the descriptor stays, see above.
-    return Refused(path, kOurs);
+    return InUse(path, ::getpid());
   } else if (!S_ISREG(about.st_mode)) {
     status = Refused(path, "is no regular file");
   } else {

@@ -14,8 +14,10 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,10 @@ namespace gradtap::agent {
 
 // A path in a message: quoted, and harmless on a terminal.
 std::string Shown(const std::string& path);
+
+// The process that has the file, if that is why Open() has refused it; 0 if the
+// system does not tell which.
+std::optional<std::int64_t> LiveOwner(const absl::Status& status);
 
 // "PATH: WHAT: why", with the code that fits `error` (an errno).
 absl::Status FileError(const std::string& path, std::string_view what,

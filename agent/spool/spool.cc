@@ -32,13 +32,13 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Create(const std::string& root,
   return spool;
 }
 
-absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(const std::string& path,
-                                                   SpoolUse use,
-                                                   Syscalls* syscalls) {
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(
+    const std::string& path, SpoolUse use, Syscalls* syscalls,
+    const std::function<bool()>& stop) {
   auto folder = SpoolFolder::Open(path, use, syscalls);
   if (!folder.ok()) return folder.status();
   std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
-  if (auto scanned = spool->Scan(); !scanned.ok()) return scanned;
+  if (auto scanned = spool->Scan(stop); !scanned.ok()) return scanned;
   return spool;
 }
 
@@ -49,11 +49,14 @@ Spool::~Spool() {
 
 // ---- What is there ---------------------------------------------------------
 
-absl::Status Spool::Scan() {
+absl::Status Spool::Scan(const std::function<bool()>& stop) {
   const auto files = folder_->List();
   if (!files.ok()) return files.status();
   bool any = false;
-  for (const SpoolFolder::File& file : *files) any |= Take(file);
+  for (const SpoolFolder::File& file : *files) {
+    if (stop && stop()) return absl::CancelledError("stopped");
+    any |= Take(file);
+  }
   if (!any) {
     folder_->RemoveIfEmpty();
     std::string why = absl::StrCat("'", EscapeForTerminal(path()),
@@ -97,6 +100,7 @@ bool Spool::Take(const SpoolFolder::File& file) {
     segment.next_seq += content.records.size();
     for (const SegmentRecord& record : content.records) {
       NotePlace(record.meta, &segment);
+      steps_found_ += record.meta.recorded_steps;
     }
   } else {
     damage = std::string(bytes.status().message());
@@ -104,10 +108,12 @@ bool Spool::Take(const SpoolFolder::File& file) {
   segment.damaged = !damage.empty() || file.bad;
   const bool readable = segment.next_seq > segment.first_seq;
   if (!damage.empty() && !file.bad) {
-    Report(absl::StrCat(file.name, ": ", damage, "; ",
-                        segment.next_seq - segment.first_seq,
-                        " records before that are used, the rest is kept as ",
-                        SegmentName(file.first_seq, "bad")));
+    Report(absl::StrCat(
+        file.name, ": ", damage, "; ", segment.next_seq - segment.first_seq,
+        " records before that are used, the rest is ",
+        folder_->use() == SpoolUse::kCopy
+            ? std::string("left alone")
+            : absl::StrCat("kept as ", SegmentName(file.first_seq, "bad"))));
     if (!readable) SetAside(&segment);
   }
   segments_.push_back(std::move(segment));
@@ -317,7 +323,10 @@ absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
   }
   const std::size_t at = FindSegment(seq);
   const Segment& segment = segments_[at];
-  if (seq >= segment.next_seq) return Missing(seq, at);
+  if (seq >= segment.next_seq) {
+    if (folder_->use() == SpoolUse::kCopy) return NotInCopy(at);
+    return Missing(seq, at);
+  }
   if (open_fd_ >= 0 && at + 1 == segments_.size()) (void)CloseSegment();
   const auto loaded = Load(segment);
   if (!loaded.ok()) return loaded.status();
@@ -329,6 +338,23 @@ absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
   entry.bytes =
       std::string_view((*loaded)->bytes).substr(record.offset, record.size);
   return entry;
+}
+
+absl::Status Spool::NotInCopy(std::size_t before) const {
+  std::size_t first = before;
+  while (first > 0 && segments_[first].next_seq == segments_[first].first_seq) {
+    --first;
+  }
+  std::size_t after = before + 1;
+  while (after + 1 < segments_.size() &&
+         segments_[after].next_seq == segments_[after].first_seq) {
+    ++after;
+  }
+  return absl::DataLossError(
+      absl::StrCat("records ", segments_[first].next_seq, " to ",
+                   segments_[after].first_seq - 1, " are missing in the copy '",
+                   EscapeForTerminal(path()),
+                   "', or cannot be read: the original may have them still"));
 }
 
 // `before` is the segment before the hole that `seq` is in.

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,10 +44,12 @@ class Spool {
 
   // What a process has left. Reads all of it once; damage is no error but in
   // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // Others as of SpoolFolder::Open().
+  // kCancelled: `stop`, asked before each segment, said so. Others as of
+  // SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
-      Syscalls* syscalls = RealSyscalls());
+      Syscalls* syscalls = RealSyscalls(),
+      const std::function<bool()>& stop = nullptr);
 
   ~Spool();  // As Close(); a folder without records goes.
   Spool(const Spool&) = delete;
@@ -61,6 +64,8 @@ class Spool {
   std::uint64_t last_seq() const { return next_seq_ - 1; }
   // On disk.
   std::uint64_t bytes() const { return bytes_; }
+  // Steps with statistics among the records that Open() has found.
+  std::uint64_t steps_found() const { return steps_found_; }
 
   // The next record; the first one has any seq, then without holes. OK: it
   // survives this process. Otherwise it is not in the spool, which is as it was
@@ -76,7 +81,8 @@ class Spool {
   // The record of a seq at hand, valid until the next call. In place of those
   // that cannot be read stand records of no kind (empty), and last a gap
   // (kIoError) with their steps, if the records around them tell. An error:
-  // the segment was readable before; nothing has changed.
+  // the segment was readable before; nothing has changed. In a copy those that
+  // cannot be read are an error too (kDataLoss): the original may have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
 
   // The records before `next_seq` are not needed any more. Deletes segments
@@ -110,7 +116,7 @@ class Spool {
   explicit Spool(std::unique_ptr<SpoolFolder> folder)
       : folder_(std::move(folder)) {}
 
-  absl::Status Scan();
+  absl::Status Scan(const std::function<bool()>& stop);
   bool Take(const SpoolFolder::File& file);
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
@@ -120,6 +126,7 @@ class Spool {
   void SetAside(Segment* segment);
   std::size_t FindSegment(std::uint64_t seq) const;
   EntryView Missing(std::uint64_t seq, std::size_t before);
+  absl::Status NotInCopy(std::size_t before) const;
   static void NotePlace(const EntryMeta& meta, Segment* segment);
   void Report(std::string problem);
 
@@ -130,6 +137,7 @@ class Spool {
   std::uint64_t first_seq_ = 1;
   std::uint64_t next_seq_ = 1;
   std::uint64_t bytes_ = 0;
+  std::uint64_t steps_found_ = 0;
   int open_fd_ = -1;  // Of the last segment, if it is being written.
   absl::Status sync_error_;
   std::array<Loaded, 2> loaded_;  // None where `bytes` is empty.
