@@ -87,7 +87,7 @@ void Session::OnClosed(const absl::Status& status) {
         absl::StrCat("is away (", absl::StatusCodeToString(status.code()), ": ",
                      Printable(std::string_view(status.message().data(),
                                                 status.message().size())),
-                     "); steps are kept, and it is tried again for ever"));
+                     "); steps are kept", TriedAgain()));
   }
   if (state_ == SessionState::kStreaming &&
       clock_->Steady() - streaming_since_ >= options_.backoff_max) {
@@ -128,6 +128,14 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
     Say("back", "is back: it gets what was kept, and what comes");
     said_away_ = false;
   }
+  if (next_seq < source_->first_seq() && !options_.fill_holes) {
+    Refuse("holes",
+           absl::StrCat("has no records ", next_seq, " to ",
+                        source_->first_seq() - 1,
+                        " of this process, and they are not here either: "
+                        "deliver first what else has them"));
+    return;
+  }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {
     history_.SetLostBy(run_deleted_ ? GapCause::kRunDeleted
@@ -146,7 +154,7 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   if (max_batch_bytes_ == 0) max_batch_bytes_ = kMaxContentBytes;
   send_next_ = next_seq;
   sent_in_call_ = next_seq - 1;
-  filled_in_call_ = false;
+  filled_in_call_ = unreadable_ = false;
   last_progress_ = streaming_since_ = clock_->Steady();
 }
 
@@ -157,11 +165,13 @@ void Session::OnReject(const v1::Reject& reject_untrusted) {
   const std::string key =
       absl::StrCat("reject ", static_cast<int>(reject_untrusted.code()));
   if (reject_untrusted.retry()) {
-    BreakOff(key, absl::StrCat(why, "; it is tried again for ever"));
+    BreakOff(key, absl::StrCat(why, TriedAgain()));
   } else {
-    Refuse(key, absl::StrCat(why,
-                             "; nothing is sent until the program is "
-                             "started again with this put right"));
+    Refuse(key, options_.leftovers
+                    ? why
+                    : absl::StrCat(why,
+                                   "; nothing is sent until the program is "
+                                   "started again with this put right"));
   }
 }
 
@@ -228,7 +238,12 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
 void Session::FreeThrough(std::uint64_t durable) {
   EntryView entry;
   std::uint64_t next = source_->first_seq();
-  for (; next <= durable && source_->Read(next, &entry); ++next) {
+  for (; next <= durable && next <= source_->last_seq(); ++next) {
+    if (!source_->Read(next, &entry)) {
+      // What the collector has of an ended process need not be readable.
+      if (options_.leftovers) continue;
+      break;
+    }
     history_.Add(entry);
     if (entry.rejected) {
       books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());
@@ -258,6 +273,11 @@ void Session::BreakOff(const std::string& key, const std::string& why) {
   cancel_wanted_ = true;
   cancel_reason_ = why;
   Say(key, why);
+}
+
+// Of the records of an ended process others decide.
+const char* Session::TriedAgain() const {
+  return options_.leftovers ? "" : "; it is tried again for ever";
 }
 
 void Session::StartBackoff() {
@@ -291,7 +311,7 @@ std::optional<Session::Action> Session::Next() {
     if (state_ == SessionState::kStreaming) return NextWhileStreaming(now);
     if (now - connect_started_ >= options_.connect_timeout) {
       BreakOff("connect timeout",
-               "does not answer; it is tried again for ever");
+               absl::StrCat("does not answer", TriedAgain()));
       return Next();
     }
     if (connected_ && !hello_sent_ && !write_in_flight_) {
@@ -446,6 +466,7 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   std::string content;
   const std::uint32_t records =
       FillContent(limit, in_flight_bytes_ == 0, &content);
+  unreadable_ = records == 0 && in_flight_bytes_ == 0;
   if (records == 0) return false;
   v1::Batch* const batch = message->mutable_batch();
   batch->set_first_seq(first_seq);

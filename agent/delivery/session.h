@@ -47,6 +47,10 @@ struct SessionOptions {
   // The records are what a process has left that lives no more: the collector
   // may have more of them than this session has sent, which is believed.
   bool leftovers = false;
+  // The collector expects records that are older than those at hand. True:
+  // nobody has them, and what is remembered of them, or nothing, goes in their
+  // place. False: somebody else may have them, and the session is refused.
+  bool fill_holes = true;
 
   std::chrono::milliseconds connect_timeout{20'000};  // Until the Welcome.
   std::chrono::milliseconds ack_timeout{30'000};
@@ -108,6 +112,12 @@ class Session {
     return state_ == SessionState::kFinished ||
            (draining_ && state_ == SessionState::kRefused && !call_open_);
   }
+  // The record that is to be sent next, if it cannot be read: nothing goes on
+  // until it can.
+  std::optional<std::uint64_t> unreadable() const {
+    if (!unreadable_) return std::nullopt;
+    return send_next_;
+  }
   // All that was admitted is acknowledged.
   bool drained() const { return source_->first_seq() > source_->last_seq(); }
 
@@ -126,6 +136,7 @@ class Session {
   void Refuse(const std::string& key, const std::string& why);
   void BreakOff(const std::string& key, const std::string& why);
   void StartBackoff();
+  const char* TriedAgain() const;
 
   std::optional<Action> NextWhileStreaming(TimePoint now);
   Action Send(v1::AgentMessage message, TimePoint now);
@@ -181,6 +192,7 @@ class Session {
   std::uint64_t send_next_ = 0;     // Seq.
   std::uint64_t sent_in_call_ = 0;  // Highest seq.
   bool filled_in_call_ = false;     // A batch was made, or tried.
+  bool unreadable_ = false;         // That of send_next_.
 };
 
 }  // namespace gradtap::agent

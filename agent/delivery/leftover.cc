@@ -1,0 +1,190 @@
+#include "agent/delivery/leftover.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+
+namespace gradtap::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Its files are all set aside already.
+bool IsSetAside(const std::string& spool) {
+  bool bad = false;
+  std::error_code error;
+  for (fs::directory_iterator it(spool, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string suffix = it->path().extension().string();
+    if (suffix == ".seg") return false;
+    bad |= suffix == ".bad";
+  }
+  return bad && !error;
+}
+
+// The spool that a ring's process says it has, if it is there.
+std::string SpoolOf(const RingFile& ring) {
+  if (ring.spool_root().empty()) return {};
+  const std::string spool =
+      absl::StrCat(ring.spool_root(), "/",
+                   absl::BytesToHexString(ring.identity().process_nonce));
+  std::error_code error;
+  return fs::exists(spool, error) ? spool : std::string();
+}
+
+// Null if there is none to speak of.
+absl::StatusOr<std::unique_ptr<Spool>> OpenSpool(
+    const std::string& path, bool with_ring, SpoolUse use, Syscalls* syscalls,
+    const std::function<bool()>& stop) {
+  if (path.empty()) return std::unique_ptr<Spool>();
+  auto spool = Spool::Open(path, use, syscalls, stop);
+  if (with_ring && absl::IsNotFound(spool.status())) {
+    return std::unique_ptr<Spool>();
+  }
+  return spool;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
+    const std::string& folder, const std::string& ring_folder,
+    bool lone_rings) {
+  const auto spools = FindSpools(folder);
+  if (!spools.ok() && !(lone_rings && absl::IsNotFound(spools.status()))) {
+    return spools.status();
+  }
+  std::map<std::string, LeftoverPlace> places;  // By nonce, or path.
+  if (spools.ok()) {
+    for (const std::string& spool : *spools) {
+      LeftoverPlace& place = places[fs::path(spool).filename().string()];
+      place.spool = spool;
+      place.set_aside = IsSetAside(spool);
+    }
+  }
+  for (const std::string& where : {folder, ring_folder}) {
+    const auto rings =
+        where.empty()
+            ? std::vector<std::string>()
+            : FindRingFiles(where).value_or(std::vector<std::string>());
+    for (const std::string& ring : rings) {
+      const std::string nonce = fs::path(ring).stem().string();
+      if (where != folder && !lone_rings && !places.contains(nonce)) continue;
+      places[nonce].ring = ring;
+      places[nonce].set_aside = false;
+    }
+  }
+  std::vector<LeftoverPlace> found;
+  for (auto& [nonce, place] : places) found.push_back(std::move(place));
+  return found;
+}
+
+absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Open(
+    const LeftoverPlace& place, SpoolUse use, Syscalls* syscalls,
+    const std::function<bool()>& stop) {
+  std::unique_ptr<RingFile> file;
+  std::string spool_path = place.spool;
+  if (!place.ring.empty()) {
+    auto opened = RingFile::Open(place.ring, use, syscalls);
+    if (!opened.ok()) return opened.status();
+    file = *std::move(opened);
+    // It holds what is older: without it that would be passed over.
+    if (spool_path.empty() && use == SpoolUse::kTakeOver) {
+      spool_path = SpoolOf(*file);
+    }
+  }
+  auto spool = OpenSpool(spool_path, file != nullptr, use, syscalls, stop);
+  if (!spool.ok()) return spool.status();
+  if (file != nullptr && *spool != nullptr &&
+      file->identity().process_nonce != (*spool)->identity().process_nonce) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", EscapeForTerminal(place.ring), "' and '",
+                     EscapeForTerminal(spool_path),
+                     "' are of different processes: one of them has been "
+                     "renamed"));
+  }
+  std::unique_ptr<Leftover> leftover(
+      new Leftover(place.path(), use, *std::move(spool), std::move(file)));
+  if (leftover->empty()) {
+    return absl::NotFoundError(absl::StrCat(
+        "'", EscapeForTerminal(place.path()), "' has no record left"));
+  }
+  leftover->Count();
+  return leftover;
+}
+
+Leftover::Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
+                   std::unique_ptr<RingFile> file)
+    : path_(std::move(path)),
+      use_(use),
+      identity_(spool != nullptr ? spool->identity() : file->identity()),
+      file_(std::move(file)),
+      ring_(file_ == nullptr ? nullptr : file_->TakeRing()),
+      backlog_(ring_.get(), std::move(spool)) {
+  if (file_ != nullptr) problems_ = file_->problems();
+}
+
+Leftover::~Leftover() {
+  if (file_ != nullptr && use_ == SpoolUse::kTakeOver && empty()) {
+    (void)file_->Remove();
+  }
+}
+
+void Leftover::Count() {
+  Spool* const spool = backlog_.spool();
+  std::uint64_t bytes = 0;
+  std::uint64_t seq = 1;
+  if (spool != nullptr) {
+    steps_ = spool->steps_found();
+    bytes = spool->bytes();
+    seq = spool->last_seq() + 1;
+  }
+  EntryView entry;
+  if (ring_ != nullptr) seq = std::max(seq, ring_->first_seq());
+  for (; ring_ != nullptr && ring_->Read(seq, &entry); ++seq) {
+    steps_ += entry.meta.recorded_steps;
+    bytes += entry.bytes.size();
+  }
+  books_.CountAdmitted(steps_, bytes);
+}
+
+std::string Leftover::Description() const {
+  return absl::StrCat("process ", identity_.pid, " of run ",
+                      EscapeForTerminal(identity_.run), ", rank ",
+                      identity_.rank);
+}
+
+SessionOptions Leftover::MakeSessionOptions() const {
+  SessionOptions options;
+  options.run = identity_.run;
+  options.launch = identity_.launch;
+  options.rank = identity_.rank;
+  options.world_size = identity_.world_size;
+  options.process_nonce = identity_.process_nonce;
+  options.start_time_unix_ns = identity_.start_time_unix_ns;
+  options.agent_version = identity_.agent_version;
+  options.torch_version = identity_.torch_version;
+  options.host = identity_.host;
+  options.pid = identity_.pid;
+  options.tags = identity_.tags;
+  options.leftovers = true;
+  options.fill_holes = use_ == SpoolUse::kTakeOver;
+  return options;
+}
+
+std::vector<std::string> Leftover::TakeProblems() {
+  std::vector<std::string> problems = std::exchange(problems_, {});
+  if (backlog_.spool() != nullptr) {
+    for (std::string& problem : backlog_.spool()->TakeProblems()) {
+      problems.push_back(std::move(problem));
+    }
+  }
+  return problems;
+}
+
+}  // namespace gradtap::agent

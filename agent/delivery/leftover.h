@@ -1,0 +1,97 @@
+// What a process has left that lives no more: found, opened, ready to be
+// delivered in its name.
+//
+// Layer: agent/delivery. This file: std, absl, core; no grpc.
+
+#ifndef GRADTAP_AGENT_DELIVERY_LEFTOVER_H_
+#define GRADTAP_AGENT_DELIVERY_LEFTOVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "agent/delivery/backlog.h"
+#include "agent/delivery/books.h"
+#include "agent/delivery/ring_file.h"
+#include "agent/delivery/session.h"
+#include "agent/spool/spool.h"
+
+namespace gradtap::agent {
+
+// Where something of one process lies. Nothing is opened yet.
+struct LeftoverPlace {
+  std::string spool;  // Its folder; empty: none that is known.
+  std::string ring;   // Its file; empty: none.
+  // What is in the spool has been delivered before, as far as it could be read,
+  // and there is no ring.
+  bool set_aside = false;
+
+  const std::string& path() const { return spool.empty() ? ring : spool; }
+};
+
+// `folder`: a spool's own, or one of spools and copies of rings.
+// `ring_folder`: where rings are, if somewhere else; of those without a spool
+// in `folder`, all or none. Cheap. kNotFound if there is no such folder.
+absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
+    const std::string& folder, const std::string& ring_folder = "",
+    bool lone_rings = false);
+
+// [Threading] One thread. Waits for the disk.
+class Leftover {
+ public:
+  // kTakeOver: nobody else has it from now on, and what is acknowledged is
+  // deleted; a ring comes with the spool that its process says it has. kCopy:
+  // nothing in it is changed. Errors as of Spool::Open() and RingFile::Open():
+  // LiveOwner() tells if its process lives. kNotFound: nothing is in it (and,
+  // taken over, an empty ring goes). `stop` is asked now and then, and ends it
+  // (kCancelled).
+  static absl::StatusOr<std::unique_ptr<Leftover>> Open(
+      const LeftoverPlace& place, SpoolUse use,
+      Syscalls* syscalls = RealSyscalls(),
+      const std::function<bool()>& stop = nullptr);
+
+  ~Leftover();  // Taken over, a ring of which nothing is left goes.
+  Leftover(const Leftover&) = delete;
+  Leftover& operator=(const Leftover&) = delete;
+
+  const std::string& path() const { return path_; }
+  SpoolUse use() const { return use_; }
+  const SpoolIdentity& identity() const { return identity_; }
+  // "process 4242 of run x, rank 3"; escaped.
+  std::string Description() const;
+  // Steps with statistics that it was opened with.
+  std::uint64_t steps() const { return steps_; }
+
+  // All that a Hello says.
+  SessionOptions MakeSessionOptions() const;
+  Backlog* backlog() { return &backlog_; }
+  // Its own: admitted is what it was opened with.
+  Books* books() { return &books_; }
+
+  // What was found, or has failed on disk, since the last call; for people.
+  std::vector<std::string> TakeProblems();
+
+ private:
+  Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
+           std::unique_ptr<RingFile> file);
+
+  bool empty() const { return backlog_.first_seq() > backlog_.last_seq(); }
+  void Count();
+
+  const std::string path_;
+  const SpoolUse use_;
+  const SpoolIdentity identity_;
+  const std::unique_ptr<RingFile> file_;  // May be null, as the next.
+  const std::unique_ptr<Ring> ring_;
+  Backlog backlog_;
+  std::vector<std::string> problems_;
+  Books books_;
+  std::uint64_t steps_ = 0;
+};
+
+}  // namespace gradtap::agent
+
+#endif  // GRADTAP_AGENT_DELIVERY_LEFTOVER_H_
