@@ -447,6 +447,8 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
                                                  std::move(options.note));
   shared->ring_file = std::move(made->file);
   shared->ring = std::move(made->ring);
+  worker.leftovers_root = options.spool_folder;
+  worker.leftovers_ring_folder = options.ring_folder;
   GrpcTransportOptions transport;
   transport.collector = options.collector;
   transport.tls = options.tls;

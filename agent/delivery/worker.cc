@@ -12,6 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/delivery/adopter.h"
+#include "agent/delivery/perform.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -166,32 +168,6 @@ void Worker::Run(std::shared_ptr<DeliveryShared> shared,
 
 namespace {
 
-void Perform(Session::Action action, Transport* transport) {
-  switch (action.kind) {
-    case Session::Action::Kind::kConnect:
-      return transport->Connect();
-    case Session::Action::Kind::kSend:
-      return transport->Send(action.message);
-    case Session::Action::Kind::kHalfClose:
-      return transport->HalfClose();
-    case Session::Action::Kind::kCancel:
-      return transport->Cancel();
-  }
-}
-
-void Tell(TransportEvent event, Session* session) {
-  switch (event.kind) {
-    case TransportEvent::Kind::kConnected:
-      return session->OnConnected();
-    case TransportEvent::Kind::kSent:
-      return session->OnSent();
-    case TransportEvent::Kind::kMessage:
-      return session->OnMessage(event.message);
-    case TransportEvent::Kind::kClosed:
-      return session->OnClosed(event.status);
-  }
-}
-
 // What becomes of steps that the ring has no room for.
 void SayIfRingIsFull(DeliveryShared* shared) {
   const Books& books = shared->books;
@@ -243,6 +219,11 @@ class Worker::Drive {
         backlog_(shared->ring.get()),
         spiller_(shared->ring.get(), &backlog_, &shared->books, &shared->log,
                  &clock_, options.make_spool),
+        adopter_({options.leftovers_root, options.leftovers_ring_folder,
+                  options.session.collector, options.make_transport,
+                  options.leftovers_interval},
+                 &shared->log, &clock_,
+                 [control] { return control->stop.load(); }),
         random_(std::random_device{}()),
         session_(options.session, &backlog_, &shared->books, &clock_,
                  &shared->log,
@@ -254,10 +235,13 @@ class Worker::Drive {
   void Run() {
     for (;;) {
       const TimePoint now = clock_.Steady();
-      if (control_->stop && Parted(now)) return;
+      if (control_->stop) {
+        adopter_.LetGo();
+        if (Parted(now)) return;
+      }
       session_.SetHurry(control_->waiting > 0);
       while (auto action = session_.Next()) {
-        Perform(std::move(*action), transport_);
+        Perform(*action, transport_);
       }
       const bool more_to_spill = spiller_.Relieve();
       SayIfRingIsFull(shared_);
@@ -265,8 +249,9 @@ class Worker::Drive {
       const TimePoint until =
           more_to_spill ? now : std::min(now + poll_, session_.NextDeadline());
       if (auto event = transport_->Wait(until)) {
-        agent::Tell(std::move(*event), &session_);
+        agent::Tell(*event, &session_);
       }
+      adopter_.Poll(session_.state() == SessionState::kStreaming);
       control_->state = ToDeliveryState(session_.state());
       control_->Tell(backlog_.first_seq() - 1,
                      session_.state() == SessionState::kRefused);
@@ -322,6 +307,7 @@ class Worker::Drive {
   const Clock& clock_ = RealClock();
   Backlog backlog_;
   Spiller spiller_;
+  Adopter adopter_;
   std::mt19937_64 random_;
   Session session_;
   HoldingWatch holding_;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "agent/delivery/books.h"
@@ -45,6 +46,11 @@ struct WorkerOptions {
   MakeSpool make_spool;             // Null: what does not fit is not kept.
   std::uint64_t spool_bytes = 0;    // What it may take.
   bool offline = false;             // Everything goes to the spool.
+  // What dead processes have left there is delivered too, once the session
+  // streams. Empty: nothing is.
+  std::string leftovers_root;
+  std::string leftovers_ring_folder;  // And there; may be empty.
+  std::chrono::milliseconds leftovers_interval = std::chrono::minutes(5);
   // The ring is looked at this often.
   std::chrono::milliseconds poll{50};
   // How long the job is looked at before it is said how long the ring lasts.

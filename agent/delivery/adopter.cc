@@ -1,0 +1,125 @@
+#include "agent/delivery/adopter.h"
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/spool/owned_file.h"
+
+namespace gradtap::agent {
+namespace {
+
+// Of a folder with many: each line is one of the log's few distinct ones.
+constexpr int kMaxLines = 16;
+
+}  // namespace
+
+Adopter::Adopter(AdopterOptions options, OnceLog* log, const Clock* clock,
+                 std::function<bool()> stop)
+    : options_(std::move(options)),
+      log_(log),
+      clock_(clock),
+      stop_(std::move(stop)),
+      look_at_(clock->Steady()),
+      let_go_(options_.root.empty() && options_.ring_folder.empty()) {}
+
+void Adopter::Poll(bool collector_is_there) {
+  if (let_go_) return;
+  try {
+    DoALittle(collector_is_there);
+  } catch (const std::exception& error) {
+    LetGo();
+    Say("adopter", absl::StrCat("what other processes have left is not "
+                                "delivered here any more: ",
+                                error.what()));
+  }
+}
+
+void Adopter::DoALittle(bool collector_is_there) {
+  if (drive_ != nullptr) {
+    if (!drive_->Poll()) Finish();
+    return;
+  }
+  if (!collector_is_there) return;
+  const TimePoint now = clock_->Steady();
+  if (places_.empty() && now >= look_at_) Look(now);
+  if (places_.empty()) return;
+  const LeftoverPlace place = std::move(places_.front());
+  places_.pop_front();
+  Begin(place);
+}
+
+void Adopter::LetGo() {
+  if (drive_ != nullptr) drive_->Stop();
+  drive_.reset();
+  leftover_.reset();
+  places_.clear();
+  let_go_ = true;
+}
+
+void Adopter::Look(TimePoint now) {
+  look_at_ = now + options_.interval;
+  const auto found =
+      FindLeftovers(options_.root, options_.ring_folder,
+                    /*lone_rings=*/!options_.ring_folder.empty());
+  if (!found.ok()) return;  // No spool has ever been there.
+  for (const LeftoverPlace& place : *found) {
+    if (place.set_aside || hopeless_.contains(place.path())) continue;
+    places_.push_back(place);
+  }
+}
+
+void Adopter::Begin(const LeftoverPlace& place) {
+  auto leftover =
+      Leftover::Open(place, SpoolUse::kTakeOver, RealSyscalls(), stop_);
+  if (!leftover.ok()) {
+    const absl::Status& status = leftover.status();
+    // Its process lives, another agent is at it, or it has gone meanwhile.
+    if (LiveOwner(status) || absl::IsNotFound(status) ||
+        absl::IsCancelled(status)) {
+      return;
+    }
+    hopeless_.insert(place.path());
+    Say(place.path(),
+        absl::StrCat("what a process has left in ", Shown(place.path()),
+                     " is not delivered: ", std::string(status.message())));
+    return;
+  }
+  leftover_ = *std::move(leftover);
+  Say(place.path(),
+      absl::StrCat("delivers ", leftover_->steps(), " steps that ",
+                   leftover_->Description(), " has left"));
+  LeftoverDriveOptions options;
+  options.collector = options_.collector;
+  drive_ = std::make_unique<LeftoverDrive>(leftover_.get(), std::move(options),
+                                           options_.make_transport(), clock_);
+}
+
+void Adopter::Finish() {
+  const LeftoverOutcome outcome = drive_->outcome();
+  const std::string path = leftover_->path();
+  drive_.reset();
+  leftover_.reset();
+  for (const std::string& problem : outcome.problems) {
+    Say(absl::StrCat(path, " ", problem),
+        absl::StrCat(Shown(path), ": ", problem));
+  }
+  if (outcome.status.ok()) return;
+  // A collector that is away may come back; it is tried at the next look.
+  if (!absl::IsUnavailable(outcome.status) &&
+      !absl::IsDeadlineExceeded(outcome.status)) {
+    hopeless_.insert(path);
+  }
+  Say(absl::StrCat(path, " end"),
+      absl::StrCat(
+          "what a process has left in ", Shown(path),
+          " is not delivered: ", std::string(outcome.status.message())));
+}
+
+void Adopter::Say(const std::string& key, const std::string& what) {
+  if (said_ >= kMaxLines) return;
+  ++said_;
+  log_->Say(key, absl::StrCat("gradtap: ", what));
+}
+
+}  // namespace gradtap::agent

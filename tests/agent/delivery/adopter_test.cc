@@ -1,0 +1,234 @@
+#include "agent/delivery/adopter.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/delivery/fake_transport.h"
+#include "agent/delivery/leftover_fixtures.h"
+#include "agent/delivery/worker.h"
+#include "support/manual_clock.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::DyingProcess;
+using ::gradtap::testing::FakeNetwork;
+using ::gradtap::testing::FakeTransport;
+using ::gradtap::testing::LeaveSpool;
+using ::gradtap::testing::MakeIdentity;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+SpoolIdentity Identity(char of) {
+  SpoolIdentity identity = MakeIdentity();
+  identity.process_nonce = std::string(16, of);
+  identity.pid = of;
+  return identity;
+}
+
+class AdopterTest : public ::testing::Test {
+ protected:
+  AdopterTest()
+      : log_([this](const std::string& line) { lines_.push_back(line); }) {
+    options_.root = root_;
+    options_.collector = "peer:1";
+    options_.make_transport = [this] {
+      networks_.emplace_back().Set(mode_);
+      networks_.back().collector.max_batch_bytes = max_batch_bytes_;
+      return std::make_unique<FakeTransport>(&networks_.back());
+    };
+  }
+
+  void TearDown() override {
+    adopter_.reset();
+    for (FakeNetwork& network : networks_) {
+      EXPECT_THAT(network.collector.violations, IsEmpty());
+    }
+  }
+
+  void Begin() {
+    adopter_ = std::make_unique<Adopter>(options_, &log_, &clock_,
+                                         [] { return false; });
+  }
+  void Pass(std::chrono::nanoseconds time, bool there = true) {
+    const auto until = clock_.Steady() + time;
+    while (clock_.Steady() < until) {
+      adopter_->Poll(there);
+      clock_.Advance(milliseconds(50));
+    }
+  }
+  // How many steps each call has brought.
+  std::vector<std::size_t> Steps() {
+    std::vector<std::size_t> steps;
+    for (FakeNetwork& network : networks_) {
+      steps.push_back(network.collector.Contents().recorded.size());
+    }
+    return steps;
+  }
+
+  testing::TempDir dir_;
+  const std::string root_ = dir_.path() + "/spool";
+  testing::FaultyDisk disk_;
+  testing::ManualClock clock_;
+  FakeNetwork::Mode mode_ = FakeNetwork::Mode::kUp;
+  std::uint32_t max_batch_bytes_ = 2 << 20;
+  std::deque<FakeNetwork> networks_;
+  std::vector<std::string> lines_;
+  OnceLog log_;
+  AdopterOptions options_;
+  std::unique_ptr<Adopter> adopter_;
+};
+
+TEST_F(AdopterTest, OneProcessAfterTheOtherIsDeliveredAndSaid) {
+  LeaveSpool(root_, 10, Identity('a'));
+  LeaveSpool(root_, 20, Identity('b'));
+  Begin();
+  Pass(minutes(1));
+  EXPECT_THAT(Steps(), ElementsAre(10u, 20u));
+  EXPECT_THAT(
+      lines_,
+      ElementsAre("gradtap: delivers 10 steps that process 97 of run run, rank "
+                  "3 has left",
+                  "gradtap: delivers 20 steps that process 98 of run run, rank "
+                  "3 has left"));
+  EXPECT_TRUE(std::filesystem::is_empty(root_));
+}
+
+TEST_F(AdopterTest, NothingIsBegunWhileTheCollectorIsNotThere) {
+  LeaveSpool(root_, 10);
+  Begin();
+  Pass(minutes(11), /*there=*/false);
+  EXPECT_THAT(Steps(), IsEmpty());
+  Pass(seconds(5));
+  EXPECT_THAT(Steps(), ElementsAre(10u));
+}
+
+TEST_F(AdopterTest, ItLooksAgainFromTimeToTime) {
+  Begin();
+  Pass(seconds(5));
+  LeaveSpool(root_, 10);
+  Pass(minutes(4));
+  EXPECT_THAT(Steps(), IsEmpty());
+  Pass(minutes(1));
+  EXPECT_THAT(Steps(), ElementsAre(10u));
+}
+
+TEST_F(AdopterTest, LetGoItLeavesTheRestWhereItIs) {
+  const std::string folder = LeaveSpool(root_, 3000);
+  max_batch_bytes_ = 8192;
+  Begin();
+  adopter_->Poll(true);  // Looks, and begins.
+  adopter_->Poll(true);  // Delivers some.
+  adopter_->LetGo();
+  const auto before = testing::NamesIn(folder);
+  Pass(minutes(11));
+  ASSERT_EQ(networks_.size(), 1u);
+  EXPECT_LT(Steps().front(), 3000u);
+  EXPECT_EQ(testing::NamesIn(folder), before);
+  // Somebody else may have it.
+  EXPECT_TRUE(
+      Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver).ok());
+}
+
+TEST_F(AdopterTest, LivingProcessesAndWhatWasSetAsideAreLeftAlone) {
+  DyingProcess living(root_, Identity('a'), &disk_);
+  living.PutSteps(5);
+  living.Spill();
+  const std::string aside = LeaveSpool(root_, 5, Identity('b'));
+  const std::string segment = aside + "/" + SegmentName(1, "seg");
+  std::filesystem::rename(segment, aside + "/" + SegmentName(1, "bad"));
+  Begin();
+  Pass(minutes(6));
+  EXPECT_THAT(Steps(), IsEmpty());
+  EXPECT_THAT(lines_, IsEmpty());
+}
+
+TEST_F(AdopterTest, WhatCannotBeDeliveredIsSaidAndNotTriedAgain) {
+  const std::string folder = LeaveSpool(root_, 5);
+  std::filesystem::permissions(folder, std::filesystem::perms::all);
+  Begin();
+  Pass(minutes(11));
+  EXPECT_THAT(Steps(), IsEmpty());
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("0700 is expected")));
+}
+
+TEST_F(AdopterTest, ACollectorThatIsAwayIsTriedAgainAtTheNextLook) {
+  const std::string folder = LeaveSpool(root_, 5);
+  mode_ = FakeNetwork::Mode::kRefusing;
+  Begin();
+  Pass(minutes(2));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_THAT(lines_, Contains(HasSubstr("is away")));
+  mode_ = FakeNetwork::Mode::kUp;
+  Pass(minutes(4));
+  EXPECT_THAT(Steps(), ElementsAre(0u, 5u));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(AdopterTest, WhatIsThrownEndsIt) {
+  LeaveSpool(root_, 5);
+  mode_ = FakeNetwork::Mode::kThrowing;
+  Begin();
+  Pass(minutes(6));
+  EXPECT_EQ(networks_.size(), 1u);
+  EXPECT_THAT(lines_, Contains(HasSubstr("no more memory")));
+}
+
+// In the delivery thread, beside a session of the agent's own.
+TEST(WorkerAdoptionTest, TheNextAgentDeliversWhatADeadOneHasLeft) {
+  testing::TempDir dir;
+  const std::string root = dir.path() + "/spool";
+  LeaveSpool(root, 500, Identity('a'));
+  FakeNetwork own;
+  FakeNetwork others;
+  int transports = 0;
+  Mutex mu;
+  std::vector<std::string> lines;
+  auto shared = std::make_shared<DeliveryShared>([&](const std::string& line) {
+    MutexLock lock(mu);
+    lines.push_back(line);
+  });
+  shared->ring = testing::MakeRing(256 * 1024, 8 * 1024);
+  Recorder recorder(shared->ring.get(), &shared->books, &RealClock());
+  WorkerOptions options;
+  options.session.run = "run";
+  options.session.process_nonce = MakeIdentity().process_nonce;
+  options.poll = milliseconds(2);
+  options.leftovers_root = root;
+  options.make_transport = [&] {
+    return std::make_unique<FakeTransport>(transports++ == 0 ? &own : &others);
+  };
+  Worker worker(shared, options);
+  ASSERT_TRUE(worker.Start());
+  recorder.PutSchema(testing::MakeSchema(1, 10));
+  recorder.PutStep(testing::MakeStep(0, 1, 10));
+  const auto give_up = std::chrono::steady_clock::now() + seconds(60);
+  while (!std::filesystem::is_empty(root) &&
+         std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(root));
+  worker.Stop(std::chrono::steady_clock::now() + seconds(60));
+  EXPECT_EQ(own.collector.Contents().recorded.size(), 1u);
+  EXPECT_EQ(others.collector.Contents().recorded.size(), 500u);
+  EXPECT_EQ(others.collector.last_hello.process_nonce(), std::string(16, 'a'));
+  EXPECT_EQ(shared->books.Snapshot().steps_acknowledged, 1u);
+  MutexLock lock(mu);
+  EXPECT_THAT(lines, ElementsAre(HasSubstr("delivers 500 steps")));
+}
+
+}  // namespace
+}  // namespace gradtap::agent
