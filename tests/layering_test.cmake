@@ -18,6 +18,10 @@ set(rules  # folder ! only or not ! regex over what follows #include
   "client!not!${torch}|${rocksdb}"
   "examples!not!${grpc}|${proto}|${rocksdb}")
 
+# Of the agent the command line sees what delivers a dead process's records, and
+# nothing else of the client sees any of it.
+set(of_agent "\"agent/(spool/|delivery/(grpc_transport|leftover|leftover_drive|ring_folder)\\.h)")
+
 set(bad 0)
 macro(includes_of file out)
   file(STRINGS "${file}" _lines REGEX "^[ \t]*#[ \t]*include")
@@ -48,6 +52,28 @@ foreach(rule IN LISTS rules)
       endif()
     endforeach()
   endforeach()
+endforeach()
+
+file(GLOB_RECURSE files "${ROOT}/client/*.h" "${ROOT}/client/*.cc")
+foreach(file IN LISTS files)
+  includes_of("${file}" found)
+  foreach(what IN LISTS found)
+    if(what MATCHES "^\"agent/" AND NOT (what MATCHES "^${of_agent}" AND
+        file MATCHES "/client/cli/(leftovers|cmd_drain|cmd_import)\\."))
+      message("${file}: the client may not have: ${what}")
+      math(EXPR bad "${bad} + 1")
+    endif()
+  endforeach()
+endforeach()
+
+# The peer is injected: of delivery one file knows gRPC.
+file(GLOB_RECURSE files "${ROOT}/agent/delivery/*.h" "${ROOT}/agent/delivery/*.cc")
+foreach(file IN LISTS files)
+  includes_of("${file}" found)
+  if(NOT file MATCHES "/grpc_transport\\.cc$" AND found MATCHES "${grpc}")
+    message("${file}: gRPC is for grpc_transport.cc")
+    math(EXPR bad "${bad} + 1")
+  endif()
 endforeach()
 
 file(GLOB_RECURSE everything "${ROOT}/agent/*.h" "${ROOT}/agent/*.cc"

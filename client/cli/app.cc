@@ -74,6 +74,9 @@ constexpr CommandEntry kCommands[] = {
     {"audit", "Tell what capture costs, from a run that took turns", AddAudit},
     {"status", "Show how the collector is doing", AddStatus},
     {"export", "Write a run's records to a file", AddExport},
+    {"drain", "Deliver what ended processes have left on this machine",
+     AddDrain},
+    {"import", "Deliver from copies of what processes have left", AddImport},
     {"delete", "Delete a run and all its records", AddDelete},
 };
 

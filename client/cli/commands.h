@@ -30,6 +30,8 @@ Command AddExport(CLI::App& app);
 Command AddDelete(CLI::App& app);
 Command AddHistogram(CLI::App& app);
 Command AddAudit(CLI::App& app);
+Command AddDrain(CLI::App& app);
+Command AddImport(CLI::App& app);
 
 }  // namespace gradtap::client
 

@@ -13,6 +13,10 @@ absl::StatusOr<std::unique_ptr<QueryChannel>> Context::Connect(
     const google::protobuf::Message& request) const {
   absl::Status checked = CheckText(request);
   if (!checked.ok()) return checked;
+  return QueryChannel::Connect(channel_options());
+}
+
+ChannelOptions Context::channel_options() const {
   ChannelOptions options;
   options.collector = options_.collector;
   options.tls = options_.tls;
@@ -24,7 +28,7 @@ absl::StatusOr<std::unique_ptr<QueryChannel>> Context::Connect(
     options.connect_deadline = *options_.timeout;
     options.deadline = *options_.timeout;
   }
-  return QueryChannel::Connect(options);
+  return options;
 }
 
 TableStyle Context::table_style() const {

@@ -83,6 +83,9 @@ class Context {
   absl::StatusOr<std::unique_ptr<QueryChannel>> Connect(
       const google::protobuf::Message& request) const;
 
+  // Where and how the collector is reached.
+  ChannelOptions channel_options() const;
+
   TableStyle table_style() const;
   CsvOptions csv_options() const;
 

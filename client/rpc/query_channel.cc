@@ -63,16 +63,6 @@ std::string ShortReason(const std::string& message) {
   return EscapeForTerminal(message.substr(0, 300));
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  if (!in || !(text << in.rdbuf())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cannot read the PEM file '", EscapeForTerminal(path), "'"));
-  }
-  return text.str();
-}
-
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
     const ChannelOptions& options) {
   if (!options.tls) {
@@ -93,7 +83,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
       {options.tls_key_file, ssl.pem_private_key}};
   for (const auto& [path, pem] : files) {
     if (path.empty()) continue;
-    absl::StatusOr<std::string> text = ReadFile(path);
+    absl::StatusOr<std::string> text = ReadPemFile(path);
     if (!text.ok()) return text.status();
     pem = *std::move(text);
   }
@@ -170,6 +160,16 @@ absl::StatusOr<std::string> CompleteAddress(std::string_view address) {
   const std::string name(host);
   return ipv6 ? absl::StrCat("[", name, "]:", number)
               : absl::StrCat(name, ":", number);
+}
+
+absl::StatusOr<std::string> ReadPemFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  if (!in || !(text << in.rdbuf())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cannot read the PEM file '", EscapeForTerminal(path), "'"));
+  }
+  return text.str();
 }
 
 absl::Status CheckText(const google::protobuf::Message& request) {

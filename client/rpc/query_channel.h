@@ -41,6 +41,9 @@ inline constexpr int kDefaultPort = 7317;
 // kInvalidArgument names the address and what is wrong with it.
 absl::StatusOr<std::string> CompleteAddress(std::string_view address);
 
+// The content of a PEM file; kInvalidArgument names one that cannot be read.
+absl::StatusOr<std::string> ReadPemFile(const std::string& path);
+
 // OK if every string of `request` (those of its messages too) is valid UTF-8:
 // what is not would be sent all the same, and no collector could read it.
 // kInvalidArgument names the first one.

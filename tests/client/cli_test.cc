@@ -432,8 +432,9 @@ TEST_F(CliTest, ARunMayBeNamedLikeACommand) {
 }
 
 TEST_F(CliTest, EveryCommandHasHelpWithAnExample) {
-  for (const char* command : {"runs", "params", "series", "snapshot", "watch",
-                              "gaps", "status", "export", "delete"}) {
+  for (const char* command :
+       {"runs", "params", "series", "snapshot", "watch", "gaps", "status",
+        "export", "delete", "drain", "import"}) {
     const CliResult result = RunCli({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_EQ(result.err, "");

@@ -1,0 +1,72 @@
+// gradtap drain
+//
+// Layer: client/cli.
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/delivery/ring_folder.h"
+#include "agent/spool/default_root.h"
+#include "client/cli/commands.h"
+#include "client/cli/leftovers.h"
+
+namespace gradtap::client {
+namespace {
+
+// As an agent with the same environment finds it.
+std::string DefaultRoot(const Io& io) {
+  const std::string named = io.env("GRADTAP_SPOOL").value_or("");
+  if (named == "off") return {};
+  if (!named.empty()) return named;
+  const std::string state = io.env("XDG_STATE_HOME").value_or("");
+  const std::string home = io.env("HOME").value_or("");
+  return agent::DefaultSpoolRoot(state.c_str(), home.c_str());
+}
+
+std::string RingFolder(const Io& io) {
+  const std::string named = io.env("GRADTAP_RING_FOLDER").value_or("");
+  if (named == "off") return {};
+  return named.empty() ? agent::DefaultRingFolder() : named;
+}
+
+absl::Status Run(const std::string& named, Context& context) {
+  const std::string folder = named.empty() ? DefaultRoot(context.io()) : named;
+  const std::string rings = RingFolder(context.io());
+  if (folder.empty() && rings.empty()) {
+    return absl::InvalidArgumentError(
+        "no folder is named, and there is no usual one: name the spool's, as "
+        "in `gradtap drain DIR`");
+  }
+  auto places =
+      agent::FindLeftovers(folder, rings, /*lone_rings=*/named.empty());
+  if (absl::IsNotFound(places.status()) && named.empty()) {
+    places = std::vector<agent::LeftoverPlace>();  // Never used so far.
+  }
+  if (!places.ok()) return places.status();
+  return DeliverLeftovers(*places, agent::SpoolUse::kTakeOver, context);
+}
+
+}  // namespace
+
+Command AddDrain(CLI::App& app) {
+  auto folder = std::make_shared<std::string>();
+  app.add_option(
+      "DIR", *folder,
+      "A folder of spools or rings, or one spool; default all rings in "
+      "shared memory, and the spools in GRADTAP_SPOOL, "
+      "else $XDG_STATE_HOME/gradtap/spool, else "
+      "~/.local/state/gradtap/spool");
+  app.footer(
+      "What the collector acknowledges is deleted. Processes that still run\n"
+      "keep theirs, and deliver by themselves. --timeout: how long the\n"
+      "collector may take nothing before this gives up.\n"
+      "\n"
+      "Examples:\n"
+      "  gradtap drain\n"
+      "  gradtap --collector gpu7:7317 drain /scratch/spool");
+  return [folder](Context& context) { return Run(*folder, context); };
+}
+
+}  // namespace gradtap::client

@@ -1,0 +1,26 @@
+// The work of `drain` and `import`: what ended processes have left, delivered
+// in their name.
+//
+// Layer: client/cli.
+
+#ifndef GRADTAP_CLIENT_CLI_LEFTOVERS_H_
+#define GRADTAP_CLIENT_CLI_LEFTOVERS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent/delivery/leftover.h"
+#include "client/cli/context.h"
+
+namespace gradtap::client {
+
+// Delivers one place after the other and writes a row for each. The collector
+// is dialled only if there is something to deliver. An error: not all of it was
+// delivered; what was has been written as rows, and the rest is as it was.
+absl::Status DeliverLeftovers(const std::vector<agent::LeftoverPlace>& places,
+                              agent::SpoolUse use, Context& context);
+
+}  // namespace gradtap::client
+
+#endif  // GRADTAP_CLIENT_CLI_LEFTOVERS_H_

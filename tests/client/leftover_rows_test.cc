@@ -1,0 +1,77 @@
+#include "client/cli/leftover_rows.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace gradtap::client {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+LeftoverRow Delivered() {
+  LeftoverRow row;
+  row.folder = "/spool/a";
+  row.process = std::string(32, 'a');
+  row.run = "mnist";
+  row.attempt = 2;
+  row.rank = 3;
+  row.pid = 42;
+  row.state = LeftoverRow::State::kDelivered;
+  row.records_sent = 1501;
+  row.steps_sent = 1500;
+  row.records_there = 7;
+  row.steps_there = 6;
+  row.problems = {"a, b", "c \x1b[31m"};
+  return row;
+}
+
+LeftoverRow Running() {
+  LeftoverRow row;
+  row.folder = "/spool/b";
+  row.process = std::string(32, 'b');
+  row.pid = 43;
+  row.state = LeftoverRow::State::kRunning;
+  return row;
+}
+
+TEST(LeftoverRowsTest, TheTableSaysWhatWasDeliveredAndWhoStillRuns) {
+  const std::string table = LeftoverTable({Delivered(), Running()}, {});
+  EXPECT_EQ(
+      table,
+      "RUN    ATTEMPT  RANK  PROCESS                           RECORDS  STEPS  "
+      "ALREADY THERE  STATE\n"
+      "mnist        2     3  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa    1,501  1,500  "
+      "            7  delivered\n"
+      "-                     bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb                  "
+      "               still running, pid 43\n"
+      "\nDelivered 1,500 steps of 1 process.\n");
+  EXPECT_THAT(LeftoverTable({Running()}, {}), HasSubstr("Nothing new."));
+}
+
+TEST(LeftoverRowsTest, CsvLeavesEmptyWhatIsNotKnown) {
+  EXPECT_EQ(LeftoverCsv({Delivered(), Running()}, {}),
+            "folder,process,run,attempt,rank,pid,state,records_sent,steps_sent,"
+            "records_there,steps_there,steps_refused,problems\n"
+            "/spool/a," +
+                std::string(32, 'a') +
+                ",mnist,2,3,42,delivered,1501,1500,7,6,0,\"a, b; c \x1b[31m\"\n"
+                "/spool/b," +
+                std::string(32, 'b') + ",,,,43,running,0,0,0,0,0,\n");
+}
+
+TEST(LeftoverRowsTest, JsonHasOneObjectForAll) {
+  EXPECT_EQ(LeftoverJson({}), "{\n \"leftovers\": []\n}\n");
+  const std::string json = LeftoverJson({Delivered(), Running()});
+  EXPECT_THAT(json, HasSubstr("\"run\": \"mnist\""));
+  EXPECT_THAT(json, HasSubstr("\"stepsSent\": \"1500\""));
+  EXPECT_THAT(json, HasSubstr("\"state\": \"running\""));
+  EXPECT_THAT(json, HasSubstr("\"a, b\","));
+  EXPECT_THAT(json, Not(HasSubstr("\x1b")));
+}
+
+}  // namespace
+}  // namespace gradtap::client
