@@ -1,0 +1,78 @@
+// A process that records and is killed, again and again; what it leaves is
+// drained.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "faults/feed.h"
+#include "integration/collector.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::testing {
+namespace {
+
+// But for folders of processes that were killed before they owned them
+// (.NONCE.new): those never had a record.
+void ExpectNoSpool(const std::string& root) {
+  if (!std::filesystem::exists(root)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    const std::string name = entry.path().filename().string();
+    EXPECT_TRUE(name.front() == '.' && name.ends_with(".new")) << name;
+    for (const auto& file : std::filesystem::directory_iterator(entry)) {
+      EXPECT_EQ(file.path().filename(), "owner");
+    }
+  }
+}
+
+TEST(FeederKillTest, EveryStepThatWasPutIsStoredOnceItIsDrained) {
+  TempDir dir;
+  TempDir shared_memory{"/dev/shm"};
+  Collector collector(dir.path() + "/data");
+  const std::string nobody = "127.0.0.1:" + std::to_string(FreePort());
+  const std::string spool = dir.path() + "/spool";
+  const std::string rings = shared_memory.path() + "/rings";
+  const int kills = ShortOrLong(10, 200);
+  std::mt19937 random(7);
+  std::uint64_t steps = 0;
+  for (int kill = 0; kill < kills && !::testing::Test::HasFailure(); ++kill) {
+    SCOPED_TRACE("kill " + std::to_string(kill));
+    const std::string run = "killed-" + std::to_string(kill);
+    // With a collector, and with none, when the ring spills into the spool.
+    Feed feed({{"collector", kill % 2 == 0 ? collector.address() : nobody},
+               {"run", run},
+               {"launch", "one"},
+               {"pace_us", "100"},
+               {"ring_bytes", "2097152"},
+               {"spool", spool},
+               {"ring", rings}});
+    const std::uint64_t until = 1 + random() % 3000;
+    FeedCounts counts;
+    do {
+      counts = feed.Status();
+    } while (counts.seen < until && !::testing::Test::HasFailure());
+    feed.process().Signal(SIGKILL);
+    ASSERT_EQ(feed.process().Wait().value_or(Exit()).code, -SIGKILL);
+    const Outcome drained =
+        RunProgram(GradtapCommand(collector.address(), {"drain"}),
+                   {{"GRADTAP_SPOOL", spool}, {"GRADTAP_RING_FOLDER", rings}});
+    ASSERT_EQ(drained.exit.code, 0) << drained.err;
+    EXPECT_EQ(drained.err, "");
+    const std::uint64_t stored = CheckSteps(collector.address(), run, 0);
+    EXPECT_GE(stored, counts.seen);
+    steps += stored;
+    EXPECT_TRUE(std::filesystem::is_empty(rings));
+    ExpectNoSpool(spool);
+  }
+  std::cout << kills << " kills, " << steps << " steps\n";
+}
+
+}  // namespace
+}  // namespace gradtap::testing
