@@ -251,6 +251,7 @@ class Worker::Drive {
       if (auto event = transport_->Wait(until)) {
         agent::Tell(*event, &session_);
       }
+      SayIfUnreadable();
       adopter_.Poll(session_.state() == SessionState::kStreaming);
       control_->state = ToDeliveryState(session_.state());
       control_->Tell(backlog_.first_seq() - 1,
@@ -259,6 +260,19 @@ class Worker::Drive {
   }
 
  private:
+  void SayIfUnreadable() {
+    const auto seq = session_.unreadable();
+    if (!seq.has_value()) return;
+    shared_->log.Say(
+        "unreadable",
+        absl::StrCat("gradtap: record ", *seq, " cannot be read back from ",
+                     backlog_.spool() == nullptr
+                         ? "the ring"
+                         : EscapeForTerminal(backlog_.spool()->path()),
+                     ": nothing is sent until it can; it is tried again for "
+                     "ever"));
+  }
+
   // True if nothing is left to do, or no time to do it.
   bool Parted(TimePoint now) {
     session_.BeginDrain();

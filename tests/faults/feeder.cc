@@ -4,7 +4,10 @@
 //     collector=HOST:PORT run=NAME rank=R world=W launch=L  what Hello says
 //     places=N      parameters of a step (default 8)
 //     pace_us=N     between two steps; 0: as fast as they are taken
+//     start=N       the first step (default 0)
 //     steps=N       ends the loop after so many; 0: never
+//     salt=X        added to the loss of each step
+//     back_at=N back_to=M back_salt=X  once, before step N: goes back to step M
 //     work_us=N     CPU time of each step before it is handed over
 //     spool=FOLDER spool_bytes=N ring_bytes=N ring=FOLDER
 //
@@ -90,10 +93,20 @@ class Feeder {
     const auto steps = static_cast<std::int64_t>(Number("steps", 0));
     delivery_->PutSchema(testing::MakeSchema(1, places));
     auto next = std::chrono::steady_clock::now();
-    for (std::int64_t step = 0; !ending_ && (steps == 0 || step < steps);
-         ++step) {
+    auto step = static_cast<std::int64_t>(Number("start", 0));
+    auto back_at = static_cast<std::int64_t>(Number("back_at", UINT64_MAX));
+    std::string salt = Text("salt");
+    for (std::int64_t n = 0; !ending_ && (steps == 0 || n < steps);
+         ++n, ++step) {
+      if (step == back_at) {
+        step = static_cast<std::int64_t>(Number("back_to", 0));
+        back_at = -1;
+        salt = Text("back_salt");
+        delivery_->Rollback(step);
+      }
       const auto begun = std::chrono::steady_clock::now();
-      const StepData data = testing::MakeStep(step, 1, places);
+      StepData data = testing::MakeStep(step, 1, places);
+      if (!salt.empty()) data.scalars[0].value += std::stod(salt);
       Work(std::chrono::microseconds(Number("work_us", 0)));
       const std::chrono::nanoseconds cpu = ThreadCpu();
       delivery_->PutStep(data);
