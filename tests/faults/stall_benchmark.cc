@@ -33,7 +33,7 @@ namespace {
 
 constexpr std::uint64_t kRingBytes = 8u << 20;
 
-enum class Peer { kHealthy, kNeverReads, kUnreachable, kStopped };
+enum class Peer { kHealthy, kNeverReads, kUnreachable, kStopped, kSlowDisk };
 const char* NameOf(Peer peer) {
   switch (peer) {
     case Peer::kHealthy:
@@ -44,6 +44,8 @@ const char* NameOf(Peer peer) {
       return "unreachable";
     case Peer::kStopped:
       return "stopped";
+    case Peer::kSlowDisk:
+      return "unreachable, slow disk";
   }
   return "";
 }
@@ -107,7 +109,11 @@ Measured Measure(Peer peer, std::chrono::milliseconds time,
              {"pace_us", "0"},
              {"work_us", "5000"},
              {"spool", folder},
-             {"ring_bytes", std::to_string(kRingBytes)}});
+             {"ring_bytes", std::to_string(kRingBytes)}},
+            peer == Peer::kSlowDisk
+                ? Environment{{"LD_PRELOAD", SLOW_DISK_PATH},
+                              {"SLOW_DISK_BYTES_PER_SECOND", "1000000"}}
+                : Environment());
   // Connected, if it ever is, and warm.
   std::this_thread::sleep_for(std::chrono::seconds(1));
   if (peer == Peer::kStopped) collector->process().Signal(SIGSTOP);
@@ -153,8 +159,8 @@ int Run(int seconds, const std::string& folder) {
   const std::chrono::milliseconds part(seconds * 250);
   std::printf("%-22s %9s %8s %9s %8s %8s %9s %6s\n", "collector", "step us",
               "ratio", "p99 us", "put us", "max us", "MiB peak", "lost");
-  for (const Peer peer :
-       {Peer::kNeverReads, Peer::kUnreachable, Peer::kStopped}) {
+  for (const Peer peer : {Peer::kNeverReads, Peer::kUnreachable, Peer::kStopped,
+                          Peer::kSlowDisk}) {
     std::vector<Measured> healthy, sick;
     for (int turn = 0; turn < 4; ++turn) {
       const bool well = turn == 0 || turn == 3;
