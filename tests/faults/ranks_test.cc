@@ -124,7 +124,7 @@ TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
         {{"launch", "a3"}, {"salt", "3"}, {"start", "400"}, {"steps", "200"}}));
   }
   const Outcome drained =
-      RunProgram(GradtapCommand(collector_.address(), {"drain", spool_}),
+      RunProgram(GradtapCommand(collector_.address(), {"drain"}),
                  {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
                  std::chrono::seconds(120));
   EXPECT_EQ(drained.exit.code, 0) << drained.err;
@@ -134,7 +134,7 @@ TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
   }
   // What a live agent had taken on before it ended.
   EXPECT_EQ(
-      RunProgram(GradtapCommand(collector_.address(), {"drain", spool_}),
+      RunProgram(GradtapCommand(collector_.address(), {"drain"}),
                  {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
                  std::chrono::seconds(120))
           .exit.code,

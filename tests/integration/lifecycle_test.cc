@@ -298,6 +298,7 @@ TEST_F(LifecycleTest, ARunThatIsDeletedWhileItGoesOnSaysWhatIsGone) {
   }
   EXPECT_EQ(FindRun(address(), "doomed").lost_steps, 5u);
   End(trainer);
+  Forget("doomed");  // What was acknowledged is gone, as was asked for.
 }
 
 TEST_F(LifecycleTest, TwoRanksOfOneLaunchAreOneAttempt) {

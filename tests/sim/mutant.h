@@ -73,7 +73,7 @@ inline constexpr std::array<MutantInfo, 18> kMutants = {{
      "not everything is delivered"},
     {Mutant::kReuseSeq, "reuse-seq", "two records get one seq", "is stored as"},
     {Mutant::kReuseNonce, "reuse-nonce",
-     "a process that replaces a dead one takes its nonce", "has given up"},
+     "a process that replaces a dead one takes its nonce", "is stored as"},
     {Mutant::kSkipAfterReconnect, "skip-after-reconnect",
      "the first record after a reconnect is left out", "is stored as"},
     {Mutant::kFreeOnSend, "free-on-send",
