@@ -80,8 +80,8 @@ TEST(DiskFullTest, TheCollectorsDiskFullAcknowledgesNothingFalselyAndRecovers) {
              {"places", "200"},
              {"pace_us", "1000"},
              {"ring_bytes", "268435456"}});
-  for (int turn = 0;
-       turn < ShortOrLong(2, 4) && !::testing::Test::HasFailure(); ++turn) {
+  for (int turn = 0; turn < ShortOrLong(2, 4) && !::testing::Test::HasFailure();
+       ++turn) {
     const std::uint64_t before = feed.Status().acknowledged;
     ASSERT_TRUE(Await([&] { return feed.Status().acknowledged > before; }));
     disk.Fill();

@@ -1,10 +1,6 @@
 // Programs that exit while nobody takes their records.
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "faults/black_hole.h"
 #include "faults/feed.h"
 #include "integration/collector.h"
 #include "support/temp_dir.h"
@@ -23,30 +20,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kSteps = 200;
-
-// Accepts by its backlog and reads nothing.
-class BlackHole {
- public:
-  BlackHole() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(fd_, any, size), 0);
-    EXPECT_EQ(::listen(fd_, 64), 0);
-    EXPECT_EQ(::getsockname(fd_, any, &size), 0);
-    port_ = ntohs(address.sin_port);
-  }
-  ~BlackHole() { ::close(fd_); }
-  BlackHole(const BlackHole&) = delete;
-  BlackHole& operator=(const BlackHole&) = delete;
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-
- private:
-  const int fd_;
-  int port_ = 0;
-};
 
 class ExitTest : public ::testing::Test {
  protected:

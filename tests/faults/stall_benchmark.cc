@@ -8,11 +8,7 @@
 // of N seconds each time, 60 in all by default. FOLDER has the spools: put it
 // on a slow disk to see what that does.
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "faults/black_hole.h"
 #include "faults/feed.h"
 #include "integration/collector.h"
 #include "support/temp_dir.h"
@@ -50,32 +47,6 @@ const char* NameOf(Peer peer) {
   return "";
 }
 
-// Accepts by its backlog and reads nothing.
-class Listener {
- public:
-  Listener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(fd_, any, size) != 0 || ::listen(fd_, 16) != 0 ||
-        ::getsockname(fd_, any, &size) != 0) {
-      std::perror("stall_benchmark: a port on loopback");
-      std::exit(1);
-    }
-    port_ = ntohs(address.sin_port);
-  }
-  ~Listener() { ::close(fd_); }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-
- private:
-  const int fd_;
-  int port_ = 0;
-};
-
 struct Measured {
   double median_us = 0, p99_us = 0, put_us = 0, put_max_us = 0;
   double resident_mib = 0;
@@ -95,10 +66,10 @@ double PeakResidentMib(pid_t pid) {
 Measured Measure(Peer peer, std::chrono::milliseconds time,
                  const std::string& folder) {
   TempDir data;
-  Listener listener;
+  const BlackHole hole;
   std::unique_ptr<Collector> collector;
   std::string address = "127.0.0.1:" + std::to_string(FreePort());
-  if (peer == Peer::kNeverReads) address = listener.address();
+  if (peer == Peer::kNeverReads) address = hole.address();
   if (peer == Peer::kHealthy || peer == Peer::kStopped) {
     collector = std::make_unique<Collector>(data.path() + "/data");
     address = collector->address();
