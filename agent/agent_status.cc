@@ -115,6 +115,9 @@ AgentStatus Agent::Impl::status() const {
   status.state = StateOf(delivery_->state());
   FillCounters(delivery_->counters(), &status);
   status.ring_bytes = delivery_->ring_bytes();
+  status.ring = delivery_->ring_place();
+  status.spool =
+      settings_.options.spool.empty() ? "off" : settings_.options.spool;
   status.weight_copy_bytes = weight_copy_bytes_.load(std::memory_order_relaxed);
   status.parameters = parameters_.load(std::memory_order_relaxed);
   status.schemas = schemas_.load(std::memory_order_relaxed);

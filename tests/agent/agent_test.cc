@@ -67,6 +67,8 @@ TEST_F(AgentTest, TheStatusIsDeliverysBooks) {
   EXPECT_EQ(s.schemas, 1u);
   EXPECT_EQ(s.weight_copy_bytes, 8u * 4);
   EXPECT_EQ(s.ring_bytes, 64u << 20);
+  EXPECT_EQ(s.ring, "memory only: a fake");
+  EXPECT_EQ(s.spool, "off");
   EXPECT_TRUE(tap_->Flush(std::chrono::seconds(1)).delivered);
   s = tap_->status();
   EXPECT_EQ(s.steps_acknowledged, 3u);

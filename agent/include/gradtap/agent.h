@@ -264,7 +264,11 @@ struct AgentStatus {
   std::map<std::string, std::uint64_t> lost_by_cause;
   std::uint64_t bytes_recorded = 0;
   std::uint64_t bytes_acknowledged = 0;
-  std::uint64_t ring_bytes = 0;         // Capacity.
+  std::uint64_t ring_bytes = 0;  // Capacity.
+  // "/dev/shm/...ring, survives the process", or "memory only: WHY": then a
+  // step that has reached neither collector nor spool dies with the process.
+  std::string ring;
+  std::string spool;                    // Its folder, or "off".
   std::uint64_t weight_copy_bytes = 0;  // For observing updates.
   std::uint64_t parameters = 0;         // In the newest schema.
   std::uint32_t schemas = 0;
