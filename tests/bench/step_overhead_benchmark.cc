@@ -308,6 +308,7 @@ int main(int argc, char** argv) {
   const gradtap::testing::TempDir rings(
       std::filesystem::is_directory("/dev/shm") ? "/dev/shm" : "/tmp");
   ::setenv("GRADTAP_RING_FOLDER", rings.path().c_str(), 1);
+  ::setenv("GRADTAP_SPOOL", "off", 1);
   try {
     return gradtap::bench::Run(options);
   } catch (const std::exception& error) {
