@@ -42,7 +42,7 @@ constexpr std::chrono::milliseconds kExitPatience{100};
 // How long a collector may take nothing before the spool gets what is left: at
 // the end of an agent, and when the program exits.
 constexpr std::chrono::milliseconds kPatience{2000};
-constexpr std::chrono::milliseconds kExitDelay{600};
+constexpr std::chrono::milliseconds kExitDelay{500};
 constexpr std::chrono::milliseconds kStopPatience{2000};
 constexpr std::chrono::milliseconds kStopPoll{1};
 
