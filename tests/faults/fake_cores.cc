@@ -5,7 +5,8 @@
 
 #include <cstdlib>
 
-extern "C" long sysconf(int name) noexcept {
+extern "C" __attribute__((visibility("default"))) long sysconf(
+    int name) noexcept {
   using Function = long (*)(int);
   static const auto real =
       reinterpret_cast<Function>(::dlsym(RTLD_NEXT, "sysconf"));

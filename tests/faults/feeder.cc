@@ -17,11 +17,13 @@
 //   status -> "SEEN RECORDED LOST ACKNOWLEDGED"
 //   times  -> microseconds: median and 99th percentile of a step, CPU time of
 //             handing one over, mean and largest; forgets them
+//   cores  -> how many there are, as sysconf() says
 //   end    -> the same, after at most 60 s of Shutdown(); then it exits
 //
 // The end of standard input: exit at once, as a program does that ends.
 
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -130,7 +132,13 @@ class Feeder {
         ending_ = true;
         return true;
       }
-      line == "times" ? PrintTimes() : Print();
+      if (line == "times") {
+        PrintTimes();
+      } else if (line == "cores") {
+        std::cout << ::sysconf(_SC_NPROCESSORS_CONF) << std::endl;
+      } else {
+        Print();
+      }
     }
     return false;
   }

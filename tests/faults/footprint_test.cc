@@ -9,8 +9,10 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "faults/feed.h"
 #include "integration/collector.h"
@@ -18,6 +20,18 @@
 
 namespace gradtap::testing {
 namespace {
+
+// The names of its threads; a program's own are called after it.
+std::map<std::string, int> ThreadsOf(pid_t pid) {
+  std::map<std::string, int> names;
+  for (const auto& task : std::filesystem::directory_iterator(
+           "/proc/" + std::to_string(pid) + "/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    ++names[name];
+  }
+  return names;
+}
 
 int CountIn(pid_t pid, const char* what) {
   const std::filesystem::directory_iterator entries(
@@ -54,12 +68,26 @@ TEST_P(FootprintTest, ThreadsDescriptorsAndMemoryAreBounded) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   const pid_t pid = feed.process().pid();
-  const int threads = CountIn(pid, "task") - 2;  // The feeder's own.
+  std::map<std::string, int> threads = ThreadsOf(pid);
   const int descriptors = CountIn(pid, "fd") - 3;
-  std::cout << cores << " cores: " << threads << " threads, " << descriptors
+  // The feeder's own are its loop and its main thread.
+  EXPECT_EQ(threads["gradtap_test_fe"], 2);
+  threads.erase("gradtap_test_fe");
+  int total = 0;
+  for (const auto& [name, count] : threads) total += count;
+  std::cout << cores << " cores: " << total << " threads, " << descriptors
             << " descriptors, " << ResidentKib(pid) / 1024 << " MiB\n";
-  // gRPC 1.51 has eight of its own on however few cores.
-  EXPECT_LE(threads, std::max(9, 5 + std::min(cores, 32)));
+  EXPECT_EQ(std::exchange(threads["gradtap"], 0), 1);
+  // All others are gRPC's: its pool, as many as there are cores and at least
+  // two or three, and five besides.
+  EXPECT_LE(std::exchange(threads["event_engine"], 0),
+            std::max(3, std::min(cores, 32)));
+  for (const char* one :
+       {"default-executo", "resolver-execut", "timer_manager"}) {
+    EXPECT_LE(std::exchange(threads[one], 0), 1) << one;
+  }
+  EXPECT_LE(std::exchange(threads["grpc_global_tim"], 0), 2);
+  for (const auto& [name, count] : threads) EXPECT_EQ(count, 0) << name;
   EXPECT_LE(descriptors, 16);
   EXPECT_LE(ResidentKib(pid), (1 + 48) * 1024);
   const FeedCounts counts = feed.End();

@@ -25,7 +25,8 @@ void Sleep(double seconds) {
 
 }  // namespace
 
-extern "C" ssize_t writev(int fd, const iovec* pieces, int count) {
+extern "C" __attribute__((visibility("default"))) ssize_t writev(
+    int fd, const iovec* pieces, int count) {
   static const auto real = Real<ssize_t (*)(int, const iovec*, int)>("writev");
   const ssize_t wrote = real(fd, pieces, count);
   const char* const rate = std::getenv("SLOW_DISK_BYTES_PER_SECOND");
@@ -35,7 +36,7 @@ extern "C" ssize_t writev(int fd, const iovec* pieces, int count) {
   return wrote;
 }
 
-extern "C" int fdatasync(int fd) {
+extern "C" __attribute__((visibility("default"))) int fdatasync(int fd) {
   static const auto real = Real<int (*)(int)>("fdatasync");
   Sleep(0.05);
   return real(fd);

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <sstream>
@@ -51,7 +52,20 @@ struct Measured {
   double median_us = 0, p99_us = 0, put_us = 0, put_max_us = 0;
   double resident_mib = 0;
   double lost = 0;
+  double spooled_mb = 0;
 };
+
+double MegabytesIn(const std::string& folder) {
+  double bytes = 0;
+  std::error_code gone;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(folder, gone)) {
+    if (entry.is_regular_file(gone)) {
+      bytes += static_cast<double>(entry.file_size(gone));
+    }
+  }
+  return bytes * 1e-6;
+}
 
 double PeakResidentMib(pid_t pid) {
   std::ifstream in("/proc/" + std::to_string(pid) + "/status");
@@ -100,6 +114,9 @@ Measured Measure(Peer peer, std::chrono::milliseconds time,
   if (peer == Peer::kStopped) collector->process().Signal(SIGCONT);
   feed.process().Signal(SIGKILL);
   feed.process().Wait();
+  out.spooled_mb = MegabytesIn(folder);
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
   return out;
 }
 
@@ -117,19 +134,21 @@ Measured Median(const std::vector<Measured>& all) {
   };
   return {median(&Measured::median_us),     median(&Measured::p99_us),
           median(&Measured::put_us),        largest(&Measured::put_max_us),
-          largest(&Measured::resident_mib), largest(&Measured::lost)};
+          largest(&Measured::resident_mib), largest(&Measured::lost),
+          largest(&Measured::spooled_mb)};
 }
 
 void Print(const char* name, const Measured& m, double healthy_us) {
-  std::printf("%-22s %9.1f %8.3f %9.1f %8.1f %8.1f %9.1f %6.0f\n", name,
+  std::printf("%-22s %9.1f %8.3f %9.1f %8.1f %8.1f %9.1f %6.0f %9.1f\n", name,
               m.median_us, m.median_us / healthy_us, m.p99_us, m.put_us,
-              m.put_max_us, m.resident_mib, m.lost);
+              m.put_max_us, m.resident_mib, m.lost, m.spooled_mb);
 }
 
 int Run(int seconds, const std::string& folder) {
   const std::chrono::milliseconds part(seconds * 250);
-  std::printf("%-22s %9s %8s %9s %8s %8s %9s %6s\n", "collector", "step us",
-              "ratio", "p99 us", "put us", "max us", "MiB peak", "lost");
+  std::printf("%-22s %9s %8s %9s %8s %8s %9s %6s %9s\n", "collector", "step us",
+              "ratio", "p99 us", "put us", "max us", "MiB peak", "lost",
+              "spooled MB");
   for (const Peer peer : {Peer::kNeverReads, Peer::kUnreachable, Peer::kStopped,
                           Peer::kSlowDisk}) {
     std::vector<Measured> healthy, sick;
