@@ -49,6 +49,27 @@ class ForkedChild {
   pid_t pid_ = -1;
 };
 
+// A child of a child that has done `work` and been killed; it lives on, and is
+// the caller's to kill.
+inline pid_t OrphanOf(const std::function<void()>& work) {
+  int pid_pipe[2];
+  EXPECT_EQ(::pipe(pid_pipe), 0);
+  ForkedChild parent([&] {
+    work();
+    const pid_t orphan = ::fork();
+    if (orphan == 0) {
+      for (;;) ::pause();
+    }
+    (void)!::write(pid_pipe[1], &orphan, sizeof(orphan));
+  });
+  pid_t orphan = 0;
+  EXPECT_EQ(::read(pid_pipe[0], &orphan, sizeof(orphan)),
+            static_cast<ssize_t>(sizeof(orphan)));
+  ::close(pid_pipe[0]);
+  ::close(pid_pipe[1]);
+  return orphan;
+}
+
 // What `work` says in a child that ends after it, as an exit status.
 inline int InChild(const std::function<int()>& work) {
   const pid_t pid = ::fork();

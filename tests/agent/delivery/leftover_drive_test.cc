@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "agent/delivery/fake_transport.h"
+#include "agent/delivery/leftover_drive_fixture.h"
 #include "agent/delivery/leftover_fixtures.h"
 #include "support/manual_clock.h"
 #include "support/status_matchers.h"
@@ -31,7 +32,6 @@ using ::gradtap::testing::ReadAll;
 using ::gradtap::testing::StatusIs;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -65,82 +65,6 @@ class Rejecting : public FakeTransport {
  private:
   const bool retry_;
   std::deque<Event> answers_;
-};
-
-class LeftoverDriveTest : public ::testing::Test {
- protected:
-  void TearDown() override {
-    EXPECT_THAT(network_.collector.violations, IsEmpty());
-  }
-
-  std::unique_ptr<Leftover> Open(const std::string& folder,
-                                 SpoolUse use = SpoolUse::kTakeOver) {
-    auto leftover = Leftover::Open(testing::SpoolPlace(folder), use, &disk_);
-    EXPECT_THAT(leftover, IsOk());
-    return leftover.ok() ? *std::move(leftover) : nullptr;
-  }
-
-  std::unique_ptr<LeftoverDrive> Drive(
-      Leftover* leftover, std::unique_ptr<Transport> transport = nullptr) {
-    if (transport == nullptr) {
-      transport = std::make_unique<FakeTransport>(&network_);
-    }
-    return std::make_unique<LeftoverDrive>(leftover, options_,
-                                           std::move(transport), &clock_);
-  }
-  LeftoverOutcome Finish(LeftoverDrive* drive) {
-    for (int i = 0; i < 20'000 && drive->Poll(); ++i) {
-      clock_.Advance(milliseconds(10));
-    }
-    EXPECT_TRUE(drive->ended());
-    return drive->outcome();
-  }
-  LeftoverOutcome Deliver(const std::string& folder,
-                          SpoolUse use = SpoolUse::kTakeOver) {
-    const auto leftover = Open(folder, use);
-    if (leftover == nullptr) return {};
-    return Finish(Drive(leftover.get()).get());
-  }
-
-  int Connects() {
-    MutexLock lock(network_.mu);
-    return network_.connects;
-  }
-  std::size_t StoredSteps() {
-    const auto contents = network_.collector.Contents();
-    EXPECT_THAT(contents.problems, IsEmpty());
-    return contents.recorded.size();
-  }
-  std::string Copy(const std::string& folder) {
-    const std::string to = dir_.path() + "/copy";
-    std::filesystem::copy(folder, to);
-    return to;
-  }
-  static std::map<std::string, std::string> Bytes(const std::string& folder) {
-    std::map<std::string, std::string> bytes;
-    for (const std::string& name : NamesIn(folder)) {
-      bytes[name] = ReadAll(folder + "/" + name);
-    }
-    return bytes;
-  }
-  // The names of its segments, the oldest first.
-  static std::vector<std::string> Segments(const std::string& folder) {
-    std::vector<std::string> names;
-    for (const std::string& name : NamesIn(folder)) {
-      if (name.ends_with(".seg")) names.push_back(name);
-    }
-    return names;
-  }
-  static std::uint64_t SeqOf(const std::string& segment) {
-    return std::stoull(segment);
-  }
-
-  testing::TempDir dir_;
-  const std::string root_ = dir_.path() + "/spool";
-  testing::FaultyDisk disk_;
-  testing::ManualClock clock_;
-  FakeNetwork network_;
-  LeftoverDriveOptions options_{"peer:1", /*hurry=*/true, seconds(60)};
 };
 
 TEST_F(LeftoverDriveTest, WhatADeadProcessHasLeftIsDeliveredInItsNameAndGoes) {
@@ -403,98 +327,6 @@ TEST_F(LeftoverDriveTest, OpeningEndsWhenItIsToldTo) {
   EXPECT_THAT(leftover, StatusIs(absl::StatusCode::kCancelled, "stopped"));
   EXPECT_EQ(asked, 3);
   EXPECT_EQ(Bytes(folder), before);
-}
-
-// ---- Rings.
-
-class LeftoverRingTest : public LeftoverDriveTest {
- protected:
-  // The one place that is found.
-  std::unique_ptr<Leftover> OpenTheOne(SpoolUse use = SpoolUse::kTakeOver) {
-    const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
-    EXPECT_THAT(places, IsOk());
-    if (!places.ok() || places->size() != 1) return nullptr;
-    auto leftover = Leftover::Open(places->front(), use);
-    EXPECT_THAT(leftover, IsOk());
-    return leftover.ok() ? *std::move(leftover) : nullptr;
-  }
-  void ExpectNothingLeft() {
-    EXPECT_THAT(NamesIn(rings_), IsEmpty());
-    if (std::filesystem::exists(root_)) {
-      EXPECT_THAT(NamesIn(root_), IsEmpty());
-    }
-  }
-
-  const std::string rings_ = dir_.path() + "/rings";
-};
-
-TEST_F(LeftoverRingTest, ARingAloneIsDeliveredAndGoes) {
-  testing::LeaveRing(rings_, root_, 100, 0, 1);
-  auto leftover = OpenTheOne();
-  ASSERT_NE(leftover, nullptr);
-  EXPECT_EQ(leftover->steps(), 100u);
-  EXPECT_EQ(leftover->identity(), MakeIdentity());
-  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status, IsOk());
-  EXPECT_EQ(StoredSteps(), 100u);
-  leftover.reset();
-  ExpectNothingLeft();
-}
-
-TEST_F(LeftoverRingTest, WhatStandsInBothSpoolAndRingIsDeliveredOnce) {
-  testing::LeaveRing(rings_, root_, 100, 60, 31);
-  auto leftover = OpenTheOne();
-  ASSERT_NE(leftover, nullptr);
-  EXPECT_EQ(leftover->steps(), 100u);
-  const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
-  EXPECT_THAT(outcome.status, IsOk());
-  EXPECT_EQ(outcome.steps_sent, 100u);
-  EXPECT_EQ(StoredSteps(), 100u);
-  EXPECT_EQ(network_.collector.cursor(), 101u);
-  leftover.reset();
-  ExpectNothingLeft();
-}
-
-TEST_F(LeftoverRingTest, ARingBringsTheSpoolOfItsProcessWhereverThatIs) {
-  const std::string elsewhere = dir_.path() + "/elsewhere";
-  testing::LeaveRing(rings_, elsewhere, 100, 60, 60);
-  auto leftover = OpenTheOne();
-  ASSERT_NE(leftover, nullptr);
-  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status, IsOk());
-  EXPECT_EQ(StoredSteps(), 100u);
-  leftover.reset();
-  ExpectNothingLeft();
-  EXPECT_THAT(NamesIn(elsewhere), IsEmpty());
-}
-
-TEST_F(LeftoverRingTest, AnEmptyRingGoesWithoutAWord) {
-  testing::LeaveRing(rings_, root_, 10, 0, 12);
-  const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
-  GRADTAP_ASSERT_OK(places);
-  ASSERT_THAT(*places, SizeIs(1));
-  EXPECT_THAT(Leftover::Open(places->front(), SpoolUse::kTakeOver),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no record")));
-  ExpectNothingLeft();
-}
-
-TEST_F(LeftoverRingTest, ACopyOfARingStays) {
-  testing::LeaveRing(rings_, root_, 50, 0, 1);
-  const auto before = Bytes(rings_);
-  for (const std::uint64_t sent : {51, 0}) {
-    const auto leftover = OpenTheOne(SpoolUse::kCopy);
-    ASSERT_NE(leftover, nullptr);
-    const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
-    EXPECT_THAT(outcome.status, IsOk());
-    EXPECT_EQ(outcome.records_sent, sent);
-  }
-  EXPECT_EQ(Bytes(rings_), before);
-}
-
-TEST_F(LeftoverRingTest, RingsWithoutASpoolThereAreLeftToThoseWhoAskForThem) {
-  testing::LeaveRing(rings_, root_, 5, 0, 1);
-  std::filesystem::create_directory(root_);
-  EXPECT_THAT(*FindLeftovers(root_, rings_), IsEmpty());
-  EXPECT_THAT(*FindLeftovers(root_, rings_, /*lone_rings=*/true), SizeIs(1));
-  EXPECT_THAT(*FindLeftovers(rings_), SizeIs(1));
 }
 
 TEST_F(LeftoverDriveTest, EachProcessOfARootIsAPlaceOfItsOwn) {

@@ -25,6 +25,7 @@ using ::testing::HasSubstr;
 using testing::InChild;
 using ::testing::IsEmpty;
 using testing::NamesIn;
+using testing::OrphanOf;
 using testing::PutNumbered;
 using testing::ReadAll;
 using testing::RingFileTest;
@@ -240,20 +241,7 @@ TEST_F(RingFileTest, AForkedChildHasNotTheRingAndEndsNothing) {
 }
 
 TEST_F(RingFileTest, AForkedChildThatOutlivesTheOwnerDoesNotOwn) {
-  int pid_pipe[2];
-  ASSERT_EQ(::pipe(pid_pipe), 0);
-  ForkedChild owner([&] {
-    (void)Create().release();
-    const pid_t orphan = ::fork();
-    if (orphan == 0) {
-      for (;;) ::pause();
-    }
-    (void)!::write(pid_pipe[1], &orphan, sizeof(orphan));
-  });
-  pid_t orphan = 0;
-  ASSERT_EQ(::read(pid_pipe[0], &orphan, sizeof(orphan)),
-            static_cast<ssize_t>(sizeof(orphan)));
-  owner.Kill();
+  const pid_t orphan = OrphanOf([this] { (void)Create().release(); });
   GRADTAP_EXPECT_OK(OpenRingFile(path()));
   ::kill(orphan, SIGKILL);
 }

@@ -10,8 +10,7 @@
 
 #include "agent/delivery/delivery_fixtures.h"
 #include "agent/delivery/fake_transport.h"
-#include "agent/delivery/recorder.h"
-#include "agent/delivery/worker.h"
+#include "agent/delivery/worker_fixture.h"
 #include "agent/spool/spool_fixtures.h"
 #include "core/sync.h"
 #include "support/status_matchers.h"
@@ -30,61 +29,20 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using SteadyClock = std::chrono::steady_clock;
 
-class WorkerSpoolTest : public ::testing::Test {
+class WorkerSpoolTest : public WorkerFixture {
  protected:
-  WorkerSpoolTest()
-      : shared_(std::make_shared<DeliveryShared>(
-            [this](const std::string& line) { Log(line); })) {
-    shared_->ring = MakeRing(256 * 1024, 8 * 1024);
-    recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
-                                           &RealClock());
-    options_.session.run = "run";
-    options_.session.process_nonce = MakeIdentity().process_nonce;
-    options_.session.backoff_base = milliseconds(2);
-    options_.session.backoff_max = milliseconds(10);
+  WorkerSpoolTest() : WorkerFixture(100) {
     options_.poll = milliseconds(2);
-    options_.make_transport = [this] {
-      return std::make_unique<FakeTransport>(&network_);
-    };
     options_.make_spool = [this] {
       return Spool::Create(root_, MakeIdentity(), spool_options_, &disk_);
     };
   }
 
-  void TearDown() override {
-    worker_->Stop(SteadyClock::now());
-    const DeliveryCounters c = shared_->books.Snapshot();
-    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
-    EXPECT_EQ(c.steps_seen, offered_);
-    EXPECT_THAT(network_.collector.violations, IsEmpty());
-  }
-
-  void Log(const std::string& line) {
-    MutexLock lock(mu_);
-    lines_.push_back(line);
-  }
-  std::vector<std::string> Lines() {
-    MutexLock lock(mu_);
-    return lines_;
-  }
-
-  bool Said(const std::string& words) {
-    MutexLock lock(mu_);
-    return std::any_of(lines_.begin(), lines_.end(), [&](const auto& line) {
-      return line.find(words) != std::string::npos;
-    });
-  }
-
   void Start() {
     worker_ = std::make_unique<Worker>(shared_, options_);
     ASSERT_TRUE(worker_->Start());
-  }
-  void PutStep() {
-    if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 100));
-    recorder_->PutStep(MakeStep(static_cast<std::int64_t>(offered_++), 1, 100));
   }
   // At the pace of whoever makes room, so that none is thinned. False: nobody
   // does.
@@ -100,7 +58,7 @@ class WorkerSpoolTest : public ::testing::Test {
   void PutMuch() {
     for (int i = 0; i < 500; ++i) {
       ASSERT_TRUE(AwaitRoom());
-      PutStep();
+      PutSteps(1);
     }
   }
 
@@ -126,14 +84,6 @@ class WorkerSpoolTest : public ::testing::Test {
   const std::string root_ = dir_.path() + "/spool";
   testing::FaultyDisk disk_;
   SpoolOptions spool_options_;
-  Mutex mu_;
-  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
-  FakeNetwork network_;
-  std::shared_ptr<DeliveryShared> shared_;
-  std::unique_ptr<Recorder> recorder_;
-  WorkerOptions options_;
-  std::unique_ptr<Worker> worker_;
-  std::uint64_t offered_ = 0;
   bool ended_ = false;
 };
 
@@ -162,17 +112,37 @@ TEST_F(WorkerSpoolTest, WhatTheRingCannotHoldWaitsOnDiskAndIsDeliveredInOrder) {
 
 TEST_F(WorkerSpoolTest, ASpoolIsMadeOnlyWhenItIsNeeded) {
   Start();
-  PutMuch();
+  PutSteps(5);
+  recorder_->PutEnd(EndReason::kFinished);
   EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
                                         SteadyClock::now() + seconds(60)));
   worker_->Stop(SteadyClock::now() + seconds(60));
-  EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 5u);
+  EXPECT_FALSE(std::filesystem::exists(root_));
+}
+
+TEST_F(WorkerSpoolTest, ASpoolThatCannotBeReadIsSaidOnceAndGoesOnWhenItCan) {
+  network_.Set(FakeNetwork::Mode::kRefusing);
+  Start();
+  PutMuch();
+  disk_.read_error = 5;  // EIO.
+  network_.Set(FakeNetwork::Mode::kUp);
+  const auto give_up = SteadyClock::now() + seconds(60);
+  while (!Said("cannot be read back") && SteadyClock::now() < give_up) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
+  disk_.read_error = 0;
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  EXPECT_THAT(Lines(), Contains(HasSubstr("cannot be read back")).Times(1));
+  EXPECT_EQ(network_.collector.Contents().recorded.size(), offered_);
 }
 
 TEST_F(WorkerSpoolTest, InABlackHoleTheSpoolGetsTheRestLongBeforeTheDeadline) {
   network_.Set(FakeNetwork::Mode::kBlackHole);
   Start();
-  for (int i = 0; i < 20; ++i) PutStep();
+  PutSteps(20);
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now() + std::chrono::hours(1), milliseconds(50));
   EXPECT_THAT(Lines(), Contains(HasSubstr("gradtap drain")));
@@ -209,7 +179,7 @@ TEST_F(WorkerSpoolTest, AFullSpoolIsSaidOnceAndWhatItHasStays) {
   while ((!Said("is full, at") ||
           shared_->books.missing(GapCause::kSpoolFull) == 0) &&
          SteadyClock::now() < give_up) {
-    PutStep();
+    PutSteps(1);
     std::this_thread::yield();
   }
   EXPECT_GT(shared_->books.missing(GapCause::kSpoolFull), 0u);
@@ -227,7 +197,7 @@ TEST_F(WorkerSpoolTest, ASpoolThatCannotBeMadeIsToldAndTheDeadlineHolds) {
   disk_.type = 0x6969;  // NFS.
   network_.Set(FakeNetwork::Mode::kBlackHole);
   Start();
-  while (shared_->books.Snapshot().steps_lost == 0) PutStep();
+  while (shared_->books.Snapshot().steps_lost == 0) PutSteps(1);
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now() + milliseconds(100), milliseconds(10));
   EXPECT_EQ(worker_->state(), DeliveryState::kStopped);

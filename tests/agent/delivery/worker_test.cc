@@ -11,7 +11,7 @@
 
 #include "agent/delivery/delivery_fixtures.h"
 #include "agent/delivery/fake_transport.h"
-#include "agent/delivery/recorder.h"
+#include "agent/delivery/worker_fixture.h"
 
 namespace gradtap::agent {
 namespace {
@@ -28,49 +28,13 @@ using ::testing::IsEmpty;
 using ::testing::StartsWith;
 using SteadyClock = std::chrono::steady_clock;
 
-class WorkerTest : public ::testing::Test {
+class WorkerTest : public WorkerFixture {
  protected:
-  WorkerTest()
-      : shared_(std::make_shared<DeliveryShared>(
-            [this](const std::string& line) { Log(line); },
-            [this](const std::string& line) { Note(line); })) {
-    shared_->ring = MakeRing(256 * 1024, 8 * 1024);
-    recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
-                                           &RealClock());
-    WorkerOptions options;
-    options.session.run = "run";
-    options.session.launch = "l";
-    options.session.process_nonce = "0123456789abcdef";
-    options.session.backoff_base = std::chrono::milliseconds(2);
-    options.session.backoff_max = std::chrono::milliseconds(10);
-    options.note_after = std::chrono::milliseconds(1);
-    options.make_transport = [this] {
-      return std::make_unique<FakeTransport>(&network_);
-    };
-    worker_ = std::make_unique<Worker>(shared_, options);
+  WorkerTest() : WorkerFixture(10) {
+    options_.note_after = std::chrono::milliseconds(1);
+    worker_ = std::make_unique<Worker>(shared_, options_);
   }
 
-  void TearDown() override {
-    worker_->Stop(SteadyClock::now());
-    const DeliveryCounters c = shared_->books.Snapshot();
-    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
-    EXPECT_EQ(c.steps_seen, offered_);
-    EXPECT_THAT(network_.collector.violations, IsEmpty());
-  }
-
-  void Log(const std::string& line) {
-    MutexLock lock(mu_);
-    lines_.push_back(line);
-  }
-  std::vector<std::string> Lines() {
-    MutexLock lock(mu_);
-    return lines_;
-  }
-  void Note(const std::string& line) {
-    MutexLock lock(mu_);
-    notes_.push_back(line);
-    noted_.NotifyAll();
-  }
   std::string AwaitNote() {
     const auto deadline = SteadyClock::now() + seconds(60);
     MutexLock lock(mu_);
@@ -79,30 +43,12 @@ class WorkerTest : public ::testing::Test {
     }
     return notes_.empty() ? "" : notes_[0];
   }
-
-  void PutSteps(int count) {
-    if (offered_ == 0) recorder_->PutSchema(MakeSchema(1, 10));
-    for (int i = 0; i < count; ++i) {
-      recorder_->PutStep(
-          MakeStep(static_cast<std::int64_t>(offered_++), 1, 10));
-    }
-  }
   void AwaitConnects(int count) {
     MutexLock lock(network_.mu);
     while (network_.connects < count) {
       network_.changed.WaitUntil(network_.mu, SteadyClock::now() + seconds(60));
     }
   }
-
-  Mutex mu_;
-  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::string> notes_ ABSL_GUARDED_BY(mu_);
-  CondVar noted_;
-  FakeNetwork network_;
-  std::shared_ptr<DeliveryShared> shared_;
-  std::unique_ptr<Recorder> recorder_;
-  std::unique_ptr<Worker> worker_;
-  std::uint64_t offered_ = 0;
 };
 
 TEST_F(WorkerTest, DeliversEverythingAndStops) {

@@ -22,6 +22,7 @@ using ::testing::ElementsAre;
 using testing::FaultyDisk;
 using testing::ForkedChild;
 using ::testing::HasSubstr;
+using testing::OrphanOf;
 using testing::StatusIs;
 
 constexpr char kNonce[] = "0123456789abcdef";
@@ -52,20 +53,7 @@ TEST_F(SpoolFolderTest, ASecondOwnerIsRefusedUntilTheFirstIsDead) {
 }
 
 TEST_F(SpoolFolderTest, AForkedChildThatOutlivesTheOwnerDoesNotOwn) {
-  int pid_pipe[2];
-  ASSERT_EQ(::pipe(pid_pipe), 0);
-  ForkedChild owner([&] {
-    (void)Create()->release();
-    const pid_t orphan = ::fork();
-    if (orphan == 0) {
-      for (;;) ::pause();
-    }
-    (void)!::write(pid_pipe[1], &orphan, sizeof(orphan));
-  });
-  pid_t orphan = 0;
-  ASSERT_EQ(::read(pid_pipe[0], &orphan, sizeof(orphan)),
-            static_cast<ssize_t>(sizeof(orphan)));
-  owner.Kill();
+  const pid_t orphan = OrphanOf([this] { (void)Create()->release(); });
   GRADTAP_EXPECT_OK(Open());
   ::kill(orphan, SIGKILL);
 }

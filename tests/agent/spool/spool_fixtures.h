@@ -6,6 +6,7 @@
 #define GRADTAP_TESTS_AGENT_SPOOL_SPOOL_FIXTURES_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -74,7 +75,7 @@ class FaultyDisk : public agent::Syscalls {
   int write_error = 28;  // ENOSPC.
   int truncate_error = 0;
   int sync_error = 0;
-  int read_error = 0;
+  std::atomic<int> read_error = 0;
   std::int64_t type = 0xef53;  // ext4.
   int data_syncs = 0;
   int folder_syncs = 0;
