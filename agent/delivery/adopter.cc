@@ -71,7 +71,7 @@ void Adopter::Look(TimePoint now) {
 
 void Adopter::Begin(const LeftoverPlace& place) {
   auto leftover =
-      Leftover::Open(place, SpoolUse::kTakeOver, RealSyscalls(), stop_);
+      Leftover::Open(place, SpoolUse::kTakeOver, options_.syscalls, stop_);
   if (!leftover.ok()) {
     const absl::Status& status = leftover.status();
     // Its process lives, another agent is at it, or it has gone meanwhile.
@@ -91,6 +91,7 @@ void Adopter::Begin(const LeftoverPlace& place) {
                    leftover_->Description(), " has left"));
   LeftoverDriveOptions options;
   options.collector = options_.collector;
+  options.uniform = options_.uniform;
   drive_ = std::make_unique<LeftoverDrive>(leftover_.get(), std::move(options),
                                            options_.make_transport(), clock_);
 }

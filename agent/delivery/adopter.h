@@ -17,6 +17,7 @@
 #include "agent/delivery/leftover_drive.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/transport.h"
+#include "agent/spool/syscalls.h"
 #include "core/clock.h"
 
 namespace gradtap::agent {
@@ -29,6 +30,8 @@ struct AdopterOptions {
   TransportFactory make_transport;
   // Looks at once, and then so often.
   std::chrono::milliseconds interval = std::chrono::minutes(5);
+  Syscalls* syscalls = RealSyscalls();
+  std::function<double()> uniform = nullptr;  // In [0, 1); null: at random.
 };
 
 // [Threading] One thread, the delivery thread. Waits for the disk, not for the

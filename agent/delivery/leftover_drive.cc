@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/delivery/perform.h"
+#include "agent/delivery/uniform.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -45,11 +46,9 @@ LeftoverDrive::LeftoverDrive(Leftover* leftover, LeftoverDriveOptions options,
       clock_(clock),
       first_seq_(leftover->backlog()->first_seq()),
       transport_(std::move(transport)),
-      random_(std::random_device{}()),
       session_(OptionsOf(*leftover, options_), leftover->backlog(),
-               leftover->books(), clock, &silent_, [this] {
-                 return std::uniform_real_distribution<double>()(random_);
-               }) {
+               leftover->books(), clock, &silent_,
+               options_.uniform == nullptr ? MakeUniform() : options_.uniform) {
   progress_seq_ = first_seq_;
   progress_at_ = clock_->Steady();
   if (options_.hurry) session_.BeginDrain();

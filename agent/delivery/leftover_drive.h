@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -32,6 +31,7 @@ struct LeftoverDriveOptions {
   bool hurry = false;
   // Gives up when nothing has been acknowledged for so long.
   std::chrono::milliseconds patience{60'000};
+  std::function<double()> uniform = nullptr;  // In [0, 1); null: at random.
 };
 
 struct LeftoverOutcome {
@@ -88,7 +88,6 @@ class LeftoverDrive {
   const std::uint64_t first_seq_;
   std::unique_ptr<Transport> transport_;
   OnceLog silent_{nullptr};
-  std::mt19937_64 random_;
   Session session_;
   LeftoverOutcome outcome_;
   bool ended_ = false;

@@ -456,9 +456,9 @@ void RingFile::Trim() noexcept {
     const std::size_t end = range.end / PageBytes() * PageBytes();
     if (begin >= end) continue;
     // Best effort: they are given back at the latest with the file.
-    (void)::fallocate(file_->fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                      static_cast<off_t>(header_bytes_ + begin),
-                      static_cast<off_t>(end - begin));
+    (void)syscalls_->PunchHole(file_->fd(),
+                               static_cast<off_t>(header_bytes_ + begin),
+                               static_cast<off_t>(end - begin));
   }
 }
 

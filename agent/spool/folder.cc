@@ -215,7 +215,7 @@ void SpoolFolder::RemoveIfEmpty() {
   }
   syscalls_->UnlinkAt(fd_, kOwner);
   // Stays if there is anything else in it.
-  ::rmdir(path_.c_str());
+  syscalls_->RemoveFolder(path_.c_str());
 }
 
 absl::StatusOr<std::vector<std::string>> FindSpools(const std::string& path) {

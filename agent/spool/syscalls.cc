@@ -53,6 +53,13 @@ int Syscalls::Allocate(int fd, off_t bytes) {
   }
 }
 
+int Syscalls::PunchHole(int fd, off_t offset, off_t bytes) {
+  return Retried([&] {
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                       bytes);
+  });
+}
+
 int Syscalls::SyncData(int fd) {
   return Retried([&] { return ::fdatasync(fd); });
 }
@@ -67,6 +74,10 @@ int Syscalls::RenameAt(int folder, const char* from, const char* to) {
 
 int Syscalls::UnlinkAt(int folder, const char* name) {
   return Retried([&] { return ::unlinkat(folder, name, 0); });
+}
+
+int Syscalls::RemoveFolder(const char* path) {
+  return Retried([&] { return ::rmdir(path); });
 }
 
 std::int64_t Syscalls::FileSystemType(int fd) {

@@ -27,10 +27,13 @@ class Syscalls {
   virtual int Truncate(int fd, off_t bytes);
   // posix_fallocate from the start.
   virtual int Allocate(int fd, off_t bytes);
+  // Gives back what lies there; the file stays as long.
+  virtual int PunchHole(int fd, off_t offset, off_t bytes);
   virtual int SyncData(int fd);
   virtual int SyncFolder(int fd);
   virtual int RenameAt(int folder, const char* from, const char* to);
   virtual int UnlinkAt(int folder, const char* name);
+  virtual int RemoveFolder(const char* path);
   // statfs's f_type.
   virtual std::int64_t FileSystemType(int fd);
   // What this user may still take there.
