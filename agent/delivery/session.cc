@@ -109,13 +109,15 @@ void Session::BeginDrain() {
 
 void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   const std::uint64_t next_seq = welcome_untrusted.next_seq();
-  const bool unheard_of = next_seq > highest_sent_ + 1;
+  // More than was sent is no surprise: a copy of the spool may have been
+  // imported while this process went on.
+  const bool unheard_of = next_seq > source_->last_seq() + 1;
   if (next_seq == 0 || (unheard_of && !options_.leftovers)) {
     Refuse("next_seq",
            absl::StrCat("expects record ", next_seq,
                         " of this process, which has "
-                        "sent ",
-                        highest_sent_,
+                        "made ",
+                        source_->last_seq(),
                         "; its data cannot be of this "
                         "run: give it a new run name, or another data folder"));
     return;
@@ -438,7 +440,6 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   in_flight_.push_back({send_next_ - 1, batch->frame().size()});
   in_flight_bytes_ += batch->frame().size();
   sent_in_call_ = send_next_ - 1;
-  highest_sent_ = std::max(highest_sent_, sent_in_call_);
   return true;
 }
 

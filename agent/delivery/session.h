@@ -45,7 +45,7 @@ struct SessionOptions {
   std::int64_t pid = 0;
   std::map<std::string, std::string> tags;
   // The records are what a process has left that lives no more: the collector
-  // may have more of them than this session has sent, which is believed.
+  // may have more than is at hand here.
   bool leftovers = false;
   // The collector expects records that are older than those at hand. True:
   // nobody has them, and what is remembered of them, or nothing, goes in their
@@ -161,7 +161,6 @@ class Session {
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  std::uint64_t highest_sent_ = 0;  // In any call.
   int failures_ = 0;                // Calls in a row without progress.
   TimePoint dial_at_;
   bool draining_ = false;

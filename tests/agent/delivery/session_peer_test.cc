@@ -62,10 +62,19 @@ TEST_F(SessionPeerTest, ItGoesOnFromWhereTheCollectorIs) {
   EXPECT_EQ(SendBatch().first_seq(), 8u);
 }
 
-TEST_F(SessionPeerTest, ACursorBeyondWhatWasSentIsRefusedForGood) {
+// Somebody has imported a copy of its spool.
+TEST_F(SessionPeerTest, ACursorBeyondWhatThisSessionHasSentIsBelieved) {
+  PutSteps(3);
+  Connect(4);
+  EXPECT_EQ(ring_->first_seq(), 4u);
+  EXPECT_EQ(books_.Snapshot().steps_acknowledged, 2u);
+  EXPECT_EQ(SendBatch().first_seq(), 4u);
+}
+
+TEST_F(SessionPeerTest, ACursorBeyondWhatWasMadeIsRefusedForGood) {
   PutSteps(3);
   Greet();
-  session_.OnMessage(Welcome(2));  // Nothing was ever sent.
+  session_.OnMessage(Welcome(6));  // The schema and three steps.
   EXPECT_EQ(session_.state(), SessionState::kRefused);
   MustDo(Kind::kCancel);
   Drop(absl::StatusCode::kCancelled);
