@@ -107,6 +107,13 @@ bool Spool::Take(const SpoolFolder::File& file) {
   }
   segment.damaged = !damage.empty() || file.bad;
   const bool readable = segment.next_seq > segment.first_seq;
+  if (!readable && !segment.damaged) {
+    // Its process died before the first record was in it.
+    if (folder_->use() == SpoolUse::kTakeOver) {
+      folder_->syscalls()->UnlinkAt(folder_->fd(), file.name.c_str());
+    }
+    return false;
+  }
   if (!damage.empty() && !file.bad) {
     Report(absl::StrCat(
         file.name, ": ", damage, "; ", segment.next_seq - segment.first_seq,

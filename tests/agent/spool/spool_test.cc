@@ -273,6 +273,31 @@ TEST_F(SpoolTest, AnUnreadableSegmentInTheMiddleBecomesADeclaredGap) {
   }
 }
 
+// Its process died between making it and putting something into it.
+TEST_F(SpoolTest, ASegmentWithoutARecordLeavesNothingBehind) {
+  const std::string header = EncodeSegmentHeader(MakeIdentity());
+  Fill(Create().get(), 1, 3);
+  testing::WriteAll(file("00000000000000000004.seg"), header);
+  ::chmod(file("00000000000000000004.seg").c_str(), 0600);
+  auto spool = Open();
+  EXPECT_EQ(spool->last_seq(), 3u);
+  EXPECT_THAT(spool->TakeProblems(), ElementsAre());
+  spool->FreeBefore(4);
+  spool = nullptr;
+  EXPECT_FALSE(std::filesystem::exists(folder()));
+
+  ASSERT_TRUE(std::filesystem::create_directories(folder()));
+  ::chmod(folder().c_str(), 0700);
+  testing::WriteAll(file("00000000000000000001.seg"), header);
+  ::chmod(file("00000000000000000001.seg").c_str(), 0600);
+  EXPECT_THAT(Spool::Open(folder(), SpoolUse::kCopy, &disk_),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no record")));
+  EXPECT_TRUE(std::filesystem::exists(folder()));
+  EXPECT_THAT(Spool::Open(folder(), SpoolUse::kTakeOver, &disk_),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no record")));
+  EXPECT_FALSE(std::filesystem::exists(folder()));
+}
+
 TEST_F(SpoolTest, AReadErrorIsNoLoss) {
   Leave();
   auto spool = Open();
