@@ -75,6 +75,7 @@ int RunSeeds(const Arguments& arguments) {
     all.lost += one.lost;
     all.calls += one.calls;
     all.deaths += one.deaths;
+    all.handed_on += one.handed_on;
     all.settled_in = std::max(all.settled_in, one.settled_in);
     for (const auto& [name, times] : one.faults) all.faults[name] += times;
   }
@@ -88,6 +89,7 @@ int RunSeeds(const Arguments& arguments) {
   print("steps declared lost", all.lost);
   print("calls", all.calls);
   print("processes that died", all.deaths);
+  print("records that another process delivered", all.handed_on);
   std::printf(
       "longest from the last fault to the last Ack (simulated s): %.1f\n",
       std::chrono::duration<double>(all.settled_in).count());

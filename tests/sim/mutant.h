@@ -34,13 +34,18 @@ enum class Mutant {
   kLoseGap,
   kTrustWallClock,
   kNeverReconnect,
+  // Its host.
+  kSpoolWritesNothing,
+  kSpoolNeverSyncs,
+  kSpoolKeepsAll,
+  kRingDiesToo,
 };
 
 struct MutantInfo {
   Mutant mutant;
   std::string_view name;
   std::string_view what;
-  std::string_view caught_by;  // Words of the violation.
+  std::string_view caught_by;  // A regular expression for the violation.
 };
 
 // For GoogleTest.
@@ -48,7 +53,7 @@ inline void PrintTo(const MutantInfo& info, std::ostream* out) {
   *out << info.name;
 }
 
-inline constexpr std::array<MutantInfo, 18> kMutants = {{
+inline constexpr std::array<MutantInfo, 22> kMutants = {{
     {Mutant::kAckBeforeSync, "ack-before-sync",
      "the store says OK before its sync", "survive a crash"},
     {Mutant::kAckFailedCommit, "ack-failed-commit",
@@ -73,13 +78,16 @@ inline constexpr std::array<MutantInfo, 18> kMutants = {{
      "not everything is delivered"},
     {Mutant::kReuseSeq, "reuse-seq", "two records get one seq", "is stored as"},
     {Mutant::kReuseNonce, "reuse-nonce",
-     "a process that replaces a dead one takes its nonce", "is stored as"},
+     "a process that replaces a dead one takes its nonce",
+     "is stored as|expects record"},
     {Mutant::kSkipAfterReconnect, "skip-after-reconnect",
-     "the first record after a reconnect is left out", "is stored as"},
+     "the first record after a reconnect is left out",
+     "is stored as|is missing"},
     {Mutant::kFreeOnSend, "free-on-send",
      "the ring is freed when a batch is sent", "survive a crash"},
     {Mutant::kIgnoreCredit, "ignore-credit",
-     "the agent takes every credit for a gibibyte", "with a credit of"},
+     "the agent takes every credit for a gibibyte",
+     "with a credit of|without credit"},
     {Mutant::kCountTwice, "count-twice",
      "a step that the full ring refused counts as recorded, too",
      "was offered"},
@@ -89,6 +97,15 @@ inline constexpr std::array<MutantInfo, 18> kMutants = {{
      "not everything is delivered"},
     {Mutant::kNeverReconnect, "never-reconnect",
      "an agent connects at most three times", "not everything is delivered"},
+    {Mutant::kSpoolWritesNothing, "spool-writes-nothing",
+     "what is appended to a spool never reaches its disk",
+     "not everything is delivered"},
+    {Mutant::kSpoolNeverSyncs, "spool-never-syncs",
+     "a segment is closed without a sync", "survive a loss of power"},
+    {Mutant::kSpoolKeepsAll, "spool-keeps-all",
+     "segments that are delivered stay on disk", "is left behind"},
+    {Mutant::kRingDiesToo, "ring-dies-too",
+     "the ring's file goes with its process", "could still be delivered"},
 }};
 
 }  // namespace gradtap::sim

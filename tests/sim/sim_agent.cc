@@ -1,34 +1,34 @@
 #include "sim/sim_agent.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
-#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "agent/delivery/delivery_fixtures.h"
+#include "agent/delivery/ring_maker.h"
 #include "core/codec.h"
 
 namespace gradtap::sim {
 
-using agent::Session;
-using agent::SessionOptions;
 using agent::SessionState;
 
 namespace {
 
 constexpr Duration kPoll = milliseconds(50);
 constexpr Duration kIdleWake = seconds(1);
+constexpr std::size_t kReserveBytes = 16 * 1024;
 
-SessionOptions OptionsOf(const AgentPlan& plan) {
-  SessionOptions options;
-  options.collector = "sim";
-  options.run = "sim";
-  options.launch = "launch";
-  options.rank = plan.rank;
-  options.world_size = 8;
-  options.process_nonce = plan.nonce;
-  options.start_time_unix_ns = 1'700'000'000'000'000'000;
-  return options;
+agent::SpoolIdentity IdentityOf(const AgentPlan& plan) {
+  agent::SpoolIdentity identity;
+  identity.run = "sim";
+  identity.launch = "launch";
+  identity.rank = plan.rank;
+  identity.world_size = 8;
+  identity.process_nonce = plan.nonce;
+  identity.start_time_unix_ns = 1'700'000'000'000'000'000;
+  return identity;
 }
 
 // Above the largest record that travels whole.
@@ -50,29 +50,93 @@ StepData MakeLargeStep(std::int64_t step, std::uint32_t schema_id,
 
 }  // namespace
 
-SimAgent::SimAgent(World* world, AgentPlan plan, Mutant mutant,
-                   ConnectFn connect)
+SimAgent::SimAgent(World* world, SimHost* host, AgentPlan plan, Mutant mutant,
+                   SimTransport::ConnectFn connect)
     : world_(world),
+      host_(host),
       plan_(std::move(plan)),
       mutant_(mutant),
       connect_(std::move(connect)),
+      disk_(host, world, mutant),
       clock_(world, mutant == Mutant::kTrustWallClock),
-      ring_(testing::MakeRing(plan_.ring_bytes, 16 * 1024)),
-      recorder_(ring_.get(), &books_, &clock_),
-      log_([this](const std::string& line) { last_said_ = line; }),
-      session_(OptionsOf(plan_), ring_.get(), &books_, &clock_, &log_,
-               [world] { return world->random().Uniform(); }),
-      noted_(ring_->CursorAt(1)) {}
+      shared_([this](const std::string& line) { last_said_ = line; }),
+      transport_(AddTransport(Name())),
+      drive_((MakeRing(), std::make_unique<agent::Drive>(
+                              &shared_, MakeOptions(), transport_.get(),
+                              &clock_, nullptr))),
+      recorder_(shared_.ring.get(), &shared_.books, &clock_),
+      noted_(shared_.ring->CursorAt(1)) {}
 
 std::string SimAgent::Name() const {
   return absl::StrCat("rank ", plan_.rank, " (",
                       static_cast<int>(plan_.nonce[0]), ")");
 }
 
+std::string SimAgent::nonce_hex() const {
+  return absl::BytesToHexString(plan_.nonce);
+}
+
+void SimAgent::MakeRing() {
+  if (plan_.ring_survives) {
+    agent::RingFileOptions options;
+    options.folder = host_->rings();
+    options.capacity_bytes = plan_.ring_bytes;
+    options.reserve_bytes = kReserveBytes;
+    options.identity = IdentityOf(plan_);
+    if (plan_.spool_bytes > 0) options.spool_root = host_->spools();
+    auto file = agent::RingFile::Create(options, &disk_);
+    if (file.ok()) {
+      shared_.ring_file = *std::move(file);
+      shared_.ring = shared_.ring_file->TakeRing();
+      return;
+    }
+    world_->Trace(Name(), " has a ring in memory");
+  }
+  shared_.ring = testing::MakeRing(plan_.ring_bytes, kReserveBytes);
+}
+
+std::shared_ptr<SimTransport> SimAgent::AddTransport(const std::string& name) {
+  transports_.push_back(std::make_shared<SimTransport>(
+      world_, name, mutant_, connect_, [this] { WakeWithin(milliseconds(1)); },
+      &partitioned_));
+  return transports_.back();
+}
+
+agent::WorkerOptions SimAgent::MakeOptions() {
+  agent::WorkerOptions options;
+  const agent::SpoolIdentity identity = IdentityOf(plan_);
+  options.session.collector = "sim";
+  options.session.run = identity.run;
+  options.session.launch = identity.launch;
+  options.session.rank = identity.rank;
+  options.session.world_size = identity.world_size;
+  options.session.process_nonce = identity.process_nonce;
+  options.session.start_time_unix_ns = identity.start_time_unix_ns;
+  options.make_transport = [this] {
+    return AddTransport(Name() + " for another")->Lend();
+  };
+  if (plan_.spool_bytes > 0) {
+    agent::SpoolOptions spool;
+    spool.max_bytes = options.spool_bytes = plan_.spool_bytes;
+    spool.segment_bytes = plan_.segment_bytes;
+    options.make_spool = [this, identity, spool] {
+      return agent::Spool::Create(host_->spools(), identity, spool, &disk_);
+    };
+  }
+  options.leftovers_root = host_->spools();
+  options.leftovers_ring_folder = host_->rings();
+  options.leftovers_interval =
+      std::chrono::duration_cast<milliseconds>(plan_.look_for_leftovers);
+  options.syscalls = &disk_;
+  options.uniform = [world = world_] { return world->random().Uniform(); };
+  options.poll = std::chrono::duration_cast<milliseconds>(kIdleWake);
+  return options;
+}
+
 // ---- The training thread. ----
 
 void SimAgent::Train() {
-  if (dead_ || ended()) return;
+  if (gone() || ended()) return;
   ++revision_;
   PutSomething();
   world_->After(world_->random().Between(plan_.step / 4, plan_.step * 7 / 4),
@@ -89,8 +153,9 @@ void SimAgent::PutSomething() {
     step_ -= static_cast<std::int64_t>(1 + random.Below(3));
     recorder_.Rollback(step_);
   }
-  const std::uint64_t lost_before = books_.missing(GapCause::kRingFull);
+  const std::uint64_t lost_before = books().Snapshot().steps_lost;
   bool refused = false;
+  bool has_record = false;
   ++offered_;
   if (random.OneIn(9)) {
     recorder_.PutGap(
@@ -100,25 +165,28 @@ void SimAgent::PutSomething() {
     recorder_.PutStep(testing::MakeSkippedStep(step_, GapCause::kInterval));
   } else if (plan_.large_one_in > 0 && random.OneIn(plan_.large_one_in)) {
     recorder_.PutStep(MakeLargeStep(step_, schema_id_, places_));
+    has_record = true;
   } else {
     refused = plan_.refused_one_in > 0 && random.OneIn(plan_.refused_one_in);
     recorder_.PutStep(
         testing::MakeStep(step_, schema_id_, places_ + (refused ? 1 : 0)));
+    has_record = true;
   }
   ++step_;
-  if (mutant_ == Mutant::kCountTwice &&
-      books_.missing(GapCause::kRingFull) > lost_before) {
-    books_.CountAdmitted(1, 0);
+  if (mutant_ == Mutant::kCountTwice && has_record &&
+      books().Snapshot().steps_lost > lost_before) {
+    shared_.books.CountAdmitted(1, 0);
   }
   NoteAdmitted(refused);
 }
 
 void SimAgent::EndTraining() {
-  if (dead_ || ended()) return;
+  if (gone() || ended()) return;
   ++revision_;
   recorder_.PutEnd(EndReason::kFinished);
   constexpr std::size_t kSeveralGaps = 1024;
-  reserve_used_up_ = ring_->FreeBytes(agent::Ring::Room::kAll) < kSeveralGaps;
+  reserve_used_up_ =
+      shared_.ring->FreeBytes(agent::Ring::Room::kAll) < kSeveralGaps;
   NoteAdmitted(false);
   if (world_->random().OneIn(4)) {
     ++offered_;  // Lost: kShutdown.
@@ -128,32 +196,18 @@ void SimAgent::EndTraining() {
 
 void SimAgent::NoteAdmitted(bool refused) {
   agent::EntryView entry;
-  while (ring_->Next(&noted_, &entry)) {
+  while (shared_.ring->Next(&noted_, &entry)) {
     ledger_.Note(entry, refused && entry.meta.kind == agent::EntryKind::kStep);
   }
   world_->Trace(Name(), " has made step ", step_ - 1, ", seq ",
                 ledger_.last_seq());
-  PumpWithin(kPoll);
+  WakeWithin(kPoll);
 }
 
 // ---- The delivery thread. ----
 
-void SimAgent::Drain() {
-  if (dead_ || finished_) return;
-  world_->Trace(Name(), " drains");
-  session_.BeginDrain();
-  PumpWithin(kPoll);
-}
-
-void SimAgent::Kill() {
-  if (dead_ || finished_) return;
-  world_->Trace(Name(), " is killed");
-  dead_ = true;
-  if (call_ != nullptr) call_->Cancel(partitioned_);
-}
-
-void SimAgent::PumpWithin(Duration most) {
-  if (dead_ || finished_) return;
+void SimAgent::WakeWithin(Duration most) {
+  if (gone()) return;
   const Duration at =
       std::max(world_->now() + world_->random().Between(Duration(0), most),
                paused_until_);
@@ -161,199 +215,135 @@ void SimAgent::PumpWithin(Duration most) {
   wake_at_ = at;
   const std::uint64_t wake = ++wake_;
   world_->After(at - world_->now(), [this, wake] {
-    if (wake == wake_) Pump();
+    if (wake == wake_) Wake();
   });
 }
 
-void SimAgent::Pump() {
+void SimAgent::Wake() {
   wake_at_ = Duration(-1);
   ++revision_;
-  if (dead_ || finished_) return;
-  if (world_->now() < paused_until_) return PumpWithin(Duration(0));
+  if (gone()) return;
+  if (world_->now() < paused_until_) return WakeWithin(Duration(0));
+  try {
+    TakeTurns();
+  } catch (const ProcessDies&) {
+    Die("in a call of its disk");
+  }
+}
+
+bool SimAgent::AnyEvent() const {
+  return std::any_of(transports_.begin(), transports_.end(),
+                     [](const auto& t) { return t->has_event(); });
+}
+
+void SimAgent::TakeTurns() {
+  agent::Drive::TimePoint until;
+  int turns = 0;
   do {
-    if (!inbox_.empty()) {
-      const auto event = std::move(inbox_.front());
-      inbox_.pop_front();
-      event();
-    }
-    PerformAll();
-  } while (!inbox_.empty());
-  Require(session_.state() != SessionState::kRefused, Name(),
-          " has given up: ", last_said_);
-  if (session_.finished()) {
-    finished_ = true;
-    world_->Trace(Name(), " has finished");
-    if (call_ != nullptr) call_->Cancel(partitioned_);
-    return;
-  }
-  const auto deadline = session_.NextDeadline();
-  Require(deadline > clock_.Steady(), Name(),
-          " has nothing to do, and asks to be called at once");
-  Duration until = kIdleWake;
-  if (deadline < clock_.Steady() + kIdleWake) {
-    until = deadline - clock_.Steady();
-  }
-  const Duration at = world_->now() + until;
+    Require(++turns < 1'000, Name(),
+            " has nothing to do, and asks to be called at once");
+    if (stopping_ && drive_->Parted(stop_at_, patience_)) return Finish();
+    until = drive_->Act();
+    TakeEvent();
+    if (disk_.dead()) throw ProcessDies();
+    Require(drive_->state() != SessionState::kRefused, Name(),
+            " has given up: ", last_said_);
+  } while (AnyEvent() || until <= clock_.Steady());
+  // Beside what its session waits for.
+  const bool adopts = std::any_of(
+      transports_.begin(), transports_.end(),
+      [this](const auto& t) { return t != transport_ && !t->closed(); });
+  const Duration idle = adopts || stopping_ ? kPoll : kIdleWake;
+  wake_at_ = world_->now() + std::min<Duration>(until - clock_.Steady(), idle) +
+             world_->random().Between(Duration(0), kPoll);
   const std::uint64_t wake = ++wake_;
-  wake_at_ = at + world_->random().Between(Duration(0), kPoll);
   world_->After(wake_at_ - world_->now(), [this, wake] {
-    if (wake == wake_) Pump();
+    if (wake == wake_) Wake();
   });
 }
 
-void SimAgent::PerformAll() {
-  while (auto action = session_.Next()) Perform(*std::move(action));
-}
-
-void SimAgent::Perform(Session::Action action) {
-  switch (action.kind) {
-    case Session::Action::Kind::kConnect:
-      ++calls_;
-      if (mutant_ == Mutant::kNeverReconnect && calls_ > 3) return;
-      batches_in_call_ = 0;
-      credit_ = flying_bytes_ = 0;
-      flights_.clear();
-      call_ = connect_(this);
-      world_->Trace(Name(), " connects: call ", call_->id());
-      return;
-    case Session::Action::Kind::kSend:
-      if (action.message.has_batch()) {
-        return SendBatch(std::move(action.message));
-      }
-      return call_->Send(action.message);
-    case Session::Action::Kind::kHalfClose:
-      return call_->HalfClose();
-    case Session::Action::Kind::kCancel:
-      world_->Trace(Name(), " cancels call ", call_->id(), ": ", action.reason);
-      return call_->Cancel(partitioned_);
-  }
-}
-
-void SimAgent::SendBatch(v1::AgentMessage message) {
-  v1::Batch* const batch = message.mutable_batch();
-  const std::uint64_t last_seq = batch->first_seq() + batch->record_count() - 1;
-  CheckCredit(*batch);
-  ++batches_in_call_;
-  Falsify(batch);
-  world_->Trace(Name(), " sends seqs ", batch->first_seq(), " to ",
-                batch->first_seq() + batch->record_count() - 1, ", ",
-                batch->frame().size(), " bytes");
-  call_->Send(message);
-  if (mutant_ == Mutant::kFreeOnSend) {
-    v1::CollectorMessage forged;
-    forged.mutable_ack()->set_durable_seq(last_seq);
-    forged.mutable_ack()->set_credit_bytes(credit_);
-    world_->After(Duration(0), [this, forged, call = call_.get()] {
-      if (Current(call)) session_.OnMessage(forged);
-    });
-  }
-}
-
-void SimAgent::Falsify(v1::Batch* batch) {
-  if (mutant_ == Mutant::kReuseSeq && batches_in_call_ > 2 &&
-      batch->first_seq() > 1) {
-    batch->set_first_seq(batch->first_seq() - 1);
-  }
-  const bool skips = mutant_ == Mutant::kSkipAfterReconnect && calls_ > 1 &&
-                     batches_in_call_ == 1 && batch->record_count() > 1;
-  if (!skips && mutant_ != Mutant::kLoseGap) return;
-  const std::string content = *DecompressFrame(batch->frame(), 4u << 20);
-  const std::vector<std::string_view> records = *SplitRecordList(content);
-  std::string falsified;
-  for (std::size_t i = skips ? 1 : 0; i < records.size(); ++i) {
-    const auto record = ParseRecord(records[i]);
-    const bool gap = record.ok() && record->kind == RecordKind::kGap;
-    AppendToRecordList(gap && !skips ? std::string_view() : records[i],
-                       &falsified);
-  }
-  batch->set_frame(CompressFrame(falsified));
-  if (skips) batch->set_record_count(batch->record_count() - 1);
-}
-
-// ---- What the collector allows. ----
-
-void SimAgent::CheckCredit(const v1::Batch& batch) {
-  const std::uint64_t bytes = batch.frame().size();
-  Require(credit_ > 0, Name(), " sends a batch without credit");
-  if (flights_.empty()) {
-    Require(bytes <= credit_ || batch.record_count() == 1, Name(), " sends ",
-            bytes, " bytes with a credit of ", credit_);
-  } else {
-    Require(flying_bytes_ + bytes <= credit_, Name(), " sends ", bytes,
-            " bytes on top of ", flying_bytes_, " with a credit of ", credit_);
-  }
-  flights_.push_back({batch.first_seq() + batch.record_count() - 1, bytes});
-  flying_bytes_ += bytes;
-}
-
-void SimAgent::NoteCredit(const v1::CollectorMessage& message) {
-  if (message.has_welcome()) credit_ = message.welcome().credit_bytes();
-  if (!message.has_ack()) return;
-  credit_ = message.ack().credit_bytes();
-  while (!flights_.empty() &&
-         flights_.front().last_seq <= message.ack().durable_seq()) {
-    flying_bytes_ -= flights_.front().bytes;
-    flights_.pop_front();
-  }
-}
-
-// ---- What comes from the network. ----
-
-void SimAgent::Post(Call* call, std::function<void()> event) {
-  if (!Current(call)) return;
-  inbox_.push_back([this, call, event = std::move(event)] {
-    if (Current(call)) event();
-  });
-  PumpWithin(milliseconds(1));
-}
-
-void SimAgent::OnConnected(Call* call) {
-  Post(call, [this] { session_.OnConnected(); });
-}
-
-void SimAgent::OnSent(Call* call) {
-  Post(call, [this] { session_.OnSent(); });
-}
-
-void SimAgent::OnMessage(Call* call, const v1::CollectorMessage& message) {
-  Post(call, [this, message] { Take(message); });
-}
-
-void SimAgent::OnClosed(Call* call, const absl::Status& status) {
-  Post(call, [this, call, status] {
-    world_->Trace(Name(), " has lost call ", call->id(), ": ",
-                  status.ToString());
-    session_.OnClosed(status);
-  });
-}
-
-void SimAgent::Take(const v1::CollectorMessage& message) {
-  NoteCredit(message);
+void SimAgent::TakeEvent() {
+  const auto event = transport_->Wait({});
   const std::uint64_t before = acknowledged_seq();
-  if (mutant_ == Mutant::kIgnoreCredit) {
-    constexpr std::uint64_t kMuch = 1u << 30;
-    v1::CollectorMessage generous = message;
-    if (generous.has_welcome()) {
-      generous.mutable_welcome()->set_credit_bytes(kMuch);
-    }
-    if (generous.has_ack()) generous.mutable_ack()->set_credit_bytes(kMuch);
-    session_.OnMessage(generous);
-  } else {
-    session_.OnMessage(message);
-  }
-  for (const v1::Rejection& rejection : message.ack().rejected()) {
+  drive_->Take(event);
+  if (!event.has_value()) return;
+  for (const v1::Rejection& rejection : event->message.ack().rejected()) {
     const bool freed_now =
         rejection.seq() > before && rejection.seq() <= acknowledged_seq();
     rejections_heard_ += freed_now ? 1 : 0;
   }
 }
 
+// ---- Its end. ----
+
+void SimAgent::Shutdown(Duration most, Duration patience) {
+  if (gone() || stopping_) return;
+  world_->Trace(Name(), " shuts down");
+  stopping_ = true;
+  stop_at_ = clock_.Steady() + most;
+  patience_ = patience;
+  WakeWithin(kPoll);
+}
+
+void SimAgent::Kill() {
+  if (!gone()) Die("by SIGKILL");
+}
+
+void SimAgent::Die(const char* how) {
+  world_->Trace(Name(), " dies ", how);
+  dead_ = true;
+  ++revision_;
+  disk_.Die();
+  if (shared_.ring_file != nullptr) {
+    left_seq_ = ledger_.last_seq();
+    if (mutant_ == Mutant::kRingDiesToo) {
+      std::filesystem::remove(shared_.ring_file->path());
+    }
+  } else if (drive_->backlog().spool() != nullptr) {
+    left_seq_ = drive_->backlog().spool()->last_seq();
+  }
+  LetGo();
+}
+
+void SimAgent::Finish() {
+  finished_ = true;
+  disk_.DoNotDie();
+  agent::Spool* const spool = drive_->backlog().spool();
+  const bool spooled =
+      spool != nullptr && spool->last_seq() == ledger_.last_seq();
+  if (drained() || spooled || shared_.ring_file != nullptr) {
+    left_seq_ = ledger_.last_seq();
+  } else if (spool != nullptr) {
+    left_seq_ = spool->last_seq();
+  }
+  world_->Trace(Name(), " has finished; left are seqs ",
+                drive_->acknowledged_seq() + 1, " to ", left_seq_);
+  agent::Ring* const ring = shared_.ring.get();
+  acknowledged_seq_ = drive_->acknowledged_seq();
+  drive_.reset();
+  (void)agent::SettleRingFile(shared_.ring_file.get(), *ring);
+  LetGo();
+}
+
+// What was its memory, and its locks.
+void SimAgent::LetGo() {
+  if (drive_ != nullptr) acknowledged_seq_ = drive_->acknowledged_seq();
+  drive_.reset();
+  for (const auto& transport : transports_) transport->Close();
+  shared_.ring.reset();
+  shared_.ring_file.reset();
+}
+
+void SimAgent::NoteLossOfPower(std::uint64_t last_seq) {
+  ++revision_;
+  left_seq_ = std::min(left_seq_, std::max(last_seq, acknowledged_seq_));
+}
+
 // ---- The books. ----
 
 void SimAgent::CheckBooks() const {
-  const agent::DeliveryCounters c = books_.Snapshot();
+  const agent::DeliveryCounters c = books().Snapshot();
   const Sums& made = ledger_.SumsThrough(ledger_.last_seq());
-  const Sums& freed = ledger_.SumsThrough(acknowledged_seq());
   const auto found = c.by_cause.find(GapCause::kRejected);
   const std::uint64_t rejected = found == c.by_cause.end() ? 0 : found->second;
   Require(c.steps_seen == offered_, Name(), " was offered ", offered_,
@@ -363,6 +353,8 @@ void SimAgent::CheckBooks() const {
   Require(c.steps_recorded + rejected == made.steps_recorded, Name(),
           " counts ", c.steps_recorded, " steps recorded and ", rejected,
           " rejected; it admitted ", made.steps_recorded);
+  if (dead_) return;  // Maybe between two of its counts.
+  const Sums& freed = ledger_.SumsThrough(acknowledged_seq());
   Require(c.steps_acknowledged + rejected == freed.steps_recorded, Name(),
           " counts ", c.steps_acknowledged, " steps acknowledged and ",
           rejected, " rejected; it freed ", freed.steps_recorded);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/delivery/leftover.h"
 
 namespace gradtap::sim {
 namespace {
@@ -28,7 +29,8 @@ Simulation::Simulation(std::uint64_t seed, Mutant mutant,
       world_(seed, std::move(trace)),
       mutant_(mutant),
       collector_clock_(&world_, false),
-      audit_(&world_) {
+      audit_(&world_),
+      host_(&world_, mutant) {
   const bool large = setup_.OneIn(20);
   const bool tight = large || setup_.OneIn(3);
   limits_.max_sessions = setup_.OneIn(5) ? 2 : 8;
@@ -40,6 +42,11 @@ Simulation::Simulation(std::uint64_t seed, Mutant mutant,
   plan_.large_one_in = large ? 10 : 0;
   plan_.max_places = setup_.OneIn(2) ? 30 : 5;
   plan_.refused_one_in = setup_.OneIn(3) ? 20 : 0;
+  plan_.ring_survives = !setup_.OneIn(6);
+  if (!setup_.OneIn(4)) plan_.spool_bytes = 32'768 + setup_.Below(1u << 20);
+  if (large) plan_.spool_bytes *= 16;
+  plan_.segment_bytes = 2'048 + setup_.Below(32'768);
+  plan_.look_for_leftovers = setup_.Between(seconds(2), seconds(20));
   plan_.step = setup_.Between(milliseconds(60), milliseconds(600));
   fault_pause_ = setup_.Between(milliseconds(500), seconds(8));
   faults_end_ = setup_.Between(seconds(10), seconds(50));
@@ -58,19 +65,29 @@ void Simulation::StartAgent(std::uint32_t rank) {
   if (mutant_ == Mutant::kReuseNonce) {
     plan.nonce.assign(16, static_cast<char>(rank + 1));
   }
-  agents_.push_back(std::make_unique<SimAgent>(
-      &world_, plan, mutant_,
-      [this](SimAgent* agent) { return Connect(agent); }));
+  agents_.push_back(
+      std::make_unique<SimAgent>(&world_, &host_, plan, mutant_, Connector()));
   audit_.AddProcess(agents_.back().get());
   agents_.back()->StartTraining();
 }
 
-std::shared_ptr<Call> Simulation::Connect(SimAgent* agent) {
+void Simulation::ReplaceAgent(std::uint32_t rank) {
+  world_.After(world_.random().Between(milliseconds(10), seconds(5)),
+               [this, rank] {
+                 if (!healed_) StartAgent(rank);
+               });
+}
+
+SimTransport::ConnectFn Simulation::Connector() {
+  return [this](SimTransport* transport) { return Connect(transport); };
+}
+
+std::shared_ptr<Call> Simulation::Connect(SimTransport* transport) {
   ++outcome_.calls;
   calls_.push_back(
-      std::make_shared<Call>(&world_, &weather_, calls_.size() + 1, agent));
+      std::make_shared<Call>(&world_, &weather_, calls_.size() + 1, transport));
   const std::shared_ptr<Call>& call = calls_.back();
-  if (agent->partitioned() || unreachable_) {
+  if (transport->partitioned() || unreachable_) {
     call->Vanish();
   } else if (collectors_.empty() || !collectors_.back()->alive()) {
     call->MeetNobody();
@@ -97,178 +114,6 @@ void Simulation::Watch() {
                [this] { StartCollector(); });
 }
 
-// ---- Faults. ----
-
-const std::vector<Simulation::Fault>& Simulation::AllFaults() {
-  static const std::vector<Fault> faults = {
-      {"a call breaks", &Simulation::BreakCall},
-      {"partition", &Simulation::Partition},
-      {"collector killed", &Simulation::KillCollector},
-      {"power cut", &Simulation::CutPower},
-      {"collector dies in a write", &Simulation::DieInWrite},
-      {"disk full", &Simulation::FillDisk},
-      {"writes fail", &Simulation::BreakWrites},
-      {"syncs fail", &Simulation::BreakSyncs},
-      {"slow disk", &Simulation::SlowDisk},
-      {"collector stopped", &Simulation::PauseCollector},
-      {"collector drains", &Simulation::DrainCollector},
-      {"credit withheld", &Simulation::WithholdCredit},
-      {"slow network", &Simulation::SlowNetwork},
-      {"narrow network", &Simulation::NarrowNetwork},
-      {"agent stopped", &Simulation::PauseAgent},
-      {"agent killed", &Simulation::KillAgent},
-      {"date set", &Simulation::SetTheDate},
-  };
-  return faults;
-}
-
-void Simulation::Chaos() {
-  world_.After(world_.random().Between(fault_pause_ / 4, fault_pause_ * 2),
-               [this] {
-                 if (healed_) return;
-                 if (!faults_.empty()) {
-                   BeginFault(*faults_[world_.random().Below(faults_.size())]);
-                 }
-                 Chaos();
-               });
-}
-
-void Simulation::BeginFault(const Fault& fault) {
-  world_.Trace("FAULT: ", std::string(fault.name));
-  ++outcome_.faults[std::string(fault.name)];
-  (this->*fault.begin)();
-}
-
-SimAgent* Simulation::AnyAgent() {
-  if (agents_.empty()) return nullptr;
-  SimAgent* const agent = agents_[world_.random().Below(agents_.size())].get();
-  return agent->dead() || agent->finished() ? nullptr : agent;
-}
-
-void Simulation::For(Duration low, Duration high, std::function<void()> end) {
-  const Duration time =
-      std::min(world_.random().Between(low, high), faults_end_ - world_.now());
-  world_.After(time, std::move(end));
-}
-
-void Simulation::BreakCall() {
-  SimAgent* const agent = AnyAgent();
-  if (agent == nullptr || agent->call() == nullptr) return;
-  Random& random = world_.random();
-  const auto notice = [&]() -> Duration {
-    return random.OneIn(3) ? random.Between(seconds(1), seconds(60))
-                           : random.Between(Duration(0), milliseconds(20));
-  };
-  const Duration late =
-      random.OneIn(3) ? random.Between(seconds(1), seconds(40)) : Duration(0);
-  std::optional<Duration> collector_notice = notice();
-  if (random.OneIn(4)) collector_notice.reset();
-  agent->call()->Break(late, notice(), collector_notice);
-}
-
-void Simulation::Partition() {
-  SimAgent* const agent = AnyAgent();
-  if (agent == nullptr || agent->partitioned()) return;
-  agent->SetPartitioned(true);
-  if (agent->call() != nullptr) {
-    agent->call()->Break(Duration(0),
-                         world_.random().Between(seconds(1), seconds(60)),
-                         std::nullopt);
-  }
-  For(seconds(1), seconds(40), [agent] { agent->SetPartitioned(false); });
-}
-
-void Simulation::KillCollector() { collectors_.back()->Kill(milliseconds(20)); }
-
-void Simulation::CutPower() {
-  if (!collectors_.back()->alive()) return;
-  unreachable_ = true;
-  collectors_.back()->Kill(seconds(60));
-}
-
-void Simulation::DieInWrite() { collectors_.back()->store().DieSoon(); }
-
-void Simulation::FillDisk() {
-  disk_.state = SimDisk::State::kFull;
-  For(milliseconds(100), seconds(15),
-      [this] { disk_.state = SimDisk::State::kGood; });
-}
-
-void Simulation::BreakWrites() {
-  disk_.state = SimDisk::State::kFailsWrites;
-  For(milliseconds(100), seconds(5),
-      [this] { disk_.state = SimDisk::State::kGood; });
-}
-
-void Simulation::BreakSyncs() {
-  disk_.state = SimDisk::State::kFailsSyncs;
-  For(milliseconds(100), seconds(5),
-      [this] { disk_.state = SimDisk::State::kGood; });
-}
-
-void Simulation::SlowDisk() {
-  mood_.sync = world_.random().Between(milliseconds(50), seconds(40));
-  For(seconds(1), seconds(20), [this] { mood_.sync = milliseconds(2); });
-}
-
-void Simulation::PauseCollector() {
-  mood_.paused_until =
-      world_.now() + world_.random().Between(milliseconds(100), seconds(45));
-}
-
-void Simulation::DrainCollector() { collectors_.back()->Drain(); }
-
-void Simulation::WithholdCredit() {
-  mood_.credit =
-      world_.random().OneIn(2) ? 0 : 1 + world_.random().Below(4'000);
-  collectors_.back()->RepeatAcks();
-  For(milliseconds(100), seconds(20), [this] {
-    mood_.credit.reset();
-    collectors_.back()->RepeatAcks();
-  });
-}
-
-void Simulation::SlowNetwork() {
-  weather_.latency = world_.random().Between(milliseconds(20), seconds(20));
-  For(seconds(1), seconds(20), [this] { weather_.latency = milliseconds(1); });
-}
-
-void Simulation::NarrowNetwork() {
-  weather_.window_bytes = 256 + world_.random().Below(4'000);
-  For(seconds(1), seconds(20), [this] { weather_.window_bytes = 64 * 1024; });
-}
-
-void Simulation::PauseAgent() {
-  SimAgent* const agent = AnyAgent();
-  if (agent == nullptr) return;
-  agent->PauseUntil(world_.now() +
-                    world_.random().Between(milliseconds(100), seconds(45)));
-}
-
-void Simulation::KillAgent() {
-  SimAgent* const agent = AnyAgent();
-  if (agent == nullptr || agents_.size() >= 8) return;
-  ++outcome_.deaths;
-  agent->Kill();
-  const std::uint32_t rank = agent->plan().rank;
-  world_.After(world_.random().Between(milliseconds(10), seconds(5)),
-               [this, rank] {
-                 if (!healed_) StartAgent(rank);
-               });
-}
-
-void Simulation::SetTheDate() {
-  Random& random = world_.random();
-  const Duration by = random.Between(-std::chrono::hours(24 * 400),
-                                     std::chrono::hours(24 * 400));
-  SimAgent* const agent = AnyAgent();
-  if (agent == nullptr || random.OneIn(3)) {
-    collector_clock_.JumpWall(by);
-  } else {
-    agent->clock().JumpWall(by);
-  }
-}
-
 void Simulation::Heal() {
   world_.Trace("all faults are over");
   healed_ = true;
@@ -277,10 +122,17 @@ void Simulation::Heal() {
   weather_ = {};
   mood_ = {};
   if (collectors_.back()->alive()) collectors_.back()->RepeatAcks();
+  host_.state = SimHost::State::kGood;
+  host_.memory_full = false;
   for (const auto& agent : agents_) {
     agent->SetPartitioned(false);
     agent->PauseUntil(Duration(0));
+    agent->DoNotDie();
+    if (!agent->gone() && !agent->stopping()) {
+      last_agents_.push_back(agent.get());
+    }
   }
+  for (const auto& command : commands_) command->DoNotDie();
 }
 
 // ---- From the beginning to the end. ----
@@ -315,38 +167,56 @@ void Simulation::Check() {
   }
 }
 
-bool Simulation::AllDelivered() const {
-  return std::all_of(agents_.begin(), agents_.end(), [](const auto& agent) {
-    return agent->dead() || agent->finished();
-  });
-}
-
-void Simulation::Settle() {
-  for (const auto& agent : agents_) {
-    SimAgent* const raw = agent.get();
-    world_.After(world_.random().Between(Duration(0), seconds(5)), [this, raw] {
-      raw->EndTraining();
-      // Some end at once; of others the process goes on.
-      world_.After(
-          world_.random().OneIn(2) ? Duration(0) : Duration(seconds(60)),
-          [raw] { raw->Drain(); });
-    });
-  }
+void Simulation::RunUntil(const std::function<bool()>& done) {
   const Duration deadline = world_.now() + kSettleTime;
-  const Duration begun = world_.now();
-  while (!AllDelivered()) {
+  while (!done()) {
     Require(world_.now() < deadline,
             "not everything is delivered so long after the last fault");
     Require(world_.RunOne(), "nothing will ever happen again");
     Check();
-    if (std::all_of(agents_.begin(), agents_.end(), [](const auto& agent) {
-          return agent->dead() || (agent->ended() && agent->drained());
-        })) {
-      if (outcome_.settled_in == Duration(0)) {
-        outcome_.settled_in = world_.now() - begun;
-      }
-    }
   }
+}
+
+void Simulation::Settle() {
+  for (SimAgent* const agent : last_agents_) {
+    world_.After(
+        world_.random().Between(Duration(0), seconds(5)), [this, agent] {
+          agent->EndTraining();
+          // Some end at once; of others the process goes on. Some wait
+          // for the collector, others leave the rest.
+          const bool at_once = world_.random().OneIn(2);
+          const Duration patience =
+              world_.random().OneIn(3) ? seconds(2) : seconds(600);
+          world_.After(
+              at_once ? Duration(0) : Duration(seconds(60)),
+              [agent, patience] { agent->Shutdown(seconds(600), patience); });
+        });
+  }
+  const Duration begun = world_.now();
+  RunUntil([&] {
+    bool all_gone = true, all_drained = true;
+    for (const auto& agent : agents_) {
+      all_gone &= agent->gone();
+      all_drained &= agent->gone() || (agent->ended() && agent->drained());
+    }
+    if (all_drained && outcome_.settled_in == Duration(0)) {
+      outcome_.settled_in = world_.now() - begun;
+    }
+    return all_gone;
+  });
+  DeliverLeftovers();
+}
+
+// As a person does: `gradtap drain`, until it says that all is delivered.
+void Simulation::DeliverLeftovers() {
+  RunUntil([&] {
+    return std::all_of(commands_.begin(), commands_.end(),
+                       [](const auto& command) { return command->ended(); });
+  });
+  do {
+    DrainLeftovers();
+    RunUntil([&] { return commands_.back()->ended(); });
+  } while (!commands_.back()->succeeded());
 }
 
 void Simulation::CheckSettled() {
@@ -356,17 +226,32 @@ void Simulation::CheckSettled() {
   for (const auto& agent : agents_) {
     audit_.Check(*agent, &last);
     const Ledger& ledger = agent->ledger();
-    const Sums& sums = ledger.SumsThrough(audit_.durable_seq(*agent));
+    const std::uint64_t durable = audit_.durable_seq(*agent);
+    const Sums& sums = ledger.SumsThrough(durable);
     outcome_.steps += agent->steps_offered();
     outcome_.stored += sums.steps_recorded - sums.steps_rejected;
     outcome_.lost += sums.steps_lost;
-    if (agent->dead()) continue;
-    Require(audit_.durable_seq(*agent) == ledger.last_seq(), "rank ",
-            agent->plan().rank, " made ", ledger.last_seq(), " records; ",
-            audit_.durable_seq(*agent), " are stored");
-    Require(agent->acknowledged_seq() == ledger.last_seq(), "rank ",
-            agent->plan().rank, " has finished with records at hand");
+    outcome_.handed_on += durable - agent->acknowledged_seq();
+    Require(durable >= agent->left_seq(), "rank ", agent->plan().rank,
+            " has died, and its records up to seq ", agent->left_seq(),
+            " could still be delivered; ", durable, " are stored");
+  }
+  for (const SimAgent* agent : last_agents_) {
+    const std::uint64_t made = agent->ledger().last_seq();
+    Require(audit_.durable_seq(*agent) == made, "rank ", agent->plan().rank,
+            " made ", made, " records; ", audit_.durable_seq(*agent),
+            " are stored");
     CheckTold(*agent);
+  }
+  CheckNothingLeftBehind();
+}
+
+void Simulation::CheckNothingLeftBehind() const {
+  const auto places = agent::FindLeftovers(host_.spools(), host_.rings(), true);
+  if (!places.ok()) return;  // No process ever made a folder.
+  for (const agent::LeftoverPlace& place : *places) {
+    Require(place.set_aside, place.path().substr(place.path().rfind('/') + 1),
+            " is left behind though all of it is delivered");
   }
 }
 
@@ -377,9 +262,11 @@ void Simulation::CheckTold(const SimAgent& agent) {
   const auto late = c.by_cause.find(GapCause::kShutdown);  // After the End.
   const std::uint64_t before_end =
       c.steps_seen - (late == c.by_cause.end() ? 0 : late->second);
-  Require(ledger.end().has_value() && ledger.end()->steps_seen == before_end,
-          "rank ", agent.plan().rank, " has seen ", before_end,
-          " steps, and its End record does not say so");
+  Require(ledger.end().has_value(), "rank ", agent.plan().rank,
+          " has ended without an End record");
+  Require(ledger.end()->steps_seen == before_end, "rank ", agent.plan().rank,
+          " has seen ", before_end, " steps; its End record says ",
+          ledger.end()->steps_seen);
   for (const auto& [cause, steps] : c.by_cause) {
     if (cause == GapCause::kShutdown) continue;
     const auto told = ledger.told().find(cause);

@@ -7,6 +7,7 @@
 #define GRADTAP_TESTS_SIM_SIMULATION_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,7 +20,10 @@
 #include "sim/mutant.h"
 #include "sim/sim_agent.h"
 #include "sim/sim_collector.h"
+#include "sim/sim_command.h"
+#include "sim/sim_host.h"
 #include "sim/sim_store.h"
+#include "sim/sim_transport.h"
 #include "sim/world.h"
 
 namespace gradtap::sim {
@@ -31,8 +35,9 @@ struct Outcome {
   std::uint64_t stored = 0;  // With statistics.
   std::uint64_t lost = 0;    // Declared.
   std::uint64_t calls = 0;
-  std::uint64_t deaths = 0;  // Of collectors and agents.
-  Duration settled_in{0};    // From the end of the faults to the last Ack.
+  std::uint64_t deaths = 0;     // Of collectors and agents.
+  std::uint64_t handed_on = 0;  // Records that another process delivered.
+  Duration settled_in{0};       // From the end of the faults to the last Ack.
   std::map<std::string, std::uint64_t> faults;
 };
 
@@ -60,7 +65,10 @@ class Simulation {
   static const std::vector<Fault>& AllFaults();
 
   void StartAgent(std::uint32_t rank);
-  std::shared_ptr<Call> Connect(SimAgent* agent);
+  // After some time, unless the faults are over.
+  void ReplaceAgent(std::uint32_t rank);
+  SimTransport::ConnectFn Connector();
+  std::shared_ptr<Call> Connect(SimTransport* transport);
   void StartCollector();
   // A collector that has died is started again.
   void Watch();
@@ -88,7 +96,18 @@ class Simulation {
   void NarrowNetwork();
   void PauseAgent();
   void KillAgent();
+  void KillAgentAtDisk();
+  void EndAgent();
+  void FillAgentsDisk();
+  void BreakAgentsWrites();
+  void BreakAgentsSyncs();
+  void FillSharedMemory();
+  void LoseAgentsPower();
+  void DrainLeftovers();
+  void KillCommand();
+  void ImportCopy();
   void SetTheDate();
+  void SetAgentsDisk(SimHost::State state);
 
   // What the check of an agent depends on.
   struct Checked {
@@ -102,9 +121,11 @@ class Simulation {
   // After every event.
   void Check();
   void Settle();
+  void DeliverLeftovers();
+  void RunUntil(const std::function<bool()>& done);
   void CheckSettled();
+  void CheckNothingLeftBehind() const;
   static void CheckTold(const SimAgent& agent);
-  bool AllDelivered() const;
 
   Random setup_;
   World world_;
@@ -124,7 +145,10 @@ class Simulation {
   std::vector<std::unique_ptr<SimCollector>> collectors_;  // The last: now.
   bool starting_ = false;
   bool unreachable_ = false;  // The collector's host is off.
+  SimHost host_;
   std::vector<std::unique_ptr<SimAgent>> agents_;
+  std::vector<SimAgent*> last_agents_;  // Alive when the faults are over.
+  std::vector<std::unique_ptr<SimCommand>> commands_;
   std::vector<Checked> checked_;  // Agent by agent.
   std::vector<std::shared_ptr<Call>> calls_;
   Outcome outcome_;
