@@ -37,6 +37,7 @@ enum class Mutant {
   // Its host.
   kSpoolWritesNothing,
   kSpoolNeverSyncs,
+  kSpoolNeverSyncsNames,
   kSpoolKeepsAll,
   kRingDiesToo,
 };
@@ -53,7 +54,7 @@ inline void PrintTo(const MutantInfo& info, std::ostream* out) {
   *out << info.name;
 }
 
-inline constexpr std::array<MutantInfo, 22> kMutants = {{
+inline constexpr std::array<MutantInfo, 23> kMutants = {{
     {Mutant::kAckBeforeSync, "ack-before-sync",
      "the store says OK before its sync", "survive a crash"},
     {Mutant::kAckFailedCommit, "ack-failed-commit",
@@ -102,6 +103,8 @@ inline constexpr std::array<MutantInfo, 22> kMutants = {{
      "not everything is delivered"},
     {Mutant::kSpoolNeverSyncs, "spool-never-syncs",
      "a segment is closed without a sync", "survive a loss of power"},
+    {Mutant::kSpoolNeverSyncsNames, "spool-never-syncs-names",
+     "a segment is made, and its folder not synced", "the name of the closed"},
     {Mutant::kSpoolKeepsAll, "spool-keeps-all",
      "segments that are delivered stay on disk", "is left behind"},
     {Mutant::kRingDiesToo, "ring-dies-too",

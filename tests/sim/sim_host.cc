@@ -146,6 +146,14 @@ void SimHost::CheckClosedSegments() const {
       Require(!safe_bytes_.contains(inode) || sync_failed_.contains(inode),
               "the closed segment ", segment.filename().string(),
               " would not survive a loss of power");
+      const auto named = [&segment](const Change& change) {
+        return change.kind == Change::Kind::kRenamed &&
+               change.other == segment.string();
+      };
+      Require(names_sync_failed_ ||
+                  std::none_of(journal_.begin(), journal_.end(), named),
+              "the name of the closed segment ", segment.filename().string(),
+              " would not survive a loss of power");
     }
   }
 }
@@ -311,7 +319,9 @@ int ProcessDisk::SyncData(int fd) {
 
 int ProcessDisk::SyncFolder(int) {
   return Do(true, [&] {
-    if (host_->state == SimHost::State::kFailsSyncs) return -EIO;
+    if (mutant_ == Mutant::kSpoolNeverSyncsNames) return 0;
+    host_->names_sync_failed_ = host_->state == SimHost::State::kFailsSyncs;
+    if (host_->names_sync_failed_) return -EIO;
     host_->MakeNamesSafe();
     return 0;
   });

@@ -75,6 +75,7 @@ class SimHost {
   std::vector<Change> journal_;
   std::map<ino_t, std::int64_t> safe_bytes_;  // Of files with more than those.
   std::set<ino_t> sync_failed_;
+  bool names_sync_failed_ = false;  // The last one.
   std::uint64_t trashed_ = 0;
   std::uint64_t copies_ = 0;
 };
