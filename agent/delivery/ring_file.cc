@@ -50,7 +50,6 @@ constexpr std::size_t kMaxHeaderBytes = std::size_t{1} << 20;
 constexpr std::uint64_t kMaxCapacity = std::uint64_t{1} << 40;
 constexpr std::size_t kNonceBytes = 16;
 constexpr std::string_view kSuffix = ".ring";
-constexpr std::string_view kNewSuffix = ".new";
 
 std::size_t PageBytes() {
   return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -182,8 +181,7 @@ absl::Status RingFile::Make(const RingFileOptions& options) {
         "smaller ring_bytes (GRADTAP_RING_BYTES) may fit"));
   }
   const std::string unowned =
-      absl::StrCat(".", name_.substr(0, name_.size() - kSuffix.size()),
-                   std::string(kNewSuffix));
+      UnownedName(name_.substr(0, name_.size() - kSuffix.size()));
   auto file = OwnedFile::Open(folder_, unowned, O_RDWR | O_CREAT | O_EXCL,
                               OwnedFile::Lock::kExclusive, path_, syscalls_);
   if (!file.ok()) return file.status();
@@ -237,12 +235,7 @@ absl::Status RingFile::Fill(const RingFileOptions& options) {
 
 // What others did not live to give a name. One that is being made is locked.
 void RingFile::RemoveUnfinished() const {
-  const auto names =
-      NamesIn(folder_, path_, syscalls_, [](std::string_view name) {
-        return name.size() > kNewSuffix.size() && name[0] == '.' &&
-               name.ends_with(kNewSuffix) &&
-               IsNonceName(name.substr(1, name.size() - 1 - kNewSuffix.size()));
-      });
+  const auto names = NamesIn(folder_, path_, syscalls_, IsUnownedName);
   if (!names.ok()) return;
   for (const std::string& name : *names) {
     const auto file = OwnedFile::Open(

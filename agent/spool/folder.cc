@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -21,6 +22,9 @@ constexpr std::size_t kNonceDigits = 32;
 constexpr std::string_view kSeg = ".seg";
 constexpr std::string_view kBad = ".bad";
 constexpr std::string_view kTmp = ".tmp";
+constexpr std::string_view kNew = ".new";
+// How often somebody may clear away, too early, what is being made.
+constexpr int kTries = 8;
 
 // Of a segment, or of one that was set aside.
 bool IsSegmentName(std::string_view name, std::uint64_t* first_seq) {
@@ -67,6 +71,56 @@ absl::Status MakeFolders(const std::string& path, Syscalls* syscalls) {
   return absl::OkStatus();
 }
 
+// The root, on a disk of this machine.
+absl::StatusOr<int> OpenRoot(const std::string& root, Syscalls* syscalls) {
+  auto fd = OpenFolder(AT_FDCWD, root, root, syscalls);
+  if (!fd.ok()) return fd.status();
+  Fd opened(*fd);
+  const std::int64_t type = syscalls->FileSystemType(opened.get());
+  if (type < 0) return FileError(root, "statfs", static_cast<int>(-type));
+  if (auto local = CheckLocalFileSystem(type); !local.ok()) {
+    return Refused(root, std::string(local.message()));
+  }
+  return opened.release();
+}
+
+bool IsAt(int folder, int parent, const std::string& name) {
+  struct stat here {};
+  struct stat there {};
+  return ::fstat(folder, &here) == 0 &&
+         ::fstatat(parent, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+         here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+// Best effort. One that is being made is locked, or its maker finds out that it
+// has gone, and begins again (SpoolFolder::Create).
+void RemoveUnowned(const std::string& root, int root_fd,
+                   const std::string& name, Syscalls* syscalls) {
+  const std::string path = absl::StrCat(root, "/", name);
+  auto fd = OpenFolder(root_fd, name, path, syscalls);
+  if (!fd.ok()) return;
+  const Fd folder(*fd);
+  if (!CheckPrivate(path, folder.get()).ok()) return;
+  const auto owner =
+      OwnedFile::Open(folder.get(), kOwner, O_RDWR, OwnedFile::Lock::kExclusive,
+                      path, syscalls);
+  if (owner.ok()) {
+    const auto others =
+        NamesIn(folder.get(), path, syscalls, [](std::string_view other) {
+          return other != "." && other != ".." && other != kOwner;
+        });
+    // Only its owner gives it another name: it has that until this is done.
+    if (!others.ok() || !others->empty() ||
+        !IsAt(folder.get(), root_fd, name)) {
+      return;
+    }
+    syscalls->UnlinkAt(folder.get(), kOwner);
+  } else if (!absl::IsNotFound(owner.status())) {
+    return;
+  }
+  syscalls->RemoveFolder(path.c_str());  // If nothing is in it.
+}
+
 }  // namespace
 
 absl::Status CheckLocalFileSystem(std::int64_t type) {
@@ -101,6 +155,15 @@ bool IsNonceName(std::string_view name) {
          name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+bool IsUnownedName(std::string_view name) {
+  return name.size() > kNew.size() && name[0] == '.' && name.ends_with(kNew) &&
+         IsNonceName(name.substr(1, name.size() - 1 - kNew.size()));
+}
+
+std::string UnownedName(std::string_view nonce_name) {
+  return absl::StrCat(".", std::string(nonce_name), std::string(kNew));
+}
+
 std::string SegmentName(std::uint64_t first_seq, std::string_view suffix) {
   const std::string digits = absl::StrCat(first_seq);
   return absl::StrCat(std::string(kSeqDigits - digits.size(), '0'), digits, ".",
@@ -115,23 +178,37 @@ absl::StatusOr<std::unique_ptr<SpoolFolder>> SpoolFolder::Create(
                      " is no absolute path: it begins with /"));
   }
   if (auto made = MakeFolders(root, syscalls); !made.ok()) return made;
-  auto root_fd = OpenFolder(AT_FDCWD, root, root, syscalls);
+  auto root_fd = OpenRoot(root, syscalls);
   if (!root_fd.ok()) return root_fd.status();
   const Fd parent(*root_fd);
-  const std::int64_t type = syscalls->FileSystemType(parent.get());
-  if (type < 0) return FileError(root, "statfs", static_cast<int>(-type));
-  if (auto local = CheckLocalFileSystem(type); !local.ok()) {
-    return Refused(root, std::string(local.message()));
-  }
+  RemoveUnownedSpools(root, syscalls);
   const std::string name = absl::BytesToHexString({nonce.data(), nonce.size()});
-  const std::string path = absl::StrCat(root, "/", name);
-  const std::string unowned = absl::StrCat(".", name, ".new");
-  if (const int made =
-          syscalls->MakeFolderAt(parent.get(), unowned.c_str(), 0700);
-      made < 0) {
-    return FileError(path, "cannot be made", -made);
+  for (int i = 0; i < kTries; ++i) {
+    auto made = TryCreate(root, parent.get(), name, syscalls);
+    if (made.ok()) return made;
+    // What is left of it must not be in the way of the next try.
+    RemoveUnowned(root, parent.get(), UnownedName(name), syscalls);
+    // Somebody has taken it for what a dead process has left.
+    const bool cleared_away = absl::IsNotFound(made.status()) ||
+                              absl::IsAlreadyExists(made.status()) ||
+                              LiveOwner(made.status());
+    if (!cleared_away) return made;
   }
-  auto fd = OpenFolder(parent.get(), unowned, path, syscalls);
+  return absl::UnavailableError(
+      absl::StrCat("the spool folder ", Shown(absl::StrCat(root, "/", name)),
+                   " cannot be made: another process locks or deletes it each "
+                   "time"));
+}
+
+absl::StatusOr<std::unique_ptr<SpoolFolder>> SpoolFolder::TryCreate(
+    const std::string& root, int root_fd, const std::string& name,
+    Syscalls* syscalls) {
+  const std::string path = absl::StrCat(root, "/", name);
+  const std::string unowned = UnownedName(name);
+  const int made = syscalls->MakeFolderAt(root_fd, unowned.c_str(), 0700);
+  if (made == -EEXIST) return absl::AlreadyExistsError(unowned);
+  if (made < 0) return FileError(path, "cannot be made", -made);
+  auto fd = OpenFolder(root_fd, unowned, path, syscalls);
   if (!fd.ok()) return fd.status();
   std::unique_ptr<SpoolFolder> folder(
       new SpoolFolder(path, *fd, SpoolUse::kTakeOver, syscalls));
@@ -140,11 +217,12 @@ absl::StatusOr<std::unique_ptr<SpoolFolder>> SpoolFolder::Create(
   if (auto locked = folder->Lock(); !locked.ok()) return locked;
   // Now that it is owned, others may see it.
   if (const int named =
-          syscalls->RenameAt(parent.get(), unowned.c_str(), name.c_str());
+          syscalls->RenameAt(root_fd, unowned.c_str(), name.c_str());
       named < 0) {
     return FileError(path, "cannot be made", -named);
   }
-  if (const int synced = syscalls->SyncFolder(parent.get()); synced < 0) {
+  if (const int synced = syscalls->SyncFolder(root_fd); synced < 0) {
+    folder->RemoveIfEmpty();
     return FileError(root, "fsync", -synced);
   }
   return folder;
@@ -216,6 +294,17 @@ void SpoolFolder::RemoveIfEmpty() {
   syscalls_->UnlinkAt(fd_, kOwner);
   // Stays if there is anything else in it.
   syscalls_->RemoveFolder(path_.c_str());
+}
+
+void RemoveUnownedSpools(const std::string& root, Syscalls* syscalls) {
+  auto fd = OpenFolder(AT_FDCWD, root, root, syscalls);
+  if (!fd.ok()) return;
+  const Fd folder(*fd);
+  const auto names = NamesIn(folder.get(), root, syscalls, IsUnownedName);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    RemoveUnowned(root, folder.get(), name, syscalls);
+  }
 }
 
 absl::StatusOr<std::vector<std::string>> FindSpools(const std::string& path) {

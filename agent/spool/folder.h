@@ -40,7 +40,9 @@ enum class SpoolUse {
 // [Threading] One thread at a time.
 class SpoolFolder {
  public:
-  // Makes `root` if need be, and ROOT/NONCE in it, owned by this process.
+  // Makes `root` if need be, and ROOT/NONCE in it, owned by this process; what
+  // others did not live to own goes (RemoveUnownedSpools). An error leaves
+  // nothing behind that would be in the way of another try.
   // kFailedPrecondition: a network file system, a symbolic link, or a folder
   // that others may write; kPermissionDenied, kResourceExhausted, kUnavailable
   // as the system says. Each names the folder.
@@ -76,6 +78,10 @@ class SpoolFolder {
   SpoolFolder(std::string path, int fd, SpoolUse use, Syscalls* syscalls)
       : path_(std::move(path)), fd_(fd), use_(use), syscalls_(syscalls) {}
 
+  // kNotFound, kAlreadyExists, or LiveOwner(): somebody has cleared it away.
+  static absl::StatusOr<std::unique_ptr<SpoolFolder>> TryCreate(
+      const std::string& root, int root_fd, const std::string& name,
+      Syscalls* syscalls);
   absl::Status Lock();
 
   std::string path_;
@@ -88,8 +94,18 @@ class SpoolFolder {
 // 32 hex digits.
 bool IsNonceName(std::string_view name);
 
+// ".NONCE.new": what nobody owned yet.
+std::string UnownedName(std::string_view nonce_name);
+bool IsUnownedName(std::string_view name);
+
 // "SEQ.seg" and so on.
 std::string SegmentName(std::uint64_t first_seq, std::string_view suffix);
+
+// Removes the folders in `root` that processes were making when they died: of
+// this user, 0700, with nothing in them but an owner file that nobody has
+// locked. Best effort. A living process whose folder goes begins again.
+void RemoveUnownedSpools(const std::string& root,
+                         Syscalls* syscalls = RealSyscalls());
 
 // The spools of a root, as paths; of a spool's own folder, that path. kNotFound
 // if there is no such folder.

@@ -9,6 +9,7 @@
 
 #include "agent/delivery/ring_folder.h"
 #include "agent/spool/default_root.h"
+#include "agent/spool/folder.h"
 #include "client/cli/commands.h"
 #include "client/cli/leftovers.h"
 
@@ -45,6 +46,7 @@ absl::Status Run(const std::string& named, Context& context) {
     places = std::vector<agent::LeftoverPlace>();  // Never used so far.
   }
   if (!places.ok()) return places.status();
+  agent::RemoveUnownedSpools(folder);
   return DeliverLeftovers(*places, agent::SpoolUse::kTakeOver, context);
 }
 

@@ -96,6 +96,10 @@ class LeftoversTest : public ::testing::Test {
 
 TEST_F(LeftoversTest, AKilledProcessIsDrainedOnceAndItsFolderIsGone) {
   const std::string folder = Leave("killed", 300);
+  // And another one, which was killed before it had made its folder.
+  const std::string unowned = root_ + "/." + std::string(32, 'b') + ".new";
+  fs::create_directory(unowned);
+  fs::permissions(unowned, fs::perms::owner_all);
   Csv csv = AskCsv({"drain", root_});
   ASSERT_EQ(csv.rows(), 1u);
   EXPECT_EQ(csv.At(0, "run"), "killed");
@@ -106,7 +110,7 @@ TEST_F(LeftoversTest, AKilledProcessIsDrainedOnceAndItsFolderIsGone) {
   EXPECT_EQ(csv.At(0, "steps_sent"), "300");
   EXPECT_EQ(csv.At(0, "problems"), "");
   ExpectSteps("killed", 0, 300);
-  EXPECT_FALSE(fs::exists(folder));
+  EXPECT_TRUE(fs::is_empty(root_));
   const Outcome again = Ask({"drain", root_});
   EXPECT_EQ(again.exit.code, 0);
   EXPECT_EQ(again.out, "Nothing is left.\n");
