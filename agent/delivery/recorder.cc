@@ -270,7 +270,7 @@ GapCause Recorder::ReserveOrRefuse(const StepData& step, std::size_t size) {
   const bool thinned = !thinning_.Takes(step);
   const bool full = bytes + kept > free;
   if (thinned || full) {
-    if (HasNonFinite(step)) {
+    if (thinning_.Spares(step)) {
       kept = 0;
     } else if (!full) {
       return GapCause::kThinned;

@@ -2,10 +2,10 @@
 // or is counted as missing and told by a gap record as soon as there is room.
 //
 // As the ring fills up, steps are thinned (thinning.h), then refused, newest
-// first; a step with a NaN or an infinity is not thinned, and the last 1/16 of
-// the ring's ordinary room is for such steps (room for one and a half of the
-// last step's size if that is more, and at most a quarter; nothing in a ring
-// that is too small for it).
+// first; steps in which a NaN or an infinity is new are not thinned, and the
+// last 1/16 of the ring's ordinary room is for them (room for one and a half of
+// the last step's size if that is more, and at most a quarter; nothing in a
+// ring that is too small for it).
 //
 // Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
 

@@ -5,11 +5,18 @@
 // or nest; it goes back when less than 1/4, 1/2, 3/4 is. So a ring that nobody
 // empties holds its first half as it came and the time after it ever thinner.
 //
+// What that would cost, or a full ring, is spared if it tells when something
+// went wrong: of the steps with a NaN or an infinity the first few, and again
+// once more tensors and scalars have one. Not all of them: a scalar that is
+// always NaN, or a training that has diverged for good, would end the thinning
+// and use up what is left of the ring.
+//
 // Layer: agent/delivery. This file: std, core; no grpc, no *.pb.h.
 
 #ifndef GRADTAP_AGENT_DELIVERY_THINNING_H_
 #define GRADTAP_AGENT_DELIVERY_THINNING_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "core/step_data.h"
@@ -20,6 +27,7 @@ namespace gradtap::agent {
 class Thinning {
  public:
   static constexpr int kMaxLevel = 3;
+  static constexpr int kSpared = 8;
 
   // Of `room` bytes `used` are in use now.
   void Observe(std::uint64_t used, std::uint64_t room) noexcept;
@@ -31,13 +39,21 @@ class Thinning {
   // have statistics: the stride is a multiple of it.
   bool Takes(const StepData& step) const noexcept;
 
+  // Of a step that is lost else, once: true if it is kept for what is not
+  // finite in it. kSpared such steps are; one with statistics that is finite
+  // gives back one of them, and one with more that is not finite than any
+  // before gives back all. Counts from the last time that every step was taken.
+  bool Spares(const StepData& step) noexcept;
+
  private:
   int level_ = 0;
+  int to_spare_ = kSpared;
+  std::size_t most_ = 0;  // CountNonFinite() of a step, so far.
 };
 
-// True if an element of a tensor, or a scalar, is NaN or infinite. Reads three
-// counts a record: for steps that would be lost else.
-bool HasNonFinite(const StepData& step) noexcept;
+// How many tensors and scalars are, or have an element that is, NaN or
+// infinite. Reads three counts a record.
+std::size_t CountNonFinite(const StepData& step) noexcept;
 
 }  // namespace gradtap::agent
 

@@ -1,5 +1,5 @@
-// A ring that fills up: steps are thinned, then refused; what is not finite is
-// kept as long as anything is.
+// A ring that fills up: steps are thinned, then refused; those in which what is
+// not finite is new are kept as long as anything is.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -123,7 +123,7 @@ TEST_F(RecorderThinningTest, ItGoesOnUntilTheRingIsWellEmptied) {
   EXPECT_EQ(lost(GapCause::kThinned), thinned + 1);
 }
 
-TEST_F(RecorderThinningTest, AStepWithANanOrAnInfinityIsNotThinned) {
+TEST_F(RecorderThinningTest, AStepInWhichANanIsNewIsNotThinned) {
   std::int64_t step = PutUntil(GapCause::kThinned);
   while (Fill() < 0.8) Put(step++);
   step = (step / 8 + 1) * 8 + 1;
@@ -160,6 +160,28 @@ TEST_F(RecorderThinningTest, TheLastOfTheRoomIsForNonFiniteSteps) {
   // The reserve for the end is untouched.
   recorder_.PutEnd(EndReason::kFinished);
   EXPECT_EQ(EntriesOf(*ring_).back().meta.kind, EntryKind::kEnd);
+}
+
+// A scalar that is always NaN, or a training that has diverged for good.
+TEST_F(RecorderThinningTest, WhatIsAlwaysNonFiniteIsThinnedLikeAnythingElse) {
+  std::int64_t step = 0;
+  while (lost(GapCause::kRingFull) == 0 && step < 100'000) PutBad(step++);
+  std::map<std::int64_t, int> strides;
+  const std::vector<std::int64_t> steps = Recorded();
+  for (std::size_t i = 1; i < steps.size(); ++i) {
+    ++strides[steps[i] - steps[i - 1]];
+  }
+  EXPECT_TRUE(strides.count(2) && strides.count(4) && strides.count(8));
+  const auto thinned = static_cast<std::int64_t>(lost(GapCause::kThinned));
+  EXPECT_EQ(step, static_cast<std::int64_t>(steps.size()) + thinned + 1);
+  EXPECT_GT(thinned, static_cast<std::int64_t>(steps.size()));
+  // And the last of the room is there still: for what gets worse.
+  for (int i = 0; i < 16; ++i) PutBad(step++);
+  EXPECT_EQ(Recorded(), steps);
+  StepData worse = MakeBadStep(step, kPlaces);
+  worse.roles[0].pos_inf[0] = 1;
+  Step(worse);
+  EXPECT_EQ(Recorded().back(), step);
 }
 
 // A sixteenth of this ring is less than such a step.

@@ -100,23 +100,30 @@ TEST(ThinningTest, AnIntervalMakesTheStrideLonger) {
   EXPECT_EQ(Taken(thinning, step, 0, 100), (Steps{0}));
 }
 
-TEST(ThinningTest, NonFiniteElementsAndScalarsAreSeen) {
+TEST(ThinningTest, NonFiniteTensorsAndScalarsAreCounted) {
   const StepData calm = MakeStep(3, 1, 1'000);
-  EXPECT_FALSE(HasNonFinite(calm));
-  EXPECT_FALSE(HasNonFinite(MakeSkippedStep(3, GapCause::kLoop)));
+  EXPECT_EQ(CountNonFinite(calm), 0u);
+  EXPECT_EQ(CountNonFinite(MakeSkippedStep(3, GapCause::kLoop)), 0u);
+  StepData all = calm;
+  std::size_t expected = 0;
   for (auto counts :
        {&RoleColumns::nan, &RoleColumns::pos_inf, &RoleColumns::neg_inf}) {
     for (const std::size_t place : {0, 567, 999}) {
       StepData step = calm;
       (step.roles[0].*counts)[place] = std::uint64_t{1} << 40;
-      EXPECT_TRUE(HasNonFinite(step));
+      EXPECT_EQ(CountNonFinite(step), 1u);
+      (all.roles[0].*counts)[place] = 1;  // Three kinds in each of three.
     }
   }
+  expected += 3;
   for (const double value : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
     StepData step = calm;
     step.scalars.push_back({"lr", value});
-    EXPECT_TRUE(HasNonFinite(step));
+    EXPECT_EQ(CountNonFinite(step), 1u);
+    all.scalars.push_back({"lr", value});
+    ++expected;
   }
+  EXPECT_EQ(CountNonFinite(all), expected);
 }
 
 // Its statistics are NaN because it has no element.
@@ -124,7 +131,86 @@ TEST(ThinningTest, AnEmptyTensorIsNotNonFinite) {
   StepData step = MakeStep(3, 1, 2);
   step.roles[0].Set(0, Record{});
   step.roles[0].SetAbsent(1);
-  EXPECT_FALSE(HasNonFinite(step));
+  EXPECT_EQ(CountNonFinite(step), 0u);
+}
+
+// `count` of its tensors are.
+StepData NonFinite(std::size_t count) {
+  StepData step = MakeStep(3, 1, 10);
+  for (std::size_t i = 0; i < count; ++i) step.roles[0].nan[i] = 1;
+  return step;
+}
+int Spared(Thinning* thinning, const StepData& step, int times) {
+  int spared = 0;
+  for (int i = 0; i < times; ++i) spared += thinning->Spares(step) ? 1 : 0;
+  return spared;
+}
+
+TEST(ThinningTest, TheFirstNonFiniteStepsAreSparedAndNotTheRest) {
+  Thinning thinning;
+  LevelAt(&thinning, 500);
+  for (int i = 0; i < Thinning::kSpared; ++i) {
+    EXPECT_TRUE(thinning.Spares(NonFinite(1)));
+  }
+  EXPECT_EQ(Spared(&thinning, NonFinite(1), 1'000), 0);
+  EXPECT_EQ(Spared(&thinning, NonFinite(0), 1), 0);
+}
+
+TEST(ThinningTest, ANonFiniteStepNowAndThenIsAlwaysSpared) {
+  Thinning thinning;
+  LevelAt(&thinning, 500);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(Spared(&thinning, NonFinite(2), 1), 1) << i;
+    EXPECT_EQ(Spared(&thinning, NonFinite(0), 1), 0) << i;
+  }
+}
+
+// As a scalar that is a number in one step of a hundred.
+TEST(ThinningTest, AFiniteStepNowAndThenGivesBackOne) {
+  Thinning thinning;
+  LevelAt(&thinning, 500);
+  EXPECT_EQ(Spared(&thinning, NonFinite(1), 100), Thinning::kSpared);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Spared(&thinning, NonFinite(0), 1), 0);
+    EXPECT_EQ(Spared(&thinning, NonFinite(1), 100), 1);
+  }
+}
+
+TEST(ThinningTest, MoreThatIsNonFiniteThanEverIsSparedAgain) {
+  Thinning thinning;
+  LevelAt(&thinning, 500);
+  EXPECT_EQ(Spared(&thinning, NonFinite(1), 100), Thinning::kSpared);
+  EXPECT_EQ(Spared(&thinning, NonFinite(5), 100), Thinning::kSpared);
+  EXPECT_EQ(Spared(&thinning, NonFinite(4), 100), 0);
+  EXPECT_EQ(Spared(&thinning, NonFinite(6), 100), Thinning::kSpared);
+  // Well again, what comes next is new.
+  EXPECT_EQ(Spared(&thinning, NonFinite(0), Thinning::kSpared), 0);
+  EXPECT_EQ(Spared(&thinning, NonFinite(1), 4), 4);
+  EXPECT_EQ(Spared(&thinning, NonFinite(2), 100), Thinning::kSpared);
+}
+
+TEST(ThinningTest, AStepWithoutStatisticsDoesNotSayThatAllIsWell) {
+  Thinning thinning;
+  LevelAt(&thinning, 500);
+  StepData between = MakeSkippedStep(3, GapCause::kInterval);
+  EXPECT_EQ(Spared(&thinning, NonFinite(9), 100), Thinning::kSpared);
+  EXPECT_EQ(Spared(&thinning, between, 100), 0);
+  EXPECT_EQ(Spared(&thinning, NonFinite(9), 100), 0);
+  between.scalars.push_back({"loss", std::nan("")});
+  Thinning another;
+  LevelAt(&another, 500);
+  EXPECT_EQ(Spared(&another, between, 100), Thinning::kSpared);
+}
+
+TEST(ThinningTest, OnceEveryStepIsTakenItBeginsAnew) {
+  Thinning thinning;
+  LevelAt(&thinning, 800);
+  EXPECT_EQ(Spared(&thinning, NonFinite(3), 100), Thinning::kSpared);
+  LevelAt(&thinning, 300);  // Every 2nd still.
+  EXPECT_EQ(Spared(&thinning, NonFinite(3), 100), 0);
+  LevelAt(&thinning, 0);
+  LevelAt(&thinning, 800);
+  EXPECT_EQ(Spared(&thinning, NonFinite(1), 100), Thinning::kSpared);
 }
 
 }  // namespace
