@@ -14,12 +14,10 @@ constexpr int kMaxLines = 16;
 
 }  // namespace
 
-Adopter::Adopter(AdopterOptions options, OnceLog* log, const Clock* clock,
-                 std::function<bool()> stop)
+Adopter::Adopter(AdopterOptions options, OnceLog* log, const Clock* clock)
     : options_(std::move(options)),
       log_(log),
       clock_(clock),
-      stop_(std::move(stop)),
       look_at_(clock->Steady()),
       let_go_(options_.root.empty() && options_.ring_folder.empty()) {}
 
@@ -40,19 +38,28 @@ void Adopter::DoALittle(bool collector_is_there) {
     if (!drive_->Poll()) Finish();
     return;
   }
-  if (!collector_is_there) return;
+  if (!collector_is_there) {
+    opening_.reset();  // For others; it is found again at the next look.
+    return;
+  }
+  if (opening_ != nullptr) return Open();
   const TimePoint now = clock_->Steady();
   if (places_.empty() && now >= look_at_) Look(now);
   if (places_.empty()) return;
   const LeftoverPlace place = std::move(places_.front());
   places_.pop_front();
-  Begin(place);
+  opening_path_ = place.path();
+  auto opening =
+      Leftover::Opening::Begin(place, SpoolUse::kTakeOver, options_.syscalls);
+  if (!opening.ok()) return NotOpened(opening.status());
+  opening_ = *std::move(opening);
 }
 
 void Adopter::LetGo() {
   if (drive_ != nullptr) drive_->Stop();
   drive_.reset();
   leftover_.reset();
+  opening_.reset();
   places_.clear();
   let_go_ = true;
 }
@@ -69,24 +76,13 @@ void Adopter::Look(TimePoint now) {
   }
 }
 
-void Adopter::Begin(const LeftoverPlace& place) {
-  auto leftover =
-      Leftover::Open(place, SpoolUse::kTakeOver, options_.syscalls, stop_);
-  if (!leftover.ok()) {
-    const absl::Status& status = leftover.status();
-    // Its process lives, another agent is at it, or it has gone meanwhile.
-    if (LiveOwner(status) || absl::IsNotFound(status) ||
-        absl::IsCancelled(status)) {
-      return;
-    }
-    hopeless_.insert(place.path());
-    Say(place.path(),
-        absl::StrCat("what a process has left in ", Shown(place.path()),
-                     " is not delivered: ", std::string(status.message())));
-    return;
-  }
+void Adopter::Open() {
+  auto leftover = opening_->Step();
+  if (leftover.ok() && *leftover == nullptr) return;
+  opening_.reset();
+  if (!leftover.ok()) return NotOpened(leftover.status());
   leftover_ = *std::move(leftover);
-  Say(place.path(),
+  Say(leftover_->path(),
       absl::StrCat("delivers ", leftover_->steps(), " steps that ",
                    leftover_->Description(), " has left"));
   LeftoverDriveOptions options;
@@ -94,6 +90,15 @@ void Adopter::Begin(const LeftoverPlace& place) {
   options.uniform = options_.uniform;
   drive_ = std::make_unique<LeftoverDrive>(leftover_.get(), std::move(options),
                                            options_.make_transport(), clock_);
+}
+
+void Adopter::NotOpened(const absl::Status& status) {
+  // Its process lives, another agent is at it, or it has gone meanwhile.
+  if (LiveOwner(status) || absl::IsNotFound(status)) return;
+  hopeless_.insert(opening_path_);
+  Say(opening_path_,
+      absl::StrCat("what a process has left in ", Shown(opening_path_),
+                   " is not delivered: ", std::string(status.message())));
 }
 
 void Adopter::Finish() {

@@ -38,12 +38,11 @@ struct AdopterOptions {
 // network.
 class Adopter {
  public:
-  // `stop` is asked while a large spool is read: then that is left, for now.
-  Adopter(AdopterOptions options, OnceLog* log, const Clock* clock,
-          std::function<bool()> stop);
+  Adopter(AdopterOptions options, OnceLog* log, const Clock* clock);
 
-  // Does a little. `collector_is_there`: something may be begun. What is thrown
-  // below ends the adopter, and not its caller.
+  // Does a little: of a large spool no more than a segment is read, some 10 ms.
+  // `collector_is_there`: something may be begun. What is thrown below ends the
+  // adopter, and not its caller.
   void Poll(bool collector_is_there);
   // At once, but for 0.1 s; what is not delivered stays where it is. Nothing is
   // begun any more.
@@ -54,17 +53,19 @@ class Adopter {
 
   void DoALittle(bool collector_is_there);
   void Look(TimePoint now);
-  void Begin(const LeftoverPlace& place);
+  void Open();
+  void NotOpened(const absl::Status& status);
   void Finish();
   void Say(const std::string& key, const std::string& what);
 
   const AdopterOptions options_;
   OnceLog* const log_;
   const Clock* const clock_;
-  const std::function<bool()> stop_;
   TimePoint look_at_;
   std::deque<LeftoverPlace> places_;  // To be tried.
   std::set<std::string> hopeless_;    // Folders; tried in vain.
+  std::string opening_path_;
+  std::unique_ptr<Leftover::Opening> opening_;
   std::unique_ptr<Leftover> leftover_;
   std::unique_ptr<LeftoverDrive> drive_;  // Ends before it.
   int said_ = 0;

@@ -1,7 +1,6 @@
 #include "agent/delivery/drive.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "agent/delivery/perform.h"
@@ -52,8 +51,7 @@ void SayIfRingIsFull(DeliveryShared* shared) {
 }
 
 Drive::Drive(DeliveryShared* shared, const WorkerOptions& options,
-             Transport* transport, const Clock* clock,
-             std::function<bool()> stop)
+             Transport* transport, const Clock* clock)
     : shared_(shared),
       poll_(options.poll),
       spool_bytes_(options.make_spool == nullptr ? 0 : options.spool_bytes),
@@ -62,7 +60,7 @@ Drive::Drive(DeliveryShared* shared, const WorkerOptions& options,
       backlog_(shared->ring.get()),
       spiller_(shared->ring.get(), &backlog_, &shared->books, &shared->log,
                clock, options.make_spool),
-      adopter_(AdopterOptionsOf(options), &shared->log, clock, std::move(stop)),
+      adopter_(AdopterOptionsOf(options), &shared->log, clock),
       session_(options.session, &backlog_, &shared->books, clock, &shared->log,
                options.uniform == nullptr ? MakeUniform() : options.uniform),
       holding_(options.note_after) {}

@@ -75,10 +75,9 @@ class Drive {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // Pointers must outlive it. `stop` is asked while much is read from the disk:
-  // then that is left.
+  // Pointers must outlive it.
   Drive(DeliveryShared* shared, const WorkerOptions& options,
-        Transport* transport, const Clock* clock, std::function<bool()> stop);
+        Transport* transport, const Clock* clock);
 
   // Does what there is to do now. Returns until when an event may be waited
   // for.

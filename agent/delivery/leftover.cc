@@ -38,18 +38,6 @@ std::string SpoolOf(const RingFile& ring) {
   return fs::exists(spool, error) ? spool : std::string();
 }
 
-// Null if there is none to speak of.
-absl::StatusOr<std::unique_ptr<Spool>> OpenSpool(
-    const std::string& path, bool with_ring, SpoolUse use, Syscalls* syscalls,
-    const std::function<bool()>& stop) {
-  if (path.empty()) return std::unique_ptr<Spool>();
-  auto spool = Spool::Open(path, use, syscalls, stop);
-  if (with_ring && absl::IsNotFound(spool.status())) {
-    return std::unique_ptr<Spool>();
-  }
-  return spool;
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
@@ -85,8 +73,17 @@ absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
 }
 
 absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Open(
-    const LeftoverPlace& place, SpoolUse use, Syscalls* syscalls,
-    const std::function<bool()>& stop) {
+    const LeftoverPlace& place, SpoolUse use, Syscalls* syscalls) {
+  const auto opening = Opening::Begin(place, use, syscalls);
+  if (!opening.ok()) return opening.status();
+  for (;;) {
+    auto leftover = (*opening)->Step();
+    if (!leftover.ok() || *leftover != nullptr) return leftover;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Leftover::Opening>> Leftover::Opening::Begin(
+    const LeftoverPlace& place, SpoolUse use, Syscalls* syscalls) {
   std::unique_ptr<RingFile> file;
   std::string spool_path = place.spool;
   if (!place.ring.empty()) {
@@ -98,21 +95,45 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Open(
       spool_path = SpoolOf(*file);
     }
   }
-  auto spool = OpenSpool(spool_path, file != nullptr, use, syscalls, stop);
-  if (!spool.ok()) return spool.status();
-  if (file != nullptr && *spool != nullptr &&
-      file->identity().process_nonce != (*spool)->identity().process_nonce) {
+  std::unique_ptr<Opening> opening(
+      new Opening(place.path(), std::move(spool_path), use, std::move(file)));
+  if (opening->spool_path_.empty()) return opening;
+  auto spool = Spool::Opening::Begin(opening->spool_path_, use, syscalls);
+  if (spool.ok()) {
+    opening->spool_ = *std::move(spool);
+  } else if (opening->file_ == nullptr || !absl::IsNotFound(spool.status())) {
+    return spool.status();
+  }
+  return opening;
+}
+
+absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Step() {
+  if (spool_ == nullptr) return Finish(nullptr);
+  auto spool = spool_->Step();
+  if (spool.ok() && *spool == nullptr) return nullptr;
+  spool_.reset();
+  if (spool.ok()) return Finish(*std::move(spool));
+  if (file_ == nullptr || !absl::IsNotFound(spool.status())) {
+    return spool.status();
+  }
+  return Finish(nullptr);
+}
+
+absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
+    std::unique_ptr<Spool> spool) {
+  if (file_ != nullptr && spool != nullptr &&
+      file_->identity().process_nonce != spool->identity().process_nonce) {
     return absl::FailedPreconditionError(
-        absl::StrCat("'", EscapeForTerminal(place.ring), "' and '",
-                     EscapeForTerminal(spool_path),
+        absl::StrCat("'", EscapeForTerminal(file_->path()), "' and '",
+                     EscapeForTerminal(spool_path_),
                      "' are of different processes: one of them has been "
                      "renamed"));
   }
   std::unique_ptr<Leftover> leftover(
-      new Leftover(place.path(), use, *std::move(spool), std::move(file)));
+      new Leftover(path_, use_, std::move(spool), std::move(file_)));
   if (leftover->empty()) {
-    return absl::NotFoundError(absl::StrCat(
-        "'", EscapeForTerminal(place.path()), "' has no record left"));
+    return absl::NotFoundError(
+        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left"));
   }
   leftover->Count();
   return leftover;

@@ -7,9 +7,9 @@
 #define GRADTAP_AGENT_DELIVERY_LEFTOVER_H_
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -46,12 +46,13 @@ class Leftover {
   // deleted; a ring comes with the spool that its process says it has. kCopy:
   // nothing in it is changed. Errors as of Spool::Open() and RingFile::Open():
   // LiveOwner() tells if its process lives. kNotFound: nothing is in it (and,
-  // taken over, an empty ring goes). `stop` is asked now and then, and ends it
-  // (kCancelled).
+  // taken over, an empty ring goes).
   static absl::StatusOr<std::unique_ptr<Leftover>> Open(
       const LeftoverPlace& place, SpoolUse use,
-      Syscalls* syscalls = RealSyscalls(),
-      const std::function<bool()>& stop = nullptr);
+      Syscalls* syscalls = RealSyscalls());
+
+  // The same in pieces, for those who have other duties (Spool::Opening).
+  class Opening;
 
   ~Leftover();  // Taken over, a ring of which nothing is left goes.
   Leftover(const Leftover&) = delete;
@@ -90,6 +91,36 @@ class Leftover {
   std::vector<std::string> problems_;
   Books books_;
   std::uint64_t steps_ = 0;
+};
+
+// [Threading] As the leftover. Dropped before it is done, it leaves what is
+// there as it is.
+class Leftover::Opening {
+ public:
+  // What it is of is owned from now on; errors as of Open().
+  static absl::StatusOr<std::unique_ptr<Opening>> Begin(
+      const LeftoverPlace& place, SpoolUse use,
+      Syscalls* syscalls = RealSyscalls());
+
+  // Reads a little. Null: there is more to read. Else it is done.
+  absl::StatusOr<std::unique_ptr<Leftover>> Step();
+
+ private:
+  Opening(std::string path, std::string spool_path, SpoolUse use,
+          std::unique_ptr<RingFile> file)
+      : path_(std::move(path)),
+        spool_path_(std::move(spool_path)),
+        use_(use),
+        file_(std::move(file)) {}
+
+  absl::StatusOr<std::unique_ptr<Leftover>> Finish(
+      std::unique_ptr<Spool> spool);
+
+  const std::string path_;
+  const std::string spool_path_;  // May be empty.
+  const SpoolUse use_;
+  std::unique_ptr<RingFile> file_;         // Null: there is none.
+  std::unique_ptr<Spool::Opening> spool_;  // The same.
 };
 
 }  // namespace gradtap::agent

@@ -165,8 +165,7 @@ void Worker::RunOnline(DeliveryShared* shared, Control* control,
   std::unique_ptr<Transport> transport = options.make_transport();
   std::exception_ptr problem;
   try {
-    Drive drive(shared, options, transport.get(), &RealClock(),
-                [control] { return control->stop.load(); });
+    Drive drive(shared, options, transport.get(), &RealClock());
     for (;;) {
       if (control->stop &&
           drive.Parted(control->stop_at(), control->patience())) {

@@ -32,14 +32,15 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Create(const std::string& root,
   return spool;
 }
 
-absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(
-    const std::string& path, SpoolUse use, Syscalls* syscalls,
-    const std::function<bool()>& stop) {
-  auto folder = SpoolFolder::Open(path, use, syscalls);
-  if (!folder.ok()) return folder.status();
-  std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
-  if (auto scanned = spool->Scan(stop); !scanned.ok()) return scanned;
-  return spool;
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(const std::string& path,
+                                                   SpoolUse use,
+                                                   Syscalls* syscalls) {
+  const auto opening = Opening::Begin(path, use, syscalls);
+  if (!opening.ok()) return opening.status();
+  for (;;) {
+    auto spool = (*opening)->Step();
+    if (!spool.ok() || *spool != nullptr) return spool;
+  }
 }
 
 Spool::~Spool() {
@@ -49,29 +50,36 @@ Spool::~Spool() {
 
 // ---- What is there ---------------------------------------------------------
 
-absl::Status Spool::Scan(const std::function<bool()>& stop) {
-  const auto files = folder_->List();
+absl::StatusOr<std::unique_ptr<Spool::Opening>> Spool::Opening::Begin(
+    const std::string& path, SpoolUse use, Syscalls* syscalls) {
+  auto folder = SpoolFolder::Open(path, use, syscalls);
+  if (!folder.ok()) return folder.status();
+  auto files = (*folder)->List();
   if (!files.ok()) return files.status();
-  bool any = false;
-  for (const SpoolFolder::File& file : *files) {
-    if (stop && stop()) return absl::CancelledError("stopped");
-    any |= Take(file);
-  }
-  if (!any) {
-    folder_->RemoveIfEmpty();
-    std::string why = absl::StrCat("'", EscapeForTerminal(path()),
+  std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
+  return std::unique_ptr<Opening>(
+      new Opening(std::move(spool), *std::move(files)));
+}
+
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
+  if (next_ < files_.size()) readable_ |= spool_->Take(files_[next_++]);
+  if (next_ < files_.size()) return nullptr;
+  Spool& spool = *spool_;
+  if (!readable_) {
+    std::string why = absl::StrCat("'", EscapeForTerminal(spool.path()),
                                    "' has no record that can be read");
-    for (const std::string& problem : problems_) {
+    for (const std::string& problem : spool.problems_) {
       absl::StrAppend(&why, "; ", problem);
     }
+    spool_.reset();  // With its folder, if nothing is in it.
     return absl::NotFoundError(why);
   }
-  first_seq_ = segments_.front().first_seq;
-  for (const Segment& segment : segments_) {
-    next_seq_ = std::max(next_seq_, segment.next_seq);
-    bytes_ += segment.bytes;
+  spool.first_seq_ = spool.segments_.front().first_seq;
+  for (const Segment& segment : spool.segments_) {
+    spool.next_seq_ = std::max(spool.next_seq_, segment.next_seq);
+    spool.bytes_ += segment.bytes;
   }
-  return absl::OkStatus();
+  return std::move(spool_);
 }
 
 // True if a record of it can be read.

@@ -12,11 +12,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -44,12 +44,13 @@ class Spool {
 
   // What a process has left. Reads all of it once; damage is no error but in
   // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // kCancelled: `stop`, asked before each segment, said so. Others as of
-  // SpoolFolder::Open().
+  // Others as of SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
-      Syscalls* syscalls = RealSyscalls(),
-      const std::function<bool()>& stop = nullptr);
+      Syscalls* syscalls = RealSyscalls());
+
+  // The same in pieces: a large one takes seconds (9 ms a segment).
+  class Opening;
 
   ~Spool();  // As Close(); a folder without records goes.
   Spool(const Spool&) = delete;
@@ -116,7 +117,6 @@ class Spool {
   explicit Spool(std::unique_ptr<SpoolFolder> folder)
       : folder_(std::move(folder)) {}
 
-  absl::Status Scan(const std::function<bool()>& stop);
   bool Take(const SpoolFolder::File& file);
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
@@ -143,6 +143,29 @@ class Spool {
   std::array<Loaded, 2> loaded_;  // None where `bytes` is empty.
   std::string stand_in_;          // For Missing().
   std::vector<std::string> problems_;
+};
+
+// [Threading] As the spool. Dropped before it is done, it leaves what is there
+// as it is.
+class Spool::Opening {
+ public:
+  // Owns the folder from now on; errors as of SpoolFolder::Open().
+  static absl::StatusOr<std::unique_ptr<Opening>> Begin(
+      const std::string& path, SpoolUse use,
+      Syscalls* syscalls = RealSyscalls());
+
+  // Reads one segment. Null: there is more to read. Else it is done: a spool,
+  // or an error as of Open().
+  absl::StatusOr<std::unique_ptr<Spool>> Step();
+
+ private:
+  Opening(std::unique_ptr<Spool> spool, std::vector<SpoolFolder::File> files)
+      : spool_(std::move(spool)), files_(std::move(files)) {}
+
+  std::unique_ptr<Spool> spool_;
+  const std::vector<SpoolFolder::File> files_;
+  std::size_t next_ = 0;
+  bool readable_ = false;  // A record, so far.
 };
 
 }  // namespace gradtap::agent

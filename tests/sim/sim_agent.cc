@@ -61,9 +61,9 @@ SimAgent::SimAgent(World* world, SimHost* host, AgentPlan plan, Mutant mutant,
       clock_(world, mutant == Mutant::kTrustWallClock),
       shared_([this](const std::string& line) { last_said_ = line; }),
       transport_(AddTransport(Name())),
-      drive_((MakeRing(), std::make_unique<agent::Drive>(
-                              &shared_, MakeOptions(), transport_.get(),
-                              &clock_, nullptr))),
+      drive_((MakeRing(),
+              std::make_unique<agent::Drive>(&shared_, MakeOptions(),
+                                             transport_.get(), &clock_))),
       recorder_(shared_.ring.get(), &shared_.books, &clock_),
       noted_(shared_.ring->CursorAt(1)) {}
 

@@ -60,8 +60,7 @@ class AdopterTest : public ::testing::Test {
   }
 
   void Begin() {
-    adopter_ = std::make_unique<Adopter>(options_, &log_, &clock_,
-                                         [] { return false; });
+    adopter_ = std::make_unique<Adopter>(options_, &log_, &clock_);
   }
   void Pass(std::chrono::nanoseconds time, bool there = true) {
     const auto until = clock_.Steady() + time;
@@ -69,6 +68,13 @@ class AdopterTest : public ::testing::Test {
       adopter_->Poll(there);
       clock_.Advance(milliseconds(50));
     }
+  }
+  static int Segments(const std::string& folder) {
+    return static_cast<int>(testing::NamesIn(folder).size()) - 1;  // owner
+  }
+  static bool OthersMayHave(const std::string& folder) {
+    return Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver)
+        .ok();
   }
   // How many steps each call has brought.
   std::vector<std::size_t> Steps() {
@@ -130,17 +136,55 @@ TEST_F(AdopterTest, LetGoItLeavesTheRestWhereItIs) {
   const std::string folder = LeaveSpool(root_, 3000);
   max_batch_bytes_ = 8192;
   Begin();
-  adopter_->Poll(true);  // Looks, and begins.
-  adopter_->Poll(true);  // Delivers some.
+  Pass(milliseconds(50) * (2 + Segments(folder)));
+  EXPECT_GT(Steps().front(), 0u);
   adopter_->LetGo();
   const auto before = testing::NamesIn(folder);
   Pass(minutes(11));
   ASSERT_EQ(networks_.size(), 1u);
   EXPECT_LT(Steps().front(), 3000u);
   EXPECT_EQ(testing::NamesIn(folder), before);
-  // Somebody else may have it.
-  EXPECT_TRUE(
-      Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver).ok());
+  EXPECT_TRUE(OthersMayHave(folder));
+}
+
+TEST_F(AdopterTest, ALargeSpoolIsReadOneSegmentAtATime) {
+  const std::string folder = LeaveSpool(root_, 3000);
+  const int segments = Segments(folder);
+  ASSERT_GT(segments, 20);
+  Begin();
+  for (int i = 0; i < segments; ++i) adopter_->Poll(true);
+  EXPECT_EQ(networks_.size(), 0u);
+  EXPECT_FALSE(OthersMayHave(folder));
+  adopter_->Poll(true);
+  EXPECT_EQ(networks_.size(), 1u);
+  Pass(minutes(1));
+  EXPECT_THAT(Steps(), ElementsAre(3000u));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(AdopterTest, WhatIsReadWhenTheCollectorGoesIsForOthersUntilTheNextLook) {
+  const std::string folder = LeaveSpool(root_, 3000);
+  Begin();
+  for (int i = 0; i < 5; ++i) adopter_->Poll(true);
+  EXPECT_FALSE(OthersMayHave(folder));
+  adopter_->Poll(false);
+  EXPECT_TRUE(OthersMayHave(folder));
+  Pass(minutes(4));
+  EXPECT_THAT(Steps(), IsEmpty());
+  Pass(minutes(2));
+  EXPECT_THAT(Steps(), ElementsAre(3000u));
+}
+
+TEST_F(AdopterTest, LetGoItLeavesWhatItReads) {
+  const std::string folder = LeaveSpool(root_, 3000);
+  const auto before = testing::NamesIn(folder);
+  Begin();
+  for (int i = 0; i < 5; ++i) adopter_->Poll(true);
+  adopter_->LetGo();
+  EXPECT_TRUE(OthersMayHave(folder));
+  Pass(minutes(6));
+  EXPECT_THAT(Steps(), IsEmpty());
+  EXPECT_EQ(testing::NamesIn(folder), before);
 }
 
 TEST_F(AdopterTest, LivingProcessesAndWhatWasSetAsideAreLeftAlone) {

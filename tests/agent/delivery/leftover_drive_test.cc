@@ -317,16 +317,22 @@ TEST_F(LeftoverDriveTest, WhatALivingProcessHasIsNotForOthers) {
   EXPECT_EQ(LiveOwner(absl::FailedPreconditionError("in use")), std::nullopt);
 }
 
-TEST_F(LeftoverDriveTest, OpeningEndsWhenItIsToldTo) {
+TEST_F(LeftoverDriveTest, AnOpeningThatIsDroppedLeavesAllAsItIs) {
   const std::string folder = LeaveSpool(root_, 100);
   const auto before = Bytes(folder);
-  int asked = 0;
-  const auto leftover =
-      Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver,
-                     RealSyscalls(), [&asked] { return ++asked == 3; });
-  EXPECT_THAT(leftover, StatusIs(absl::StatusCode::kCancelled, "stopped"));
-  EXPECT_EQ(asked, 3);
-  EXPECT_EQ(Bytes(folder), before);
+  for (int steps = 0; steps < 4; ++steps) {
+    auto opening = Leftover::Opening::Begin(testing::SpoolPlace(folder),
+                                            SpoolUse::kTakeOver);
+    GRADTAP_ASSERT_OK(opening);
+    for (int i = 0; i < steps; ++i) {
+      const auto leftover = (*opening)->Step();
+      GRADTAP_ASSERT_OK(leftover);
+      EXPECT_EQ(*leftover, nullptr);
+    }
+    opening->reset();
+    EXPECT_EQ(Bytes(folder), before);
+    EXPECT_EQ(Open(folder)->steps(), 100u);  // Nobody has it.
+  }
 }
 
 TEST_F(LeftoverDriveTest, EachProcessOfARootIsAPlaceOfItsOwn) {

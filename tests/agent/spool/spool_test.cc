@@ -342,6 +342,25 @@ TEST_F(SpoolTest, ASegmentThatOthersMayReachIsSetAside) {
   EXPECT_THAT(spool->TakeProblems(), ElementsAre(HasSubstr("0600")));
 }
 
+TEST_F(SpoolTest, OpenedInPiecesEachReadsOneSegmentAndTheLastGivesTheSpool) {
+  Leave();
+  const std::size_t segments = NamesIn(folder()).size() - 1;
+  ASSERT_GT(segments, 3u);
+  auto opening = Spool::Opening::Begin(folder(), SpoolUse::kTakeOver, &disk_);
+  GRADTAP_ASSERT_OK(opening);
+  for (std::size_t i = 1; i < segments; ++i) {
+    const auto spool = (*opening)->Step();
+    GRADTAP_ASSERT_OK(spool);
+    EXPECT_EQ(*spool, nullptr);
+  }
+  const auto spool = (*opening)->Step();
+  GRADTAP_ASSERT_OK(spool);
+  ASSERT_NE(*spool, nullptr);
+  ExpectRecords(spool->get(), 1, 20);
+  EXPECT_EQ((*spool)->steps_found(), 20u);
+  EXPECT_GT((*spool)->bytes(), 20 * kRecordHeadBytes);
+}
+
 TEST_F(SpoolTest, AFolderWithoutAReadableRecordSaysWhy) {
   Leave();
   for (const auto& name : NamesIn(folder())) {
