@@ -84,22 +84,6 @@ SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
   return session;
 }
 
-SpoolIdentity IdentityOf(const SessionOptions& session) {
-  SpoolIdentity identity;
-  identity.run = session.run;
-  identity.launch = session.launch;
-  identity.process_nonce = session.process_nonce;
-  identity.agent_version = session.agent_version;
-  identity.torch_version = session.torch_version;
-  identity.host = session.host;
-  identity.rank = session.rank;
-  identity.world_size = session.world_size;
-  identity.start_time_unix_ns = session.start_time_unix_ns;
-  identity.pid = session.pid;
-  identity.tags = session.tags;
-  return identity;
-}
-
 MakeSpool SpoolMaker(const DeliveryOptions& options,
                      const SpoolIdentity& identity) {
   if (options.spool_folder.empty()) return nullptr;
@@ -431,7 +415,7 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
       options.ring_bytes == 0 || options.ring_bytes == default_bytes;
   WorkerOptions worker;
   worker.session = MakeSessionOptions(options);
-  const SpoolIdentity identity = IdentityOf(worker.session);
+  const SpoolIdentity& identity = worker.session;
   worker.make_spool = SpoolMaker(options, identity);
   worker.spool_bytes = options.spool_bytes;
   worker.offline = options.offline;

@@ -182,17 +182,7 @@ std::string Leftover::Description() const {
 
 SessionOptions Leftover::MakeSessionOptions() const {
   SessionOptions options;
-  options.run = identity_.run;
-  options.launch = identity_.launch;
-  options.rank = identity_.rank;
-  options.world_size = identity_.world_size;
-  options.process_nonce = identity_.process_nonce;
-  options.start_time_unix_ns = identity_.start_time_unix_ns;
-  options.agent_version = identity_.agent_version;
-  options.torch_version = identity_.torch_version;
-  options.host = identity_.host;
-  options.pid = identity_.pid;
-  options.tags = identity_.tags;
+  static_cast<SpoolIdentity&>(options) = identity_;
   options.leftovers = true;
   options.fill_holes = use_ == SpoolUse::kTakeOver;
   return options;

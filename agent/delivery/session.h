@@ -8,7 +8,8 @@
 // It holds no thread, no socket and no clock of its own: the driver tells what
 // happened, then performs what Next() asks for until it asks for nothing.
 //
-// Layer: agent/delivery. This file: std, absl, core, *.pb.h; no grpc.
+// Layer: agent/delivery. This file: std, absl, core, agent/spool, *.pb.h; no
+// grpc.
 
 #ifndef GRADTAP_AGENT_DELIVERY_SESSION_H_
 #define GRADTAP_AGENT_DELIVERY_SESSION_H_
@@ -17,7 +18,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 
@@ -26,24 +26,15 @@
 #include "agent/delivery/freed_history.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/record_source.h"
+#include "agent/spool/segment.h"
 #include "core/clock.h"
 #include "gradtap/v1/telemetry.pb.h"
 
 namespace gradtap::agent {
 
-struct SessionOptions {
+// Whose records these are, and how they are delivered.
+struct SessionOptions : SpoolIdentity {
   std::string collector;  // For messages.
-  std::string run;
-  std::string launch;
-  std::uint32_t rank = 0;
-  std::uint32_t world_size = 1;
-  std::string process_nonce;  // 16 bytes.
-  std::int64_t start_time_unix_ns = 0;
-  std::string agent_version;
-  std::string torch_version;
-  std::string host;
-  std::int64_t pid = 0;
-  std::map<std::string, std::string> tags;
   // The records are what a process has left that lives no more: the collector
   // may have more than is at hand here.
   bool leftovers = false;
@@ -161,7 +152,7 @@ class Session {
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  int failures_ = 0;                // Calls in a row without progress.
+  int failures_ = 0;  // Calls in a row without progress.
   TimePoint dial_at_;
   bool draining_ = false;
   bool hurry_ = false;

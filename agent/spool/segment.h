@@ -39,7 +39,7 @@
 
 namespace gradtap::agent {
 
-// The stream whose records a spool holds: what its Hello says.
+// The stream that records are of: what its Hello says.
 struct SpoolIdentity {
   std::string run;
   std::string launch;
