@@ -111,11 +111,6 @@ std::size_t ParseHeader(std::string_view bytes, SegmentContent* content) {
     content->damage = "it does not begin as a spool segment does";
     return 0;
   }
-  if (version != kVersion) {
-    content->damage = absl::StrCat("it has format version ", version,
-                                   ", and this program knows ", kVersion);
-    return 0;
-  }
   const std::string_view identity =
       size <= kMaxIdentityBytes ? take.Bytes(size) : std::string_view();
   const std::size_t hashed = bytes.size() - take.left();
@@ -126,6 +121,12 @@ std::size_t ParseHeader(std::string_view bytes, SegmentContent* content) {
   }
   if (hash != StableHash64(bytes.substr(0, hashed))) {
     content->damage = "its header does not match its checksum";
+    return 0;
+  }
+  if (version != kVersion) {
+    content->damage = absl::StrCat("it has format version ", version,
+                                   ", and this program knows ", kVersion);
+    content->other_version = true;
     return 0;
   }
   const std::string wrong = ParseIdentity(identity, &content->identity);

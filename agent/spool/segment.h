@@ -19,8 +19,9 @@
 // Hashes are StableHash64. Seqs follow each other without holes. A reader takes
 // the records up to the first that is cut off, does not match its hash or is
 // out of order. A version never changes its meaning; readers refuse versions
-// that they do not know. There is no footer: a file that ends between two
-// records is whole.
+// that they do not know, and leave them to those who do: that they are not
+// damaged shows by the hash, as every version has a header of this form. There
+// is no footer: a file that ends between two records is whole.
 //
 // Layer: agent/spool. This file: std, absl, core. Pure: no file is touched.
 
@@ -76,6 +77,8 @@ struct SegmentContent {
   std::size_t good_bytes = 0;
   // Empty: all bytes are good. Else what is wrong at good_bytes, in words.
   std::string damage;
+  // What is wrong is only that it has another version.
+  bool other_version = false;
 };
 
 // Reads what anybody may have written, down to a torn or flipped bit.

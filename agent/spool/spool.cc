@@ -62,7 +62,10 @@ absl::StatusOr<std::unique_ptr<Spool::Opening>> Spool::Opening::Begin(
 }
 
 absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
-  if (next_ < files_.size()) readable_ |= spool_->Take(files_[next_++]);
+  if (next_ < files_.size()) {
+    const auto taken = spool_->Take(files_[next_++], &readable_);
+    if (!taken.ok()) return taken;
+  }
   if (next_ < files_.size()) return nullptr;
   Spool& spool = *spool_;
   if (!readable_) {
@@ -82,8 +85,8 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
   return std::move(spool_);
 }
 
-// True if a record of it can be read.
-bool Spool::Take(const SpoolFolder::File& file) {
+// `readable` becomes true if a record of it can be read.
+absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
   Segment segment;
   segment.name = file.name;
   segment.first_seq = segment.next_seq = file.first_seq;
@@ -94,6 +97,10 @@ bool Spool::Take(const SpoolFolder::File& file) {
     segment.bytes = bytes->size();
     SegmentContent content = ParseSegment(*bytes, file.first_seq);
     damage = content.damage;
+    if (content.other_version && !file.bad) {
+      return absl::UnimplementedError(absl::StrCat(
+          "'", EscapeForTerminal(path()), "/", file.name, "': ", damage));
+    }
     if (!content.records.empty() && identity_.process_nonce.empty()) {
       identity_ = content.identity;
     } else if (!content.records.empty() &&
@@ -114,13 +121,13 @@ bool Spool::Take(const SpoolFolder::File& file) {
     damage = std::string(bytes.status().message());
   }
   segment.damaged = !damage.empty() || file.bad;
-  const bool readable = segment.next_seq > segment.first_seq;
-  if (!readable && !segment.damaged) {
+  const bool any = segment.next_seq > segment.first_seq;
+  if (!any && !segment.damaged) {
     // Its process died before the first record was in it.
     if (folder_->use() == SpoolUse::kTakeOver) {
       folder_->syscalls()->UnlinkAt(folder_->fd(), file.name.c_str());
     }
-    return false;
+    return absl::OkStatus();
   }
   if (!damage.empty() && !file.bad) {
     Report(absl::StrCat(
@@ -129,10 +136,11 @@ bool Spool::Take(const SpoolFolder::File& file) {
         folder_->use() == SpoolUse::kCopy
             ? std::string("left alone")
             : absl::StrCat("kept as ", SegmentName(file.first_seq, "bad"))));
-    if (!readable) SetAside(&segment);
+    if (!any) SetAside(&segment);
   }
   segments_.push_back(std::move(segment));
-  return readable;
+  *readable |= any;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> Spool::ReadFile(const std::string& name) const {

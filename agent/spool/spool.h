@@ -44,7 +44,8 @@ class Spool {
 
   // What a process has left. Reads all of it once; damage is no error but in
   // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // Others as of SpoolFolder::Open().
+  // kUnimplemented: a segment has another format version. Others as of
+  // SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());
@@ -117,7 +118,7 @@ class Spool {
   explicit Spool(std::unique_ptr<SpoolFolder> folder)
       : folder_(std::move(folder)) {}
 
-  bool Take(const SpoolFolder::File& file);
+  absl::Status Take(const SpoolFolder::File& file, bool* readable);
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
   absl::Status OpenSegment(std::uint64_t seq);

@@ -107,10 +107,15 @@ TEST(SegmentTest, RecordsOutOfOrderAreNotUsed) {
   EXPECT_THAT(ParseSegment(made.bytes, 4).damage, HasSubstr("record 4"));
 }
 
-TEST(SegmentTest, AnotherFormatVersionIsNamed) {
-  Made made = MakeSegment();
-  made.bytes[8] = 2;
-  EXPECT_THAT(ParseSegment(made.bytes, 5).damage, HasSubstr("version 2"));
+TEST(SegmentTest, AnotherFormatVersionIsNamedAndToldFromDamage) {
+  const SegmentContent content =
+      ParseSegment(testing::OfVersion(2, MakeSegment().bytes), 5);
+  EXPECT_THAT(content.damage, HasSubstr("version 2"));
+  EXPECT_TRUE(content.other_version);
+  Made flipped = MakeSegment();
+  flipped.bytes[8] ^= 2;
+  EXPECT_THAT(ParseSegment(flipped.bytes, 5).damage, HasSubstr("checksum"));
+  EXPECT_FALSE(ParseSegment(flipped.bytes, 5).other_version);
 }
 
 TEST(SegmentTest, AnIdentityThatNoCollectorTakesIsRefused) {

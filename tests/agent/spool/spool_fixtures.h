@@ -8,14 +8,17 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/spool/segment.h"
 #include "agent/spool/syscalls.h"
+#include "core/hash.h"
 
 namespace gradtap::testing {
 
@@ -46,6 +49,18 @@ inline agent::EntryMeta StepMeta(std::int64_t step, std::uint32_t branch = 0) {
 
 inline std::string Payload(std::uint64_t seq) {
   return "record " + std::to_string(seq) + std::string(seq % 50, 'x');
+}
+
+// A segment, by a program that writes another version of the format.
+inline std::string OfVersion(std::uint32_t version, std::string segment) {
+  std::uint32_t identity = 0;
+  std::memcpy(segment.data() + 8, &version, sizeof(version));
+  std::memcpy(&identity, segment.data() + 12, sizeof(identity));
+  const std::size_t hashed = 16 + identity;
+  const std::uint64_t hash =
+      StableHash64(std::string_view(segment).substr(0, hashed));
+  std::memcpy(segment.data() + hashed, &hash, sizeof(hash));
+  return segment;
 }
 
 inline std::string ReadAll(const std::string& path) {

@@ -361,6 +361,20 @@ TEST_F(SpoolTest, OpenedInPiecesEachReadsOneSegmentAndTheLastGivesTheSpool) {
   EXPECT_GT((*spool)->bytes(), 20 * kRecordHeadBytes);
 }
 
+TEST_F(SpoolTest, WhatANewerProgramWroteIsLeftToIt) {
+  Leave();
+  const std::string last = Nth(NamesIn(folder()).size() - 2);
+  testing::WriteAll(file(last),
+                    testing::OfVersion(2, testing::ReadAll(file(last))));
+  const auto before = NamesIn(folder());
+  for (const SpoolUse use : {SpoolUse::kTakeOver, SpoolUse::kCopy}) {
+    EXPECT_THAT(Spool::Open(folder(), use, &disk_),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         HasSubstr(last + "': it has format version 2, and")));
+  }
+  EXPECT_EQ(NamesIn(folder()), before);
+}
+
 TEST_F(SpoolTest, AFolderWithoutAReadableRecordSaysWhy) {
   Leave();
   for (const auto& name : NamesIn(folder())) {
