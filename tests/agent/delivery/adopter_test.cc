@@ -232,46 +232,95 @@ TEST_F(AdopterTest, WhatIsThrownEndsIt) {
 }
 
 // In the delivery thread, beside a session of the agent's own.
-TEST(WorkerAdoptionTest, TheNextAgentDeliversWhatADeadOneHasLeft) {
-  testing::TempDir dir;
-  const std::string root = dir.path() + "/spool";
-  LeaveSpool(root, 500, Identity('a'));
-  FakeNetwork own;
-  FakeNetwork others;
-  int transports = 0;
-  Mutex mu;
-  std::vector<std::string> lines;
-  auto shared = std::make_shared<DeliveryShared>([&](const std::string& line) {
-    MutexLock lock(mu);
-    lines.push_back(line);
-  });
-  shared->ring = testing::MakeRing(256 * 1024, 8 * 1024);
-  Recorder recorder(shared->ring.get(), &shared->books, &RealClock());
-  WorkerOptions options;
-  options.session.run = "run";
-  options.session.process_nonce = MakeIdentity().process_nonce;
-  options.poll = milliseconds(2);
-  options.leftovers_root = root;
-  options.make_transport = [&] {
-    return std::make_unique<FakeTransport>(transports++ == 0 ? &own : &others);
-  };
-  Worker worker(shared, options);
-  ASSERT_TRUE(worker.Start());
-  recorder.PutSchema(testing::MakeSchema(1, 10));
-  recorder.PutStep(testing::MakeStep(0, 1, 10));
-  const auto give_up = std::chrono::steady_clock::now() + seconds(60);
-  while (!std::filesystem::is_empty(root) &&
-         std::chrono::steady_clock::now() < give_up) {
-    std::this_thread::yield();
+class WorkerAdoptionTest : public ::testing::Test {
+ protected:
+  WorkerAdoptionTest() {
+    shared_->ring = testing::MakeRing(256 * 1024, 8 * 1024);
+    recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
+                                           &RealClock());
+    options_.session.run = "run";
+    options_.session.process_nonce = MakeIdentity().process_nonce;
+    options_.poll = milliseconds(2);
+    options_.leftovers_root = root_;
+    options_.make_transport = [this] {
+      return std::make_unique<FakeTransport>(transports_++ == 0 ? &own_
+                                                                : &others_);
+    };
   }
-  EXPECT_TRUE(std::filesystem::is_empty(root));
-  worker.Stop(std::chrono::steady_clock::now() + seconds(60));
-  EXPECT_EQ(own.collector.Contents().recorded.size(), 1u);
-  EXPECT_EQ(others.collector.Contents().recorded.size(), 500u);
-  EXPECT_EQ(others.collector.last_hello.process_nonce(), std::string(16, 'a'));
-  EXPECT_EQ(shared->books.Snapshot().steps_acknowledged, 1u);
-  MutexLock lock(mu);
-  EXPECT_THAT(lines, ElementsAre(HasSubstr("delivers 500 steps")));
+
+  void TearDown() override { worker_->Stop(std::chrono::steady_clock::now()); }
+
+  void Start() {
+    worker_ = std::make_unique<Worker>(shared_, options_);
+    ASSERT_TRUE(worker_->Start());
+    recorder_->PutSchema(testing::MakeSchema(1, 10));
+    recorder_->PutStep(testing::MakeStep(0, 1, 10));
+  }
+  template <typename Condition>
+  static bool Await(Condition condition) {
+    const auto give_up = std::chrono::steady_clock::now() + seconds(30);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > give_up) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+
+  testing::TempDir dir_;
+  const std::string root_ = dir_.path() + "/spool";
+  FakeNetwork own_;
+  FakeNetwork others_;
+  int transports_ = 0;
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  const std::shared_ptr<DeliveryShared> shared_ =
+      std::make_shared<DeliveryShared>([this](const std::string& line) {
+        MutexLock lock(mu_);
+        lines_.push_back(line);
+      });
+  std::unique_ptr<Recorder> recorder_;
+  WorkerOptions options_;
+  std::unique_ptr<Worker> worker_;
+};
+
+TEST_F(WorkerAdoptionTest, TheNextAgentDeliversWhatADeadOneHasLeft) {
+  LeaveSpool(root_, 500, Identity('a'));
+  Start();
+  EXPECT_TRUE(Await([this] { return std::filesystem::is_empty(root_); }));
+  worker_->Stop(std::chrono::steady_clock::now() + seconds(60));
+  EXPECT_EQ(own_.collector.Contents().recorded.size(), 1u);
+  EXPECT_EQ(others_.collector.Contents().recorded.size(), 500u);
+  EXPECT_EQ(others_.collector.last_hello.process_nonce(), std::string(16, 'a'));
+  EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 1u);
+  MutexLock lock(mu_);
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("delivers 500 steps")));
+}
+
+// And not only when its own records have gone.
+TEST_F(WorkerAdoptionTest, ItLetsGoOfThatAsSoonAsItIsToStop) {
+  const std::string folder = LeaveSpool(root_, 500, Identity('a'));
+  others_.Set(FakeNetwork::Mode::kBlackHole);
+  options_.session.ack_timeout = milliseconds(200);
+  options_.session.connect_timeout = milliseconds(200);
+  options_.session.backoff_base = milliseconds(2);
+  Start();
+  EXPECT_TRUE(Await([this] {
+    MutexLock lock(others_.mu);
+    return others_.connects > 0;
+  }));
+  own_.Set(FakeNetwork::Mode::kBlackHole);
+  recorder_->PutStep(testing::MakeStep(1, 1, 10));
+  std::thread stopping([this] {
+    worker_->Stop(std::chrono::steady_clock::now() + std::chrono::hours(1));
+  });
+  EXPECT_TRUE(Await([&folder] {
+    return Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver)
+        .ok();
+  }));
+  EXPECT_NE(worker_->state(), DeliveryState::kStopped);
+  own_.Set(FakeNetwork::Mode::kUp);
+  stopping.join();
+  EXPECT_EQ(own_.collector.Contents().recorded.size(), 2u);
 }
 
 }  // namespace
