@@ -1,30 +1,20 @@
 // A process that records and is killed, again and again; what it leaves is
 // drained.
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <chrono>
-#include <filesystem>
 #include <iostream>
 #include <random>
 #include <string>
-#include <thread>
 
 #include "faults/feed.h"
+#include "faults/leftovers.h"
 #include "integration/collector.h"
 #include "support/temp_dir.h"
 
 namespace gradtap::testing {
 namespace {
-
-void ExpectNoSpool(const std::string& root) {
-  if (!std::filesystem::exists(root)) return;
-  for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    ADD_FAILURE() << entry.path();
-  }
-}
 
 TEST(FeederKillTest, EveryStepThatWasPutIsStoredOnceItIsDrained) {
   TempDir dir;
@@ -54,16 +44,11 @@ TEST(FeederKillTest, EveryStepThatWasPutIsStoredOnceItIsDrained) {
     } while (counts.seen < until && !::testing::Test::HasFailure());
     feed.process().Signal(SIGKILL);
     ASSERT_EQ(feed.process().Wait().value_or(Exit()).code, -SIGKILL);
-    const Outcome drained =
-        RunProgram(GradtapCommand(collector.address(), {"drain"}),
-                   {{"GRADTAP_SPOOL", spool}, {"GRADTAP_RING_FOLDER", rings}});
-    ASSERT_EQ(drained.exit.code, 0) << drained.err;
-    EXPECT_EQ(drained.err, "");
+    Drain(collector.address(), spool, rings);
     const std::uint64_t stored = CheckSteps(collector.address(), run, 0);
     EXPECT_GE(stored, counts.seen);
     steps += stored;
-    EXPECT_TRUE(std::filesystem::is_empty(rings));
-    ExpectNoSpool(spool);
+    ExpectNothingLeft(spool, rings);
   }
   std::cout << kills << " kills, " << steps << " steps\n";
 }
