@@ -95,7 +95,9 @@ void Adopter::Open() {
 void Adopter::NotOpened(const absl::Status& status) {
   // Its process lives, another agent is at it, or it has gone meanwhile.
   if (LiveOwner(status) || absl::IsNotFound(status)) return;
-  hopeless_.insert(opening_path_);
+  const bool may_pass =
+      absl::IsUnavailable(status) || absl::IsResourceExhausted(status);
+  if (!may_pass) hopeless_.insert(opening_path_);
   Say(opening_path_,
       absl::StrCat("what a process has left in ", Shown(opening_path_),
                    " is not delivered: ", std::string(status.message())));

@@ -117,8 +117,15 @@ absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
       NotePlace(record.meta, &segment);
       steps_found_ += record.meta.recorded_steps;
     }
-  } else {
+  } else if (file.bad || absl::IsFailedPrecondition(bytes.status())) {
     damage = std::string(bytes.status().message());
+  } else {
+    // That may pass, and is no reason to give its records up for lost.
+    return absl::Status(
+        bytes.status().code(),
+        absl::StrCat(std::string(bytes.status().message()),
+                     "; nothing of the spool is delivered until it can be "
+                     "read, or is moved elsewhere"));
   }
   segment.damaged = !damage.empty() || file.bad;
   const bool any = segment.next_seq > segment.first_seq;

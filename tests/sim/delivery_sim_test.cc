@@ -126,7 +126,7 @@ TEST(SimulationTest, EveryFaultAndEveryEndHappens) {
     all.handed_on += one.handed_on;
     for (const auto& [name, times] : one.faults) all.faults[name] += times;
   }
-  EXPECT_EQ(all.faults.size(), 27u);
+  EXPECT_EQ(all.faults.size(), 28u);
   EXPECT_GT(all.stored, 1'000u);
   EXPECT_GT(all.lost, 100u);
   EXPECT_GT(all.deaths, 100u);

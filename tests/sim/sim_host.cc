@@ -291,6 +291,15 @@ ssize_t ProcessDisk::Write(int fd, const iovec* pieces, int count) {
   });
 }
 
+ssize_t ProcessDisk::ReadAt(int fd, char* out, std::size_t bytes,
+                            off_t offset) {
+  if (dead_ || (host_->state == SimHost::State::kFailsReads &&
+                host_->OnDisk(PathOf(fd)))) {
+    return -EIO;
+  }
+  return Syscalls::ReadAt(fd, out, bytes, offset);
+}
+
 int ProcessDisk::Truncate(int fd, off_t bytes) {
   return Do(true, [&] { return Syscalls::Truncate(fd, bytes); });
 }

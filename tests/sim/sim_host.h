@@ -33,7 +33,7 @@ struct ProcessDies {};
 
 class SimHost {
  public:
-  enum class State { kGood, kFull, kFailsWrites, kFailsSyncs };
+  enum class State { kGood, kFull, kFailsWrites, kFailsSyncs, kFailsReads };
 
   SimHost(World* world, Mutant mutant);
 
@@ -98,6 +98,7 @@ class ProcessDisk : public agent::Syscalls {
   int OpenAt(int folder, const char* name, int flags, mode_t mode) override;
   int MakeFolderAt(int folder, const char* name, mode_t mode) override;
   ssize_t Write(int fd, const iovec* pieces, int count) override;
+  ssize_t ReadAt(int fd, char* out, std::size_t bytes, off_t offset) override;
   int Truncate(int fd, off_t bytes) override;
   int Allocate(int fd, off_t bytes) override;
   int PunchHole(int fd, off_t offset, off_t bytes) override;

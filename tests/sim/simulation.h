@@ -101,6 +101,7 @@ class Simulation {
   void FillAgentsDisk();
   void BreakAgentsWrites();
   void BreakAgentsSyncs();
+  void BreakAgentsReads();
   void FillSharedMemory();
   void LoseAgentsPower();
   void DrainLeftovers();

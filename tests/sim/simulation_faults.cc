@@ -35,6 +35,7 @@ const std::vector<Simulation::Fault>& Simulation::AllFaults() {
       {"agents' disk full", &Simulation::FillAgentsDisk},
       {"agents' writes fail", &Simulation::BreakAgentsWrites},
       {"agents' syncs fail", &Simulation::BreakAgentsSyncs},
+      {"agents' reads fail", &Simulation::BreakAgentsReads},
       {"shared memory full", &Simulation::FillSharedMemory},
       {"agents' power cut", &Simulation::LoseAgentsPower},
       {"somebody drains", &Simulation::DrainLeftovers},
@@ -207,6 +208,10 @@ void Simulation::BreakAgentsWrites() {
 
 void Simulation::BreakAgentsSyncs() {
   SetAgentsDisk(SimHost::State::kFailsSyncs);
+}
+
+void Simulation::BreakAgentsReads() {
+  SetAgentsDisk(SimHost::State::kFailsReads);
 }
 
 void Simulation::FillSharedMemory() {

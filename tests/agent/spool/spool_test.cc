@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/spool/spool_fixtures.h"
 #include "support/status_matchers.h"
@@ -306,6 +307,20 @@ TEST_F(SpoolTest, AReadErrorIsNoLoss) {
                                        HasSubstr("cannot be read")));
   disk_.read_error = 0;
   ExpectRecords(spool.get(), 1, 20);
+}
+
+TEST_F(SpoolTest, AReadErrorAtTheBeginningIsNoLossEither) {
+  Leave();
+  const std::vector<std::string> before = NamesIn(folder());
+  disk_.read_error = EIO;
+  for (const SpoolUse use : {SpoolUse::kTakeOver, SpoolUse::kCopy}) {
+    EXPECT_THAT(Spool::Open(folder(), use, &disk_),
+                StatusIs(absl::StatusCode::kUnavailable,
+                         HasSubstr("until it can be read")));
+  }
+  EXPECT_EQ(NamesIn(folder()), before);
+  disk_.read_error = 0;
+  ExpectRecords(Open().get(), 1, 20);
 }
 
 TEST_F(SpoolTest, ASegmentOfAnotherProcessIsSetAside) {
