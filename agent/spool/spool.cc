@@ -244,7 +244,10 @@ absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
   }
   std::string head = EncodeRecordHead(seq, meta, bytes);
   const std::uint64_t size = head.size() + bytes.size();
-  if (bytes_ + size > options_.max_bytes) {
+  const bool opens = open_fd_ < 0 || seq != segments_.back().next_seq;
+  const std::uint64_t more =
+      opens ? size + EncodeSegmentHeader(identity_).size() : size;
+  if (bytes_ + more > options_.max_bytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the spool '", EscapeForTerminal(path()), "' is full, at ",
                      options_.max_bytes, " bytes"));
