@@ -58,7 +58,7 @@ agent::DeliveryOptions DeliveryOptionsOf(
     const std::shared_ptr<agent::ProblemLog>& log) {
   const AgentOptions& o = settings.options;
   agent::DeliveryOptions d;
-  d.collector = o.collector;
+  d.collector = agent::MeantFor(o);
   d.run = o.run;
   d.launch = settings.launch;
   d.rank = static_cast<std::uint32_t>(o.rank);

@@ -415,6 +415,11 @@ std::string CompleteAddress(const std::string& address) {
   return (host.empty() ? "127.0.0.1" : host) + ":" + port;
 }
 
+std::string MeantFor(const AgentOptions& complete) {
+  const bool told = complete.collector != AgentOptions().collector;
+  return complete.offline && !told ? "" : complete.collector;
+}
+
 Settings ResolveSettings(AgentOptions options, const Environment& environment,
                          const ProcessFacts& process) {
   Settings settings;

@@ -48,6 +48,10 @@ struct Settings {
 Settings ResolveSettings(AgentOptions options, const Environment& environment,
                          const ProcessFacts& process);
 
+// Whom the steps are for. Empty: any, since it is offline and was told of none
+// (the default counts as none).
+std::string MeantFor(const AgentOptions& complete);
+
 // "HOST:PORT" from "HOST:PORT", "HOST", ":PORT", "[V6]:PORT", "[V6]" or a bare
 // V6; empty if it is none of these.
 std::string CompleteAddress(const std::string& address);

@@ -28,7 +28,8 @@ namespace gradtap::agent {
 
 // Plain data, checked and completed by the caller (agent.cc).
 struct DeliveryOptions {
-  std::string collector;  // "HOST:PORT".
+  // "HOST:PORT". Offline, it is noted in the spool; empty: any.
+  std::string collector;
   std::string run;
   std::string launch;  // Empty: the process nonce, in hex.
   std::uint32_t rank = 0;

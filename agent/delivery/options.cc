@@ -141,7 +141,9 @@ absl::Status ValidateCollector(std::string_view collector) {
 }
 
 absl::Status ValidateOptions(const DeliveryOptions& options) {
-  if (auto status = ValidateCollector(options.collector); !status.ok()) {
+  const bool for_any = options.offline && options.collector.empty();
+  if (auto status = ValidateCollector(options.collector);
+      !status.ok() && !for_any) {
     return status;
   }
   if (!IsValidRunName(options.run)) {

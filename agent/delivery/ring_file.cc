@@ -45,7 +45,8 @@ static_assert(sizeof(Head) <= kControlAt &&
               kControlAt + sizeof(RingControl) <= kTextAt);
 
 constexpr std::string_view kMagic = "GTRING01";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kOldestVersion = 1;
 constexpr std::size_t kMaxHeaderBytes = std::size_t{1} << 20;
 constexpr std::uint64_t kMaxCapacity = std::uint64_t{1} << 40;
 constexpr std::size_t kNonceBytes = 16;
@@ -308,7 +309,7 @@ absl::Status RingFile::LoadHeader(std::size_t file_bytes, RingControl* words) {
   if (std::string_view(head.magic, sizeof(head.magic)) != kMagic) {
     return Damaged("does not begin as a ring does");
   }
-  if (head.version != kVersion ||
+  if (head.version < kOldestVersion || head.version > kVersion ||
       head.entry_head_bytes != sizeof(EntryHeader)) {
     return absl::UnimplementedError(
         absl::StrCat(Shown(path_), " has format version ", head.version,

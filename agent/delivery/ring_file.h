@@ -12,12 +12,13 @@
 // Format, all numbers little-endian:
 //
 //   file    := head control identity spool_root pad ring
-//   head    := "GTRING01" version:u32 (1) header_bytes:u32 (before the ring)
+//   head    := "GTRING01" version:u32 (2) header_bytes:u32 (before the ring)
 //              capacity:u64 (of the ring) reserve:u64 entry_head_bytes:u32
 //              identity_bytes:u32 spool_root_bytes:u32 zero:u32
 //              hash:u64 (StableHash64 of head before it, identity, spool_root)
 //   control := RingControl, at byte 64
-//   identity:= the header of a spool segment (agent/spool/segment.h), at 256
+//   identity:= the header of a spool segment (agent/spool/segment.h), at 256;
+//              in version 1 of version 1
 //   ring    := entries as in ring.h
 //
 // header_bytes and capacity are multiples of the page size. A version never

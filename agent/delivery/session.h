@@ -32,9 +32,9 @@
 
 namespace gradtap::agent {
 
-// Whose records these are, and how they are delivered.
+// Whose records these are, and how they are delivered. `collector` is the one
+// that is dialled, for messages.
 struct SessionOptions : SpoolIdentity {
-  std::string collector;  // For messages.
   // The records are what a process has left that lives no more: the collector
   // may have more than is at hand here.
   bool leftovers = false;

@@ -15,7 +15,8 @@ static_assert(std::endian::native == std::endian::little,
               "numbers are copied as they stand in memory");
 
 constexpr std::string_view kMagic = "GTSPOOL1";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kOldestVersion = 1;  // Without a collector.
 constexpr std::size_t kMaxIdentityBytes = 256 * 1024;
 constexpr std::size_t kMaxTags = 64;
 constexpr std::size_t kNonceBytes = 16;
@@ -71,13 +72,15 @@ class Taker {
 };
 
 // What is wrong, or empty.
-std::string ParseIdentity(std::string_view bytes, SpoolIdentity* identity) {
+std::string ParseIdentity(std::string_view bytes, std::uint32_t version,
+                          SpoolIdentity* identity) {
   Taker take(bytes);
   for (std::string* text :
        {&identity->run, &identity->launch, &identity->process_nonce,
         &identity->agent_version, &identity->torch_version, &identity->host}) {
     *text = take.Text();
   }
+  if (version > kOldestVersion) identity->collector = take.Text();
   identity->rank = take.Take<std::uint32_t>();
   identity->world_size = take.Take<std::uint32_t>();
   identity->start_time_unix_ns = take.Take<std::int64_t>();
@@ -123,13 +126,14 @@ std::size_t ParseHeader(std::string_view bytes, SegmentContent* content) {
     content->damage = "its header does not match its checksum";
     return 0;
   }
-  if (version != kVersion) {
+  if (version < kOldestVersion || version > kVersion) {
     content->damage = absl::StrCat("it has format version ", version,
                                    ", and this program knows ", kVersion);
     content->other_version = true;
     return 0;
   }
-  const std::string wrong = ParseIdentity(identity, &content->identity);
+  const std::string wrong =
+      ParseIdentity(identity, version, &content->identity);
   if (!wrong.empty()) {
     content->damage = absl::StrCat("its header has ", wrong);
     return 0;
@@ -184,7 +188,8 @@ std::string EncodeSegmentHeader(const SpoolIdentity& identity) {
   std::string body;
   for (const std::string* text :
        {&identity.run, &identity.launch, &identity.process_nonce,
-        &identity.agent_version, &identity.torch_version, &identity.host}) {
+        &identity.agent_version, &identity.torch_version, &identity.host,
+        &identity.collector}) {
     PutText(*text, &body);
   }
   Put(identity.rank, &body);

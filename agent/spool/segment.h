@@ -4,9 +4,10 @@
 // can be delivered by anybody. Format, all numbers little-endian:
 //
 //   segment  := header record*
-//   header   := "GTSPOOL1" version:u32 (1)  size:u32 (of identity)
+//   header   := "GTSPOOL1" version:u32 (2)  size:u32 (of identity)
 //               identity  hash:u64 (of all before it)
-//   identity := run launch nonce agent_version torch_version host (texts)
+//   identity := run launch nonce agent_version torch_version host collector
+//               (texts; version 1 has no collector)
 //               rank:u32 world_size:u32 start_time_unix_ns:i64 pid:i64
 //               tags:u32 (key value)*
 //   text     := size:u32 bytes
@@ -40,7 +41,7 @@
 
 namespace gradtap::agent {
 
-// The stream that records are of: what its Hello says.
+// The stream that records are of: what its Hello says, and for whom they are.
 struct SpoolIdentity {
   std::string run;
   std::string launch;
@@ -48,6 +49,8 @@ struct SpoolIdentity {
   std::string agent_version;
   std::string torch_version;
   std::string host;
+  // "HOST:PORT", as the process was told. Empty: any, or not known.
+  std::string collector;
   std::uint32_t rank = 0;
   std::uint32_t world_size = 1;
   std::int64_t start_time_unix_ns = 0;

@@ -231,6 +231,14 @@ TEST_F(OptionsTest, OfflineWithoutASpoolIsAnErrorThatSaysWhatToSet) {
   EXPECT_FALSE(Resolve(given).options.offline);
 }
 
+TEST_F(OptionsTest, OfflineStepsAreForTheCollectorThatWasNamedElseForAny) {
+  EXPECT_EQ(MeantFor(Resolve({}).options), "127.0.0.1:7317");
+  env_["GRADTAP_MODE"] = "offline";
+  EXPECT_EQ(MeantFor(Resolve({}).options), "");
+  env_["GRADTAP_COLLECTOR"] = "gpu7";
+  EXPECT_EQ(MeantFor(Resolve({}).options), "gpu7:7317");
+}
+
 TEST_F(OptionsTest, ABudgetIsAShareAndNothingElse) {
   AgentOptions given;
   given.overhead_budget = std::nan("");

@@ -104,15 +104,16 @@ struct AgentOptions {
   std::uint64_t ring_bytes = 0;
   // GRADTAP_SPOOL. The folder below which records wait on disk while the
   // collector is away, and after the process has ended: the next agent on this
-  // host delivers them, or `gradtap drain`. Made when it is needed, private, on
-  // a local file system. "off": none. Empty: gradtap/spool below
-  // $XDG_STATE_HOME, else below ~/.local/state.
+  // host with the same collector delivers them, or `gradtap drain`. Made when
+  // it is needed, private, on a local file system. "off": none. Empty:
+  // gradtap/spool below $XDG_STATE_HOME, else below ~/.local/state.
   std::string spool;
   // GRADTAP_SPOOL_BYTES. What one process may have there. Range: [1 MiB, 1
   // TiB].
   std::uint64_t spool_bytes = std::uint64_t{1} << 30;
   // GRADTAP_MODE=offline. Dials nobody: everything goes to the spool, for
-  // `gradtap drain` or `gradtap import`.
+  // `gradtap drain` or `gradtap import`. A collector that is not the default
+  // is noted there: they are for that one.
   bool offline = false;
   // GRADTAP_SHUTDOWN_MS. How long the destructor may try to deliver.
   std::chrono::milliseconds shutdown_deadline{5000};

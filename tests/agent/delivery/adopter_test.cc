@@ -239,6 +239,7 @@ class WorkerAdoptionTest : public ::testing::Test {
     recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
                                            &RealClock());
     options_.session.run = "run";
+    options_.session.collector = "peer:1";
     options_.session.process_nonce = MakeIdentity().process_nonce;
     options_.poll = milliseconds(2);
     options_.leftovers_root = root_;

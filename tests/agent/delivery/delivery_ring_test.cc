@@ -113,6 +113,7 @@ TEST_F(DeliveryRingTest, WhatWasNotDeliveredStaysWithWhoItIsOf) {
   EXPECT_EQ(identity_.rank, 1u);
   EXPECT_EQ(identity_.world_size, 2u);
   EXPECT_EQ(identity_.pid, ::getpid());
+  EXPECT_EQ(identity_.collector, "127.0.0.1:1");
   EXPECT_EQ(identity_.tags.at("team"), "vision");
   EXPECT_GT(identity_.start_time_unix_ns, 0);
   EXPECT_FALSE(identity_.launch.empty());
@@ -179,7 +180,6 @@ TEST_F(DeliveryRingTest, WithoutAFolderTheRingIsMemory) {
 
 TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
   DeliveryOptions options;
-  options.collector = "127.0.0.1:1";
   options.run = "ring-test";
   options.ring_bytes = 1 << 20;
   options.ring_folder = folder_;
@@ -193,7 +193,12 @@ TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
   EXPECT_THAT(Files(), IsEmpty());
   const auto spools = FindSpools(options.spool_folder);
   GRADTAP_ASSERT_OK(spools);
-  EXPECT_THAT(*spools, SizeIs(1));
+  ASSERT_THAT(*spools, SizeIs(1));
+  delivery_.reset();
+  const auto spool = Spool::Open(spools->front(), SpoolUse::kCopy);
+  GRADTAP_ASSERT_OK(spool);
+  EXPECT_EQ((*spool)->identity().run, "ring-test");
+  EXPECT_EQ((*spool)->identity().collector, "") << "none was named";
 }
 
 TEST_F(DeliveryRingTest, AForkedChildThatEndsLeavesTheFileToItsParent) {

@@ -75,6 +75,12 @@ TEST(OptionsTest, EachWrongFieldIsNamed) {
   options.offline = true;
   ExpectWrong(options, "spool_folder");
   options = Good();
+  options.collector = "";
+  ExpectWrong(options, "collector:");
+  options.spool_folder = "/spool";
+  options.offline = true;
+  GRADTAP_EXPECT_OK(ValidateOptions(options));
+  options = Good();
   options.tags["bad key"] = "v";
   ExpectWrong(options, "bad key");
   options = Good();

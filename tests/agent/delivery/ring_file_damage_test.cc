@@ -232,11 +232,11 @@ TEST_F(RingFileDamageTest, EveryLengthThatIsNotItsOwnIsRefused) {
 
 TEST_F(RingFileDamageTest, AnotherFormatVersionIsRefusedAsSuch) {
   Leave(1, 4);
-  Overwrite(8, "\x02");
+  Overwrite(8, "\x03");
   EXPECT_THAT(
       OpenRingFile(path()),
       StatusIs(absl::StatusCode::kUnimplemented,
-               HasSubstr("format version 2, and this program knows 1")));
+               HasSubstr("format version 3, and this program knows 2")));
 }
 
 TEST_F(RingFileDamageTest, AnyBytesInTheRingLeaveWhatIsBeforeThem) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/spool/spool_fixtures.h"
+#include "core/hash.h"
 
 namespace gradtap::agent {
 namespace {
@@ -109,13 +110,50 @@ TEST(SegmentTest, RecordsOutOfOrderAreNotUsed) {
 
 TEST(SegmentTest, AnotherFormatVersionIsNamedAndToldFromDamage) {
   const SegmentContent content =
-      ParseSegment(testing::OfVersion(2, MakeSegment().bytes), 5);
-  EXPECT_THAT(content.damage, HasSubstr("version 2"));
+      ParseSegment(testing::OfVersion(3, MakeSegment().bytes), 5);
+  EXPECT_THAT(content.damage, HasSubstr("version 3, and this program knows 2"));
   EXPECT_TRUE(content.other_version);
   Made flipped = MakeSegment();
-  flipped.bytes[8] ^= 2;
+  flipped.bytes[8] ^= 1;
   EXPECT_THAT(ParseSegment(flipped.bytes, 5).damage, HasSubstr("checksum"));
   EXPECT_FALSE(ParseSegment(flipped.bytes, 5).other_version);
+}
+
+// The bytes, so that nobody changes them without a new version.
+TEST(SegmentTest, TheHeaderIsAsTheGrammarSays) {
+  using namespace std::string_literals;
+  SpoolIdentity identity = MakeIdentity();
+  identity.tags = {{"team", "vision"}};
+  const std::string front =
+      "\3\0\0\0run\x8\0\0\0launch 7"s
+      "\x10\0\0\0"s
+      "0123456789abcdef"
+      "\5\0\0\0"s
+      "1.2.3"
+      "\3\0\0\0"s
+      "9.9"
+      "\4\0\0\0host"s;
+  const std::string collector = "\6\0\0\0peer:1"s;
+  const std::string back =
+      "\3\0\0\0\x8\0\0\0"s
+      "\0\0\x2a\x36\xfe\x9c\x97\x17"s
+      "\x92\x10\0\0\0\0\0\0"s
+      "\1\0\0\0\4\0\0\0team\6\0\0\0vision"s;
+  const auto header = [](const char* version, const std::string& body) {
+    std::string bytes = "GTSPOOL1" + std::string(version, 1) + "\0\0\0"s;
+    bytes += static_cast<char>(body.size());
+    bytes += "\0\0\0"s + body;
+    const std::uint64_t hash = StableHash64(bytes);
+    return bytes.append(reinterpret_cast<const char*>(&hash), sizeof(hash));
+  };
+  const std::string now = header("\2", front + collector + back);
+  EXPECT_EQ(EncodeSegmentHeader(identity), now);
+  EXPECT_EQ(ParseSegment(now, 1).identity, identity);
+  // What version 1 has left is for any collector.
+  const SegmentContent old = ParseSegment(header("\1", front + back), 1);
+  EXPECT_EQ(old.damage, "");
+  identity.collector = "";
+  EXPECT_EQ(old.identity, identity);
 }
 
 TEST(SegmentTest, AnIdentityThatNoCollectorTakesIsRefused) {

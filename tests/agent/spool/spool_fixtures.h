@@ -30,6 +30,7 @@ inline agent::SpoolIdentity MakeIdentity() {
   identity.agent_version = "1.2.3";
   identity.torch_version = "9.9";
   identity.host = "host";
+  identity.collector = "peer:1";
   identity.rank = 3;
   identity.world_size = 8;
   identity.start_time_unix_ns = 1'700'000'000'000'000'000;

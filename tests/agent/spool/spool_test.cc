@@ -380,12 +380,12 @@ TEST_F(SpoolTest, WhatANewerProgramWroteIsLeftToIt) {
   Leave();
   const std::string last = Nth(NamesIn(folder()).size() - 2);
   testing::WriteAll(file(last),
-                    testing::OfVersion(2, testing::ReadAll(file(last))));
+                    testing::OfVersion(3, testing::ReadAll(file(last))));
   const auto before = NamesIn(folder());
   for (const SpoolUse use : {SpoolUse::kTakeOver, SpoolUse::kCopy}) {
     EXPECT_THAT(Spool::Open(folder(), use, &disk_),
                 StatusIs(absl::StatusCode::kUnimplemented,
-                         HasSubstr(last + "': it has format version 2, and")));
+                         HasSubstr(last + "': it has format version 3, and")));
   }
   EXPECT_EQ(NamesIn(folder()), before);
 }
