@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/spool/owned_file.h"
+#include "core/names.h"
 
 namespace gradtap::agent {
 namespace {
@@ -78,9 +79,14 @@ void Adopter::Look(TimePoint now) {
 
 void Adopter::Open() {
   auto leftover = opening_->Step();
-  if (leftover.ok() && *leftover == nullptr) return;
+  if (leftover.ok() && *leftover == nullptr) {
+    const SpoolIdentity* const of = opening_->identity();
+    if (of != nullptr && LeftToOthers(*of)) opening_.reset();
+    return;
+  }
   opening_.reset();
   if (!leftover.ok()) return NotOpened(leftover.status());
+  if (LeftToOthers((*leftover)->identity())) return;
   leftover_ = *std::move(leftover);
   Say(leftover_->path(),
       absl::StrCat("delivers ", leftover_->steps(), " steps that ",
@@ -90,6 +96,21 @@ void Adopter::Open() {
   options.uniform = options_.uniform;
   drive_ = std::make_unique<LeftoverDrive>(leftover_.get(), std::move(options),
                                            options_.make_transport(), clock_);
+}
+
+// What is for another collector would be lost to it. True: that is so.
+bool Adopter::LeftToOthers(const SpoolIdentity& identity) {
+  if (IsFor(identity, options_.collector)) return false;
+  hopeless_.insert(opening_path_);
+  if (!others_.insert(identity.collector).second) return true;
+  Say(absl::StrCat("for ", identity.collector),
+      absl::StrCat(Describe(identity), " has left records in ",
+                   Shown(opening_path_), " for the collector ",
+                   EscapeForTerminal(identity.collector), ", not for ",
+                   options_.collector,
+                   ": all that is for that one stays where it is, and `",
+                   DrainCommand(identity.collector), "` delivers it"));
+  return true;
 }
 
 void Adopter::NotOpened(const absl::Status& status) {

@@ -1,5 +1,6 @@
 // Beside the agent's own session: what dead processes have left on this host is
-// delivered in their names, one after the other.
+// delivered in their names, one after the other; but for what is for another
+// collector.
 //
 // Layer: agent/delivery. This file: std, absl, core; no grpc.
 
@@ -26,7 +27,7 @@ struct AdopterOptions {
   // Of the spools, and of the rings; each may be empty.
   std::string root;
   std::string ring_folder;
-  std::string collector;  // For messages.
+  std::string collector;  // What is for it, or for any, is delivered.
   TransportFactory make_transport;
   // Looks at once, and then so often.
   std::chrono::milliseconds interval = std::chrono::minutes(5);
@@ -54,6 +55,7 @@ class Adopter {
   void DoALittle(bool collector_is_there);
   void Look(TimePoint now);
   void Open();
+  bool LeftToOthers(const SpoolIdentity& identity);
   void NotOpened(const absl::Status& status);
   void Finish();
   void Say(const std::string& key, const std::string& what);
@@ -63,7 +65,9 @@ class Adopter {
   const Clock* const clock_;
   TimePoint look_at_;
   std::deque<LeftoverPlace> places_;  // To be tried.
-  std::set<std::string> hopeless_;    // Folders; tried in vain.
+  // Folders and files that are not tried again: in vain, or for others.
+  std::set<std::string> hopeless_;
+  std::set<std::string> others_;  // Collectors; said.
   std::string opening_path_;
   std::unique_ptr<Leftover::Opening> opening_;
   std::unique_ptr<Leftover> leftover_;

@@ -55,6 +55,7 @@ Drive::Drive(DeliveryShared* shared, const WorkerOptions& options,
     : shared_(shared),
       poll_(options.poll),
       spool_bytes_(options.make_spool == nullptr ? 0 : options.spool_bytes),
+      collector_(options.session.collector),
       transport_(transport),
       clock_(clock),
       backlog_(shared->ring.get()),
@@ -136,8 +137,9 @@ bool Drive::Left(TimePoint now, TimePoint stop_at) {
                    "kept in ",
                    EscapeForTerminal(spooled ? backlog_.spool()->path()
                                              : shared_->ring_file->path()),
-                   ": the next agent on this host delivers them, or `gradtap "
-                   "drain`",
+                   ": the next agent on this host with the same collector "
+                   "delivers them, or `",
+                   DrainCommand(collector_), "`",
                    spooled ? "" : ", until the machine is switched off"));
   return true;
 }

@@ -107,6 +107,7 @@ class Drive {
   DeliveryShared* const shared_;
   const std::chrono::milliseconds poll_;
   const std::uint64_t spool_bytes_;
+  const std::string collector_;
   Transport* const transport_;
   const Clock* const clock_;
   Backlog backlog_;

@@ -6,8 +6,11 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -38,7 +41,37 @@ std::string SpoolOf(const RingFile& ring) {
   return fs::exists(spool, error) ? spool : std::string();
 }
 
+// As one word of a shell's command line; escaped.
+std::string ShellWord(const std::string& text) {
+  const auto plain = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           absl::StrContains("._-:/", absl::string_view(&c, 1));
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) {
+    return text;
+  }
+  return absl::StrCat(
+      "'", absl::StrReplaceAll(EscapeForTerminal(text), {{"'", "'\\''"}}), "'");
+}
+
 }  // namespace
+
+std::string Describe(const SpoolIdentity& identity) {
+  return absl::StrCat("process ", identity.pid, " of run ",
+                      EscapeForTerminal(identity.run), ", rank ",
+                      identity.rank);
+}
+
+bool IsFor(const SpoolIdentity& identity, const std::string& collector) {
+  return identity.collector.empty() || identity.collector == collector;
+}
+
+std::string DrainCommand(const std::string& collector,
+                         const std::string& folder) {
+  return absl::StrCat("gradtap --collector ", ShellWord(collector), " drain",
+                      folder.empty() ? "" : " ",
+                      folder.empty() ? "" : ShellWord(folder));
+}
 
 absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
     const std::string& folder, const std::string& ring_folder,
@@ -119,6 +152,11 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Step() {
   return Finish(nullptr);
 }
 
+const SpoolIdentity* Leftover::Opening::identity() const {
+  if (file_ != nullptr) return &file_->identity();
+  return spool_ == nullptr ? nullptr : spool_->identity();
+}
+
 absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
     std::unique_ptr<Spool> spool) {
   if (file_ != nullptr && spool != nullptr &&
@@ -172,12 +210,6 @@ void Leftover::Count() {
     bytes += entry.bytes.size();
   }
   books_.CountAdmitted(steps_, bytes);
-}
-
-std::string Leftover::Description() const {
-  return absl::StrCat("process ", identity_.pid, " of run ",
-                      EscapeForTerminal(identity_.run), ", rank ",
-                      identity_.rank);
 }
 
 SessionOptions Leftover::MakeSessionOptions() const {

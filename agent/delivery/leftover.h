@@ -39,6 +39,18 @@ absl::StatusOr<std::vector<LeftoverPlace>> FindLeftovers(
     const std::string& folder, const std::string& ring_folder = "",
     bool lone_rings = false);
 
+// "process 4242 of run x, rank 3"; escaped.
+std::string Describe(const SpoolIdentity& identity);
+
+// Whether what that process has left may be brought to `collector`: it is for
+// it, or for any.
+bool IsFor(const SpoolIdentity& identity, const std::string& collector);
+
+// What a person types to deliver what is for `collector` there; all that is in
+// `folder`, or, empty, in the usual places. For a shell and a terminal.
+std::string DrainCommand(const std::string& collector,
+                         const std::string& folder = "");
+
 // [Threading] One thread. Waits for the disk.
 class Leftover {
  public:
@@ -61,8 +73,7 @@ class Leftover {
   const std::string& path() const { return path_; }
   SpoolUse use() const { return use_; }
   const SpoolIdentity& identity() const { return identity_; }
-  // "process 4242 of run x, rank 3"; escaped.
-  std::string Description() const;
+  std::string Description() const { return Describe(identity_); }
   // Steps with statistics that it was opened with.
   std::uint64_t steps() const { return steps_; }
 
@@ -104,6 +115,10 @@ class Leftover::Opening {
 
   // Reads a little. Null: there is more to read. Else it is done.
   absl::StatusOr<std::unique_ptr<Leftover>> Step();
+
+  // Whose it is, as soon as that is known, which is long before all is read.
+  // Null: not yet.
+  const SpoolIdentity* identity() const;
 
  private:
   Opening(std::string path, std::string spool_path, SpoolUse use,

@@ -85,6 +85,12 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
   return std::move(spool_);
 }
 
+const SpoolIdentity* Spool::Opening::identity() const {
+  const bool known =
+      spool_ != nullptr && !spool_->identity().process_nonce.empty();
+  return known ? &spool_->identity() : nullptr;
+}
+
 // `readable` becomes true if a record of it can be read.
 absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
   Segment segment;

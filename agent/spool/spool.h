@@ -159,6 +159,9 @@ class Spool::Opening {
   // or an error as of Open().
   absl::StatusOr<std::unique_ptr<Spool>> Step();
 
+  // Whose it is, while it is read; null: not known yet.
+  const SpoolIdentity* identity() const;
+
  private:
   Opening(std::unique_ptr<Spool> spool, std::vector<SpoolFolder::File> files)
       : spool_(std::move(spool)), files_(std::move(files)) {}

@@ -23,6 +23,7 @@ constexpr std::size_t kReserveBytes = 16 * 1024;
 agent::SpoolIdentity IdentityOf(const AgentPlan& plan) {
   agent::SpoolIdentity identity;
   identity.run = "sim";
+  identity.collector = "sim";
   identity.launch = "launch";
   identity.rank = plan.rank;
   identity.world_size = 8;
@@ -105,13 +106,7 @@ std::shared_ptr<SimTransport> SimAgent::AddTransport(const std::string& name) {
 agent::WorkerOptions SimAgent::MakeOptions() {
   agent::WorkerOptions options;
   const agent::SpoolIdentity identity = IdentityOf(plan_);
-  options.session.collector = "sim";
-  options.session.run = identity.run;
-  options.session.launch = identity.launch;
-  options.session.rank = identity.rank;
-  options.session.world_size = identity.world_size;
-  options.session.process_nonce = identity.process_nonce;
-  options.session.start_time_unix_ns = identity.start_time_unix_ns;
+  static_cast<agent::SpoolIdentity&>(options.session) = identity;
   options.make_transport = [this] {
     return AddTransport(Name() + " for another")->Lend();
   };

@@ -14,6 +14,7 @@
 #include "agent/delivery/leftover_fixtures.h"
 #include "agent/delivery/worker.h"
 #include "support/manual_clock.h"
+#include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
 namespace gradtap::agent {
@@ -32,8 +33,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-SpoolIdentity Identity(char of) {
+SpoolIdentity Identity(char of, const std::string& collector = "peer:1") {
   SpoolIdentity identity = MakeIdentity();
+  identity.collector = collector;
   identity.process_nonce = std::string(16, of);
   identity.pid = of;
   return identity;
@@ -207,6 +209,72 @@ TEST_F(AdopterTest, WhatCannotBeDeliveredIsSaidAndNotTriedAgain) {
   Pass(minutes(11));
   EXPECT_THAT(Steps(), IsEmpty());
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("0700 is expected")));
+}
+
+TEST_F(AdopterTest, WhatIsForAnotherCollectorIsLeftAndThatIsSaidOnce) {
+  LeaveSpool(root_, 10, Identity('a'));
+  LeaveSpool(root_, 20, Identity('b', ""));
+  const std::string first = LeaveSpool(root_, 30, Identity('c', "other:2"));
+  const std::string second = LeaveSpool(root_, 40, Identity('d', "other:2"));
+  LeaveSpool(root_, 50, Identity('e', "third\x1b[m:3"));
+  Begin();
+  Pass(minutes(11));
+  EXPECT_THAT(Steps(), ElementsAre(10u, 20u));
+  EXPECT_THAT(
+      lines_,
+      ElementsAre(
+          HasSubstr("delivers 10 steps"), HasSubstr("delivers 20 steps"),
+          "gradtap: process 99 of run run, rank 3 has left records in '" +
+              first +
+              "' for the collector other:2, not for peer:1: all that is for "
+              "that one stays where it is, and `gradtap --collector other:2 "
+              "drain` delivers it",
+          HasSubstr("`gradtap --collector 'third\\x1b[m:3' drain`")));
+  adopter_.reset();
+  for (const std::string& folder : {first, second}) {
+    auto left = Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kCopy);
+    GRADTAP_ASSERT_OK(left);
+    EXPECT_EQ((*left)->steps(), folder == first ? 30u : 40u);
+  }
+}
+
+TEST_F(AdopterTest, OfALargeSpoolForAnotherCollectorOnlyTheBeginningIsRead) {
+  const std::string folder = LeaveSpool(root_, 3000, Identity('a', "other:2"));
+  Begin();
+  adopter_->Poll(true);
+  EXPECT_FALSE(OthersMayHave(folder));
+  adopter_->Poll(true);
+  EXPECT_TRUE(OthersMayHave(folder));
+}
+
+TEST_F(AdopterTest, ARingForAnotherCollectorStaysAsItIs) {
+  options_.ring_folder = dir_.path() + "/rings";
+  testing::LeaveRing(options_.ring_folder, root_, 10, 4, 1,
+                     Identity('a', "other:2"));
+  testing::LeaveRing(options_.ring_folder, root_, 10, 4, 1, Identity('b'));
+  Begin();
+  Pass(minutes(11));
+  EXPECT_THAT(Steps(), ElementsAre(10u));
+  EXPECT_THAT(lines_, Contains(HasSubstr("for the collector other:2")));
+  adopter_.reset();
+  const auto left =
+      FindLeftovers(root_, options_.ring_folder, /*lone_rings=*/true);
+  GRADTAP_ASSERT_OK(left);
+  ASSERT_EQ(left->size(), 1u);
+  auto leftover = Leftover::Open(left->front(), SpoolUse::kCopy);
+  GRADTAP_ASSERT_OK(leftover);
+  EXPECT_EQ((*leftover)->steps(), 10u);
+  EXPECT_EQ((*leftover)->identity().collector, "other:2");
+}
+
+TEST_F(AdopterTest, ARingWithoutARecordGoesWhomeverItWasFor) {
+  options_.ring_folder = dir_.path() + "/rings";
+  testing::LeaveRing(options_.ring_folder, "", 10, 1, 12,
+                     Identity('a', "other:2"));
+  Begin();
+  Pass(seconds(5));
+  EXPECT_THAT(testing::NamesIn(options_.ring_folder), IsEmpty());
+  EXPECT_THAT(lines_, IsEmpty());
 }
 
 TEST_F(AdopterTest, ACollectorThatIsAwayIsTriedAgainAtTheNextLook) {

@@ -30,6 +30,7 @@ class WorkerFixture : public ::testing::Test {
     shared_->ring = testing::MakeRing(256 * 1024, 8 * 1024);
     recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
                                            &RealClock());
+    options_.session.collector = "peer:1";
     options_.session.run = "run";
     options_.session.launch = "l";
     options_.session.process_nonce = "0123456789abcdef";

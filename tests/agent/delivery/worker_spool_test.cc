@@ -147,7 +147,8 @@ TEST_F(WorkerSpoolTest, InABlackHoleTheSpoolGetsTheRestLongBeforeTheDeadline) {
   PutSteps(20);
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now() + std::chrono::hours(1), milliseconds(50));
-  EXPECT_THAT(Lines(), Contains(HasSubstr("gradtap drain")));
+  EXPECT_THAT(Lines(),
+              Contains(HasSubstr("`gradtap --collector peer:1 drain`")));
   EXPECT_EQ(SpooledSteps().size(), 20u);
   EXPECT_TRUE(ended_);
   EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
