@@ -32,7 +32,8 @@ std::string RingFolder(const Io& io) {
   return named.empty() ? agent::DefaultRingFolder() : named;
 }
 
-absl::Status Run(const std::string& named, Context& context) {
+absl::Status Run(const LeftoverOptions& options, Context& context) {
+  const std::string& named = options.folder;
   const std::string folder = named.empty() ? DefaultRoot(context.io()) : named;
   const std::string rings = RingFolder(context.io());
   if (folder.empty() && rings.empty()) {
@@ -47,28 +48,32 @@ absl::Status Run(const std::string& named, Context& context) {
   }
   if (!places.ok()) return places.status();
   agent::RemoveUnownedSpools(folder);
-  return DeliverLeftovers(*places, agent::SpoolUse::kTakeOver, context);
+  return DeliverLeftovers(*places, options, context);
 }
 
 }  // namespace
 
 Command AddDrain(CLI::App& app) {
-  auto folder = std::make_shared<std::string>();
+  auto options = std::make_shared<LeftoverOptions>();
   app.add_option(
-      "DIR", *folder,
+      "DIR", options->folder,
       "A folder of spools or rings, or one spool; default all rings in "
       "shared memory, and the spools in GRADTAP_SPOOL, "
       "else $XDG_STATE_HOME/gradtap/spool, else "
       "~/.local/state/gradtap/spool");
+  app.add_flag("--any-collector", options->any_collector,
+               "Deliver also what processes recorded for another collector");
   app.footer(
       "What the collector acknowledges is deleted. Processes that still run\n"
-      "keep theirs, and deliver by themselves. --timeout: how long the\n"
-      "collector may take nothing before this gives up.\n"
+      "keep theirs, and deliver by themselves. What processes recorded for\n"
+      "another collector stays, and is named with the command that delivers\n"
+      "it; addresses are compared as text. --timeout: how long the collector\n"
+      "may take nothing before this gives up.\n"
       "\n"
       "Examples:\n"
       "  gradtap drain\n"
       "  gradtap --collector gpu7:7317 drain /scratch/spool");
-  return [folder](Context& context) { return Run(*folder, context); };
+  return [options](Context& context) { return Run(*options, context); };
 }
 
 }  // namespace gradtap::client

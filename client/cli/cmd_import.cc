@@ -28,7 +28,9 @@ absl::Status Run(const std::vector<std::string>& folders, Context& context) {
     }
     places.insert(places.end(), found->begin(), found->end());
   }
-  return DeliverLeftovers(places, agent::SpoolUse::kCopy, context);
+  LeftoverOptions options;
+  options.use = agent::SpoolUse::kCopy;
+  return DeliverLeftovers(places, options, context);
 }
 
 }  // namespace
@@ -39,8 +41,10 @@ Command AddImport(CLI::App& app) {
       ->required();
   app.footer(
       "Nothing in the folders is changed. What the collector has already is\n"
-      "not stored again. --timeout: how long the collector may take nothing\n"
-      "before this gives up.\n"
+      "not stored again. Whichever collector a process recorded for, this one\n"
+      "gets it. --timeout: how long the collector may take nothing before "
+      "this\n"
+      "gives up.\n"
       "\n"
       "Examples:\n"
       "  gradtap import node3-spool node4-spool\n"

@@ -22,6 +22,8 @@ const char* StateWord(State state) {
       return "running";
     case State::kSetAside:
       return "set_aside";
+    case State::kForAnother:
+      return "for_another";
     case State::kFailed:
       break;
   }
@@ -39,6 +41,9 @@ Cell StateForPeople(const LeftoverRow& row) {
       return {absl::StrCat("still running, pid ", row.pid)};
     case State::kSetAside:
       return {"set aside", Tone::kFaint};
+    case State::kForAnother:
+      return {absl::StrCat("for ", EscapeForTerminal(row.collector)),
+              Tone::kBad};
     case State::kFailed:
       break;
   }
@@ -92,9 +97,9 @@ std::string LeftoverTable(const std::vector<LeftoverRow>& rows,
 std::string LeftoverCsv(const std::vector<LeftoverRow>& rows,
                         CsvOptions options) {
   std::string text =
-      CsvHeader({"folder", "process", "run", "attempt", "rank", "pid", "state",
-                 "records_sent", "steps_sent", "records_there", "steps_there",
-                 "steps_refused", "problems"},
+      CsvHeader({"folder", "process", "run", "attempt", "rank", "pid",
+                 "collector", "state", "records_sent", "steps_sent",
+                 "records_there", "steps_there", "steps_refused", "problems"},
                 options);
   CsvRow row(options);
   for (const LeftoverRow& r : rows) {
@@ -102,7 +107,8 @@ std::string LeftoverCsv(const std::vector<LeftoverRow>& rows,
     r.attempt == 0 ? row.Empty() : row.Unsigned(r.attempt);
     Known(r) ? row.Unsigned(r.rank) : row.Empty();
     r.pid == 0 ? row.Empty() : row.Integer(r.pid);
-    row.Text(StateWord(r.state))
+    row.Text(r.collector)
+        .Text(StateWord(r.state))
         .Unsigned(r.records_sent)
         .Unsigned(r.steps_sent)
         .Unsigned(r.records_there)
@@ -118,18 +124,20 @@ std::string LeftoverJson(const std::vector<LeftoverRow>& rows) {
   std::string text = "{\n \"leftovers\": [";
   const char* comma = "";
   for (const LeftoverRow& row : rows) {
-    absl::StrAppend(
-        &text, comma, "\n  {\n   \"folder\": ", JsonString(row.folder),
-        ",\n   \"process\": ", JsonString(row.process),
-        ",\n   \"run\": ", JsonString(row.run),
-        ",\n   \"attempt\": ", row.attempt, ",\n   \"rank\": ", row.rank,
-        ",\n   \"pid\": \"", row.pid, "\",\n   \"state\": \"",
-        StateWord(row.state), "\",\n   \"recordsSent\": \"", row.records_sent,
-        "\",\n   \"stepsSent\": \"", row.steps_sent,
-        "\",\n   \"recordsThere\": \"", row.records_there,
-        "\",\n   \"stepsThere\": \"", row.steps_there,
-        "\",\n   \"stepsRefused\": \"", row.steps_refused,
-        "\",\n   \"problems\": [");
+    absl::StrAppend(&text, comma,
+                    "\n  {\n   \"folder\": ", JsonString(row.folder),
+                    ",\n   \"process\": ", JsonString(row.process),
+                    ",\n   \"run\": ", JsonString(row.run),
+                    ",\n   \"attempt\": ", row.attempt,
+                    ",\n   \"rank\": ", row.rank, ",\n   \"pid\": \"", row.pid,
+                    "\",\n   \"collector\": ", JsonString(row.collector),
+                    ",\n   \"state\": \"", StateWord(row.state),
+                    "\",\n   \"recordsSent\": \"", row.records_sent,
+                    "\",\n   \"stepsSent\": \"", row.steps_sent,
+                    "\",\n   \"recordsThere\": \"", row.records_there,
+                    "\",\n   \"stepsThere\": \"", row.steps_there,
+                    "\",\n   \"stepsRefused\": \"", row.steps_refused,
+                    "\",\n   \"problems\": [");
     const char* separator = "";
     for (const std::string& problem : row.problems) {
       absl::StrAppend(&text, separator, "\n    ", JsonString(problem));

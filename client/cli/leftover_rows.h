@@ -17,11 +17,12 @@ namespace gradtap::client {
 
 struct LeftoverRow {
   enum class State {
-    kDelivered,  // Something of it is new.
-    kUpToDate,   // The collector had all of it.
-    kRunning,    // Its process lives, and delivers by itself.
-    kSetAside,   // Delivered before; what is left cannot be read.
-    kFailed,     // Not all of it is delivered.
+    kDelivered,   // Something of it is new.
+    kUpToDate,    // The collector had all of it.
+    kRunning,     // Its process lives, and delivers by itself.
+    kSetAside,    // Delivered before; what is left cannot be read.
+    kForAnother,  // Of another collector than the one that was asked for.
+    kFailed,      // Not all of it is delivered.
   };
   std::string folder;
   std::string process;  // 32 hex digits; empty if not known.
@@ -29,6 +30,8 @@ struct LeftoverRow {
   std::uint32_t attempt = 0;
   std::uint32_t rank = 0;
   std::int64_t pid = 0;  // Of the process, or of the owner that lives.
+  // The one that the records are for; empty: any, or not known.
+  std::string collector;
   State state = State::kFailed;
   std::uint64_t records_sent = 0;
   std::uint64_t steps_sent = 0;

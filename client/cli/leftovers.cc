@@ -31,7 +31,12 @@ bool IsUnreachable(const absl::Status& status) {
 
 class Delivery {
  public:
-  Delivery(SpoolUse use, Context& context) : use_(use), context_(context) {}
+  Delivery(const LeftoverOptions& options, std::string collector,
+           Context& context)
+      : options_(options),
+        use_(options.use),
+        collector_(std::move(collector)),
+        context_(context) {}
 
   // False: there is no sense in going on.
   bool Deliver(const LeftoverPlace& place) {
@@ -87,8 +92,25 @@ class Delivery {
     row_.run = identity.run;
     row_.rank = identity.rank;
     row_.pid = identity.pid;
+    row_.collector = identity.collector;
+    if (use_ == SpoolUse::kTakeOver && !options_.any_collector &&
+        !agent::IsFor(identity, collector_)) {
+      return ForAnother(leftover->get());
+    }
     if (absl::Status dialled = Dial(); !dialled.ok()) return dialled;
     return Drive(leftover->get());
+  }
+
+  // There it would be missing.
+  absl::Status ForAnother(Leftover* leftover) {
+    row_.state = LeftoverRow::State::kForAnother;
+    row_.problems = leftover->TakeProblems();
+    const std::string& collector = leftover->identity().collector;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "what ", leftover->Description(), " has left is for the collector ",
+        EscapeForTerminal(collector), ", not for ", collector_, ": `",
+        agent::DrainCommand(collector, options_.folder),
+        "` delivers it there; --any-collector delivers it here"));
   }
 
   absl::Status NotOpened(const LeftoverPlace& place,
@@ -177,7 +199,9 @@ class Delivery {
     rows_.push_back(row_);
   }
 
+  const LeftoverOptions& options_;
   const SpoolUse use_;
+  const std::string collector_;  // HOST:PORT.
   Context& context_;
   std::optional<agent::GrpcTransportOptions> transport_;
   LeftoverRow row_;
@@ -190,9 +214,12 @@ class Delivery {
 }  // namespace
 
 absl::Status DeliverLeftovers(const std::vector<LeftoverPlace>& places,
-                              SpoolUse use, Context& context) {
+                              const LeftoverOptions& options,
+                              Context& context) {
+  auto collector = CompleteAddress(context.channel_options().collector);
+  if (!collector.ok()) return collector.status();
   context.io().catch_interrupts();
-  Delivery delivery(use, context);
+  Delivery delivery(options, *std::move(collector), context);
   for (const LeftoverPlace& place : places) {
     if (!delivery.Deliver(place)) break;
   }

@@ -15,11 +15,19 @@
 
 namespace gradtap::client {
 
+struct LeftoverOptions {
+  agent::SpoolUse use = agent::SpoolUse::kTakeOver;
+  // Also what is for another collector than the one that is dialled. A copy
+  // goes where it is told in any case.
+  bool any_collector = false;
+  std::string folder;  // That was named, for messages; empty: none.
+};
+
 // Delivers one place after the other and writes a row for each. The collector
 // is dialled only if there is something to deliver. An error: not all of it was
 // delivered; what was has been written as rows, and the rest is as it was.
 absl::Status DeliverLeftovers(const std::vector<agent::LeftoverPlace>& places,
-                              agent::SpoolUse use, Context& context);
+                              const LeftoverOptions& options, Context& context);
 
 }  // namespace gradtap::client
 

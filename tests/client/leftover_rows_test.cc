@@ -20,6 +20,7 @@ LeftoverRow Delivered() {
   row.attempt = 2;
   row.rank = 3;
   row.pid = 42;
+  row.collector = "gpu7:7317";
   row.state = LeftoverRow::State::kDelivered;
   row.records_sent = 1501;
   row.steps_sent = 1500;
@@ -54,13 +55,24 @@ TEST(LeftoverRowsTest, TheTableSaysWhatWasDeliveredAndWhoStillRuns) {
 
 TEST(LeftoverRowsTest, CsvLeavesEmptyWhatIsNotKnown) {
   EXPECT_EQ(LeftoverCsv({Delivered(), Running()}, {}),
-            "folder,process,run,attempt,rank,pid,state,records_sent,steps_sent,"
-            "records_there,steps_there,steps_refused,problems\n"
+            "folder,process,run,attempt,rank,pid,collector,state,records_sent,"
+            "steps_sent,records_there,steps_there,steps_refused,problems\n"
             "/spool/a," +
                 std::string(32, 'a') +
-                ",mnist,2,3,42,delivered,1501,1500,7,6,0,\"a, b; c \x1b[31m\"\n"
+                ",mnist,2,3,42,gpu7:7317,delivered,1501,1500,7,6,0,\"a, b; c "
+                "\x1b[31m\"\n"
                 "/spool/b," +
-                std::string(32, 'b') + ",,,,43,running,0,0,0,0,0,\n");
+                std::string(32, 'b') + ",,,,43,,running,0,0,0,0,0,\n");
+}
+
+TEST(LeftoverRowsTest, WhatIsForAnotherCollectorNamesIt) {
+  LeftoverRow row = Delivered();
+  row.state = LeftoverRow::State::kForAnother;
+  row.records_sent = row.steps_sent = 0;
+  row.collector = "gpu7\x1b:7317";
+  const std::string table = LeftoverTable({row}, {});
+  EXPECT_THAT(table, HasSubstr("for gpu7\\x1b:7317\n"));
+  EXPECT_THAT(LeftoverCsv({row}, {}), HasSubstr(":7317,for_another,0,0,"));
 }
 
 TEST(LeftoverRowsTest, JsonHasOneObjectForAll) {
@@ -69,6 +81,7 @@ TEST(LeftoverRowsTest, JsonHasOneObjectForAll) {
   EXPECT_THAT(json, HasSubstr("\"run\": \"mnist\""));
   EXPECT_THAT(json, HasSubstr("\"stepsSent\": \"1500\""));
   EXPECT_THAT(json, HasSubstr("\"state\": \"running\""));
+  EXPECT_THAT(json, HasSubstr("\"collector\": \"gpu7:7317\""));
   EXPECT_THAT(json, HasSubstr("\"a, b\","));
   EXPECT_THAT(json, Not(HasSubstr("\x1b")));
 }

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 void Drain(const std::string& collector, const std::string& spool,
            const std::string& rings) {
   const Outcome drained =
-      RunProgram(GradtapCommand(collector, {"drain"}),
+      RunProgram(GradtapCommand(collector, {"drain", "--any-collector"}),
                  {{"GRADTAP_SPOOL", spool}, {"GRADTAP_RING_FOLDER", rings}});
   EXPECT_EQ(drained.exit.code, 0) << drained.err;
   EXPECT_EQ(drained.err, "");

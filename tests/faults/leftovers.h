@@ -8,8 +8,8 @@
 
 namespace gradtap::testing {
 
-// `gradtap drain` of all that is in the two folders. Anything but success
-// without a word fails the test.
+// `gradtap drain` of all that is in the two folders, whomever it was for.
+// Anything but success without a word fails the test.
 void Drain(const std::string& collector, const std::string& spool,
            const std::string& rings);
 

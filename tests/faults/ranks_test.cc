@@ -54,7 +54,7 @@ class RanksTest : public ::testing::Test {
         "export", "job",         "--format", "csv",
         "--stat", "scalar.loss", "--rank",   std::to_string(rank)};
     if (!attempt.empty()) args.insert(args.end(), {"--attempt", attempt});
-    const Outcome out = Gradtap(collector_.address(), args);
+    const Outcome out = Gradtap(address_, args);
     EXPECT_EQ(out.exit.code, 0) << out.err;
     const Csv csv = Csv::Parse(out.out);
     std::map<std::int64_t, double> line;
@@ -78,15 +78,16 @@ class RanksTest : public ::testing::Test {
   TempDir shared_memory_{"/dev/shm"};
   const std::string spool_ = dir_.path() + "/spool";
   const std::string rings_ = shared_memory_.path() + "/rings";
-  const std::string nobody_ = "127.0.0.1:" + std::to_string(FreePort());
-  Collector collector_{dir_.path() + "/data"};
+  // Where nobody listens before the third attempt.
+  const int port_ = FreePort();
+  const std::string address_ = "127.0.0.1:" + std::to_string(port_);
 };
 
 TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
   Feeds feeds;
   // Attempt 1: steps 0 to 299; one rank dies at 150, and goes on from 100.
   for (int rank = 0; rank < kRanks; ++rank) {
-    feeds.push_back(Start(rank, nobody_,
+    feeds.push_back(Start(rank, address_,
                           {{"launch", "a1"},
                            {"salt", "1"},
                            {"steps", rank == kReplaced ? "150" : "300"}}));
@@ -94,7 +95,7 @@ TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
   Await(feeds[kReplaced].get(), 150);
   Kill(feeds[kReplaced].get());
   feeds[kReplaced] = Start(
-      kReplaced, nobody_,
+      kReplaced, address_,
       {{"launch", "a1"}, {"salt", "1.5"}, {"start", "100"}, {"steps", "200"}});
   for (int rank = 0; rank < kRanks; ++rank) {
     Await(feeds[rank].get(), rank == kReplaced ? 200 : 300);
@@ -110,21 +111,23 @@ TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
       more.insert(
           {{"back_at", "320"}, {"back_to", "250"}, {"back_salt", "2.5"}});
     }
-    feeds.push_back(Start(rank, nobody_, more));
+    feeds.push_back(Start(rank, address_, more));
   }
   for (int rank = 0; rank < kRanks; ++rank) {
     Await(feeds[rank].get(), rank == kRolledBack ? 320 : 250);
     Kill(feeds[rank].get());
   }
   // Attempt 3: from 400 to 599, with a collector; meanwhile the rest comes.
+  Collector collector(dir_.path() + "/data", port_);
+  ASSERT_EQ(collector.address(), address_);
   feeds.clear();
   for (int rank = 0; rank < kRanks; ++rank) {
     feeds.push_back(Start(
-        rank, collector_.address(),
+        rank, address_,
         {{"launch", "a3"}, {"salt", "3"}, {"start", "400"}, {"steps", "200"}}));
   }
   const Outcome drained =
-      RunProgram(GradtapCommand(collector_.address(), {"drain"}),
+      RunProgram(GradtapCommand(address_, {"drain"}),
                  {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
                  std::chrono::seconds(120));
   EXPECT_EQ(drained.exit.code, 0) << drained.err;
@@ -134,7 +137,7 @@ TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
   }
   // What a live agent had taken on before it ended.
   EXPECT_EQ(
-      RunProgram(GradtapCommand(collector_.address(), {"drain"}),
+      RunProgram(GradtapCommand(address_, {"drain"}),
                  {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
                  std::chrono::seconds(120))
           .exit.code,

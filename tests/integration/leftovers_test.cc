@@ -73,8 +73,10 @@ class LeftoversTest : public ::testing::Test {
   }
   // A dead process's spool.
   std::string Leave(const std::string& run, int steps, int rank = 0,
-                    int world_size = 1, char nonce = 'a') {
-    Spooling process(root_, run, rank, world_size, std::string(1, nonce));
+                    int world_size = 1, char nonce = 'a',
+                    const std::string& collector = "") {
+    Spooling process(root_, run, rank, world_size,
+                     std::string(1, nonce) + "=" + collector);
     const std::string folder = process.PutSteps(steps);
     process.Kill();
     EXPECT_TRUE(fs::exists(folder)) << folder;
@@ -206,6 +208,59 @@ TEST_F(LeftoversTest, TheNextAgentOnTheHostDeliversWhatAKilledOneHasLeft) {
   ExpectSteps("second", 0, 20);
   EXPECT_THAT(agent.process().Errors(),
               HasSubstr("gradtap: delivers 300 steps that process "));
+}
+
+TEST_F(LeftoversTest, WhatIsForAnotherCollectorIsDrainedOnlyWhenThatIsMeant) {
+  Leave("ours", 100, 0, 1, 'a', collector_.address());
+  const std::string folder = Leave("theirs", 200, 0, 1, 'b', "gpu7:7317");
+  const auto before = Bytes(folder);
+  const Csv csv = AskCsv({"drain", root_}, 1);
+  ASSERT_EQ(csv.rows(), 2u);
+  EXPECT_EQ(csv.At(0, "state"), "delivered");
+  EXPECT_EQ(csv.At(0, "collector"), collector_.address());
+  EXPECT_EQ(csv.At(1, "state"), "for_another");
+  EXPECT_EQ(csv.At(1, "collector"), "gpu7:7317");
+  EXPECT_EQ(csv.At(1, "run"), "theirs");
+  const Outcome refused = Ask({"drain", root_});
+  EXPECT_EQ(refused.exit.code, 1);
+  EXPECT_THAT(refused.out, HasSubstr("for gpu7:7317"));
+  EXPECT_THAT(refused.err,
+              HasSubstr("is for the collector gpu7:7317, not for " +
+                        collector_.address() +
+                        ": `gradtap --collector gpu7:7317 drain " + root_ +
+                        "` delivers it there"));
+  EXPECT_EQ(Bytes(folder), before);
+  ExpectSteps("ours", 0, 100);
+  EXPECT_EQ(FindRun(collector_.address(), "theirs").state, "");
+  // Wherever a copy is brought, it is brought on purpose.
+  const std::string copy = dir_.path() + "/copy";
+  fs::copy(folder, copy);
+  EXPECT_EQ(AskCsv({"import", copy}).At(0, "steps_sent"), "200");
+  const Csv meant = AskCsv({"drain", "--any-collector", root_});
+  EXPECT_EQ(meant.At(0, "state"), "up_to_date");
+  EXPECT_EQ(meant.At(0, "steps_there"), "200");
+  EXPECT_FALSE(fs::exists(folder));
+  ExpectSteps("theirs", 0, 200);
+}
+
+TEST_F(LeftoversTest, AnAgentLeavesWhatIsForAnotherCollector) {
+  const std::string first = Leave("first", 100, 0, 1, 'a', "gpu7:7317");
+  const std::string next = Leave("next", 100, 0, 1, 'b', collector_.address());
+  const auto before = Bytes(first);
+  Spooling agent(root_, "second", 0, 1, collector_.address());
+  EXPECT_EQ(agent.PutSteps(10), "delivered");
+  const auto give_up =
+      std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (fs::exists(next) && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
+  agent.process().CloseInput();
+  EXPECT_EQ(agent.process().Wait().value_or(Exit()).code, 0);
+  EXPECT_EQ(Bytes(first), before);
+  ExpectSteps("next", 0, 100);
+  EXPECT_EQ(FindRun(collector_.address(), "first").state, "");
+  EXPECT_THAT(agent.process().Errors(),
+              HasSubstr("`gradtap --collector gpu7:7317 drain` delivers it"));
 }
 
 TEST_F(LeftoversTest, AnUnreachableCollectorCostsNothing) {

@@ -1,7 +1,8 @@
 // A process that records steps into a spool and dies when the test says so; no
 // torch, no network.
 //
-//   gradtap_test_spooling ROOT RUN LAUNCH RANK WORLD_SIZE NONCE_CHARACTER
+//   gradtap_test_spooling ROOT RUN LAUNCH RANK WORLD_SIZE
+//       NONCE_CHARACTER[=COLLECTOR]
 //
 // Each line of standard input is a number of steps: they are recorded and
 // spilled, then the spool's folder is printed.
@@ -52,13 +53,15 @@ int Deliver(char** argv) {
 
 int main(int argc, char** argv) {
   if (argc != 7) return 2;
-  if (std::string(argv[6]).size() > 1) return Deliver(argv);
+  const std::string last = argv[6];
+  if (last.size() > 1 && last[1] != '=') return Deliver(argv);
   gradtap::agent::SpoolIdentity identity;
   identity.run = argv[2];
   identity.launch = argv[3];
   identity.rank = static_cast<std::uint32_t>(std::atoi(argv[4]));
   identity.world_size = static_cast<std::uint32_t>(std::atoi(argv[5]));
-  identity.process_nonce = std::string(16, argv[6][0]);
+  identity.process_nonce = std::string(16, last[0]);
+  if (last.size() > 1) identity.collector = last.substr(2);
   identity.agent_version = "0.1.0";
   identity.host = "host";
   identity.pid = ::getpid();
