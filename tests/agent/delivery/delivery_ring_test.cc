@@ -18,6 +18,7 @@
 #include "agent/delivery/ring_file.h"
 #include "agent/delivery/test_server.h"
 #include "agent/spool/folder.h"
+#include "agent/spool/spool.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
