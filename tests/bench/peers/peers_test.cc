@@ -1,0 +1,155 @@
+// What a contest rests on: its values, the check of answers, and the table.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "bench/peers/check.h"
+#include "bench/peers/data_set.h"
+#include "bench/peers/figures.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::bench {
+namespace {
+
+class PeersTest : public ::testing::Test {
+ protected:
+  DataSet Make(const std::string& name, std::uint64_t seed,
+               std::int64_t steps = 40) {
+    return DataSet::Generate({name, 6, steps}, seed, recorded_, dir_.path());
+  }
+  Answer ColumnOf(const DataSet& data, const Question& question) {
+    const float* const column =
+        data.Column(question.step, question.role, question.field);
+    Answer answer;
+    answer.values.assign(column, column + data.shape().parameters);
+    return answer;
+  }
+
+  testing::TempDir dir_;
+  const Recorded recorded_ = Recorded::StandIn();
+  CheckCounts counts_;
+};
+
+TEST_F(PeersTest, ASeedMakesItsValuesAndNoOthers) {
+  const DataSet a = Make("a", 1), b = Make("b", 1), c = Make("c", 2);
+  const std::size_t bytes = a.shape().values() * sizeof(float);
+  EXPECT_EQ(std::memcmp(a.Column(0, 0, 0), b.Column(0, 0, 0), bytes), 0);
+  EXPECT_NE(std::memcmp(a.Column(0, 0, 0), c.Column(0, 0, 0), bytes), 0);
+}
+
+TEST_F(PeersTest, NoStretchOfASeriesComesTwice) {
+  const std::int64_t turn = 2 * recorded_.steps();
+  const DataSet data = Make("long", 1, turn + 40);
+  for (std::size_t p = 0; p < data.shape().parameters; ++p) {
+    std::int64_t same = 0;
+    for (std::int64_t step = 0; step < 40; ++step) {
+      if (data.At(step, 1, 1, p) == data.At(turn + step, 1, 1, p)) ++same;
+    }
+    EXPECT_LT(same, 4) << "parameter " << p;
+  }
+}
+
+TEST_F(PeersTest, RightAnswersPassAndAreCounted) {
+  const DataSet data = Make("a", 1);
+  Question question{Question::Kind::kColumn, 1, 3};
+  question.step = 7;
+  Check(data, question, ColumnOf(data, question), "it", &counts_);
+  EXPECT_EQ(counts_.values, 6u);
+  EXPECT_EQ(counts_.inexact, 0u);
+}
+
+TEST_F(PeersTest, AValueThatIsWrongOrMissingIsRefused) {
+  const DataSet data = Make("a", 1);
+  Question question{Question::Kind::kColumn, 1, 3};
+  Answer answer = ColumnOf(data, question);
+  answer.values[4] *= 1.00001;
+  EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+               std::runtime_error);
+  answer = ColumnOf(data, question);
+  answer.values[4] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+               std::runtime_error);
+  answer = ColumnOf(data, question);
+  answer.values.pop_back();
+  EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+               std::runtime_error);
+}
+
+TEST_F(PeersTest, AValueThatLostItsLastBitsIsCounted) {
+  const DataSet data = Make("a", 1);
+  const Question question{Question::Kind::kColumn, 1, 3};
+  Answer answer = ColumnOf(data, question);
+  answer.values[4] *= 1 + 5e-7;
+  Check(data, question, answer, "it", &counts_);
+  EXPECT_EQ(counts_.inexact, 1u);
+  EXPECT_NEAR(counts_.largest_error, 5e-7, 1e-8);
+}
+
+TEST_F(PeersTest, PointsThatLeaveOutAnExtremeAreRefused) {
+  const DataSet data = Make("a", 1);
+  Question question{Question::Kind::kSeries, 1, 4};
+  question.parameter = 2;
+  question.bucket_steps = 1;
+  Answer all;
+  std::size_t largest = 0;
+  for (std::int64_t step = 0; step < 40; ++step) {
+    all.points.push_back({2, step, data.At(step, 1, 4, 2)});
+    if (all.points.back().value > all.points[largest].value) {
+      largest = all.points.size() - 1;
+    }
+  }
+  Check(data, question, all, "it", &counts_);
+  all.points.erase(all.points.begin() + static_cast<std::ptrdiff_t>(largest));
+  EXPECT_THROW(Check(data, question, all, "it", &counts_), std::runtime_error);
+}
+
+TEST_F(PeersTest, ABucketWithoutItsExtremeIsRefused) {
+  const DataSet data = Make("a", 1);
+  Question question{Question::Kind::kHeatMap, 2, 0};
+  question.bucket_steps = 40;
+  Answer answer;
+  for (std::size_t p = 0; p < 6; ++p) {
+    const double first = data.At(0, 2, 0, p);
+    Extremes cell{first, first};
+    for (std::int64_t step = 1; step < 40; ++step) {
+      const double value = data.At(step, 2, 0, p);
+      cell.min = std::min(cell.min, value);
+      cell.max = std::max(cell.max, value);
+    }
+    answer.cells.push_back(cell);
+  }
+  Check(data, question, answer, "it", &counts_);
+  answer.cells[5].min = answer.cells[5].max;
+  EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+               std::runtime_error);
+}
+
+TEST(PeersTableTest, SaysWhereGradtapLosesAndHowMuch) {
+  Figures figures;
+  figures.questions = {"slow here", "fast here"};
+  figures.peers.resize(2);
+  figures.peers[0].name = "gradtap";
+  figures.peers[0].warm = {{"slow here", {4, 4, 4}}, {"fast here", {1, 1, 1}}};
+  figures.peers[1].name = "other";
+  figures.peers[1].warm = {{"slow here", {1, 1, 1}}, {"fast here", {3, 3, 3}}};
+  const std::string table = TableOf(figures);
+  EXPECT_NE(table.find("1.00 (0.250x LOSS)"), std::string::npos) << table;
+  EXPECT_NE(table.find("3.00 (3.00x)"), std::string::npos) << table;
+}
+
+TEST(PeersTableTest, QuantilesAreByRank) {
+  std::vector<double> values;
+  for (int i = 200; i > 0; --i) values.push_back(i);
+  EXPECT_EQ(Median(values), 100.5);
+  EXPECT_EQ(Quantile(values, 0.99), 198);
+  EXPECT_EQ(Quantile({7}, 0.99), 7);
+}
+
+}  // namespace
+}  // namespace gradtap::bench
