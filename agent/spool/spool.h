@@ -44,8 +44,9 @@ class Spool {
 
   // What a process has left. Reads all of it once; damage is no error but in
   // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // kUnimplemented: a segment has another format version. Others as of
-  // SpoolFolder::Open().
+  // kUnimplemented: a segment has another format version. kUnavailable and the
+  // like: the system does not let one be read, which may pass; nothing has
+  // changed then. Others as of SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());

@@ -5,8 +5,8 @@
 // A feeder with steps of 5 ms and a ring of 8 MiB runs beside a healthy
 // collector, and beside one that accepts and never reads, one that nobody can
 // reach, and one that is stopped (SIGSTOP): healthy, X, X, healthy, a quarter
-// of N seconds each time, 60 in all by default. FOLDER has the spools: put it
-// on a slow disk to see what that does.
+// of N seconds each time: half of N beside X. N is 60 by default. FOLDER has
+// the spools: put it on a slow disk to see what that does.
 
 #include <signal.h>
 
@@ -178,10 +178,21 @@ int main(int argc, char** argv) {
   int seconds = 60;
   const gradtap::testing::TempDir temp;
   std::string folder = temp.path() + "/spool";
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
     const std::string option = argv[i];
-    if (option == "--seconds") seconds = std::max(4, std::atoi(argv[i + 1]));
-    if (option == "--dir") folder = argv[i + 1];
+    const char* const value = i + 1 < argc ? argv[i + 1] : nullptr;
+    if (option == "--seconds" && value != nullptr && std::atoi(value) >= 4) {
+      seconds = std::atoi(value);
+    } else if (option == "--dir" && value != nullptr) {
+      folder = value;
+    } else {
+      const bool help = option == "--help";
+      std::fprintf(help ? stdout : stderr,
+                   "usage: stall_benchmark [--seconds N] [--dir FOLDER]\n"
+                   "N, from 4 on: half of it beside each collector that is not "
+                   "well; default 60\n");
+      return help ? 0 : 2;
+    }
   }
   return gradtap::testing::Run(seconds, folder);
 }

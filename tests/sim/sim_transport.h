@@ -66,7 +66,6 @@ class SimTransport : public agent::Transport,
   bool closed() const { return closed_; }
   bool partitioned() const { return *partitioned_; }
   Call* call() const { return call_.get(); }
-  const std::string& name() const { return name_; }
 
  private:
   struct Flight {
