@@ -19,9 +19,18 @@ DownSampler::DownSampler(std::uint32_t max_points)
     : max_points_(max_points),
       max_buckets_(std::max<std::size_t>(1, max_points / kUsualOfBucket)) {}
 
+void DownSampler::Expect(std::uint64_t points) {
+  // Most buckets keep a smallest and a largest point; some more.
+  max_buckets_ = std::max<std::size_t>(1, max_points_ * std::size_t{9} / 20);
+  bucket_size_ =
+      std::max<std::uint64_t>(1, (points + max_buckets_ - 1) / max_buckets_);
+  expecting_ = true;
+}
+
 void DownSampler::Add(const Point& point) {
   const Kept kept{seen_++, point};
-  if (max_points_ == 0 || (buckets_.empty() && raw_.size() < max_points_)) {
+  if (max_points_ == 0 ||
+      (!expecting_ && buckets_.empty() && raw_.size() < max_points_)) {
     raw_.push_back(point);
     return;
   }
@@ -34,7 +43,7 @@ void DownSampler::StartBuckets() {
   raw_ = {};
 }
 
-void DownSampler::AddToBuckets(const Kept& kept) {
+DownSampler::Bucket* DownSampler::OpenBucket() {
   if (buckets_.empty() || buckets_.back().count >= bucket_size_) {
     if (buckets_.size() >= max_buckets_) {
       Halve();
@@ -43,11 +52,37 @@ void DownSampler::AddToBuckets(const Kept& kept) {
       buckets_.emplace_back();
     }
   }
-  AddTo(kept, &buckets_.back());
+  return &buckets_.back();
+}
+
+void DownSampler::AddToBuckets(const Kept& kept) { AddTo(kept, OpenBucket()); }
+
+void DownSampler::Add(const PointSummary& summary) {
+  if (summary.count == 0) return;
+  const auto keep = [&](const PointSummary::At& at) {
+    return Kept{seen_ + at.offset, at.point};
+  };
+  Bucket one;
+  one.count = summary.count;
+  one.has_finite = summary.min.any && summary.max.any;
+  one.has_nonfinite = summary.nonfinite.any;
+  one.has_absent = summary.absent.any;
+  one.min = keep(summary.min);
+  one.max = keep(summary.max);
+  one.nonfinite = keep(summary.nonfinite);
+  one.absent = keep(summary.absent);
+  Bucket* bucket = OpenBucket();
+  if (bucket->count == 0) {
+    *bucket = one;
+  } else {
+    Join(one, bucket);
+  }
+  seen_ += summary.count;
 }
 
 void DownSampler::AddTo(const Kept& kept, Bucket* bucket) {
-  if (bucket->count++ == 0) bucket->first = kept;
+  if (!std::exchange(bucket->has_ends, true)) bucket->first = kept;
+  ++bucket->count;
   bucket->last = kept;
   const Point& point = kept.point;
   if (point.absent) {
@@ -64,7 +99,10 @@ void DownSampler::AddTo(const Kept& kept, Bucket* bucket) {
 
 void DownSampler::Join(const Bucket& later, Bucket* bucket) {
   bucket->count += later.count;
-  bucket->last = later.last;
+  if (later.has_ends) {
+    if (!std::exchange(bucket->has_ends, true)) bucket->first = later.first;
+    bucket->last = later.last;
+  }
   if (later.has_absent && !std::exchange(bucket->has_absent, true)) {
     bucket->absent = later.absent;
   }
@@ -94,8 +132,10 @@ void DownSampler::Halve() {
 void DownSampler::Emit(const Bucket& bucket, std::vector<Point>* points) {
   std::array<const Kept*, kMostOfBucket> kept;
   std::size_t n = 0;
-  kept[n++] = &bucket.first;
-  kept[n++] = &bucket.last;
+  if (bucket.has_ends) {
+    kept[n++] = &bucket.first;
+    kept[n++] = &bucket.last;
+  }
   if (bucket.has_finite) {
     kept[n++] = &bucket.min;
     kept[n++] = &bucket.max;

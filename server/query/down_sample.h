@@ -22,6 +22,22 @@ struct Point {
   double value = 0;
   std::uint32_t attempt = 0;
   bool absent = false;
+  // Not 0: `step` counts the recorded steps of that piece (series_set.h), and
+  // the time is not known yet.
+  std::uint32_t piece = 0;
+};
+
+// Points that are known by their extremes alone. Offsets count its points.
+struct PointSummary {
+  struct At {
+    bool any = false;
+    std::uint32_t offset = 0;
+    Point point;
+  };
+  std::uint64_t count = 0;
+  At min, max;   // Of the finite values, the first on ties.
+  At nonfinite;  // The first.
+  At absent;     // The first.
 };
 
 class DownSampler {
@@ -30,8 +46,14 @@ class DownSampler {
   // not more than max_points. Zero: no limit.
   explicit DownSampler(std::uint32_t max_points = 0);
 
+  // About how many points will come, some of them in summaries: buckets have
+  // their final width at once. Call it first, with a limit.
+  void Expect(std::uint64_t points);
+
   // Points come in the order in which they are to be answered.
   void Add(const Point& point);
+  // After Expect(). A bucket of summaries has no first and last point.
+  void Add(const PointSummary& summary);
 
   // Points offered so far.
   std::uint64_t seen() const { return seen_; }
@@ -49,10 +71,12 @@ class DownSampler {
   struct Bucket {
     std::uint64_t count = 0;  // Points offered to it.
     Kept first, last, min, max, nonfinite, absent;
+    bool has_ends = false;  // First and last are known.
     bool has_finite = false, has_nonfinite = false, has_absent = false;
   };
 
   static void AddTo(const Kept& kept, Bucket* bucket);
+  Bucket* OpenBucket();
   static void Join(const Bucket& later, Bucket* bucket);
   static void Emit(const Bucket& bucket, std::vector<Point>* points);
   void StartBuckets();
@@ -65,6 +89,7 @@ class DownSampler {
   std::uint64_t bucket_size_ = 1;  // Points that fill a bucket.
   std::vector<Point> raw_;         // Until there are more than max_points_.
   std::vector<Bucket> buckets_;
+  bool expecting_ = false;
 };
 
 }  // namespace gradtap::server

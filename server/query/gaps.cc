@@ -62,14 +62,14 @@ absl::Status AddSkippedRows(const QueryEnvironment& environment,
         [&](const StepRow& row) {
           failed = budget->Charge(row.body.size());
           if (!failed.ok()) return false;
-          absl::StatusOr<StepView> step = StepView::Parse(row.body);
+          const auto step = OpenStep(row);
           if (!step.ok()) {
             failed = step.status();
             return false;
           }
-          if (step->skipped() == GapCause::kUnspecified) return true;
+          if ((*step)->skipped() == GapCause::kUnspecified) return true;
           gaps->push_back(MakeGap(attempt.label, stream.hello.rank,
-                                  branch.branch, GapOfSkippedRow(*step)));
+                                  branch.branch, GapOfSkippedRow(**step)));
           // Joined early, so that memory follows the answer.
           if (gaps->size() >= 2) {
             v1::GapInfo& last = (*gaps)[gaps->size() - 2];
@@ -124,7 +124,7 @@ v1::GapInfo MakeGap(std::uint32_t attempt, std::uint32_t rank,
   return info;
 }
 
-GapData GapOfSkippedRow(const StepView& step) {
+GapData GapOfSkippedRow(const StoredStep& step) {
   GapData gap;
   gap.cause = step.skipped();
   gap.first_step = gap.last_step = step.step();

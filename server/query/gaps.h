@@ -13,19 +13,19 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "core/codec.h"
 #include "core/step_data.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/query/environment.h"
 #include "server/query/line.h"
 #include "server/query/run_view.h"
+#include "server/store/stored_step.h"
 
 namespace gradtap::server {
 
 v1::GapInfo MakeGap(std::uint32_t attempt, std::uint32_t rank,
                     std::uint32_t branch, const GapData& gap);
 // The gap that a scalars-only row is.
-GapData GapOfSkippedRow(const StepView& step);
+GapData GapOfSkippedRow(const StoredStep& step);
 
 // Sorts by attempt, rank, branch and first step, and joins gaps of the same
 // cause and detail whose steps follow each other.

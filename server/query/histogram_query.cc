@@ -65,7 +65,7 @@ class HistogramQuery {
     response->set_attempt(found->lead.segment.attempt);
     response->set_rank(request_.merged() ? kMergedRank : request_.rank());
     response->set_step(found->lead.step);
-    response->set_time_unix_ns(found->rows.front().step.wall_time_unix_ns());
+    response->set_time_unix_ns(found->rows.front().step->wall_time_unix_ns());
     return Fill(*plan, found->rows, response);
   }
 
@@ -137,16 +137,17 @@ class HistogramQuery {
     for (const MergedParameter::Source& source : parameter.SourcesOf(role)) {
       const RankRow& row = rows[source.row];
       const auto place = static_cast<std::uint32_t>(source.places->at(role));
-      const StepView::Columns* columns = row.step.Find(role);
       const HistogramData* histogram = row.histograms == nullptr
                                            ? nullptr
                                            : row.histograms->Find(role, place);
-      if (histogram == nullptr || columns == nullptr ||
-          place >= columns->size) {
+      Record record;
+      const auto presence = row.step->Read(role, place, kAllFields, &record);
+      if (!row.step->status().ok()) return row.step->status();
+      if (histogram == nullptr || presence != StoredStep::Presence::kValue) {
         return absl::OkStatus();
       }
       AddBins(histogram->bin, histogram->count, &bins);
-      all = Merge(all, ToMoments(columns->Get(place), source.places->numel));
+      all = Merge(all, ToMoments(record, source.places->numel));
       numel += source.places->numel;
     }
     if (parameter.SourcesOf(role).empty()) return absl::OkStatus();

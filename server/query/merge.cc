@@ -114,7 +114,7 @@ std::optional<Value> EvaluatePlanned(const Statistic& statistic,
   parts.reserve(sources.size());
   for (const MergedParameter::Source& source : sources) {
     const RankRow& row = rows[source.row];
-    parts.push_back({&row.step, source.places, row.histograms.get()});
+    parts.push_back({row.step.get(), source.places, row.histograms.get()});
   }
   return EvaluateMerged(statistic, parts);
 }

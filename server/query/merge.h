@@ -30,7 +30,7 @@ inline constexpr std::uint32_t kMergedRank = 4294967295u;
 struct RankRow {
   std::uint32_t rank = 0;
   Segment segment;  // Of the line that the row is on.
-  StepView step;
+  std::shared_ptr<const StoredStep> step;
   std::shared_ptr<const SchemaIndex> index;
   // Null: the step has none, or nothing needs them.
   std::shared_ptr<const StepHistograms> histograms;

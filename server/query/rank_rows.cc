@@ -92,15 +92,11 @@ absl::StatusOr<Row> FindLead(Store* store, const RunView& run,
 
 absl::Status AddRow(std::uint32_t rank, Row row, SchemaCache* schemas,
                     RankRows* found) {
-  found->stored.push_back(std::move(row));
-  const Row& stored = found->stored.back();
-  absl::StatusOr<StepView> view = StepView::Parse(stored.body);
-  if (!view.ok()) return view.status();
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-      schemas->Get(stored.segment.stream->id, view->schema_id());
+      schemas->Get(row.segment.stream->id, row.stored->schema_id());
   if (!index.ok()) return index.status();
   found->rows.push_back(
-      {rank, stored.segment, *std::move(view), *std::move(index), nullptr});
+      {rank, row.segment, std::move(row.stored), *std::move(index), nullptr});
   return absl::OkStatus();
 }
 
@@ -119,7 +115,6 @@ absl::StatusOr<RankRows> FindMergedRows(Store* store, const RunView& run,
   found.lead = *std::move(lead);
   const std::int64_t step = found.lead.step;
   const std::vector<Line> lines = AllLines(run, question.attempt);
-  found.stored.reserve(lines.size());  // Views point into it.
   for (const Line& line : lines) {
     absl::StatusOr<std::optional<Row>> row =
         NewestRecorded(store, line, StepWindow{step, step + 1}, budget);
@@ -141,7 +136,6 @@ absl::StatusOr<RankRows> FindRankRow(Store* store, const RunView& run,
   if (!row.ok()) return row.status();
   RankRows found;
   found.lead = *row;
-  found.stored.reserve(1);
   absl::Status status = AddRow(rank, *std::move(row), schemas, &found);
   if (!status.ok()) return status;
   return found;
@@ -153,11 +147,11 @@ absl::Status ReadHistograms(Store* store, const std::vector<BlockSet>& blocks,
     RankRow& row = rows->rows[i];
     if (blocks[i].empty()) continue;
     const absl::StatusOr<bool> has =
-        HistogramSteps(store).Has(row.segment, row.step);
+        HistogramSteps(store).Has(row.segment, *row.step);
     if (!has.ok()) return has.status();
     if (!*has) continue;
     absl::StatusOr<StepHistograms> read =
-        StepHistograms::Read(store, row.segment, row.step, blocks[i], budget);
+        StepHistograms::Read(store, row.segment, *row.step, blocks[i], budget);
     if (!read.ok()) return read.status();
     row.histograms = std::make_shared<const StepHistograms>(*std::move(read));
   }

@@ -28,11 +28,9 @@ struct StepQuestion {
   bool histograms = false;
 };
 
-// Movable: the views of `rows` point into the heap that `stored` keeps.
 struct RankRows {
   Row lead;                   // Of the lowest rank that has the step.
-  std::vector<Row> stored;    // By rank; never grown once `rows` is filled.
-  std::vector<RankRow> rows;  // The same, parsed, with their schemas.
+  std::vector<RankRow> rows;  // By rank, with their schemas.
 };
 
 // Of all ranks. With shards the newest step is the newest that every rank has

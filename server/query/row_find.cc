@@ -34,9 +34,9 @@ absl::StatusOr<std::string> WhyMissing(Store* store, const Line& line,
   const std::int64_t end = step == StepWindow{}.end ? step : step + 1;
   absl::Status status =
       ScanBackward(store, line, {step, end}, budget, [&](const Row& row) {
-        const absl::StatusOr<StepView> view = StepView::Parse(row.body);
-        if (view.ok() && view->skipped() != GapCause::kUnspecified) {
-          why = "skipped: " + CauseName(static_cast<int>(view->skipped()));
+        const GapCause cause = row.stored->skipped();
+        if (cause != GapCause::kUnspecified) {
+          why = "skipped: " + CauseName(static_cast<int>(cause));
         }
         return false;
       });
@@ -65,8 +65,7 @@ absl::StatusOr<std::string> Neighbours(Store* store, const Line& line,
   std::string text;
   int looked = 0;
   const auto passes = [&](const Row& row) {
-    const absl::StatusOr<StepView> view = StepView::Parse(row.body);
-    if (!view.ok() || !test(*view)) return false;
+    if (!test(*row.stored)) return false;
     text += (text.empty() ? "" : " and ") + std::to_string(row.step);
     return true;
   };
@@ -78,10 +77,11 @@ absl::StatusOr<std::string> Neighbours(Store* store, const Line& line,
   if (step == std::numeric_limits<std::int64_t>::max()) return text;
   looked = 0;
   RowReader reader(store, line, {step + 1, StepWindow{}.end}, 1, budget);
-  for (; looked < kMaxNeighbourRows; ++looked, reader.Pop()) {
+  for (; looked < kMaxNeighbourRows; ++looked) {
     absl::StatusOr<const Row*> row = reader.Peek();
     if (!row.ok()) return row.status();
     if (*row == nullptr || passes(**row)) break;
+    if (status = reader.Pop(); !status.ok()) return status;
   }
   return text;
 }
@@ -157,7 +157,7 @@ absl::Status NoSuchStep(Store* store, const RunView& run, const Line& line,
 
 }  // namespace
 
-bool IsRecorded(const StepView& step) {
+bool IsRecorded(const StoredStep& step) {
   return step.skipped() == GapCause::kUnspecified;
 }
 
@@ -180,18 +180,13 @@ absl::StatusOr<Row> FindRow(Store* store, const RunView& run, const Line& line,
   }
   std::optional<Row> found;
   std::int64_t passed = 0;
-  absl::Status parsed;
   absl::Status status =
       ScanBackward(store, line, within, budget, [&](const Row& row) {
-        absl::StatusOr<StepView> view = StepView::Parse(row.body);
-        parsed = view.status();
-        if (!parsed.ok()) return false;
-        if (!test(*view) || --passed > from_end) return true;
+        if (!test(*row.stored) || --passed > from_end) return true;
         found = row;
         return false;
       });
   if (!status.ok()) return status;
-  if (!parsed.ok()) return parsed;
   if (found.has_value()) return *std::move(found);
   if (exact) return NoSuchStep(store, run, line, *step, test, budget);
   if (passed < 0) {
@@ -208,18 +203,13 @@ absl::StatusOr<std::optional<Row>> NewestRecorded(Store* store,
                                                   const StepWindow& window,
                                                   ReadBudget* budget) {
   std::optional<Row> found;
-  absl::Status parsed;
   absl::Status status =
       ScanBackward(store, line, window, budget, [&](const Row& row) {
-        absl::StatusOr<StepView> view = StepView::Parse(row.body);
-        parsed = view.status();
-        if (!parsed.ok()) return false;
-        if (!IsRecorded(*view)) return true;
+        if (!IsRecorded(*row.stored)) return true;
         found = row;
         return false;
       });
   if (!status.ok()) return status;
-  if (!parsed.ok()) return parsed;
   return found;
 }
 
@@ -251,10 +241,8 @@ absl::StatusOr<Row> FindHistogramRow(Store* store, const RunView& run,
     absl::StatusOr<std::optional<Row>> row =
         NewestRecorded(store, line, within, budget);
     if (!row.ok()) return row.status();
-    if (row->has_value()) {
-      const absl::StatusOr<StepView> view = StepView::Parse((*row)->body);
-      if (!view.ok()) return view.status();
-      if (view->has_histograms()) return **std::move(row);  // Format 1.
+    if (row->has_value() && (*row)->stored->has_histograms_inside()) {
+      return **std::move(row);  // Format 1.
     }
   }
   return NoHistograms(store, run, line, asked, budget);

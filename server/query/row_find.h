@@ -12,7 +12,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/codec.h"
 #include "server/query/row_reader.h"
 #include "server/query/run_view.h"
 
@@ -20,8 +19,8 @@ namespace gradtap::server {
 
 // What makes a row count. Rows that do not are passed over from the end, and
 // refused when asked for by their step.
-using RowTest = bool (*)(const StepView& step);
-bool IsRecorded(const StepView& step);  // Has statistics.
+using RowTest = bool (*)(const StoredStep& step);
+bool IsRecorded(const StoredStep& step);  // Has statistics.
 
 // The step of a request, if it has one.
 template <typename Request>

@@ -10,12 +10,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <string>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/query/line.h"
 #include "server/store/store.h"
+#include "server/store/stored_step.h"
 
 namespace gradtap::server {
 
@@ -51,8 +52,15 @@ struct Row {
   Segment segment;
   std::int64_t step = 0;
   std::uint64_t ordinal = 0;
-  std::string body;
+  std::shared_ptr<const StoredStep> stored;
 };
+// kInvalidArgument if the row cannot be read.
+absl::StatusOr<Row> MakeRow(const Segment& segment, const StepRow& row);
+
+// Called once for each sealed window that is read, before any of its values:
+// to say what will be asked for (SealedWindow::Focus()).
+using WindowHook =
+    std::function<absl::Status(const Segment& segment, SealedWindow* window)>;
 
 // Reads in blocks, each from one consistent snapshot of the store; rows never
 // change, so that the blocks agree.
@@ -61,23 +69,28 @@ class RowReader {
   // `store` and `budget` must outlive the reader, and so must the RunEntry that
   // the line is of. Holds at most about `block_bytes`, or one row.
   RowReader(Store* store, Line line, const StepWindow& window,
-            std::size_t block_bytes, ReadBudget* budget);
+            std::size_t block_bytes, ReadBudget* budget, WindowHook hook = {});
 
   // The next row, valid until Pop(); null at the end.
   absl::StatusOr<const Row*> Peek();
-  void Pop();
+  // Its errors are those of reading the row.
+  absl::Status Pop();
 
  private:
   absl::Status Fill();
+  absl::Status Take(const Segment& segment, const StepRow& row);
 
   Store* const store_;
   const Line line_;
   const StepWindow window_;
   const std::size_t block_bytes_;
   ReadBudget* const budget_;
+  const WindowHook hook_;
   std::size_t segment_ = 0;     // Index into line_.segments.
   std::int64_t next_step_ = 0;  // Nothing below it is read again.
   std::deque<Row> block_;
+  const SealedWindow* window_read_ = nullptr;  // The newest.
+  std::uint64_t window_charged_ = 0;           // Of its bytes.
 };
 
 // Calls `visit` for the rows of a line from the newest to the oldest until it

@@ -169,27 +169,30 @@ absl::StatusOr<double> OverheadCache::Get(Store* store, const RunView& run,
   double total = 0;
   int steps = 0;
   std::uint64_t bytes = 0;
-  absl::Status parsed;
+  absl::Status read;
   absl::Status status =
       ScanBackward(store, line, StepWindow{}, &budget, [&](const Row& row) {
-        absl::StatusOr<StepView> step = StepView::Parse(row.body);
-        parsed = step.status();
-        if (!parsed.ok()) return false;
         std::optional<double> captured;
         std::optional<double> took;
-        for (const StepView::ScalarView& scalar : step->scalars()) {
-          if (scalar.name == "agent.capture_seconds") captured = scalar.value;
-          if (scalar.name == "agent.step_seconds") took = scalar.value;
-        }
+        row.stored->ForEachScalar(
+            [](std::string_view name) {
+              return name == "agent.capture_seconds" ||
+                     name == "agent.step_seconds";
+            },
+            [&](std::string_view name, double value) {
+              (name == "agent.step_seconds" ? took : captured) = value;
+            });
+        read = row.stored->status();
+        if (!read.ok()) return false;
         if (captured.has_value() && took.has_value()) {
           capture += *captured;
           total += *took;
         }
-        bytes += row.body.size();
+        bytes += row.stored->bytes_read();
         return ++steps < kOverheadSteps && bytes < kOverheadBytes;
       });
   if (!status.ok()) return status;
-  if (!parsed.ok()) return parsed;
+  if (!read.ok()) return read;
   const double overhead =
       total > 0 ? capture / total : std::numeric_limits<double>::quiet_NaN();
   MutexLock lock(mu_);

@@ -16,23 +16,7 @@ namespace {
 constexpr std::string_view kAgentPrefix = "agent.";
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// A record and what it takes to derive from it; absent or missing otherwise.
-enum class Presence { kValue, kAbsent, kMissing };
-
-Presence ReadRecord(const StepView& step, const Places& places, Role role,
-                    Record* record) {
-  const std::int32_t place = places.at(role);
-  const StepView::Columns* columns = step.Find(role);
-  if (place < 0 || columns == nullptr ||
-      static_cast<std::uint32_t>(place) >= columns->size) {
-    return Presence::kMissing;
-  }
-  if (columns->IsAbsent(static_cast<std::uint32_t>(place))) {
-    return Presence::kAbsent;
-  }
-  *record = columns->Get(static_cast<std::uint32_t>(place));
-  return Presence::kValue;
-}
+using Presence = StoredStep::Presence;
 
 std::optional<Value> ToValue(Presence presence, double value) {
   switch (presence) {
@@ -46,10 +30,11 @@ std::optional<Value> ToValue(Presence presence, double value) {
   return std::nullopt;
 }
 
-Presence Field1(const StepView& step, const Places& places, Role role,
+Presence Field1(const StoredStep& step, const Places& places, Role role,
                 Field field, double* value) {
   Record record;
-  const Presence presence = ReadRecord(step, places, role, &record);
+  const Presence presence =
+      step.Read(role, places.at(role), FieldsOf(field), &record);
   if (presence == Presence::kValue) {
     *value = Derive(field, record, places.numel);
   }
@@ -62,7 +47,7 @@ Presence MergedField(const std::vector<Part>& parts, Role role, Field field,
   Presence presence = Presence::kValue;
   for (const Part& part : parts) {
     Record record;
-    switch (ReadRecord(*part.step, *part.places, role, &record)) {
+    switch (part.step->Read(role, part.places->at(role), kAllFields, &record)) {
       case Presence::kMissing:
         return Presence::kMissing;
       case Presence::kAbsent:
@@ -90,7 +75,8 @@ std::optional<Value> EvaluateQuantile(const Statistic& statistic,
     const Presence presence =
         part.histograms == nullptr
             ? Presence::kMissing
-            : ReadRecord(*part.step, *part.places, statistic.role, &record);
+            : part.step->Read(statistic.role, part.places->at(statistic.role),
+                              kAllFields, &record);
     if (presence == Presence::kMissing) return std::nullopt;
     absent |= presence == Presence::kAbsent;
     if (presence == Presence::kAbsent || part.places->numel == 0) continue;
@@ -197,7 +183,6 @@ SchemaIndex::SchemaIndex(std::shared_ptr<const Schema> schema)
     : schema_(std::move(schema)) {
   std::array<std::int32_t, kRoleCount> next{};
   places_.resize(schema_->parameters.size());
-  by_name_.reserve(places_.size());
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const Parameter& parameter = schema_->parameters[i];
     for (int role = 1; role < kRoleCount; ++role) {
@@ -207,11 +192,16 @@ SchemaIndex::SchemaIndex(std::shared_ptr<const Schema> schema)
     }
     places_[i].numel = parameter.numel;
     places_[i].sharded = parameter.placement == Placement::kSharded;
-    by_name_.emplace(parameter.name, i);
   }
 }
 
 std::int64_t SchemaIndex::Find(std::string_view name) const {
+  if (by_name_.empty()) {
+    by_name_.reserve(places_.size());
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      by_name_.emplace(schema_->parameters[i].name, i);
+    }
+  }
   const auto it = by_name_.find(name);
   return it == by_name_.end() ? -1 : static_cast<std::int64_t>(it->second);
 }
@@ -221,8 +211,8 @@ bool HasStatistic(const Places& places, const Statistic& statistic) {
   return statistic.field != Field::kRatio || places.at(Role::kWeight) >= 0;
 }
 
-std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
-                              const Places& places,
+std::optional<Value> Evaluate(const Statistic& statistic,
+                              const StoredStep& step, const Places& places,
                               const StepHistograms* histograms) {
   if (statistic.field == Field::kQuantile) {
     const Part part{&step, &places, histograms};

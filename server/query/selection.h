@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/codec.h"
 #include "core/name_filter.h"
 #include "core/schema.h"
 #include "core/statistic.h"
 #include "google/protobuf/repeated_ptr_field.h"
+#include "server/store/stored_step.h"
 
 namespace gradtap::server {
 
@@ -62,7 +62,7 @@ struct Places {
   bool sharded = false;
 };
 
-// A schema with the places of its parameters. Immutable.
+// A schema with the places of its parameters. One thread at a time.
 class SchemaIndex {
  public:
   explicit SchemaIndex(std::shared_ptr<const Schema> schema);
@@ -70,13 +70,13 @@ class SchemaIndex {
   const Schema& schema() const { return *schema_; }
   // As many as the schema has parameters.
   const std::vector<Places>& places() const { return places_; }
-  // The index of a parameter, or -1.
+  // The index of a parameter, or -1. The first call goes through all of them.
   std::int64_t Find(std::string_view name) const;
 
  private:
   std::shared_ptr<const Schema> schema_;
   std::vector<Places> places_;
-  std::unordered_map<std::string_view, std::size_t> by_name_;
+  mutable std::unordered_map<std::string_view, std::size_t> by_name_;
 };
 
 // True if the parameter has the roles that the statistic is made of.
@@ -91,14 +91,15 @@ class StepHistograms;
 
 // The value of a record statistic, or nothing if the step has no columns of a
 // role that it needs (missing). `histograms`: those of the step, the blocks of
-// `statistic` among them; null: it has none, so that quantiles are missing.
-std::optional<Value> Evaluate(const Statistic& statistic, const StepView& step,
-                              const Places& places,
+// `statistic` among them; null: it has none, so that quantiles are missing. If
+// step.status() is not OK afterwards the value means nothing.
+std::optional<Value> Evaluate(const Statistic& statistic,
+                              const StoredStep& step, const Places& places,
                               const StepHistograms* histograms = nullptr);
 
 // One rank's part of a merged value.
 struct Part {
-  const StepView* step = nullptr;
+  const StoredStep* step = nullptr;
   const Places* places = nullptr;
   const StepHistograms* histograms = nullptr;
 };

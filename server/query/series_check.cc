@@ -133,22 +133,20 @@ absl::Status CheckScalars(Store* store, const std::vector<RunView>& runs,
   std::uint64_t bytes = 0;
   for (const RunView& run : runs) {
     for (const std::uint32_t rank : run.Ranks(attempt)) {
-      absl::Status parsed;
-      absl::Status status = ScanBackward(
-          store, run.LineOf(rank, attempt), StepWindow{}, budget,
-          [&](const Row& row) {
-            absl::StatusOr<StepView> step = StepView::Parse(row.body);
-            parsed = step.status();
-            if (!parsed.ok()) return false;
-            for (const StepView::ScalarView& scalar : step->scalars()) {
-              known.insert(ScalarStatisticName(scalar.name));
-            }
-            ++rows;
-            bytes += row.body.size();
-            return rows < kMaxProbeRows && bytes < kMaxProbeBytes;
-          });
+      absl::Status status =
+          ScanBackward(store, run.LineOf(rank, attempt), StepWindow{}, budget,
+                       [&](const Row& row) {
+                         row.stored->ForEachScalar(
+                             [&](std::string_view name) {
+                               known.insert(ScalarStatisticName(name));
+                               return false;
+                             },
+                             nullptr);
+                         ++rows;
+                         bytes += row.stored->bytes_read();
+                         return rows < kMaxProbeRows && bytes < kMaxProbeBytes;
+                       });
       if (!status.ok()) return status;
-      if (!parsed.ok()) return parsed;
     }
   }
   if (rows == 0) return absl::OkStatus();  // Nothing is known yet.

@@ -12,6 +12,7 @@
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
 #include "server/query/merge.h"
+#include "server/query/rolled_series.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
 #include "server/query/series_check.h"
@@ -50,6 +51,7 @@ class SeriesQuery {
     std::vector<Target> targets;
     BlockSet blocks;
   };
+  using Plans = std::map<StreamId, std::map<std::uint32_t, Plan>>;
   struct MergedPlan {
     MergePlan merge;
     std::vector<Target> targets;
@@ -60,31 +62,40 @@ class SeriesQuery {
   absl::Status Prepare();
   absl::Status RunOne(const RunView& run);
   absl::Status ScanRank(const Line& line, const StepWindow& window);
+  // The rows of one segment, within `window`.
+  absl::Status ScanRows(const Line& line, const Segment& segment,
+                        const StepWindow& window, Plans* plans);
+  // The part of a segment that is rolled up.
+  absl::Status ScanRolledUp(const Line& line, const Segment& segment,
+                            const StepSpan& span, Plans* plans);
+  absl::Status NoteSkippedWithin(const Line& line, const Segment& segment,
+                                 const StepSpan& span);
   absl::Status ScanMerged(const RunView& run, const std::vector<Line>& lines,
                           const StepWindow& window);
   absl::StatusOr<bool> NextGroup(std::vector<RowReader>* readers,
                                  const std::vector<Line>& lines,
-                                 Segment* segment, std::vector<RankRow>* rows,
-                                 std::vector<std::string>* bodies);
+                                 Segment* segment, std::vector<RankRow>* rows);
   absl::Status AddGroup(const RunView& run, const Segment& segment,
                         const std::vector<RankRow>& rows,
                         std::map<GroupKey, MergedPlan>* plans);
   absl::Status PlanGroup(const RunView& run, const Segment& segment,
                          const std::vector<RankRow>& rows, MergedPlan* plan);
-  absl::Status AddRecords(const Line& line, const Row& row,
-                          const StepView& step, Point point, const Plan& plan,
-                          std::uint64_t* added);
+  absl::Status AddRecords(const Line& line, const Row& row, Point point,
+                          const Plan& plan, std::uint64_t* added);
+  // Only the parameters asked for are decoded.
+  absl::Status FocusOn(const Segment& segment, SealedWindow* window);
   // Null: nothing wants them, or the step has none.
   absl::StatusOr<std::shared_ptr<const StepHistograms>> HistogramsOf(
-      std::uint32_t rank, const Segment& segment, const StepView& step,
+      std::uint32_t rank, const Segment& segment, const StoredStep& step,
       const BlockSet& blocks);
-  absl::StatusOr<Plan*> PlanOf(
-      StreamId stream, std::uint32_t schema_id,
-      std::map<StreamId, std::map<std::uint32_t, Plan>>* plans);
-  std::uint64_t AddScalars(const StepView& step, const Point& at);
-  bool InTime(const StepView& step);
+  absl::Status AddRow(const Line& line, const Row& row, Plans* plans);
+  absl::StatusOr<Plan*> PlanOf(StreamId stream, std::uint32_t schema_id,
+                               Plans* plans);
+  std::uint64_t AddScalars(const StoredStep& step, const Point& at);
+  bool InTime(const StoredStep& step);
   void NoteSkipped(const Line& line, const Segment& segment,
-                   const StepView& step);
+                   const StoredStep& step);
+  void AddSkipped(v1::GapInfo gap);
   absl::Status AddGaps(const Line& line, StepWindow window);
 
   const QueryEnvironment& environment_;
@@ -99,6 +110,13 @@ class SeriesQuery {
   std::vector<std::uint32_t> ranks_;  // Asked for, sorted; empty: all.
   std::set<std::string, std::less<>> scalar_names_;  // Seen in any row read.
   std::vector<v1::GapInfo> gaps_;
+  // First and last parameter asked for, by stream and schema.
+  std::map<std::pair<StreamId, std::uint32_t>,
+           std::pair<std::uint32_t, std::uint32_t>>
+      focus_;
+  // About how many points a series of the line at hand has, if it is to come
+  // from roll-ups; else 0.
+  std::uint64_t expected_ = 0;
   // Steps of the rows of one line that were within the times asked for.
   std::int64_t first_in_time_ = 0;
   std::int64_t last_in_time_ = -1;
@@ -161,7 +179,7 @@ absl::Status SeriesQuery::Run(v1::GetSeriesResponse* response) {
   status = CheckScalars(environment_.store, runs_, request_.attempt(),
                         statistics_, scalar_names_, &budget_);
   if (!status.ok()) return status;
-  status = series_.Finish(response);
+  status = series_.Finish(environment_.store, response);
   if (!status.ok()) return status;
   SortAndJoin(&gaps_);
   Coalesce(std::max<std::size_t>(kMinGaps, request_.max_points()), &gaps_);
@@ -195,7 +213,7 @@ absl::Status SeriesQuery::RunOne(const RunView& run) {
   return absl::OkStatus();
 }
 
-bool SeriesQuery::InTime(const StepView& step) {
+bool SeriesQuery::InTime(const StoredStep& step) {
   const std::int64_t time = step.wall_time_unix_ns();
   if (time < request_.since_unix_ns()) return false;
   if (request_.until_unix_ns() != 0 && time >= request_.until_unix_ns()) {
@@ -208,10 +226,14 @@ bool SeriesQuery::InTime(const StepView& step) {
 }
 
 void SeriesQuery::NoteSkipped(const Line& line, const Segment& segment,
-                              const StepView& step) {
+                              const StoredStep& step) {
   if (step.skipped() == GapCause::kUnspecified) return;
-  gaps_.push_back(MakeGap(segment.attempt, line.rank, segment.branch,
-                          GapOfSkippedRow(step)));
+  AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch,
+                     GapOfSkippedRow(step)));
+}
+
+void SeriesQuery::AddSkipped(v1::GapInfo gap) {
+  gaps_.push_back(std::move(gap));
   // Rows come in order: joining now keeps memory in proportion to the answer.
   if (gaps_.size() >= 65'536) {
     SortAndJoin(&gaps_);
@@ -228,24 +250,28 @@ absl::Status SeriesQuery::AddGaps(const Line& line, StepWindow window) {
   return AddStoredGaps(environment_.store, line, window, &gaps_);
 }
 
-std::uint64_t SeriesQuery::AddScalars(const StepView& step, const Point& at) {
+std::uint64_t SeriesQuery::AddScalars(const StoredStep& step, const Point& at) {
+  if (statistics_.scalars.empty()) return 0;
   std::uint64_t added = 0;
-  for (const StepView::ScalarView& scalar : step.scalars()) {
-    if (statistics_.scalars.empty()) break;
-    const std::string name = ScalarStatisticName(scalar.name);
-    if (scalar_names_.size() < kMaxScalarNames) scalar_names_.insert(name);
-    if (!statistics_.WantsScalar(scalar.name)) continue;
-    Point point = at;
-    point.value = scalar.value;
-    series_.Find("", name)->Add(point);
-    ++added;
-  }
+  step.ForEachScalar(
+      [&](std::string_view name) {
+        if (scalar_names_.size() < kMaxScalarNames) {
+          scalar_names_.insert(ScalarStatisticName(name));
+        }
+        return statistics_.WantsScalar(name);
+      },
+      [&](std::string_view name, double value) {
+        Point point = at;
+        point.value = value;
+        series_.Find("", ScalarStatisticName(name))->Add(point);
+        ++added;
+      });
   return added;
 }
 
-absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(
-    StreamId stream, std::uint32_t schema_id,
-    std::map<StreamId, std::map<std::uint32_t, Plan>>* plans) {
+absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(StreamId stream,
+                                                       std::uint32_t schema_id,
+                                                       Plans* plans) {
   Plan& plan = (*plans)[stream][schema_id];
   if (plan.index != nullptr) return &plan;
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
@@ -258,7 +284,9 @@ absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(
     for (const Statistic& statistic : statistics_.records) {
       if (!HasStatistic(plan.index->places()[i], statistic)) continue;
       plan.targets.push_back(
-          {series_.Find(parameters[i].name, statistic.name), &statistic, i});
+          {series_.Find(parameters[i].name, statistic.name,
+                        CanBeRolledUp(statistic) ? expected_ : 0),
+           &statistic, i});
       AddBlock(statistic, plan.index->places()[i], &plan.blocks);
     }
   }
@@ -266,7 +294,7 @@ absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(
 }
 
 absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesQuery::HistogramsOf(
-    std::uint32_t rank, const Segment& segment, const StepView& step,
+    std::uint32_t rank, const Segment& segment, const StoredStep& step,
     const BlockSet& blocks) {
   if (blocks.empty()) return nullptr;
   HistogramSteps& steps =
@@ -280,9 +308,32 @@ absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesQuery::HistogramsOf(
   return std::make_shared<const StepHistograms>(*std::move(read));
 }
 
+absl::Status SeriesQuery::FocusOn(const Segment& segment,
+                                  SealedWindow* window) {
+  if (window->timeline().recorded() == 0) return absl::OkStatus();
+  const std::uint32_t schema_id = window->timeline().schema_id();
+  const auto [it, is_new] = focus_.try_emplace({segment.stream->id, schema_id});
+  if (is_new) {
+    absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
+        schemas_.Get(segment.stream->id, schema_id);
+    if (!index.ok()) return index.status();
+    const std::vector<Parameter>& parameters = (*index)->schema().parameters;
+    auto& [first, last] = it->second;
+    first = static_cast<std::uint32_t>(parameters.size());
+    for (std::uint32_t i = 0; i < parameters.size(); ++i) {
+      if (!match_.Matches(parameters[i].name)) continue;
+      first = std::min(first, i);
+      last = i;
+    }
+  }
+  window->Focus(it->second.first, it->second.second);
+  return absl::OkStatus();
+}
+
 absl::Status SeriesQuery::AddRecords(const Line& line, const Row& row,
-                                     const StepView& step, Point point,
-                                     const Plan& plan, std::uint64_t* added) {
+                                     Point point, const Plan& plan,
+                                     std::uint64_t* added) {
+  const StoredStep& step = *row.stored;
   const auto histograms =
       HistogramsOf(line.rank, row.segment, step, plan.blocks);
   if (!histograms.ok()) return histograms.status();
@@ -299,45 +350,165 @@ absl::Status SeriesQuery::AddRecords(const Line& line, const Row& row,
   return absl::OkStatus();
 }
 
+// About how many steps with rows the line has within the window.
+std::uint64_t RowsOf(const Line& line, const StepWindow& window) {
+  double rows = 0;
+  for (const Segment& segment : line.segments) {
+    const Branch& branch = segment.stream->branches[segment.branch];
+    const std::int64_t begin = std::max(segment.begin, window.begin);
+    const std::int64_t end = std::min(segment.end, window.end);
+    if (begin >= end) continue;
+    const double all = static_cast<double>(branch.last_step) -
+                       static_cast<double>(branch.first_step) + 1;
+    rows += static_cast<double>(branch.rows) *
+            (static_cast<double>(end) - static_cast<double>(begin)) / all;
+  }
+  return static_cast<std::uint64_t>(rows);
+}
+
 absl::Status SeriesQuery::ScanRank(const Line& line, const StepWindow& window) {
   first_in_time_ = 0;
   last_in_time_ = -1;
-  std::map<StreamId, std::map<std::uint32_t, Plan>> plans;
-  RowReader reader(environment_.store, line, window, kBlockBytes, &budget_);
-  for (;; reader.Pop()) {
-    absl::StatusOr<const Row*> row = reader.Peek();
-    if (!row.ok()) return row.status();
-    if (*row == nullptr) break;
-    absl::StatusOr<StepView> step = StepView::Parse((*row)->body);
-    if (!step.ok()) return step.status();
-    if (!InTime(*step)) continue;
-    NoteSkipped(line, (*row)->segment, *step);
-    Point point{(*row)->step, step->wall_time_unix_ns(), 0,
-                (*row)->segment.attempt, false};
-    std::uint64_t added = AddScalars(*step, point);
-    if (!statistics_.records.empty() && !step->columns().empty()) {
-      absl::StatusOr<Plan*> plan =
-          PlanOf((*row)->segment.stream->id, step->schema_id(), &plans);
-      if (!plan.ok()) return plan.status();
-      absl::Status status =
-          AddRecords(line, **row, *step, point, **plan, &added);
-      if (!status.ok()) return status;
+  expected_ = 0;
+  const std::uint64_t rows = RowsOf(line, window);
+  if (request_.max_points() > 0 && request_.since_unix_ns() == 0 &&
+      request_.until_unix_ns() == 0 &&
+      rows / kRolledFactor >= request_.max_points()) {
+    expected_ = rows;
+  }
+  Plans plans;
+  for (const Segment& segment : line.segments) {
+    const StepWindow within{std::max(segment.begin, window.begin),
+                            std::min(segment.end, window.end)};
+    if (within.begin >= within.end) continue;
+    StepSpan span{within.end, within.end};
+    if (expected_ > 0 && !statistics_.records.empty()) {
+      const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
+          segment.stream->id, segment.branch, within.begin, within.end);
+      if (!rolled.ok()) return rolled.status();
+      if (rolled->begin < rolled->end) span = *rolled;
     }
-    absl::Status status = series_.Check(added);
+    absl::Status status =
+        ScanRows(line, segment, {within.begin, span.begin}, &plans);
+    if (status.ok()) status = ScanRolledUp(line, segment, span, &plans);
+    if (status.ok()) {
+      status = ScanRows(line, segment, {span.end, within.end}, &plans);
+    }
     if (!status.ok()) return status;
   }
   return AddGaps(line, window);
+}
+
+absl::Status SeriesQuery::ScanRows(const Line& line, const Segment& segment,
+                                   const StepWindow& window, Plans* plans) {
+  if (window.begin >= window.end) return absl::OkStatus();
+  RowReader reader(environment_.store, {line.rank, {segment}}, window,
+                   kBlockBytes, &budget_,
+                   [&](const Segment& at, SealedWindow* sealed) {
+                     return FocusOn(at, sealed);
+                   });
+  for (;;) {
+    absl::StatusOr<const Row*> row = reader.Peek();
+    if (!row.ok()) return row.status();
+    if (*row == nullptr) return absl::OkStatus();
+    absl::Status status = AddRow(line, **row, plans);
+    if (status.ok()) status = reader.Pop();
+    if (!status.ok()) return status;
+  }
+}
+
+absl::Status SeriesQuery::ScanRolledUp(const Line& line, const Segment& segment,
+                                       const StepSpan& span, Plans* plans) {
+  if (span.begin >= span.end) return absl::OkStatus();
+  const StreamId stream = segment.stream->id;
+  struct Wanted {
+    const Statistic* statistic = nullptr;
+    std::vector<RolledPart> parts;
+    std::vector<std::pair<std::uint32_t, Target>> targets;  // By schema.
+  };
+  std::vector<DownSampler*> order;
+  std::map<DownSampler*, Wanted> wanted;
+  for (std::uint32_t id = 1; id <= segment.stream->schema_id; ++id) {
+    absl::StatusOr<Plan*> plan = PlanOf(stream, id, plans);
+    if (absl::IsNotFound(plan.status())) continue;
+    if (!plan.ok()) return plan.status();
+    for (const Target& target : (*plan)->targets) {
+      const auto [it, is_new] = wanted.try_emplace(target.sampler);
+      if (is_new) order.push_back(target.sampler);
+      it->second.statistic = target.statistic;
+      it->second.parts.push_back(
+          {id, &(*plan)->index->places()[target.parameter]});
+      it->second.targets.emplace_back(id, target);
+    }
+  }
+  // What has to be read step by step all the same.
+  Plans rest;
+  bool any_left = !statistics_.scalars.empty();
+  for (DownSampler* sampler : order) {
+    const Wanted& one = wanted[sampler];
+    const std::uint64_t before = sampler->seen();
+    absl::StatusOr<bool> added = CanBeRolledUp(*one.statistic);
+    if (*added) {
+      added = AddRolledUp(environment_.store, segment, span, *one.statistic,
+                          one.parts, &budget_, &series_, sampler);
+    }
+    if (!added.ok()) return added.status();
+    absl::Status status = series_.Check((sampler->seen() - before) / 64);
+    if (!status.ok()) return status;
+    if (*added) continue;
+    any_left = true;
+    for (const auto& [id, target] : one.targets) {
+      rest[stream][id].targets.push_back(target);
+    }
+  }
+  if (!any_left) return NoteSkippedWithin(line, segment, span);
+  for (auto& [id, plan] : (*plans)[stream]) {
+    Plan& left = rest[stream][id];
+    left.index = plan.index;
+    for (const Target& target : left.targets) {
+      AddBlock(*target.statistic, plan.index->places()[target.parameter],
+               &left.blocks);
+    }
+  }
+  return ScanRows(line, segment, {span.begin, span.end}, &rest);
+}
+
+absl::Status SeriesQuery::NoteSkippedWithin(const Line& line,
+                                            const Segment& segment,
+                                            const StepSpan& span) {
+  if (segment.stream->skipped_steps == 0) return absl::OkStatus();
+  return environment_.store->ScanSkipped(
+      segment.stream->id, segment.branch, span.begin, span.end,
+      [&](const GapData& gap) {
+        AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch, gap));
+        return true;
+      });
+}
+
+absl::Status SeriesQuery::AddRow(const Line& line, const Row& row,
+                                 Plans* plans) {
+  const StoredStep& step = *row.stored;
+  if (!InTime(step)) return absl::OkStatus();
+  NoteSkipped(line, row.segment, step);
+  const Point point{row.step, step.wall_time_unix_ns(), 0, row.segment.attempt,
+                    false};
+  std::uint64_t added = AddScalars(step, point);
+  if (!statistics_.records.empty() && step.has_columns()) {
+    absl::StatusOr<Plan*> plan =
+        PlanOf(row.segment.stream->id, step.schema_id(), plans);
+    if (!plan.ok()) return plan.status();
+    absl::Status status = AddRecords(line, row, point, **plan, &added);
+    if (!status.ok()) return status;
+  }
+  return series_.Check(added);
 }
 
 // Takes the rows of the lowest step that any reader is at; false at the end.
 absl::StatusOr<bool> SeriesQuery::NextGroup(std::vector<RowReader>* readers,
                                             const std::vector<Line>& lines,
                                             Segment* segment,
-                                            std::vector<RankRow>* rows,
-                                            std::vector<std::string>* bodies) {
+                                            std::vector<RankRow>* rows) {
   rows->clear();
-  bodies->clear();
-  bodies->reserve(readers->size());  // Views point into them.
   std::int64_t step = std::numeric_limits<std::int64_t>::max();
   bool any = false;
   for (RowReader& reader : *readers) {
@@ -353,14 +524,14 @@ absl::StatusOr<bool> SeriesQuery::NextGroup(std::vector<RowReader>* readers,
     if (!row.ok()) return row.status();
     if (*row == nullptr || (*row)->step != step) continue;
     const Segment from = (*row)->segment;
-    bodies->push_back((*row)->body);
-    (*readers)[i].Pop();
-    absl::StatusOr<StepView> view = StepView::Parse(bodies->back());
-    if (!view.ok()) return view.status();
-    if (!InTime(*view)) continue;
-    NoteSkipped(lines[i], from, *view);
+    std::shared_ptr<const StoredStep> stored = (*row)->stored;
+    // What the row before it has read is charged.
+    absl::Status status = (*readers)[i].Pop();
+    if (!status.ok()) return status;
+    if (!InTime(*stored)) continue;
+    NoteSkipped(lines[i], from, *stored);
     if (rows->empty()) *segment = from;
-    rows->push_back({lines[i].rank, from, *std::move(view), nullptr, nullptr});
+    rows->push_back({lines[i].rank, from, std::move(stored), nullptr, nullptr});
   }
   return true;
 }
@@ -394,18 +565,19 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
                                    const std::vector<RankRow>& all_rows,
                                    std::map<GroupKey, MergedPlan>* plans) {
   if (all_rows.empty()) return absl::OkStatus();
-  Point point{all_rows[0].step.step(), all_rows[0].step.wall_time_unix_ns(), 0,
-              segment.attempt, false};
-  std::uint64_t added = AddScalars(all_rows[0].step, point);
+  const StoredStep& first = *all_rows[0].step;
+  Point point{first.step(), first.wall_time_unix_ns(), 0, segment.attempt,
+              false};
+  std::uint64_t added = AddScalars(first, point);
   std::vector<RankRow> rows;
   GroupKey key;
   for (const RankRow& row : all_rows) {
-    if (row.step.columns().empty()) continue;
+    if (!row.step->has_columns()) continue;
     rows.push_back(row);
     const StreamId stream = row.segment.stream->id;
-    key.emplace_back(stream, row.step.schema_id());
+    key.emplace_back(stream, row.step->schema_id());
     absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-        schemas_.Get(stream, row.step.schema_id());
+        schemas_.Get(stream, row.step->schema_id());
     if (!index.ok()) return index.status();
     rows.back().index = *std::move(index);
   }
@@ -417,7 +589,7 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
     if (!status.ok()) return status;
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    auto histograms = HistogramsOf(rows[i].rank, rows[i].segment, rows[i].step,
+    auto histograms = HistogramsOf(rows[i].rank, rows[i].segment, *rows[i].step,
                                    plan.blocks[i]);
     if (!histograms.ok()) return histograms.status();
     rows[i].histograms = *std::move(histograms);
@@ -430,6 +602,9 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
     point.absent = value->absent;
     target.sampler->Add(point);
     ++added;
+  }
+  for (const RankRow& row : rows) {
+    if (!row.step->status().ok()) return row.step->status();
   }
   return series_.Check(added);
 }
@@ -444,15 +619,16 @@ absl::Status SeriesQuery::ScanMerged(const RunView& run,
   std::vector<RowReader> readers;
   readers.reserve(lines.size());
   for (const Line& line : lines) {
-    readers.emplace_back(environment_.store, line, window, block, &budget_);
+    readers.emplace_back(environment_.store, line, window, block, &budget_,
+                         [&](const Segment& segment, SealedWindow* sealed) {
+                           return FocusOn(segment, sealed);
+                         });
   }
   std::map<GroupKey, MergedPlan> plans;
   std::vector<RankRow> rows;
-  std::vector<std::string> bodies;
   for (;;) {
     Segment segment;
-    absl::StatusOr<bool> more =
-        NextGroup(&readers, lines, &segment, &rows, &bodies);
+    absl::StatusOr<bool> more = NextGroup(&readers, lines, &segment, &rows);
     if (!more.ok()) return more.status();
     if (!*more) break;
     absl::Status status = AddGroup(run, segment, rows, &plans);

@@ -1,5 +1,6 @@
 #include "server/query/series_set.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -33,7 +34,8 @@ void SeriesSet::StartLine(std::string_view run, std::uint32_t rank) {
 }
 
 DownSampler* SeriesSet::Find(std::string_view parameter,
-                             std::string_view statistic) {
+                             std::string_view statistic,
+                             std::uint64_t expected) {
   std::string key(parameter);
   key.push_back('\0');
   key.append(statistic);
@@ -41,6 +43,7 @@ DownSampler* SeriesSet::Find(std::string_view parameter,
   if (entry == nullptr) {
     entries_.push_back({{}, DownSampler(max_points_)});
     entry = &entries_.back();
+    if (expected > 0) entry->sampler.Expect(expected);
     entry->series.set_run(run_);
     entry->series.set_rank(rank_);
     entry->series.set_parameter(std::string(parameter));
@@ -68,16 +71,72 @@ absl::Status SeriesSet::Check(std::uint64_t values_added) {
   return absl::OkStatus();
 }
 
-absl::Status SeriesSet::Finish(v1::GetSeriesResponse* response) {
+std::uint32_t SeriesSet::PieceOf(StreamId stream, std::uint32_t branch,
+                                 std::int64_t first_step,
+                                 std::uint32_t recorded) {
+  std::uint32_t& number = piece_numbers_[{stream, branch, first_step}];
+  if (number == 0) {
+    pieces_.push_back({stream, branch, first_step, recorded});
+    number = static_cast<std::uint32_t>(pieces_.size());
+  }
+  return number;
+}
+
+absl::Status SeriesSet::Resolve(Store* store,
+                                std::vector<std::vector<Point>>* series) {
+  std::vector<Point*> open;
+  for (std::vector<Point>& points : *series) {
+    for (Point& point : points) {
+      if (point.piece != 0) open.push_back(&point);
+    }
+  }
+  const auto piece_of = [&](const Point* point) -> const Piece& {
+    return pieces_[point->piece - 1];
+  };
+  std::sort(open.begin(), open.end(), [&](const Point* a, const Point* b) {
+    const Piece& x = piece_of(a);
+    const Piece& y = piece_of(b);
+    return std::tie(x.stream, x.branch, x.first_step, a->step) <
+           std::tie(y.stream, y.branch, y.first_step, b->step);
+  });
+  for (std::size_t i = 0; i < open.size();) {
+    const Piece& first = piece_of(open[i]);
+    std::vector<PiecePlace> places;
+    for (std::size_t j = i; j < open.size(); ++j) {
+      const Piece& piece = piece_of(open[j]);
+      if (piece.stream != first.stream || piece.branch != first.branch) break;
+      places.push_back({piece.first_step, piece.recorded,
+                        static_cast<std::uint32_t>(open[j]->step)});
+    }
+    absl::StatusOr<std::vector<StepAndTime>> resolved =
+        store->ResolvePlaces(first.stream, first.branch, places);
+    if (!resolved.ok()) return resolved.status();
+    for (const StepAndTime& at : *resolved) {
+      open[i]->step = at.step;
+      open[i]->time_unix_ns = at.time_unix_ns;
+      ++i;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SeriesSet::Finish(Store* store, v1::GetSeriesResponse* response) {
   std::uint64_t values = 0;
+  std::vector<Entry*> shown;
+  std::vector<std::vector<Point>> series;
   for (Entry& entry : entries_) {
     if (entry.sampler.seen() == 0) continue;
     entry.series.set_points_before(entry.sampler.seen());
-    const std::vector<Point> points = entry.sampler.Take();
-    values += points.size();
+    shown.push_back(&entry);
+    series.push_back(entry.sampler.Take());
+    values += series.back().size();
     if (values > max_values_) return TooMany();
-    Fill(points, &entry.series);
-    *response->add_series() = std::move(entry.series);
+  }
+  const absl::Status resolved = Resolve(store, &series);
+  if (!resolved.ok()) return resolved;
+  for (std::size_t i = 0; i < shown.size(); ++i) {
+    Fill(series[i], &shown[i]->series);
+    *response->add_series() = std::move(shown[i]->series);
   }
   return absl::OkStatus();
 }

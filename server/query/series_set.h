@@ -8,13 +8,17 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <unordered_map>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/query/down_sample.h"
+#include "server/store/store.h"
 
 namespace gradtap::server {
 
@@ -29,14 +33,21 @@ class SeriesSet {
   // The series of this line, made if it is not there. Stays valid. Series are
   // answered in the order in which they were made; those without a point are
   // left out.
-  DownSampler* Find(std::string_view parameter, std::string_view statistic);
+  // `expected`: about how many points will come, if some come in summaries.
+  DownSampler* Find(std::string_view parameter, std::string_view statistic,
+                    std::uint64_t expected = 0);
+
+  // A number for the piece (store.h) that points are of whose step is not known
+  // yet; never 0.
+  std::uint32_t PieceOf(StreamId stream, std::uint32_t branch,
+                        std::int64_t first_step, std::uint32_t recorded);
 
   // To be called once a row: kResourceExhausted if the answer has grown past
   // its limit.
   absl::Status Check(std::uint64_t values_added);
 
-  // Moves everything into the answer.
-  absl::Status Finish(v1::GetSeriesResponse* response);
+  // Moves everything into the answer; `store` knows the pieces.
+  absl::Status Finish(Store* store, v1::GetSeriesResponse* response);
 
  private:
   struct Entry {
@@ -44,7 +55,16 @@ class SeriesSet {
     DownSampler sampler;
   };
 
+  struct Piece {
+    StreamId stream = 0;
+    std::uint32_t branch = 0;
+    std::int64_t first_step = 0;
+    std::uint32_t recorded = 0;
+  };
+
   absl::Status TooMany() const;
+  // Gives the points their steps and times.
+  absl::Status Resolve(Store* store, std::vector<std::vector<Point>>* series);
 
   const std::uint32_t max_points_;
   const std::uint64_t max_values_;
@@ -53,6 +73,9 @@ class SeriesSet {
   std::deque<Entry> entries_;
   std::unordered_map<std::string, Entry*> line_;  // Of the current line.
   std::uint64_t added_since_check_ = 0;
+  std::vector<Piece> pieces_;
+  std::map<std::tuple<StreamId, std::uint32_t, std::int64_t>, std::uint32_t>
+      piece_numbers_;
 };
 
 }  // namespace gradtap::server

@@ -16,7 +16,7 @@ namespace gradtap::server {
 namespace {
 
 void FillHead(const std::string& run, std::uint32_t rank, const Row& row,
-              const StepView& step, const SnapshotSelection& selection,
+              const StoredStep& step, const SnapshotSelection& selection,
               const std::vector<const Statistic*>& shown,
               v1::GetSnapshotResponse* response) {
   response->set_run(run);
@@ -28,15 +28,15 @@ void FillHead(const std::string& run, std::uint32_t rank, const Row& row,
   for (const Statistic* statistic : shown) {
     response->add_statistics(statistic->name);
   }
-  for (const StepView::ScalarView& scalar : step.scalars()) {
-    if (!selection.all_scalars &&
-        !selection.statistics.WantsScalar(scalar.name)) {
-      continue;
-    }
-    v1::Scalar* out = response->add_scalars();
-    out->set_name(std::string(scalar.name));
-    out->set_value(scalar.value);
-  }
+  step.ForEachScalar(
+      [&](std::string_view name) {
+        return selection.all_scalars || selection.statistics.WantsScalar(name);
+      },
+      [&](std::string_view name, double value) {
+        v1::Scalar* out = response->add_scalars();
+        out->set_name(std::string(name));
+        out->set_value(value);
+      });
 }
 
 // Nothing: the value is absent, the role was not recorded.
@@ -107,7 +107,7 @@ absl::Status GetMergedSnapshot(const QueryEnvironment& environment,
   if (!found.ok()) return found.status();
   const std::vector<RankRow>& rows = found->rows;
   const std::vector<const Statistic*> shown = Shown(selection, true);
-  FillHead(run.name(), kMergedRank, found->lead, rows.front().step, selection,
+  FillHead(run.name(), kMergedRank, found->lead, *rows.front().step, selection,
            shown, response);
   absl::StatusOr<MergePlan> plan = PlanMerge(
       run, found->lead.segment.attempt, {}, rows, selection.match, &schemas);
@@ -133,6 +133,9 @@ absl::Status GetMergedSnapshot(const QueryEnvironment& environment,
       AddValue(EvaluatePlanned(*statistic, parameter, rows), row);
     }
   }
+  for (const RankRow& row : rows) {
+    if (!row.step->status().ok()) return row.step->status();
+  }
   if (!plan->parameters.empty()) return absl::OkStatus();
   return CheckMatched(run.name(), request.match(), rows.front().index->schema(),
                       *response);
@@ -141,7 +144,7 @@ absl::Status GetMergedSnapshot(const QueryEnvironment& environment,
 // The histograms that quantiles of these parameters need. Null: nothing needs
 // them, or the step has none.
 absl::StatusOr<std::shared_ptr<const StepHistograms>> HistogramsFor(
-    Store* store, const Row& row, const StepView& step,
+    Store* store, const Row& row, const StoredStep& step,
     const SnapshotSelection& selection, const SchemaIndex& index,
     const std::vector<std::size_t>& matched, ReadBudget* budget) {
   if (!WantsHistograms(selection.statistics)) return nullptr;
@@ -187,12 +190,11 @@ absl::Status FillSnapshot(const QueryEnvironment& environment,
                           const Row& row, const SnapshotSelection& selection,
                           SchemaCache* schemas, ReadBudget* budget,
                           v1::GetSnapshotResponse* response) {
-  absl::StatusOr<StepView> step = StepView::Parse(row.body);
-  if (!step.ok()) return step.status();
-  if (step->columns().empty() || selection.statistics.records.empty()) {
+  const StoredStep* step = row.stored.get();
+  if (!step->has_columns() || selection.statistics.records.empty()) {
     FillHead(run, rank, row, *step, selection, Shown(selection, false),
              response);
-    return absl::OkStatus();
+    return step->status();
   }
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
       schemas->Get(row.segment.stream->id, step->schema_id());
@@ -221,7 +223,7 @@ absl::Status FillSnapshot(const QueryEnvironment& environment,
           out);
     }
   }
-  return absl::OkStatus();
+  return step->status();
 }
 
 absl::Status GetSnapshot(const QueryEnvironment& environment,
@@ -254,11 +256,9 @@ absl::Status GetSnapshot(const QueryEnvironment& environment,
   status = FillSnapshot(environment, run->name(), request.rank(), *row,
                         *selection, &schemas, &budget, response);
   if (!status.ok()) return status;
-  absl::StatusOr<StepView> step = StepView::Parse(row->body);
-  if (!step.ok()) return step.status();
-  if (step->columns().empty()) return absl::OkStatus();
+  if (!row->stored->has_columns()) return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-      schemas.Get(row->segment.stream->id, step->schema_id());
+      schemas.Get(row->segment.stream->id, row->stored->schema_id());
   if (!index.ok()) return index.status();
   return CheckMatched(run->name(), request.match(), (*index)->schema(),
                       *response);

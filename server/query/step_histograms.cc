@@ -36,12 +36,12 @@ bool WantsHistograms(const StatisticSelection& statistics) {
 
 absl::StatusOr<StepHistograms> StepHistograms::Read(Store* store,
                                                     const Segment& segment,
-                                                    const StepView& step,
+                                                    const StoredStep& step,
                                                     const BlockSet& blocks,
                                                     ReadBudget* budget) {
   StepHistograms read;
-  if (step.has_histograms()) {  // A row of format 1.
-    for (HistogramData& one : step.DecodeHistograms()) read.Add(std::move(one));
+  if (step.has_histograms_inside()) {  // A row of format 1.
+    for (HistogramData& one : step.HistogramsInside()) read.Add(std::move(one));
     return read;
   }
   for (const auto& [role, block] : blocks) {
@@ -75,8 +75,8 @@ const HistogramData* StepHistograms::Find(Role role,
 }
 
 absl::StatusOr<bool> HistogramSteps::Has(const Segment& segment,
-                                         const StepView& step) {
-  if (step.has_histograms()) return true;  // A row of format 1.
+                                         const StoredStep& step) {
+  if (step.has_histograms_inside()) return true;  // A row of format 1.
   const std::int64_t at = step.step();
   const bool known = stream_ == segment.stream->id &&
                      branch_ == segment.branch && from_ <= at && at < end_ &&

@@ -38,11 +38,11 @@ bool WantsHistograms(const StatisticSelection& statistics);
 
 class StepHistograms {
  public:
-  // Reads the blocks of a step that has histograms, each once. `step` is the
-  // view of its row. kDataLoss: a block is damaged.
+  // Reads the blocks of a step that has histograms, each once. kDataLoss: a
+  // block is damaged.
   static absl::StatusOr<StepHistograms> Read(Store* store,
                                              const Segment& segment,
-                                             const StepView& step,
+                                             const StoredStep& step,
                                              const BlockSet& blocks,
                                              ReadBudget* budget);
 
@@ -62,7 +62,7 @@ class HistogramSteps {
  public:
   explicit HistogramSteps(Store* store) : store_(store) {}
 
-  absl::StatusOr<bool> Has(const Segment& segment, const StepView& step);
+  absl::StatusOr<bool> Has(const Segment& segment, const StoredStep& step);
 
  private:
   Store* const store_;

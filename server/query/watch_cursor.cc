@@ -156,14 +156,14 @@ absl::Status WatchCursor::ReadBlock(const RunView& run, std::uint64_t until) {
   std::size_t bytes = 0;
   int visited = 0;
   bool full = false;
-  absl::Status parsed;
+  absl::Status opened;
   const auto add_row = [&](const StepRow& row) {
     const StreamPlace place = FindStream(run, row.stream);
     if (place.stream == nullptr) return;
-    const absl::StatusOr<StepView> step = StepView::Parse(row.body);
-    parsed = step.status();
-    if (!parsed.ok()) return;
-    if (row.ordinal > lossless_until_ && IsRecorded(*step)) {
+    absl::StatusOr<std::shared_ptr<const StoredStep>> step = OpenStep(row);
+    opened = step.status();
+    if (!opened.ok()) return;
+    if (row.ordinal > lossless_until_ && IsRecorded(**step)) {
       ++accounted_[row.stream];
     }
     const std::uint32_t rank = place.stream->hello.rank;
@@ -176,7 +176,7 @@ absl::Status WatchCursor::ReadBlock(const RunView& run, std::uint64_t until) {
     Event event;
     event.ordinal = row.ordinal;
     event.rank = rank;
-    event.row = Row{*segment, row.step, row.ordinal, std::string(row.body)};
+    event.row = Row{*segment, row.step, row.ordinal, *std::move(step)};
     event.entry = run.entry;
     bytes += row.body.size();
     pending_.push_back(std::move(event));
@@ -199,12 +199,12 @@ absl::Status WatchCursor::ReadBlock(const RunView& run, std::uint64_t until) {
                ++visited > kBlockRows;
         if (full) return false;
         row != nullptr ? add_row(*row) : add_gap(*gap);
-        if (!parsed.ok()) return false;
+        if (!opened.ok()) return false;
         position_ = ordinal;
         return true;
       });
   if (!status.ok()) return status;
-  if (!parsed.ok()) return parsed;
+  if (!opened.ok()) return opened;
   if (!full) position_ = until;
   return absl::OkStatus();
 }
@@ -276,12 +276,11 @@ absl::Status WatchCursor::Emit(const Event& event, v1::WatchResponse* message) {
         *environment_, request_.run(), event.rank, *event.row, selection_,
         &schemas_, &budget, message->mutable_snapshot());
     if (!status.ok()) return status;
-    absl::StatusOr<StepView> step = StepView::Parse(event.row->body);
-    if (!step.ok()) return step.status();
-    if (!IsRecorded(*step) && message->snapshot().scalars().empty()) {
-      *message->mutable_gap() =
-          MakeGap(event.row->segment.attempt, event.rank,
-                  event.row->segment.branch, GapOfSkippedRow(*step));
+    if (!IsRecorded(*event.row->stored) &&
+        message->snapshot().scalars().empty()) {
+      *message->mutable_gap() = MakeGap(event.row->segment.attempt, event.rank,
+                                        event.row->segment.branch,
+                                        GapOfSkippedRow(*event.row->stored));
     }
   }
   message->set_conflated_steps(std::exchange(conflated_, 0));

@@ -142,6 +142,22 @@ absl::Status LoadParts(const Engine& engine, Catalog* catalog) {
                  });
 }
 
+absl::Status LoadSealed(const Engine& engine, Catalog* catalog) {
+  return ForEach(engine, engine.catalog(), keys::kSealed,
+                 [&](std::string_view key, std::string_view value) {
+                   const auto parsed = keys::ParseStreamKey(keys::kSealed, key);
+                   ByteReader reader(parsed.has_value() ? parsed->rest : "");
+                   const std::uint32_t branch = reader.U32();
+                   if (!reader.ok() || !reader.at_end()) {
+                     return Inconsistent("a sealed branch's key");
+                   }
+                   auto sealed = DecodeSealed(value);
+                   if (!sealed.ok()) return sealed.status();
+                   catalog->sealed[{parsed->stream, branch}] = *sealed;
+                   return absl::OkStatus();
+                 });
+}
+
 }  // namespace
 
 const CatalogRun* Catalog::FindStream(StreamId stream) const {
@@ -174,7 +190,9 @@ absl::StatusOr<Catalog> LoadCatalog(const Engine& engine) {
   for (const auto load : {LoadRuns, LoadStreams, LoadCursors}) {
     if (const absl::Status s = load(engine, &runs); !s.ok()) return s;
   }
-  if (const absl::Status s = LoadParts(engine, &catalog); !s.ok()) return s;
+  for (const auto load : {LoadParts, LoadSealed}) {
+    if (const absl::Status s = load(engine, &catalog); !s.ok()) return s;
+  }
   for (auto& [id, run] : runs) {
     if (id >= catalog.next.run_id) return Inconsistent("a run from the future");
     for (const StreamEntry& stream : run.streams) {

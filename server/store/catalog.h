@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,6 +33,8 @@ struct Catalog {
   std::unordered_map<StreamId, std::string> run_of;
   // Seqs of the pieces that are kept for a stream, rising.
   std::unordered_map<StreamId, std::vector<std::uint64_t>> parts;
+  // By stream and branch; none: nothing of it is sealed.
+  std::map<std::pair<StreamId, std::uint32_t>, Sealed> sealed;
   NextIds next;
 
   // Null if there is none.

@@ -179,6 +179,28 @@ absl::StatusOr<Branch> DecodeBranch(std::string_view bytes) {
   return branch;
 }
 
+std::string EncodeSealed(const Sealed& sealed) {
+  std::string out = Begin();
+  PutSigned(sealed.end, &out);
+  PutVarint(sealed.rows, &out);
+  PutVarint(sealed.windows, &out);
+  PutSigned(sealed.chapter_first, &out);
+  PutVarint(sealed.chapter_windows, &out);
+  return out;
+}
+absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes) {
+  auto in = Open("sealed", bytes);
+  if (!in.ok()) return in.status();
+  Sealed sealed;
+  sealed.end = in->Signed();
+  sealed.rows = in->Varint();
+  sealed.windows = in->Varint();
+  sealed.chapter_first = in->Signed();
+  sealed.chapter_windows = in->Varint32();
+  if (!in->ok()) return Damaged("sealed", bytes);
+  return sealed;
+}
+
 std::string EncodeGapValue(const GapData& gap) {
   std::string out = Begin();
   PutVarint(static_cast<std::uint64_t>(gap.cause), &out);

@@ -8,6 +8,7 @@
 //            rejected schema-id last-seen branches end
 //   end    = 0 | 1 reason wall-time seen recorded skipped lost
 //   branch = version first-step last-step rows [rollback-step]
+//   sealed = version end rows windows chapter-first chapter-windows
 //   gap    = version cause first-step last-step steps detail
 //
 //   version is one byte, 1. Unsigned numbers are varints, signed ones zigzag
@@ -56,6 +57,19 @@ absl::Status DecodeCursor(std::string_view bytes, StreamEntry* stream);
 std::string EncodeBranch(const Branch& branch);
 // Without its number, which is in the key.
 absl::StatusOr<Branch> DecodeBranch(std::string_view bytes);
+
+// How far a branch is sealed: its rows below step `end`, that many.
+struct Sealed {
+  std::int64_t end = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t windows = 0;
+  // The newest full windows that are to become a chapter: where the first of
+  // them begins, and how many there are.
+  std::int64_t chapter_first = 0;
+  std::uint32_t chapter_windows = 0;
+};
+std::string EncodeSealed(const Sealed& sealed);
+absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes);
 
 std::string EncodeGapValue(const GapData& gap);
 absl::StatusOr<GapData> DecodeGapValue(std::string_view bytes);

@@ -6,8 +6,9 @@
 //                  before anything is stored; read before anything is opened.
 //                  It rises when an older collector must not touch what a
 //                  newer one wrote; opening a folder of an older version
-//                  raises it. 1: rows have their histograms inside. 2 (this
-//                  one): in a family of their own.
+//                  raises it. 1: rows have their histograms inside. 2: in a
+//                  family of their own. 3 (this one): what is older than some
+//                  steps is in windows.
 //   DIR/db/        the database (keys.h)
 //
 // Layer: server/store.
@@ -24,7 +25,7 @@
 
 namespace gradtap::server {
 
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
 
 // Holds the lock for its life. The file stays; only the lock goes.
 class DataFolder {

@@ -85,6 +85,16 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(
   return options;
 }
 
+// Tiles are compressed already. Those of a stream come in the order of their
+// keys, so that files mostly move down as they are.
+rocksdb::ColumnFamilyOptions MakeTileOptions(
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  auto options = MakeFamilyOptions(32 * kMiB, true, cache);
+  options.compression = rocksdb::kNoCompression;
+  options.bottommost_compression = rocksdb::kNoCompression;
+  return options;
+}
+
 }  // namespace
 
 absl::Status ToStatus(const rocksdb::Status& status, std::string_view doing) {
@@ -107,7 +117,10 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
       {rocksdb::kDefaultColumnFamilyName, small},
       {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
       {"index", small},
-      {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)}};
+      {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)},
+      {"windows", small},
+      {"tiles", MakeTileOptions(cache)},
+      {"rollups", MakeTileOptions(cache)}};
   std::shared_ptr<Engine> engine(new Engine());
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(
@@ -131,6 +144,18 @@ Engine::~Engine() {
   }
   // All that was acknowledged is in a synced log: an error here loses nothing.
   db_->Close().PermitUncheckedError();
+}
+
+void Engine::Reclaim(rocksdb::ColumnFamilyHandle* family,
+                     const std::string& begin, const std::string& end) const {
+  const rocksdb::Slice from(begin), to(end);
+  rocksdb::DeleteFilesInRange(db(), family, &from, &to, false)
+      .PermitUncheckedError();
+  rocksdb::CompactRangeOptions options;
+  options.exclusive_manual_compaction = false;
+  options.bottommost_level_compaction =
+      rocksdb::BottommostLevelCompaction::kForceOptimized;
+  db()->CompactRange(options, family, &from, &to).PermitUncheckedError();
 }
 
 absl::Status Engine::Probe() const {

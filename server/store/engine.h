@@ -46,6 +46,15 @@ class Engine {
   rocksdb::ColumnFamilyHandle* rows() const { return families_[1]; }
   rocksdb::ColumnFamilyHandle* index() const { return families_[2]; }
   rocksdb::ColumnFamilyHandle* histograms() const { return families_[3]; }
+  rocksdb::ColumnFamilyHandle* windows() const { return families_[4]; }
+  rocksdb::ColumnFamilyHandle* tiles() const { return families_[5]; }
+  rocksdb::ColumnFamilyHandle* rollups() const { return families_[6]; }
+
+  // Frees the disk space of a range that has just been deleted: first whole
+  // files, then what shares files with others. If it fails, compaction does it
+  // later.
+  void Reclaim(rocksdb::ColumnFamilyHandle* family, const std::string& begin,
+               const std::string& end) const;
 
   // Whether writing works again, told by a small file, and whether there is
   // room for what is in memory. The database is as before.

@@ -60,6 +60,66 @@ std::string Row(std::uint64_t run_id, std::uint64_t stream,
   return key;
 }
 
+std::string Sealed(std::uint64_t run_id, std::uint64_t stream,
+                   std::uint32_t branch) {
+  std::string key = OfStream(kSealed, run_id, stream);
+  PutU32(branch, &key);
+  return key;
+}
+
+std::string Timeline(std::uint64_t run_id, std::uint64_t stream,
+                     std::uint32_t branch, std::int64_t first_step) {
+  std::string key = OfStream(kTimeline, run_id, stream);
+  PutU32(branch, &key);
+  PutI64(first_step, &key);
+  return key;
+}
+
+std::string Chapter(std::uint64_t run_id, std::uint64_t stream,
+                    std::uint32_t branch, std::int64_t first_step) {
+  std::string key = OfStream(kChapter, run_id, stream);
+  PutU32(branch, &key);
+  PutI64(first_step, &key);
+  return key;
+}
+
+std::string Scalar(std::uint64_t run_id, std::uint64_t stream,
+                   std::uint32_t branch, std::string_view name,
+                   std::int64_t first_step) {
+  std::string key = OfStream(kScalar, run_id, stream);
+  PutU32(branch, &key);
+  key.push_back(static_cast<char>(name.size() >> 8));
+  key.push_back(static_cast<char>(name.size()));
+  key.append(name);
+  PutI64(first_step, &key);
+  return key;
+}
+
+std::string Tile(std::uint64_t run_id, std::uint64_t stream,
+                 std::uint32_t branch, std::int64_t first_step,
+                 std::uint8_t role, std::uint8_t field, std::uint32_t block) {
+  std::string key = Row(run_id, stream, branch, first_step);
+  key.push_back(static_cast<char>(role));
+  key.push_back(static_cast<char>(field));
+  PutU32(block, &key);
+  return key;
+}
+
+std::string Rollup(std::uint64_t run_id, std::uint64_t stream,
+                   std::uint32_t branch, std::uint8_t level, std::uint8_t role,
+                   std::uint8_t statistic, std::uint32_t schema_id,
+                   std::uint32_t group, std::int64_t first_step) {
+  std::string key = OfStream(0, run_id, stream);
+  PutU32(branch, &key);
+  key.push_back(static_cast<char>(level));
+  key.push_back(static_cast<char>(role));
+  key.push_back(static_cast<char>(statistic));
+  PutU32(schema_id, &key);
+  PutU32(group, &key);
+  PutI64(first_step, &key);
+  return key;
+}
+
 std::string HistogramStep(std::uint64_t run_id, std::uint64_t stream,
                           std::uint32_t branch, std::int64_t step) {
   return Row(run_id, stream, branch, step);

@@ -9,19 +9,13 @@
 #include "rocksdb/snapshot.h"
 #include "server/store/bytes.h"
 #include "server/store/catalog_codec.h"
+#include "server/store/damage.h"
 #include "server/store/keys.h"
 #include "server/store/rocksdb_store.h"
+#include "server/store/step_scan.h"
 
 namespace gradtap::server {
 namespace {
-
-constexpr std::string_view kReading = "data folder: cannot read";
-
-absl::Status Damaged(std::string_view what) {
-  return absl::DataLossError(absl::StrCat("the data folder holds a damaged ",
-                                          std::string(what),
-                                          "; restore it from a copy"));
-}
 
 // Calls `visit(key, value)` for the keys of [begin, end) until it returns
 // false; from one snapshot, the iterator's own or `snapshot`.
@@ -41,38 +35,36 @@ absl::Status Scan(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
   return ToStatus(it->status(), kReading);
 }
 
-// A row's value is its ordinal and the body.
-bool SplitRow(std::string_view value, StepRow* row) {
-  ByteReader reader(value);
-  row->ordinal = reader.U64();
-  row->body = reader.rest();
-  return reader.ok();
-}
-
 // Reads what an ordinal stands for and visits it; false: that is enough.
 absl::StatusOr<bool> VisitOrdinal(
-    const Engine& engine, const rocksdb::Snapshot* snapshot,
+    const Engine& engine, const rocksdb::Snapshot* snapshot, StepScan* steps,
     std::uint64_t run_id, std::uint64_t ordinal, const keys::OrdinalValue& at,
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
+  if (!at.is_gap) {
+    bool found = false;
+    bool goes_on = false;
+    const absl::Status s = steps->Scan({run_id, at.stream, at.branch}, at.step,
+                                       at.step + 1, [&](const StepRow& row) {
+                                         found = true;
+                                         goes_on = visit(&row, nullptr);
+                                         return false;
+                                       });
+    if (!s.ok()) return s;
+    if (!found) return Damaged("index");
+    return goes_on;
+  }
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
-  const std::string key =
-      at.is_gap ? keys::Gap(run_id, at.stream, at.branch, at.step, ordinal)
-                : keys::Row(run_id, at.stream, at.branch, at.step);
   rocksdb::PinnableSlice value;
   const rocksdb::Status got = engine.db()->Get(
-      options, at.is_gap ? engine.index() : engine.rows(), key, &value);
+      options, engine.index(),
+      keys::Gap(run_id, at.stream, at.branch, at.step, ordinal), &value);
   if (got.IsNotFound()) return Damaged("index");
   if (!got.ok()) return ToStatus(got, kReading);
-  if (at.is_gap) {
-    auto gap = DecodeGapValue(View(value));
-    if (!gap.ok()) return gap.status();
-    const GapRow row{at.stream, at.branch, ordinal, *std::move(gap)};
-    return visit(nullptr, &row);
-  }
-  StepRow row{at.stream, at.branch, at.step, 0, {}};
-  if (!SplitRow(View(value), &row)) return Damaged("row");
-  return visit(&row, nullptr);
+  auto gap = DecodeGapValue(View(value));
+  if (!gap.ok()) return gap.status();
+  const GapRow row{at.stream, at.branch, ordinal, *std::move(gap)};
+  return visit(nullptr, &row);
 }
 
 }  // namespace
@@ -129,28 +121,23 @@ absl::StatusOr<std::shared_ptr<const Schema>> RocksdbStore::ReadSchema(
   return shared;
 }
 
+absl::StatusOr<std::shared_ptr<const TileLayout>> RocksdbStore::LayoutOf(
+    StreamId stream, std::uint32_t schema_id) {
+  if (auto layout = schemas_.FindLayout(stream, schema_id)) return layout;
+  const auto schema = ReadSchema(stream, schema_id);
+  if (!schema.ok()) return schema.status();
+  return std::make_shared<const TileLayout>(**schema);
+}
+
 absl::Status RocksdbStore::ScanSteps(
     StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
     const std::function<bool(const StepRow&)>& visit) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
-  if (begin >= end) return absl::OkStatus();
-  bool damaged = false;
-  const absl::Status scanned =
-      Scan(*reader->engine, reader->engine->rows(),
-           keys::Row(reader->run_id, stream, branch, begin),
-           keys::Row(reader->run_id, stream, branch, end), nullptr,
-           [&](std::string_view key, std::string_view value) {
-             StepRow row;
-             const auto parsed = keys::ParseStreamKey(0, key);
-             ByteReader rest(parsed.has_value() ? parsed->rest : "");
-             row.stream = stream;
-             row.branch = rest.U32();
-             row.step = rest.I64();
-             damaged = !rest.ok() || !rest.at_end() || !SplitRow(value, &row);
-             return !damaged && visit(row);
-           });
-  return damaged ? Damaged("row") : scanned;
+  rocksdb::ManagedSnapshot snapshot(reader->engine->db());
+  StepScan scan(reader->engine, snapshot.snapshot(),
+                [&](std::uint32_t id) { return LayoutOf(stream, id); });
+  return scan.Scan({reader->run_id, stream, branch}, begin, end, visit);
 }
 
 absl::StatusOr<std::optional<std::string>> RocksdbStore::ReadHistogramBlock(
@@ -266,6 +253,9 @@ absl::Status RocksdbStore::ScanByOrdinal(
   }
   const Engine& engine = *reader.engine;
   rocksdb::ManagedSnapshot snapshot(engine.db());
+  StreamId stream = 0;  // Of the row at hand.
+  StepScan steps(reader.engine, snapshot.snapshot(),
+                 [&](std::uint32_t id) { return LayoutOf(stream, id); });
   absl::Status failure;
   const absl::Status scanned = Scan(
       engine, engine.index(), keys::Ordinal(reader.run_id, after + 1),
@@ -278,8 +268,9 @@ absl::Status RocksdbStore::ScanByOrdinal(
           failure = Damaged("index");
           return false;
         }
+        stream = at->stream;
         const auto goes_on =
-            VisitOrdinal(engine, snapshot.snapshot(), reader.run_id,
+            VisitOrdinal(engine, snapshot.snapshot(), &steps, reader.run_id,
                          parsed->stream, *at, visit);
         failure = goes_on.status();
         return goes_on.ok() && *goes_on;

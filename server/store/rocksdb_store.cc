@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "rocksdb/convenience.h"
 #include "server/store/commit_builder.h"
 #include "server/store/keys.h"
 
@@ -47,29 +46,20 @@ std::vector<DeletedRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
   };
   add(engine.rows(), 0);
   add(engine.histograms(), 0);
+  add(engine.tiles(), 0);
+  add(engine.rollups(), 0);
+  for (const char kind : {keys::kTimeline, keys::kScalar, keys::kChapter}) {
+    add(engine.windows(), kind);
+  }
   for (const char kind :
        {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
     add(engine.index(), kind);
   }
-  for (const char kind : {keys::kHead, keys::kCursor, keys::kBranch}) {
+  for (const char kind :
+       {keys::kHead, keys::kCursor, keys::kBranch, keys::kSealed}) {
     add(engine.catalog(), kind);
   }
   return ranges;
-}
-
-// Frees the disk space of a range that has just been deleted: first whole
-// files, then what shares files with others. If it fails, compaction does it
-// later.
-void Reclaim(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
-             const std::string& begin, const std::string& end) {
-  const rocksdb::Slice from(begin), to(end);
-  rocksdb::DeleteFilesInRange(engine.db(), family, &from, &to, false)
-      .PermitUncheckedError();
-  rocksdb::CompactRangeOptions options;
-  options.exclusive_manual_compaction = false;
-  options.bottommost_level_compaction =
-      rocksdb::BottommostLevelCompaction::kForceOptimized;
-  engine.db()->CompactRange(options, family, &from, &to).PermitUncheckedError();
 }
 
 }  // namespace
@@ -87,10 +77,18 @@ absl::StatusOr<std::unique_ptr<RocksdbStore>> RocksdbStore::Open(
   if (!folder.ok()) return folder.status();
   std::unique_ptr<RocksdbStore> store(
       new RocksdbStore(*std::move(folder), env));
-  MutexLock lock(store->write_mu_);
-  if (const absl::Status s = store->ReopenLocked(); !s.ok()) return s;
+  {
+    MutexLock lock(store->write_mu_);
+    if (const absl::Status s = store->ReopenLocked(); !s.ok()) return s;
+  }
+  if (options.seal) {
+    store->sealer_ =
+        std::make_unique<Sealer>([&store = *store] { return store.SealOne(); });
+  }
   return store;
 }
+
+RocksdbStore::~RocksdbStore() { sealer_.reset(); }
 
 RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
                            rocksdb::Env* env)
@@ -147,6 +145,11 @@ absl::Status RocksdbStore::ReopenLocked() {
   MutexLock lock(mu_);
   engine_ = *std::move(opened);
   catalog_ = *std::move(catalog);
+  for (const auto& [name, run] : catalog_.runs) {
+    for (const StreamEntry& stream : run.entry->streams) {
+      NoteStreamLocked(stream);
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -281,6 +284,9 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
       } else {
         catalog_.parts[id] = std::move(stream.parts);
       }
+      if (const CatalogRun* run = catalog_.FindStream(id)) {
+        NoteStreamLocked(run->entry->streams[IndexOf(*run->entry, id)]);
+      }
     }
     counters_.stored_steps += builder.counters().stored_steps;
     counters_.stored_values += builder.counters().stored_values;
@@ -321,12 +327,15 @@ absl::Status RocksdbStore::DeleteRun(std::string_view run) {
     for (const StreamEntry& stream : found.entry->streams) {
       catalog_.run_of.erase(stream.id);
       catalog_.parts.erase(stream.id);
+      for (const Branch& branch : stream.branches) {
+        catalog_.sealed.erase({stream.id, branch.branch});
+      }
     }
     catalog_.runs.erase(name);
   }
   listeners_.Notify(name);
   for (const DeletedRange& range : ranges) {
-    Reclaim(*open, range.family, range.begin, range.end);
+    open->Reclaim(range.family, range.begin, range.end);
   }
   return absl::OkStatus();
 }

@@ -15,23 +15,29 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/sync.h"
 #include "rocksdb/write_batch.h"
+#include "server/store/branch_key.h"
 #include "server/store/catalog.h"
 #include "server/store/data_folder.h"
 #include "server/store/engine.h"
 #include "server/store/listeners.h"
-#include "server/store/schema_cache.h"
+#include "server/store/sealed_batch.h"
+#include "server/store/sealer.h"
 #include "server/store/store.h"
+#include "server/store/stored_schemas.h"
+#include "server/store/window/block_writer.h"
 
 namespace gradtap::server {
 
@@ -42,6 +48,13 @@ class RocksdbStore final : public Store {
   // store; tests make it fail. The lock and FORMAT file are always real.
   static absl::StatusOr<std::unique_ptr<RocksdbStore>> Open(
       const StoreOptions& options, rocksdb::Env* env);
+  // Ends sealing. Nobody else may be in a call.
+  ~RocksdbStore() override;
+
+  // Seals one window of some branch that has enough rows, or has ended; false
+  // if there is none. The sealer's thread calls it; others may. Errors are
+  // those of Commit(), and kDataLoss for rows that cannot be read.
+  absl::StatusOr<bool> SealOne() ABSL_LOCKS_EXCLUDED(seal_mu_, write_mu_, mu_);
 
   absl::StatusOr<StreamEntry> OpenStream(const StreamHello& hello,
                                          std::int64_t now_unix_ns) override
@@ -57,6 +70,20 @@ class RocksdbStore final : public Store {
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
       const std::function<bool(const StepRow&)>& visit) override;
+  absl::StatusOr<StepSpan> RolledUp(StreamId stream, std::uint32_t branch,
+                                    std::int64_t begin,
+                                    std::int64_t end) override;
+  absl::Status ScanRollups(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, const RollupSelection& selection,
+      const std::function<bool(const RollupPiece&)>& visit) override;
+  absl::Status ScanSkipped(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end,
+      const std::function<bool(const GapData&)>& visit) override;
+  absl::StatusOr<std::vector<StepAndTime>> ResolvePlaces(
+      StreamId stream, std::uint32_t branch,
+      std::span<const PiecePlace> places) override;
   absl::StatusOr<std::optional<std::string>> ReadHistogramBlock(
       StreamId stream, std::uint32_t branch, std::int64_t step, Role role,
       std::uint32_t block) override;
@@ -84,9 +111,38 @@ class RocksdbStore final : public Store {
     std::uint64_t run_id = 0;
   };
 
+  // A branch with rows to seal.
+  struct ToSeal {
+    BranchKey key;
+    Sealed sealed;           // As it stands.
+    std::uint64_t rows = 0;  // Not sealed yet.
+    bool ended = false;      // No more rows are to be expected.
+  };
+
   RocksdbStore(std::unique_ptr<DataFolder> folder, rocksdb::Env* env);
 
   absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
+  absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
+      StreamId stream, std::uint32_t schema_id);
+
+  std::optional<ToSeal> NextToSeal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // False if the rows there are make no window yet.
+  absl::StatusOr<bool> SealWindow(const ToSeal& from)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<bool> BindChapter(const std::shared_ptr<Engine>& engine,
+                                   const BranchKey& key, const Sealed& sealed,
+                                   const SealedBatch::Write& write)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // Without a sync: what is lost is sealed again.
+  absl::Status WriteSealed(const BranchKey& key, const Engine* engine,
+                           rocksdb::WriteBatch* batch, const Sealed* sealed)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // Looks at what of the stream there is to seal.
+  void NoteStreamLocked(const StreamEntry& stream)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<Engine> engine() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Writes and syncs. After a failure RecoverLocked() is due.
@@ -109,7 +165,11 @@ class RocksdbStore final : public Store {
   const std::unique_ptr<DataFolder> folder_;
   rocksdb::Env* const env_;
   Listeners listeners_;
-  SchemaCache schemas_;
+  StoredSchemas schemas_;
+
+  // One window is sealed at a time. Before write_mu_.
+  Mutex seal_mu_;
+  BlockWriter block_writer_ ABSL_GUARDED_BY(seal_mu_);
 
   Mutex write_mu_;  // Held across a sync. Before mu_.
   bool failed_ ABSL_GUARDED_BY(write_mu_) = false;
@@ -120,6 +180,12 @@ class RocksdbStore final : public Store {
   // Changed only with write_mu_ held as well.
   Catalog catalog_ ABSL_GUARDED_BY(mu_);
   StoreCounters counters_ ABSL_GUARDED_BY(mu_);
+  // Branches that NextToSeal() is to look at, and how many rows those must have
+  // that had too few when they were last looked at.
+  std::map<std::pair<StreamId, std::uint32_t>, std::uint64_t> to_seal_
+      ABSL_GUARDED_BY(mu_);
+
+  std::unique_ptr<Sealer> sealer_;  // Null if it is not wanted.
 };
 
 }  // namespace gradtap::server

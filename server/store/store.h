@@ -25,8 +25,15 @@
 #include "core/codec.h"
 #include "core/schema.h"
 #include "core/step_data.h"
+#include "server/store/rollup/entry.h"
+#include "server/store/rollup/statistic.h"
 
 namespace gradtap::server {
+
+struct StepAndTime {
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+};
 
 // Names a stream within a data folder, for good. 1, 2, ...
 using StreamId = std::uint64_t;
@@ -85,15 +92,51 @@ struct RunEntry {
   std::vector<StreamEntry> streams;  // In order of first Hello.
 };
 
-// One step as stored: `body` is the encoded gradtap.v1.Step without its
+class SealedWindow;
+
+// One step as stored. `body` is the encoded gradtap.v1.Step without its
 // histograms, which are kept apart (ReadHistogramBlock()); rows of data folders
-// in format 1 may have them in the body.
+// in format 1 may have them in the body. Of a step that has been sealed it is
+// empty: the step is then that row of `window`, which may be kept, and which
+// all steps of one window that a scan visits share. OpenStep() (stored_step.h)
+// makes one thing of both.
 struct StepRow {
   StreamId stream = 0;
   std::uint32_t branch = 0;
   std::int64_t step = 0;
   std::uint64_t ordinal = 0;
   std::string_view body;
+  std::shared_ptr<SealedWindow> window;
+  std::uint32_t window_row = 0;
+};
+
+// Roll-ups of one statistic of a parameter over recorded steps in a row.
+struct RollupPiece {
+  std::int64_t first_step = 0;  // The piece's name; not necessarily recorded.
+  std::uint32_t recorded = 0;   // Steps that have statistics.
+  std::uint32_t run = 0;  // Of them, for each entry; the last has the rest.
+  std::span<const RollupEntry> entries;
+};
+struct RollupSelection {
+  // 0: runs of 64 recorded steps; 1: of 4096, where there are so many.
+  std::uint8_t level = 0;
+  Role role = Role::kUnspecified;
+  RollupStatistic statistic = RollupStatistic::kMean;
+  std::uint32_t schema_id = 0;
+  std::uint32_t place = 0;  // Of the role's columns in that schema.
+};
+
+// The step at some recorded step of a piece.
+struct PiecePlace {
+  std::int64_t first_step = 0;
+  std::uint32_t recorded = 0;  // Of the piece.
+  std::uint32_t offset = 0;    // Below that.
+};
+
+// Steps [begin, end).
+struct StepSpan {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
 };
 
 struct GapRow {
@@ -153,6 +196,9 @@ struct StoreCounters {  // Since Open(); each only grows.
   std::uint64_t rejected_records = 0;
   std::uint64_t commits = 0;
   std::uint64_t syncs = 0;
+  std::uint64_t sealed_windows = 0;
+  std::uint64_t sealed_rows = 0;
+  std::uint64_t sealed_bytes = 0;  // Of windows, as written.
 };
 
 // Thread-safe. Reads never wait for a sync.
@@ -190,6 +236,45 @@ class Store {
   virtual absl::Status ScanSteps(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end, const std::function<bool(const StepRow&)>& visit) = 0;
+
+  // Of [begin, end) the part that whole pieces cover; none (begin == end) if
+  // there is none. The steps of the rest are only with ScanSteps().
+  virtual absl::StatusOr<StepSpan> RolledUp(StreamId stream,
+                                            std::uint32_t branch,
+                                            std::int64_t begin,
+                                            std::int64_t end) {
+    (void)stream, (void)branch, (void)end;
+    return StepSpan{begin, begin};
+  }
+
+  // Calls `visit` for the pieces that begin within [begin, end), which is what
+  // RolledUp() has said, in order; stops when it returns false. Steps of
+  // another schema, or without the role, are in none.
+  virtual absl::Status ScanRollups(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, const RollupSelection& selection,
+      const std::function<bool(const RollupPiece&)>& visit) {
+    (void)stream, (void)branch, (void)begin, (void)end;
+    (void)selection, (void)visit;
+    return absl::OkStatus();
+  }
+
+  // Calls `visit` for the steps of [begin, end), which is what RolledUp() has
+  // said, that have no statistics because they were skipped, in order.
+  virtual absl::Status ScanSkipped(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, const std::function<bool(const GapData&)>& visit) {
+    (void)stream, (void)branch, (void)begin, (void)end, (void)visit;
+    return absl::OkStatus();
+  }
+
+  // Step and time of each of `places`, which are best in order.
+  virtual absl::StatusOr<std::vector<StepAndTime>> ResolvePlaces(
+      StreamId stream, std::uint32_t branch,
+      std::span<const PiecePlace> places) {
+    (void)stream, (void)branch;
+    return std::vector<StepAndTime>(places.size());
+  }
 
   // One block of a step's histograms (core/codec.h has its bytes); nothing if
   // the step has none there. One look-up, no row is read.
@@ -233,6 +318,8 @@ class Store {
 
 struct StoreOptions {
   std::string data_dir;  // Created (0700) if it is not there.
+  // A thread of its own turns rows into windows once there are enough of them.
+  bool seal = true;
 };
 
 // Opens the folder for this process alone. kFailedPrecondition: locked by

@@ -1,9 +1,11 @@
 #include "support/memory_store.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "core/codec.h"
+#include "tests/support/memory_window.h"
 
 namespace gradtap::testing {
 
@@ -15,6 +17,12 @@ using server::StreamEntry;
 using server::StreamId;
 
 namespace {
+
+// 0: no windows.
+std::size_t WindowRows() {
+  const char* rows = std::getenv("GRADTAP_TEST_WINDOW_ROWS");
+  return rows == nullptr ? 0 : std::strtoul(rows, nullptr, 10);
+}
 
 std::string BodyOf(const std::string& record) {
   return std::string(ParseRecord(record)->body);
@@ -238,23 +246,62 @@ absl::StatusOr<std::shared_ptr<const Schema>> MemoryStore::ReadSchema(
   return it->second;
 }
 
+std::shared_ptr<server::SealedWindow> MemoryStore::WindowOf(
+    const std::vector<std::pair<RowKey, Row>>& branch, std::size_t first) {
+  std::vector<std::pair<std::uint64_t, std::string>> rows;
+  std::uint32_t schema_id = 0;
+  for (std::size_t i = first; i < first + WindowRows(); ++i) {
+    if (i + 1 >= branch.size()) return nullptr;  // The newest stays a row.
+    const Row& row = branch[i].second;
+    const auto step = StepView::Parse(row.body);
+    if (!step.ok() || step->has_histograms()) return nullptr;
+    if (!step->columns().empty()) {
+      if (schema_id != 0 && schema_id != step->schema_id()) return nullptr;
+      schema_id = step->schema_id();
+    }
+    rows.emplace_back(row.ordinal, row.body);
+  }
+  std::shared_ptr<const Schema> schema = std::make_shared<const Schema>();
+  {
+    MutexLock lock(mu_);
+    const auto it =
+        schemas_.find({std::get<0>(branch[first].first), schema_id});
+    if (it != schemas_.end()) schema = it->second;
+  }
+  auto window = SealInMemory(rows, *schema);
+  return window.ok() ? *window : nullptr;
+}
+
 absl::Status MemoryStore::ScanSteps(
     StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
     const std::function<bool(const StepRow&)>& visit) {
-  std::map<RowKey, Row> rows;
+  std::vector<std::pair<RowKey, Row>> rows;
   {
     MutexLock lock(mu_);
-    rows.insert(rows_.lower_bound({stream, branch, begin}),
-                rows_.lower_bound({stream, branch, std::max(begin, end)}));
+    rows.assign(rows_.lower_bound({stream, branch, INT64_MIN}),
+                rows_.lower_bound({stream, branch + 1, INT64_MIN}));
   }
-  for (const auto& [key, row] : rows) {
-    {
+  std::shared_ptr<server::SealedWindow> window;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& [key, row] = rows[i];
+    const std::int64_t step = std::get<2>(key);
+    const std::size_t at = WindowRows() == 0 ? 0 : i % WindowRows();
+    if (WindowRows() != 0 && at == 0) window = WindowOf(rows, i);
+    if (step < begin || step >= end) continue;
+    StepRow visited{stream,
+                    branch,
+                    step,
+                    row.ordinal,
+                    row.body,
+                    window,
+                    static_cast<std::uint32_t>(at)};
+    if (window != nullptr) {
+      visited.body = {};
+    } else {
       MutexLock lock(mu_);
       bytes_read_ += row.body.size();
     }
-    if (!visit({stream, branch, std::get<2>(key), row.ordinal, row.body})) {
-      break;
-    }
+    if (!visit(visited)) break;
   }
   return absl::OkStatus();
 }
@@ -321,8 +368,13 @@ absl::Status MemoryStore::ScanByOrdinal(
     bool more;
     if (gap == gaps.end() || (row != rows.end() && row->first < gap->first)) {
       const auto& [key, body] = row->second;
-      const StepRow step{std::get<0>(key), std::get<1>(key), std::get<2>(key),
-                         row->first, body};
+      const StepRow step{std::get<0>(key),
+                         std::get<1>(key),
+                         std::get<2>(key),
+                         row->first,
+                         body,
+                         nullptr,
+                         0};
       more = visit(&step, nullptr);
       ++row;
     } else {

@@ -21,6 +21,8 @@
 
 namespace gradtap::testing {
 
+// If the environment has GRADTAP_TEST_WINDOW_ROWS=N, scans show each N rows of
+// a branch that allow for it as a sealed window, all but the newest.
 class MemoryStore : public server::Store {
  public:
   // ---- For tests: one record at a time, each a commit of its own. ----
@@ -95,6 +97,10 @@ class MemoryStore : public server::Store {
   void CommitStep(server::StreamId stream, std::uint32_t branch,
                   const StepData& step, const SplitStep& split);
   void Notify(const std::string& run);
+  // The rows of a branch that share a window with the `i`th, which is set only
+  // if they make one.
+  std::shared_ptr<server::SealedWindow> WindowOf(
+      const std::vector<std::pair<RowKey, Row>>& branch, std::size_t first);
 
   const std::string data_dir_;
   mutable Mutex mu_;

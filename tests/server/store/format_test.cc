@@ -247,7 +247,7 @@ TEST(DataFolderTest, ANewerFormatIsRefusedWithBothNumbers) {
   WriteFile(temp.path() + "/FORMAT", "gradtap-data 7\n");
   EXPECT_THAT(DataFolder::Open(temp.path()),
               StatusIs(absl::StatusCode::kFailedPrecondition,
-                       AllOf(HasSubstr("format 7"), HasSubstr("up to 2"))));
+                       AllOf(HasSubstr("format 7"), HasSubstr("up to 3"))));
 }
 
 TEST(DataFolderTest, AnOlderFormatIsRaisedBeforeAnythingIsWritten) {
@@ -257,7 +257,7 @@ TEST(DataFolderTest, AnOlderFormatIsRaisedBeforeAnythingIsWritten) {
   std::ifstream in(temp.path() + "/FORMAT");
   std::string line;
   std::getline(in, line);
-  EXPECT_EQ(line, "gradtap-data 2");
+  EXPECT_EQ(line, "gradtap-data 3");
 }
 
 TEST(DataFolderTest, ADamagedFormatFileIsDataLoss) {

@@ -21,6 +21,7 @@ using ::gradtap::testing::TempDir;
 using testing::MakeHello;
 using testing::StepBody;
 using testing::StepsOf;
+using testing::StoredBody;
 
 constexpr std::int64_t kNow = 1'700'000'000'000'000'000;
 constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();
@@ -108,7 +109,7 @@ TEST_F(StoreHistogramsTest, TheRowDoesNotHoldThem) {
   GRADTAP_ASSERT_OK(Add(5, 2));
   GRADTAP_ASSERT_OK(
       store_->ScanSteps(stream_, 0, 0, kEnd, [&](const StepRow& row) {
-        EXPECT_EQ(row.body, StepBody(5));
+        EXPECT_EQ(StoredBody(row), StepBody(5));
         return true;
       }));
 }

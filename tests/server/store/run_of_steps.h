@@ -45,7 +45,7 @@ inline std::uint64_t CheckStore(Store* store) {
                   ->ScanSteps(stream.id, 0, INT64_MIN, INT64_MAX,
                               [&](const StepRow& row) {
                                 EXPECT_EQ(row.step, next);
-                                EXPECT_EQ(row.body, StepBody(next));
+                                EXPECT_EQ(StoredBody(row), StepBody(next));
                                 ++next;
                                 return true;
                               })

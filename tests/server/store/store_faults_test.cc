@@ -27,6 +27,7 @@ using testing::FaultyEnv;
 using testing::kStepsPerCommit;
 using testing::MakeHello;
 using testing::StepBody;
+using testing::StoredBody;
 
 constexpr std::int64_t kNow = 1'700'000'000'000'000'000;
 // Opens, writes 4 commits, opens again (which writes tables), writes 4 more.
@@ -198,7 +199,7 @@ TEST_F(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
     // A commit meanwhile must not open the database again under this one.
     EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
                 StatusIs(absl::StatusCode::kUnavailable, _));
-    EXPECT_EQ(row.body, StepBody(row.step));
+    EXPECT_EQ(StoredBody(row), StepBody(row.step));
     ++visited;
     return true;
   }));

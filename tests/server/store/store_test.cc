@@ -102,7 +102,7 @@ class StoreTest : public ::testing::Test {
 TEST_F(StoreTest, AnEmptyFolderHasNoRuns) {
   EXPECT_THAT(store_->Runs(), IsEmpty());
   EXPECT_EQ(store_->FindRun("run"), nullptr);
-  EXPECT_EQ(store_->format_version(), 2U);
+  EXPECT_EQ(store_->format_version(), 3U);
   EXPECT_EQ(store_->data_dir(), temp_.path() + "/data");
   EXPECT_GT(store_->disk_bytes(), 0U);
 }

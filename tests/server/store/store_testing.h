@@ -12,6 +12,7 @@
 #include "core/schema.h"
 #include "core/step_data.h"
 #include "server/store/store.h"
+#include "server/store/stored_step.h"
 
 namespace gradtap::server::testing {
 
@@ -96,6 +97,16 @@ inline std::string BodyOf(const std::string& record) {
 
 inline std::string StepBody(std::int64_t step, std::size_t n = 2) {
   return BodyOf(EncodedStep(MakeStep(step, n)));
+}
+
+// The encoded Step of a visited row, wherever it is: of one that is sealed the
+// scalars come by name.
+inline std::string StoredBody(const StepRow& row) {
+  if (row.window == nullptr) return std::string(row.body);
+  const auto step = OpenStep(row);
+  if (!step.ok()) return step.status().ToString();
+  const auto data = ToStepData(**step, row.window->layout());
+  return data.ok() ? BodyOf(EncodedStep(*data)) : data.status().ToString();
 }
 
 // A commit that owns what it refers to.

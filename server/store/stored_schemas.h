@@ -1,9 +1,9 @@
-// Decoded schemas, shared by readers; the least recently used go first.
+// Decoded schemas and their layouts, shared by readers; the least recently used go first.
 //
 // Layer: server/store. Thread-safe.
 
-#ifndef GRADTAP_SERVER_STORE_SCHEMA_CACHE_H_
-#define GRADTAP_SERVER_STORE_SCHEMA_CACHE_H_
+#ifndef GRADTAP_SERVER_STORE_STORED_SCHEMAS_H_
+#define GRADTAP_SERVER_STORE_STORED_SCHEMAS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -15,16 +15,22 @@
 #include "core/schema.h"
 #include "core/sync.h"
 #include "server/store/store.h"
+#include "server/store/window/layout.h"
 
 namespace gradtap::server {
 
-class SchemaCache {
+class StoredSchemas {
  public:
-  explicit SchemaCache(std::size_t capacity_parameters)
+  explicit StoredSchemas(std::size_t capacity_parameters)
       : capacity_parameters_(capacity_parameters) {}
 
   // Null if it is not here.
   std::shared_ptr<const Schema> Find(StreamId stream, std::uint32_t id)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The layout of its tiles; null if it is not here.
+  std::shared_ptr<const TileLayout> FindLayout(StreamId stream,
+                                               std::uint32_t id)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Keeps at least this one, whatever its size.
@@ -36,7 +42,12 @@ class SchemaCache {
   struct Entry {
     Key key;
     std::shared_ptr<const Schema> schema;
+    std::shared_ptr<const TileLayout> layout;
   };
+
+  // Null if it is not here.
+  const Entry* FindLocked(StreamId stream, std::uint32_t id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::size_t capacity_parameters_;
   Mutex mu_;
@@ -47,4 +58,4 @@ class SchemaCache {
 
 }  // namespace gradtap::server
 
-#endif  // GRADTAP_SERVER_STORE_SCHEMA_CACHE_H_
+#endif  // GRADTAP_SERVER_STORE_STORED_SCHEMAS_H_

@@ -1,0 +1,157 @@
+#include "server/query/rolled_series.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "server/store/rollup/entry.h"
+#include "server/store/rollup/statistic.h"
+
+namespace gradtap::server {
+namespace {
+
+struct Piece {
+  std::int64_t first_step = 0;
+  std::uint32_t recorded = 0;
+  std::uint32_t run = 0;
+  RollupSource source;
+  std::vector<RollupEntry> entries;
+};
+
+absl::Status ReadPieces(Store* store, const Segment& segment,
+                        const StepSpan& span, const RollupSelection& selection,
+                        const RollupSource& source, ReadBudget* budget,
+                        std::vector<Piece>* pieces) {
+  absl::Status charged;
+  const absl::Status s = store->ScanRollups(
+      segment.stream->id, segment.branch, span.begin, span.end, selection,
+      [&](const RollupPiece& piece) {
+        charged = budget->Charge(piece.entries.size_bytes());
+        if (!charged.ok()) return false;
+        pieces->push_back({piece.first_step,
+                           piece.recorded,
+                           piece.run,
+                           source,
+                           {piece.entries.begin(), piece.entries.end()}});
+        return true;
+      });
+  return s.ok() ? charged : s;
+}
+
+bool AllHold(const std::vector<Piece>& pieces,
+             const std::vector<Piece>& nonfinite) {
+  if (pieces.size() != nonfinite.size()) return false;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].first_step != nonfinite[i].first_step ||
+        pieces[i].entries.size() != nonfinite[i].entries.size()) {
+      return false;
+    }
+    for (std::size_t e = 0; e < pieces[i].entries.size(); ++e) {
+      if (!pieces[i].source.HoldsFor(pieces[i].entries[e],
+                                     &nonfinite[i].entries[e])) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// Nothing is added to `*pieces` if steps have to be read instead.
+absl::StatusOr<bool> ReadPart(Store* store, const Segment& segment,
+                              const StepSpan& span, const Statistic& statistic,
+                              const RolledPart& part, ReadBudget* budget,
+                              std::vector<Piece>* pieces) {
+  const std::optional<RollupSource> source =
+      RollupSourceOf(statistic.role, statistic.field, part.places->numel);
+  const std::int32_t place = part.places->at(statistic.role);
+  if (!source.has_value() || place < 0) return false;
+  RollupSelection selection;
+  selection.role = statistic.role;
+  selection.statistic = source->statistic;
+  selection.schema_id = part.schema_id;
+  selection.place = static_cast<std::uint32_t>(place);
+  std::vector<Piece> read;
+  absl::Status s =
+      ReadPieces(store, segment, span, selection, *source, budget, &read);
+  if (!s.ok()) return s;
+  if (source->if_all_finite) {
+    std::vector<Piece> nonfinite;
+    selection.statistic = RollupStatistic::kNonfinite;
+    s = ReadPieces(store, segment, span, selection, *source, budget,
+                   &nonfinite);
+    if (!s.ok()) return s;
+    if (!AllHold(read, nonfinite)) return false;
+  }
+  std::move(read.begin(), read.end(), std::back_inserter(*pieces));
+  return true;
+}
+
+PointSummary SummaryOf(const RollupEntry& entry, const RollupSource& source,
+                       std::uint32_t first, const Point& like) {
+  PointSummary summary;
+  summary.count = entry.steps();
+  const auto set = [&](std::uint16_t at, double value, PointSummary::At* to) {
+    to->any = true;
+    to->offset = at;
+    to->point = like;
+    to->point.step = first + at;
+    to->point.value = value;
+  };
+  if (entry.finite > 0) {
+    const bool falls = source.falls();
+    set(falls ? entry.max_at : entry.min_at,
+        source.Apply(falls ? entry.max : entry.min), &summary.min);
+    set(falls ? entry.min_at : entry.max_at,
+        source.Apply(falls ? entry.min : entry.max), &summary.max);
+  }
+  if (entry.nonfinite > 0) {
+    set(entry.nonfinite_at, entry.first_nonfinite, &summary.nonfinite);
+  }
+  if (entry.absent > 0) {
+    set(entry.absent_at, std::numeric_limits<double>::quiet_NaN(),
+        &summary.absent);
+    summary.absent.point.absent = true;
+  }
+  return summary;
+}
+
+}  // namespace
+
+bool CanBeRolledUp(const Statistic& statistic) {
+  return statistic.source == Statistic::Source::kRecord &&
+         RollupSourceOf(statistic.role, statistic.field, 1).has_value();
+}
+
+absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
+                                 const StepSpan& span,
+                                 const Statistic& statistic,
+                                 const std::vector<RolledPart>& parts,
+                                 ReadBudget* budget, SeriesSet* series,
+                                 DownSampler* sampler) {
+  std::vector<Piece> pieces;
+  for (const RolledPart& part : parts) {
+    const absl::StatusOr<bool> read =
+        ReadPart(store, segment, span, statistic, part, budget, &pieces);
+    if (!read.ok() || !*read) return read;
+  }
+  if (parts.size() > 1) {
+    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+      return a.first_step < b.first_step;
+    });
+  }
+  for (const Piece& piece : pieces) {
+    Point like;
+    like.attempt = segment.attempt;
+    like.piece = series->PieceOf(segment.stream->id, segment.branch,
+                                 piece.first_step, piece.recorded);
+    std::uint32_t first = 0;
+    for (const RollupEntry& entry : piece.entries) {
+      sampler->Add(SummaryOf(entry, piece.source, first, like));
+      first += piece.run;
+    }
+  }
+  return true;
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,26 @@
+// Words for what reading a data folder can fail with.
+//
+// Layer: server/store.
+
+#ifndef GRADTAP_SERVER_STORE_DAMAGE_H_
+#define GRADTAP_SERVER_STORE_DAMAGE_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace gradtap::server {
+
+inline constexpr std::string_view kReading = "data folder: cannot read";
+
+inline absl::Status Damaged(std::string_view what) {
+  return absl::DataLossError(absl::StrCat("the data folder holds a damaged ",
+                                          std::string(what),
+                                          "; restore it from a copy"));
+}
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_STORE_DAMAGE_H_

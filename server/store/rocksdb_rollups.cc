@@ -1,0 +1,233 @@
+// Reading roll-ups from RocksdbStore.
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/store/bytes.h"
+#include "server/store/damage.h"
+#include "server/store/keys.h"
+#include "server/store/rocksdb_store.h"
+#include "server/store/rollup/block.h"
+#include "server/store/window/chapter.h"
+#include "server/store/window/tile_key.h"
+
+namespace gradtap::server {
+namespace {
+
+using KeyOfStep = std::function<std::string(std::int64_t)>;
+
+std::int64_t StepAtEnd(std::string_view key) {
+  if (key.size() < 8) return 0;
+  return ByteReader(key.substr(key.size() - 8)).I64();
+}
+
+// What stands at the last key that is not above that of `step`.
+absl::StatusOr<std::optional<std::pair<std::int64_t, std::string>>> LastUpTo(
+    const Engine& engine, const KeyOfStep& key_of, std::int64_t step) {
+  const std::string from = key_of(std::numeric_limits<std::int64_t>::min());
+  const rocksdb::Slice lower(from);
+  rocksdb::ReadOptions options;
+  options.iterate_lower_bound = &lower;
+  std::unique_ptr<rocksdb::Iterator> it(
+      engine.db()->NewIterator(options, engine.windows()));
+  it->SeekForPrev(key_of(step));
+  std::optional<std::pair<std::int64_t, std::string>> found;
+  if (it->Valid()) {
+    found.emplace(StepAtEnd(View(it->key())), it->value().ToString());
+  } else if (!it->status().ok()) {
+    return ToStatus(it->status(), kReading);
+  }
+  return found;
+}
+
+// The chapter, or else the window, that has `step` strictly inside; none: a
+// piece may begin there.
+absl::StatusOr<std::optional<StepSpan>> PieceAround(const Engine& engine,
+                                                    const BranchKey& branch,
+                                                    std::int64_t step) {
+  const auto chapter = LastUpTo(
+      engine,
+      [&](std::int64_t at) {
+        return keys::Chapter(branch.run_id, branch.stream, branch.branch, at);
+      },
+      step);
+  if (!chapter.ok()) return chapter.status();
+  StepSpan span;
+  if (chapter->has_value()) {
+    const auto view = ChapterView::Parse((*chapter)->second);
+    if (!view.ok()) return view.status();
+    span = {(*chapter)->first, view->end()};
+  }
+  if (!chapter->has_value() || span.end <= step) {
+    const auto window = LastUpTo(
+        engine,
+        [&](std::int64_t at) {
+          return keys::Timeline(branch.run_id, branch.stream, branch.branch,
+                                at);
+        },
+        step);
+    if (!window.ok()) return window.status();
+    if (!window->has_value()) return std::optional<StepSpan>();
+    const auto view = TimelineView::Parse((*window)->second);
+    if (!view.ok()) return view.status();
+    span = {(*window)->first, view->step(view->rows() - 1) + 1};
+  }
+  if (span.begin < step && step < span.end) return std::optional(span);
+  return std::optional<StepSpan>();
+}
+
+}  // namespace
+
+absl::StatusOr<StepSpan> RocksdbStore::RolledUp(StreamId stream,
+                                                std::uint32_t branch,
+                                                std::int64_t begin,
+                                                std::int64_t end) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  std::optional<Sealed> sealed;
+  {
+    MutexLock lock(mu_);
+    const auto found = catalog_.sealed.find({stream, branch});
+    if (found != catalog_.sealed.end()) sealed = found->second;
+  }
+  if (!sealed.has_value()) return StepSpan{begin, begin};
+  const BranchKey key{reader->run_id, stream, branch};
+  StepSpan span{begin, std::min(end, sealed->end)};
+  const auto first = PieceAround(*reader->engine, key, begin);
+  if (!first.ok()) return first.status();
+  if (first->has_value()) span.begin = (*first)->end;
+  if (end < sealed->end) {
+    const auto last = PieceAround(*reader->engine, key, end);
+    if (!last.ok()) return last.status();
+    if (last->has_value()) span.end = (*last)->begin;
+  }
+  if (span.begin >= span.end) return StepSpan{begin, begin};
+  return span;
+}
+
+absl::Status RocksdbStore::ScanRollups(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    const RollupSelection& selection,
+    const std::function<bool(const RollupPiece&)>& visit) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const auto layout = LayoutOf(stream, selection.schema_id);
+  if (!layout.ok()) return layout.status();
+  if (selection.place >= (*layout)->places(selection.role)) {
+    return absl::OkStatus();
+  }
+  const std::uint32_t row = (*layout)->RowOf(selection.role, selection.place);
+  const std::uint32_t group =
+      RollupGroupOf((*layout)->BlockOf(selection.role, selection.place), row);
+  const auto key_of = [&](std::int64_t step) {
+    return keys::Rollup(reader->run_id, stream, branch, selection.level,
+                        static_cast<std::uint8_t>(selection.role),
+                        static_cast<std::uint8_t>(selection.statistic),
+                        selection.schema_id, group, step);
+  };
+  const std::string from = key_of(begin);
+  const std::string to = key_of(end);
+  const rocksdb::Slice upper(to);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  std::unique_ptr<rocksdb::Iterator> it(
+      reader->engine->db()->NewIterator(options, reader->engine->rollups()));
+  RollupReader rollups;
+  std::vector<RollupEntry> entries;
+  for (it->Seek(from); it->Valid(); it->Next()) {
+    absl::Status s = rollups.Open(View(it->value()));
+    if (!s.ok()) return s;
+    entries.resize(rollups.shape().runs());
+    s = rollups.Read(row % kRollupParameters, entries.data());
+    if (!s.ok()) return s;
+    if (!visit({StepAtEnd(View(it->key())), rollups.shape().steps,
+                rollups.shape().run, entries})) {
+      return absl::OkStatus();
+    }
+  }
+  return ToStatus(it->status(), kReading);
+}
+
+absl::Status RocksdbStore::ScanSkipped(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    const std::function<bool(const GapData&)>& visit) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const std::string from =
+      keys::Timeline(reader->run_id, stream, branch, begin);
+  const std::string to = keys::Timeline(reader->run_id, stream, branch, end);
+  const rocksdb::Slice upper(to);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  std::unique_ptr<rocksdb::Iterator> it(
+      reader->engine->db()->NewIterator(options, reader->engine->windows()));
+  for (it->Seek(from); it->Valid(); it->Next()) {
+    const auto view = TimelineView::Parse(View(it->value()));
+    if (!view.ok()) return view.status();
+    if (view->recorded() == view->rows()) continue;
+    for (std::uint32_t row = 0; row < view->rows(); ++row) {
+      if (view->skipped(row) == GapCause::kUnspecified) continue;
+      GapData gap;
+      gap.cause = view->skipped(row);
+      gap.first_step = gap.last_step = view->step(row);
+      gap.steps = 1;
+      gap.detail = std::string(view->detail(row));
+      if (!visit(gap)) return absl::OkStatus();
+    }
+  }
+  return ToStatus(it->status(), kReading);
+}
+
+absl::StatusOr<std::vector<StepAndTime>> RocksdbStore::ResolvePlaces(
+    StreamId stream, std::uint32_t branch, std::span<const PiecePlace> places) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const Engine& engine = *reader->engine;
+  std::vector<StepAndTime> resolved;
+  resolved.reserve(places.size());
+  std::optional<PiecePlace> at;  // Of the views.
+  rocksdb::PinnableSlice bytes;
+  ChapterView chapter;
+  TimelineView window;
+  for (const PiecePlace& place : places) {
+    const bool is_chapter = place.recorded > kTileSteps;
+    if (!at.has_value() || at->first_step != place.first_step ||
+        at->recorded != place.recorded) {
+      bytes.Reset();
+      const std::string key =
+          is_chapter
+              ? keys::Chapter(reader->run_id, stream, branch, place.first_step)
+              : keys::Timeline(reader->run_id, stream, branch,
+                               place.first_step);
+      const rocksdb::Status got = engine.db()->Get(
+          rocksdb::ReadOptions(), engine.windows(), key, &bytes);
+      if (!got.ok()) return ToStatus(got, kReading);
+      if (is_chapter) {
+        const auto view = ChapterView::Parse(View(bytes));
+        if (!view.ok()) return view.status();
+        chapter = *view;
+      } else {
+        const auto view = TimelineView::Parse(View(bytes));
+        if (!view.ok()) return view.status();
+        window = *view;
+      }
+      at = place;
+    }
+    if (place.offset >= (is_chapter ? chapter.recorded() : window.recorded())) {
+      return Damaged("roll-up");
+    }
+    if (is_chapter) {
+      resolved.push_back(chapter.At(place.offset));
+    } else {
+      const std::uint32_t row = window.RowOfRecorded(place.offset);
+      resolved.push_back({window.step(row), window.time(row)});
+    }
+  }
+  return resolved;
+}
+
+}  // namespace gradtap::server

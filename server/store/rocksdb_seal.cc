@@ -1,0 +1,256 @@
+// The sealing half of RocksdbStore.
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/codec.h"
+#include "server/store/bytes.h"
+#include "server/store/catalog_codec.h"
+#include "server/store/chapter_binder.h"
+#include "server/store/damage.h"
+#include "server/store/keys.h"
+#include "server/store/rocksdb_store.h"
+#include "server/store/sealed_batch.h"
+#include "server/store/window/window_builder.h"
+
+namespace gradtap::server {
+namespace {
+
+// Rows of a branch that goes on stay rows: its newest steps are read most.
+constexpr std::uint64_t kTailRows = 64;
+// Values of rows that are gathered at a time.
+constexpr std::size_t kSlabBytes = std::size_t{32} << 20;
+// A stream that has been silent for this long is taken to have ended.
+constexpr std::chrono::hours kIdle{1};
+
+std::int64_t NowUnixNanos() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// Whether no more rows are to be expected of it.
+bool HasEnded(const StreamEntry& stream, const Branch& branch,
+              std::int64_t now_unix_ns) {
+  constexpr std::int64_t kIdleNs = std::chrono::nanoseconds(kIdle).count();
+  return stream.end.has_value() || branch.branch + 1 < stream.branches.size() ||
+         now_unix_ns - stream.last_seen_unix_ns > kIdleNs;
+}
+
+// Calls `visit(ordinal, step)` for the rows from step `begin` on until it
+// returns false.
+template <typename Visit>
+absl::Status ForEachRow(const Engine& engine, const BranchKey& branch,
+                        std::int64_t begin, const Visit& visit) {
+  const std::string from =
+      keys::Row(branch.run_id, branch.stream, branch.branch, begin);
+  const std::string to = keys::After(from.substr(0, from.size() - 8));
+  const rocksdb::Slice upper(to);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  options.fill_cache = false;
+  std::unique_ptr<rocksdb::Iterator> it(
+      engine.db()->NewIterator(options, engine.rows()));
+  for (it->Seek(from); it->Valid(); it->Next()) {
+    ByteReader reader(View(it->value()));
+    const std::uint64_t ordinal = reader.U64();
+    const auto step = StepView::Parse(reader.rest());
+    if (!reader.ok() || !step.ok()) return Damaged("row");
+    const absl::StatusOr<bool> goes_on = visit(ordinal, reader.rest(), *step);
+    if (!goes_on.ok()) return goes_on.status();
+    if (!*goes_on) return absl::OkStatus();
+  }
+  return ToStatus(it->status(), kReading);
+}
+
+// The space of a branch's rows below step `end`, which have been deleted. Whole
+// files go: newer rows may be there by now.
+void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end) {
+  engine.Reclaim(engine.rows(),
+                 keys::Row(key.run_id, key.stream, key.branch,
+                           std::numeric_limits<std::int64_t>::min()),
+                 keys::Row(key.run_id, key.stream, key.branch, end));
+}
+
+}  // namespace
+
+void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
+  const std::int64_t now = NowUnixNanos();
+  bool ripe = false;
+  for (const Branch& branch : stream.branches) {
+    const std::pair key{stream.id, branch.branch};
+    const auto sealed = catalog_.sealed.find(key);
+    const std::uint64_t rows =
+        branch.rows -
+        (sealed == catalog_.sealed.end() ? 0 : sealed->second.rows);
+    if (rows == 0) continue;
+    const std::uint64_t wanted =
+        to_seal_.try_emplace(key, kTileSteps + kTailRows).first->second;
+    ripe |= rows >= wanted || HasEnded(stream, branch, now);
+  }
+  if (ripe && sealer_ != nullptr) sealer_->Wake();
+}
+
+std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
+  const std::int64_t now = NowUnixNanos();
+  MutexLock lock(mu_);
+  for (auto it = to_seal_.begin(); it != to_seal_.end();) {
+    const auto& [key, wanted] = *it;
+    ToSeal next;
+    if (const CatalogRun* run = catalog_.FindStream(key.first)) {
+      const StreamEntry& stream =
+          run->entry->streams[IndexOf(*run->entry, key.first)];
+      const Branch& branch = stream.branches[key.second];
+      next.key = {run->run_id, key.first, key.second};
+      const auto sealed = catalog_.sealed.find(key);
+      if (sealed == catalog_.sealed.end()) {
+        next.sealed.end = std::numeric_limits<std::int64_t>::min();
+      } else {
+        next.sealed = sealed->second;
+      }
+      next.rows = branch.rows - next.sealed.rows;
+      next.ended = HasEnded(stream, branch, now);
+    }
+    if (next.rows == 0) {
+      it = to_seal_.erase(it);
+      continue;
+    }
+    if (next.ended || next.rows >= wanted) return next;
+    ++it;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<bool> RocksdbStore::SealOne() {
+  MutexLock seal_lock(seal_mu_);
+  for (;;) {
+    const std::optional<ToSeal> next = NextToSeal();
+    if (!next.has_value()) return false;
+    const absl::StatusOr<bool> sealed = SealWindow(*next);
+    if (sealed.ok() && *sealed) return true;
+    MutexLock lock(mu_);
+    const std::pair key{next->key.stream, next->key.branch};
+    if (absl::IsNotFound(sealed.status())) {  // Deleted meanwhile.
+      to_seal_.erase(key);
+    } else if (!sealed.ok()) {
+      // Others go first the next time.
+      if (absl::IsDataLoss(sealed.status())) to_seal_.erase(key);
+      return sealed.status();
+    } else if (next->ended) {
+      to_seal_.erase(key);  // There are less rows than the books say.
+    } else {
+      to_seal_[key] = next->rows + std::max(kTailRows, next->rows / 4);
+    }
+  }
+}
+
+absl::StatusOr<bool> RocksdbStore::SealWindow(const ToSeal& from) {
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return absl::UnavailableError("not open");
+  const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {
+    return WriteSealed(from.key, open.get(), batch, sealed);
+  };
+  if (from.sealed.chapter_windows >= kChapterWindows) {
+    return BindChapter(open, from.key, from.sealed, write);
+  }
+  SealedBatch batch(open, from.key, write);
+  WindowBuilder builder(
+      [&](std::uint32_t id) { return LayoutOf(from.key.stream, id); },
+      kSlabBytes);
+  bool stopped = false;  // By a row of the next window.
+  absl::Status s = ForEachRow(
+      *open, from.key, from.sealed.end,
+      [&](std::uint64_t ordinal, std::string_view body,
+          const StepView& step) -> absl::StatusOr<bool> {
+        const absl::StatusOr<bool> taken = builder.Take(step, ordinal);
+        if (!taken.ok()) return taken;
+        stopped = !*taken;
+        if (*taken && step.has_histograms()) {
+          const absl::Status put = batch.PutHistograms(body, step);
+          if (!put.ok()) return put;
+        }
+        return *taken;
+      });
+  if (!s.ok()) return s;
+  if (builder.rows() == 0) return false;
+  if (!builder.full() && !stopped && !from.ended) return false;
+
+  batch.set_first_step(builder.first_step());
+  do {
+    s = builder.WriteSlab(&block_writer_, &batch);
+    if (!s.ok()) return s;
+    if (!builder.NextSlab()) break;
+    s = ForEachRow(*open, from.key, builder.first_step(),
+                   [&](std::uint64_t, std::string_view,
+                       const StepView& step) -> absl::StatusOr<bool> {
+                     if (step.step() > builder.last_step()) return false;
+                     builder.TakeAgain(step);
+                     return true;
+                   });
+  } while (s.ok());
+  if (!s.ok()) return s;
+  s = builder.WriteScalars(block_writer_.encoder(), &batch);
+  if (!s.ok()) return s;
+  Sealed sealed = from.sealed;
+  sealed.end = builder.last_step() + 1;
+  sealed.rows += builder.rows();
+  ++sealed.windows;
+  if (builder.recorded() != kTileSteps) {
+    sealed.chapter_windows = 0;
+  } else if (sealed.chapter_windows++ == 0) {
+    sealed.chapter_first = builder.first_step();
+  }
+  s = batch.Finish(builder.Timeline(), sealed);
+  if (!s.ok()) return s;
+  {
+    MutexLock lock(mu_);
+    ++counters_.sealed_windows;
+    counters_.sealed_rows += builder.rows();
+    counters_.sealed_bytes += batch.bytes();
+  }
+  if (from.ended && builder.rows() == from.rows) {
+    ReclaimRows(*open, from.key, sealed.end);
+  }
+  if (sealed.chapter_windows < kChapterWindows) return true;
+  return BindChapter(open, from.key, sealed, write);
+}
+
+absl::StatusOr<bool> RocksdbStore::BindChapter(
+    const std::shared_ptr<Engine>& engine, const BranchKey& key,
+    const Sealed& sealed, const SealedBatch::Write& write) {
+  ChapterBinder binder(
+      engine, key, [&](std::uint32_t id) { return LayoutOf(key.stream, id); });
+  const absl::Status s = binder.Bind(sealed, write);
+  if (!s.ok()) return s;
+  return true;
+}
+
+absl::Status RocksdbStore::WriteSealed(const BranchKey& key,
+                                       const Engine* engine,
+                                       rocksdb::WriteBatch* batch,
+                                       const Sealed* sealed) {
+  MutexLock write_lock(write_mu_);
+  if (failed_) return absl::UnavailableError("the database is failing");
+  {
+    MutexLock lock(mu_);
+    if (engine_.get() != engine) return absl::UnavailableError("reopened");
+    if (catalog_.FindStream(key.stream) == nullptr) {
+      return absl::NotFoundError("its run has been deleted");
+    }
+  }
+  const rocksdb::Status written =
+      engine->db()->Write(rocksdb::WriteOptions(), batch);
+  if (!written.ok()) {
+    failed_ = true;
+    return ToStatus(written, "data folder: cannot write");
+  }
+  if (sealed == nullptr) return absl::OkStatus();
+  MutexLock lock(mu_);
+  catalog_.sealed[{key.stream, key.branch}] = *sealed;
+  return absl::OkStatus();
+}
+
+}  // namespace gradtap::server

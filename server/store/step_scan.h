@@ -1,0 +1,62 @@
+// The steps of a branch in order, wherever they are: first sealed windows, then
+// rows.
+//
+// Layer: server/store. Any thread.
+
+#ifndef GRADTAP_SERVER_STORE_STEP_SCAN_H_
+#define GRADTAP_SERVER_STORE_STEP_SCAN_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "rocksdb/snapshot.h"
+#include "server/store/branch_key.h"
+#include "server/store/engine.h"
+#include "server/store/store.h"
+#include "server/store/window/layout.h"
+
+namespace gradtap::server {
+
+using LayoutOfSchema =
+    std::function<absl::StatusOr<std::shared_ptr<const TileLayout>>(
+        std::uint32_t schema_id)>;
+
+class StepScan {
+ public:
+  // `snapshot` must outlive the scan; what it shows is what is visited.
+  StepScan(std::shared_ptr<Engine> engine, const rocksdb::Snapshot* snapshot,
+           LayoutOfSchema layout_of)
+      : engine_(std::move(engine)),
+        snapshot_(snapshot),
+        layout_of_(std::move(layout_of)) {}
+
+  // As Store::ScanSteps().
+  absl::Status Scan(const BranchKey& branch, std::int64_t begin,
+                    std::int64_t end,
+                    const std::function<bool(const StepRow&)>& visit);
+
+ private:
+  // Sets `*next` to where the rows begin, or to `end` when `visit` has had
+  // enough.
+  absl::Status ScanWindows(const BranchKey& branch, std::int64_t begin,
+                           std::int64_t end, std::int64_t* next,
+                           const std::function<bool(const StepRow&)>& visit);
+  absl::Status ScanRows(const BranchKey& branch, std::int64_t begin,
+                        std::int64_t end,
+                        const std::function<bool(const StepRow&)>& visit);
+  absl::StatusOr<bool> VisitWindow(
+      const BranchKey& branch, std::int64_t first_step,
+      std::string_view timeline, std::int64_t begin, std::int64_t end,
+      const std::function<bool(const StepRow&)>& visit);
+
+  const std::shared_ptr<Engine> engine_;
+  const rocksdb::Snapshot* const snapshot_;
+  const LayoutOfSchema layout_of_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_STORE_STEP_SCAN_H_

@@ -1,0 +1,59 @@
+// Sixteen full windows in a row: when their recorded steps were, at a glance.
+//
+//   chapter := version:u8 windows:u32 end:i64 (steps times)*
+//   version := 1
+//   steps, times := column            (linear_column.h), of kTileSteps values
+//
+// Layer: server/store/window. Any thread may read a view of its own.
+
+#ifndef GRADTAP_SERVER_STORE_WINDOW_CHAPTER_H_
+#define GRADTAP_SERVER_STORE_WINDOW_CHAPTER_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/store/store.h"
+#include "server/store/tile/tile.h"
+#include "server/store/window/linear_column.h"
+#include "server/store/window/timeline.h"
+
+namespace gradtap::server {
+
+// Roll-ups of a chapter's windows stand together, and one of a coarser level
+// has an entry for each chapter.
+inline constexpr std::uint32_t kChapterWindows = 16;
+inline constexpr std::uint32_t kChapterSteps = kChapterWindows * kTileSteps;
+
+// Each window has kTileSteps recorded rows. All rows are below step `end`.
+std::string EncodeChapter(const std::vector<TimelineView>& windows,
+                          std::int64_t end);
+
+class ChapterView {
+ public:
+  // Views `bytes`, which must outlive it. kDataLoss if they are not a
+  // chapter's.
+  static absl::StatusOr<ChapterView> Parse(std::string_view bytes);
+
+  std::uint32_t recorded() const {
+    return static_cast<std::uint32_t>(windows_.size()) * kTileSteps;
+  }
+  // Beyond all of its rows.
+  std::int64_t end() const { return end_; }
+  // `place` counts recorded steps; it is below recorded(). O(1).
+  StepAndTime At(std::uint32_t place) const {
+    const auto& [steps, times] = windows_[place / kTileSteps];
+    return {steps[place % kTileSteps], times[place % kTileSteps]};
+  }
+
+ private:
+  std::int64_t end_ = 0;
+  std::vector<std::pair<LinearColumn, LinearColumn>> windows_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_STORE_WINDOW_CHAPTER_H_
