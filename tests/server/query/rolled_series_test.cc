@@ -1,0 +1,334 @@
+// Long series from roll-ups against the same series read step by step.
+
+#include "server/query/rolled_series.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/codec.h"
+#include "server/query/environment.h"
+#include "server/query/series_query.h"
+#include "server/store/rocksdb_store.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
+
+namespace gradtap::server::testing {
+namespace {
+
+constexpr std::uint32_t kPoints = 60;
+
+struct Truth {
+  double value = 0;
+  std::int64_t time = 0;
+  bool absent = false;
+};
+using Series = std::map<std::int64_t, Truth>;
+
+class RolledSeriesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    StoreOptions options;
+    options.data_dir = dir_.path() + "/data";
+    options.seal = false;
+    auto store = RocksdbStore::Open(options, nullptr);
+    GRADTAP_ASSERT_OK(store);
+    store_ = *std::move(store);
+    environment_.store = store_.get();
+    environment_.clock = &RealClock();
+    StreamHello hello;
+    hello.run = "run";
+    hello.launch = "launch";
+    hello.process_nonce = std::string(16, 'n');
+    stream_ = store_->OpenStream(hello, 1)->id;
+  }
+
+  // `first` names the parameters from there on: places differ by schema.
+  void AddSchema(std::size_t first, std::size_t n) {
+    names_.clear();
+    Schema schema;
+    schema.schema_id = ++schema_id_;
+    for (std::size_t i = first; i < first + n; ++i) {
+      Parameter p;
+      p.name = "p" + std::to_string(i);
+      p.dtype = "float32";
+      p.shape = {50};
+      p.numel = 50;
+      p.roles = {Role::kWeight};
+      if (i % 3 != 0) p.roles = {Role::kWeight, Role::kGrad, Role::kUpdate};
+      schema.parameters.push_back(std::move(p));
+    }
+    schema_ = schema;
+    StreamCommit commit = Next();
+    const std::string record = EncodeSchema(schema);
+    const std::string body(ParseRecord(record)->body);
+    commit.schemas.push_back({schema_id_, body});
+    GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+  }
+
+  StreamCommit Next() {
+    StreamCommit commit;
+    commit.stream = stream_;
+    commit.first_seq = commit.last_seq = ++seq_;
+    commit.last_seen_unix_ns = std::numeric_limits<std::int64_t>::max() / 2;
+    return commit;
+  }
+
+  StepData MakeStep(std::int64_t step) {
+    StepData data;
+    data.step = step;
+    data.wall_time_unix_ns = 1'000'000'000 * step +
+                             static_cast<std::int64_t>(random_() % 1'000'000);
+    data.schema_id = schema_id_;
+    for (const Role role : {Role::kWeight, Role::kGrad, Role::kUpdate}) {
+      std::size_t n = 0;
+      for (const Parameter& p : schema_.parameters) n += p.HasRole(role);
+      RoleColumns& columns = data.roles.emplace_back();
+      columns.role = role;
+      columns.Resize(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        if (role == Role::kGrad && random_() % 701 == 0) {
+          columns.SetAbsent(i);
+          continue;
+        }
+        std::normal_distribution<float> normal;
+        Record record;
+        record.mean = normal(random_);
+        record.std = std::fabs(normal(random_));
+        record.abs_mean = std::fabs(record.mean) + record.std;
+        record.min = record.mean - 2 * record.std;
+        record.max = record.mean + 3 * record.std;
+        record.zero = random_() % 3;
+        if (random_() % 997 == 0) record.max = 1e6F;  // A spike.
+        if (random_() % 1499 == 0) record.nan = 1 + random_() % 3;
+        if (random_() % 2503 == 0) {  // Nothing is finite.
+          record = Record{};
+          record.nan = 50;
+        }
+        columns.Set(i, record);
+      }
+    }
+    return data;
+  }
+
+  void AddSteps(std::int64_t begin, std::int64_t end, std::uint32_t branch = 0,
+                std::int64_t skip_every = 0) {
+    for (std::int64_t i = begin; i < end;) {
+      StreamCommit commit = Next();
+      std::vector<std::string> bodies;
+      bodies.reserve(200);
+      for (; i < end && bodies.size() < 200; ++i) {
+        StepData data;
+        const bool skipped = skip_every != 0 && i % skip_every == 0;
+        if (skipped) {
+          data.step = i;
+          data.wall_time_unix_ns = 1'000'000'000 * i;
+          data.schema_id = schema_id_;
+          data.skipped = GapCause::kLoop;
+        } else {
+          data = MakeStep(i);
+        }
+        std::string record(EncodedStepSize(data), '\0');
+        EncodeStep(data, record);
+        bodies.emplace_back(ParseRecord(record)->body);
+        commit.steps.push_back({branch, i, !skipped, 3, bodies.back(), {}});
+      }
+      GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+    }
+  }
+
+  void End() {
+    StreamCommit commit = Next();
+    commit.end = EndData{EndReason::kFinished, 1, 1, 1, 0, 0};
+    GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+  }
+
+  void SealAll() {
+    for (;;) {
+      const auto sealed = store_->SealOne();
+      GRADTAP_ASSERT_OK(sealed);
+      if (!*sealed) return;
+    }
+  }
+
+  v1::GetSeriesResponse Get(const std::string& statistic,
+                            const std::string& match, std::uint32_t points,
+                            std::int64_t begin = 0, std::int64_t end = -1) {
+    v1::GetSeriesRequest request;
+    request.add_runs("run");
+    request.add_statistics(statistic);
+    request.set_match(match);
+    request.set_max_points(points);
+    request.mutable_steps()->set_begin(begin);
+    if (end >= 0) request.mutable_steps()->set_end(end);
+    v1::GetSeriesResponse response;
+    const absl::Status s = GetSeries(environment_, request, {}, &response);
+    EXPECT_TRUE(s.ok()) << s;
+    return response;
+  }
+
+  static Series ToMap(const v1::Series& series) {
+    Series points;
+    for (int i = 0; i < series.step_size(); ++i) {
+      points[series.step(i)] = {series.value(i), series.time_unix_ns(i), false};
+    }
+    for (const std::uint32_t i : series.absent()) {
+      points[series.step(static_cast<int>(i))].absent = true;
+    }
+    EXPECT_EQ(static_cast<int>(points.size()), series.step_size());
+    return points;
+  }
+
+  // Every point is one of the series; its extremes, and some NaN and some
+  // absent value if there are any, are among them.
+  void Check(const std::string& statistic, const std::string& match,
+             std::int64_t begin = 0, std::int64_t end = -1) {
+    SCOPED_TRACE(statistic + " of " + match + ", " + std::to_string(begin) +
+                 ":" + std::to_string(end));
+    const auto all = Get(statistic, match, 0, begin, end);
+    const auto few = Get(statistic, match, kPoints, begin, end);
+    ASSERT_EQ(all.series_size(), few.series_size());
+    ASSERT_GT(all.series_size(), 0);
+    for (int i = 0; i < all.series_size(); ++i) {
+      EXPECT_EQ(few.series(i).parameter(), all.series(i).parameter());
+      EXPECT_EQ(few.series(i).points_before(), all.series(i).points_before());
+      EXPECT_LE(few.series(i).step_size(), static_cast<int>(kPoints));
+      CheckPoints(ToMap(all.series(i)), ToMap(few.series(i)));
+    }
+    EXPECT_EQ(GapSteps(all), GapSteps(few));
+  }
+
+  static std::uint64_t GapSteps(const v1::GetSeriesResponse& response) {
+    std::uint64_t steps = 0;
+    for (const v1::GapInfo& gap : response.gaps()) steps += gap.gap().steps();
+    return steps;
+  }
+
+  static double Rounded(double value) {
+    return std::isfinite(value) ? static_cast<float>(value) : value;
+  }
+
+  static void CheckPoints(const Series& all, const Series& few) {
+    double min = INFINITY, max = -INFINITY;
+    bool nonfinite = false, absent = false;
+    for (const auto& [step, truth] : all) {
+      absent |= truth.absent;
+      if (truth.absent) continue;
+      nonfinite |= !std::isfinite(truth.value);
+      if (!std::isfinite(truth.value)) continue;
+      min = std::min(min, Rounded(truth.value));
+      max = std::max(max, Rounded(truth.value));
+    }
+    bool has_min = min == INFINITY, has_max = has_min;
+    bool has_nonfinite = false, has_absent = false;
+    for (const auto& [step, point] : few) {
+      const auto truth = all.find(step);
+      ASSERT_NE(truth, all.end()) << "step " << step;
+      EXPECT_EQ(point.time, truth->second.time) << "step " << step;
+      EXPECT_EQ(point.absent, truth->second.absent) << "step " << step;
+      has_absent |= point.absent;
+      if (point.absent) continue;
+      if (std::isfinite(truth->second.value)) {
+        EXPECT_EQ(Rounded(point.value), Rounded(truth->second.value))
+            << "step " << step;
+      } else {
+        EXPECT_FALSE(std::isfinite(point.value)) << "step " << step;
+        has_nonfinite = true;
+      }
+      has_min |= Rounded(point.value) == min;
+      has_max |= Rounded(point.value) == max;
+    }
+    EXPECT_TRUE(has_min);
+    EXPECT_TRUE(has_max);
+    EXPECT_EQ(has_nonfinite, nonfinite);
+    EXPECT_EQ(has_absent, absent);
+  }
+
+  gradtap::testing::TempDir dir_;
+  std::unique_ptr<RocksdbStore> store_;
+  QueryEnvironment environment_;
+  StreamId stream_ = 0;
+  std::uint64_t seq_ = 0;
+  std::uint32_t schema_id_ = 0;
+  Schema schema_;
+  std::vector<std::string> names_;
+  std::mt19937_64 random_{11};
+};
+
+TEST_F(RolledSeriesTest, WindowsChaptersAndRowsTogether) {
+  AddSchema(0, 12);
+  AddSteps(0, 2 * 4096 + 3 * 256 + 100);  // Two chapters, windows, rows.
+  SealAll();
+  ASSERT_EQ(store_->counters().sealed_windows, 35U);
+  for (const char* statistic :
+       {"weight.mean", "grad.std", "grad.abs_mean", "update.min", "grad.max",
+        "grad.l2", "update.ratio", "grad.ratio", "grad.nonfinite",
+        "weight.abs_max", "grad.variance", "grad.finite_fraction"}) {
+    Check(statistic, "^p[45]$");
+  }
+  // These hold only where all is finite, and zero is not rolled up at all.
+  for (const char* statistic : {"grad.rms", "grad.l1", "grad.sum", "grad.nan",
+                                "grad.zero", "grad.zero_fraction"}) {
+    Check(statistic, "^p[45]$");
+  }
+  Check("grad.l2", "");
+}
+
+TEST_F(RolledSeriesTest, AnyRangeOfSteps) {
+  AddSchema(0, 5);
+  AddSteps(0, 2 * 4096 + 700);
+  SealAll();
+  for (const auto& [begin, end] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{
+           {1, 8192}, {300, 4096}, {256, 4097}, {4096, 8192}, {4095, 8800},
+           {100, 8448}, {4500, 8892}, {0, 8192}}) {
+    Check("grad.max", "p4", begin, end);
+  }
+}
+
+TEST_F(RolledSeriesTest, ABranchThatIsCutByARollback) {
+  AddSchema(0, 5);
+  AddSteps(0, 6000);
+  StreamCommit commit = Next();
+  commit.new_branches.push_back({1, 3333});
+  GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+  AddSteps(3333, 9000, 1);
+  End();
+  SealAll();
+  Check("weight.std", "p2");
+  Check("grad.l2", "p2");
+}
+
+TEST_F(RolledSeriesTest, AParameterThatMovesFromSchemaToSchema) {
+  AddSchema(0, 12);
+  AddSteps(0, 1000);
+  AddSchema(3, 12);
+  AddSteps(1000, 5800);
+  AddSchema(0, 70);
+  AddSteps(5800, 6500);
+  End();
+  SealAll();
+  Check("grad.l2", "^p5$");
+  Check("weight.mean", "^p1");
+}
+
+TEST_F(RolledSeriesTest, SkippedStepsAreGapsAllTheSame) {
+  AddSchema(0, 5);
+  AddSteps(0, 6000, 0, 7);
+  End();
+  SealAll();
+  Check("grad.l2", "p4");
+}
+
+}  // namespace
+}  // namespace gradtap::server::testing
