@@ -97,6 +97,10 @@ Result<HistogramsAnswer> Client::Histograms(
   return impl_->Ask(&v1::Query::Stub::GetHistograms, ToProto(query));
 }
 
+Result<TopAnswer> Client::Top(const TopQuery& query) const {
+  return impl_->Ask(&v1::Query::Stub::GetTop, ToProto(query));
+}
+
 Result<GapList> Client::Gaps(const GapsQuery& query) const {
   return impl_->Ask(&v1::Query::Stub::ListGaps, ToProto(query));
 }

@@ -43,12 +43,6 @@ v1::RunState ToWireState(RunState state) {
   return v1::RUN_STATE_UNSPECIFIED;
 }
 
-ParameterKind ToKind(v1::Kind kind) {
-  if (kind == v1::KIND_PARAMETER) return ParameterKind::kParameter;
-  if (kind == v1::KIND_BUFFER) return ParameterKind::kBuffer;
-  return ParameterKind::kUnknown;
-}
-
 ParameterPlacement ToPlacement(v1::Placement placement) {
   if (placement == v1::PLACEMENT_REPLICATED) {
     return ParameterPlacement::kReplicated;
@@ -184,6 +178,12 @@ Error ToError(const absl::Status& status) {
       break;
   }
   return {code, std::string(status.message())};
+}
+
+ParameterKind ToKind(v1::Kind kind) {
+  if (kind == v1::KIND_PARAMETER) return ParameterKind::kParameter;
+  if (kind == v1::KIND_BUFFER) return ParameterKind::kBuffer;
+  return ParameterKind::kUnknown;
 }
 
 RunSummary FromProto(const v1::RunInfo& in) {

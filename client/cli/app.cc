@@ -68,6 +68,7 @@ constexpr CommandEntry kCommands[] = {
     {"params", "List a run's parameters and buffers, with totals", AddParams},
     {"series", "Show statistics over steps", AddSeries},
     {"snapshot", "Show all parameters at one step", AddSnapshot},
+    {"top", "Rank parameters by a statistic, or by its change", AddTop},
     {"histogram", "Draw a parameter's histogram at one step", AddHistogram},
     {"watch", "Follow a run live", AddWatch},
     {"gaps", "List the steps that are not there, and why", AddGaps},

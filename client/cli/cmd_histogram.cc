@@ -49,14 +49,10 @@ absl::StatusOr<v1::GetHistogramsRequest> ToRequest(
     if (!role.ok()) return role.status();
     request.set_role(*role);
   }
-  const auto ranks = ParseRanks(options.ranks);
-  if (!ranks.ok()) return ranks.status();
-  if (ranks->ranks.size() > 1 || (ranks->merged && !ranks->ranks.empty())) {
-    return absl::InvalidArgumentError(
-        "a histogram is of one rank, or merged over all of them");
-  }
-  if (!ranks->ranks.empty()) request.set_rank(ranks->ranks.front());
-  request.set_merged(ranks->merged);
+  const auto rank = ParseOneRank(options.ranks, "a histogram");
+  if (!rank.ok()) return rank.status();
+  request.set_rank(rank->rank);
+  request.set_merged(rank->merged);
   if (!options.attempt.empty()) {
     const auto attempt = ParseAttempt(options.attempt);
     if (!attempt.ok()) return attempt.status();

@@ -239,6 +239,18 @@ absl::StatusOr<RankSelection> ParseRanks(
   return selection;
 }
 
+absl::StatusOr<OneRank> ParseOneRank(const std::vector<std::string>& words,
+                                     std::string_view what) {
+  const auto ranks = ParseRanks(words);
+  if (!ranks.ok()) return ranks.status();
+  if (ranks->ranks.size() > 1 || (ranks->merged && !ranks->ranks.empty())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        std::string(what), " is of one rank, or merged over all of them"));
+  }
+  return OneRank{ranks->ranks.empty() ? 0 : ranks->ranks.front(),
+                 ranks->merged};
+}
+
 absl::StatusOr<v1::RunState> ParseState(std::string_view text) {
   const std::string word =
       absl::AsciiStrToLower(absl::string_view(text.data(), text.size()));

@@ -33,6 +33,14 @@ struct RankSelection {
 // "0", "0,3", "0-7", "merged", "0-3,merged". Empty: all.
 absl::StatusOr<RankSelection> ParseRanks(const std::vector<std::string>& words);
 
+struct OneRank {
+  std::uint32_t rank = 0;
+  bool merged = false;
+};
+// One rank (default 0) or "merged". `what` can be of one alone: "a snapshot".
+absl::StatusOr<OneRank> ParseOneRank(const std::vector<std::string>& words,
+                                     std::string_view what);
+
 // "running", "FINISHED", ...
 absl::StatusOr<v1::RunState> ParseState(std::string_view text);
 // "weight", "grad", "grad_local", "update", "buffer".

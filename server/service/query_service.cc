@@ -9,6 +9,7 @@
 #include "server/query/histogram_query.h"
 #include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
+#include "server/query/top_query.h"
 #include "server/service/grpc_status.h"
 
 namespace gradtap::server {
@@ -121,6 +122,14 @@ grpc::ServerUnaryReactor* QueryService::GetHistograms(
     v1::GetHistogramsResponse* response) {
   return Submit(context, [=, this](const Cancelled& cancelled) {
     return server::GetHistograms(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetTop(
+    grpc::CallbackServerContext* context, const v1::GetTopRequest* request,
+    v1::GetTopResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetTop(environment_, *request, cancelled, response);
   });
 }
 

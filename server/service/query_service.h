@@ -60,6 +60,9 @@ class QueryService final : public v1::Query::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::GetHistogramsRequest* request,
       v1::GetHistogramsResponse* response) override;
+  grpc::ServerUnaryReactor* GetTop(grpc::CallbackServerContext* context,
+                                   const v1::GetTopRequest* request,
+                                   v1::GetTopResponse* response) override;
   grpc::ServerUnaryReactor* ListGaps(grpc::CallbackServerContext* context,
                                      const v1::ListGapsRequest* request,
                                      v1::ListGapsResponse* response) override;

@@ -266,6 +266,44 @@ FakeRun MakeNames(const std::string& name,
   return run;
 }
 
+FakeRun MakeRanked() {
+  FakeRun run;
+  SetRun("ranked", v1::RUN_STATE_RUNNING, 40, 41, run);
+  v1::GetTopResponse& top = run.top;
+  top.set_run("ranked");
+  top.set_attempt(1);
+  top.set_step(40);
+  top.set_time_unix_ns(kFakeStart + 40 * kSecond);
+  top.set_statistic("grad.l2");
+  top.set_order(v1::TOP_ORDER_CHANGE);
+  top.set_since_step(20);
+  top.set_since_attempt(1);
+  top.set_ranked(9);
+  top.set_ranked_nonfinite(1);
+  v1::TopRow row;
+  row.set_parameter("conv.weight");
+  row.set_kind(v1::KIND_PARAMETER);
+  row.set_value(kNan);
+  row.set_nonfinite(12);
+  row.set_since_value(0.25);
+  row.set_score(kNan);
+  *top.add_rows() = row;
+  row.set_parameter("fc.weight");
+  row.set_value(4);
+  row.set_nonfinite(0);
+  row.set_since_value(0.5);
+  row.set_score(3);
+  *top.add_rows() = row;
+  row.set_parameter("fc.bias");
+  row.set_value(kNan);
+  row.set_absent(true);
+  row.set_since_value(kNan);
+  row.set_since_absent(true);
+  row.set_score(kNan);
+  *top.add_rows() = row;
+  return run;
+}
+
 FakeRun MakeLive(const std::string& name, int steps, int parameters) {
   FakeRun run;
   SetRun(name, v1::RUN_STATE_RUNNING, steps - 1,

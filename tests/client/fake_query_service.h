@@ -28,6 +28,7 @@ struct FakeRun {
   std::vector<v1::GapInfo> gaps;
   v1::GetSnapshotResponse snapshot;  // Of the last step.
   v1::GetHistogramsResponse histograms;
+  v1::GetTopResponse top;
   std::vector<v1::WatchResponse> watch;
 };
 
@@ -80,6 +81,8 @@ class FakeQueryService final : public v1::Query::Service {
   grpc::Status GetHistograms(grpc::ServerContext*,
                              const v1::GetHistogramsRequest*,
                              v1::GetHistogramsResponse*) override;
+  grpc::Status GetTop(grpc::ServerContext*, const v1::GetTopRequest*,
+                      v1::GetTopResponse*) override;
   grpc::Status ListGaps(grpc::ServerContext*, const v1::ListGapsRequest*,
                         v1::ListGapsResponse*) override;
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
@@ -136,6 +139,10 @@ FakeRun MakeValues(const std::string& name, const std::vector<double>& values);
 // of one point for each.
 FakeRun MakeNames(const std::string& name,
                   const std::vector<std::string>& parameters);
+
+// "ranked": a GetTop answer of grad.l2 by its change from step 20 to 40: one
+// that is NaN, one that grew eightfold, one that is absent.
+FakeRun MakeRanked();
 
 // A running run: its watch says RUNNING, sends `steps` snapshots of
 // `parameters` parameters, and says FINISHED.

@@ -149,6 +149,7 @@ TEST_F(ProcessTest, PipedOutputHasNoEscapeByte) {
            {"params", "mnist", "--tree"},
            {"series", "mnist", "--stat", "grad.l2"},
            {"snapshot", "mnist"},
+           {"top", "mnist"},
            {"watch", "live"},
            {"gaps", "mnist"},
            {"status"},

@@ -133,6 +133,7 @@ TEST_F(CommandInputTest, AnUnknownRunIsAnsweredWithTheNearestOne) {
            {"params", "fashion-mnits"},
            {"series", "fashion-mnits", "--stat", "grad.l2"},
            {"snapshot", "fashion-mnits"},
+           {"top", "fashion-mnits"},
            {"watch", "fashion-mnits"},
            {"gaps", "fashion-mnits"},
            {"export", "fashion-mnits", "--format", "csv"},
@@ -146,6 +147,8 @@ TEST_F(CommandInputTest, AnUnknownStatisticIsAnsweredWithTheNearestOne) {
   ExpectRefused(Ask({"series", "fashion-mnist", "--stat", "grad.l3"}), 1,
                 {"grad.l3", "grad.l2"});
   ExpectRefused(Ask({"snapshot", "fashion-mnist", "--stat", "weight.meen"}), 1,
+                {"weight.meen", "weight.mean"});
+  ExpectRefused(Ask({"top", "fashion-mnist", "--stat", "weight.meen"}), 1,
                 {"weight.meen", "weight.mean"});
 }
 
@@ -200,8 +203,8 @@ TEST_F(CommandInputTest, AnUnreachableCollectorExitsWith3) {
 }
 
 TEST_F(CommandInputTest, HelpHasAnExampleForEveryCommand) {
-  for (const char* command : {"runs", "params", "series", "snapshot", "watch",
-                              "gaps", "status", "export", "delete"}) {
+  for (const char* command : {"runs", "params", "series", "snapshot", "top",
+                              "watch", "gaps", "status", "export", "delete"}) {
     const Outcome outcome = Ask({command, "--help"});
     EXPECT_EQ(outcome.exit.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr(std::string("gradtap ") + command))

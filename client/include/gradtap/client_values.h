@@ -1,0 +1,362 @@
+// What gradtap's query library is asked, and what it answers: plain structs.
+// Included by gradtap/client.h, which says how absent values, names and times
+// are to be read.
+//
+// C++17; std types only.
+
+#ifndef GRADTAP_CLIENT_VALUES_H_
+#define GRADTAP_CLIENT_VALUES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace gradtap {
+namespace client {
+
+// ---- Values
+// ------------------------------------------------------------------
+
+// nullopt: absent. The value may be NaN (no finite element) or infinite.
+using Value = std::optional<double>;
+
+enum class RunState { kUnknown, kRunning, kFinished, kStopped, kLost };
+enum class ParameterKind { kUnknown, kParameter, kBuffer };
+enum class ParameterPlacement { kUnknown, kReplicated, kSharded };
+
+// The rank of a series that was merged over ranks.
+inline constexpr std::uint32_t kMergedRank = 4294967295u;
+
+struct RunTag {
+  std::string key;
+  std::string value;
+};
+
+struct RunSummary {
+  std::string run;
+  RunState state = RunState::kUnknown;
+  std::int64_t state_since_unix_ns = 0;
+  std::uint32_t ranks = 0;
+  std::uint32_t world_size = 0;
+  std::uint32_t attempts = 0;
+  std::int64_t first_step = -1;  // -1: none yet.
+  std::int64_t last_step = -1;
+  std::uint64_t stored_steps = 0;
+  std::uint64_t skipped_steps = 0;
+  std::uint64_t lost_steps = 0;
+  std::int64_t start_time_unix_ns = 0;
+  std::int64_t last_seen_unix_ns = 0;
+  double overhead = 0;  // Share of step time; NaN: unknown.
+  std::uint64_t bytes = 0;
+  std::uint32_t parameters = 0;
+  std::vector<RunTag> tags;
+};
+
+// One process's records.
+struct StreamSummary {
+  std::uint32_t rank = 0;
+  std::uint32_t world_size = 0;
+  std::string process_nonce;  // Bytes.
+  std::int64_t start_time_unix_ns = 0;
+  std::string host;
+  std::int64_t pid = 0;
+  std::string agent_version;
+  std::string torch_version;
+  std::uint64_t durable_seq = 0;
+  std::uint64_t stored_steps = 0;
+  std::uint64_t skipped_steps = 0;
+  std::uint64_t lost_steps = 0;
+  std::int64_t first_step = -1;
+  std::int64_t last_step = -1;
+  std::int64_t last_seen_unix_ns = 0;
+  bool connected = false;
+  std::uint32_t branches = 0;
+  std::uint32_t schemas = 0;
+  std::uint64_t rejected_records = 0;
+};
+
+struct AttemptSummary {
+  std::uint32_t attempt = 0;
+  std::string launch;
+  RunState state = RunState::kUnknown;
+  std::int64_t state_since_unix_ns = 0;
+  std::int64_t start_time_unix_ns = 0;
+  std::vector<StreamSummary> streams;
+};
+
+struct RunDetails {
+  RunSummary run;
+  std::vector<AttemptSummary> attempts;
+};
+
+struct ParameterInfo {
+  std::string name;
+  ParameterKind kind = ParameterKind::kUnknown;
+  std::string module_path;
+  std::string module_type;
+  std::string dtype;
+  std::vector<std::int64_t> shape;
+  std::string device;
+  std::string layout;
+  bool requires_grad = false;
+  std::uint64_t numel = 0;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> aliases;  // Other names of the same tensor.
+  ParameterPlacement placement = ParameterPlacement::kUnknown;
+  std::vector<std::string> roles;  // "weight", "grad", "update", ...
+  std::string unsupported_reason;
+};
+
+struct ParameterList {
+  std::string run;
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t schema_id = 0;
+  std::vector<ParameterInfo> parameters;
+  // Totals over `parameters`; tied ones count once, buffers apart.
+  std::uint64_t parameter_count = 0;
+  std::uint64_t parameter_numel = 0;
+  std::uint64_t parameter_bytes = 0;
+  std::uint64_t trainable_numel = 0;
+  std::uint64_t buffer_count = 0;
+  std::uint64_t buffer_numel = 0;
+  std::uint64_t buffer_bytes = 0;
+};
+
+// Steps that are not there, and why.
+struct GapEntry {
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::uint32_t branch = 0;
+  bool lost = false;  // Else skipped.
+  std::string cause;  // "interval", "budget", "ring_full", ...
+  std::int64_t first_step = 0;
+  std::int64_t last_step = 0;  // Inclusive.
+  std::uint64_t steps = 0;     // Of that range, for this cause.
+  std::string detail;
+};
+
+struct GapList {
+  std::string run;
+  std::vector<GapEntry> gaps;
+  std::uint64_t skipped_steps = 0;
+  std::uint64_t lost_steps = 0;
+};
+
+struct SeriesPoint {
+  std::uint32_t attempt = 0;
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  Value value;
+};
+
+struct SeriesLine {
+  std::string run;
+  std::uint32_t rank = 0;  // kMergedRank: over the ranks.
+  std::string parameter;   // Empty for scalars.
+  std::string statistic;
+  std::vector<SeriesPoint> points;  // In the order of steps.
+  std::uint64_t points_before = 0;  // Before down-sampling.
+};
+
+struct SeriesAnswer {
+  std::vector<SeriesLine> series;
+  std::vector<GapEntry> gaps;  // That touch the steps asked for.
+};
+
+struct SnapshotEntry {
+  std::string parameter;
+  ParameterKind kind = ParameterKind::kUnknown;
+  std::vector<Value> values;  // One for each of the answer's statistics.
+};
+
+struct ScalarEntry {
+  std::string name;
+  double value = 0;
+};
+
+struct SnapshotAnswer {
+  std::string run;
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  std::uint32_t interval_steps = 0;
+  std::vector<std::string> statistics;
+  std::vector<SnapshotEntry> rows;
+  std::vector<ScalarEntry> scalars;
+};
+
+// The elements between two powers of two, or the zeros; both ends belong to it.
+// Ends are as float32 statistics round them: the outermost bins saturate.
+struct HistogramBin {
+  double lower = 0;
+  double upper = 0;
+  std::uint64_t count = 0;
+};
+
+struct ParameterHistogram {
+  std::string parameter;
+  std::string role;                // "weight", "grad", ...
+  std::vector<HistogramBin> bins;  // Ascending, none empty.
+  std::uint64_t nan = 0;
+  std::uint64_t pos_inf = 0;
+  std::uint64_t neg_inf = 0;
+  std::uint64_t numel = 0;  // Of the tensor, or of all its shards.
+  Value min;                // Of the finite elements; absent: there are none.
+  Value max;
+};
+
+struct HistogramsAnswer {
+  std::string run;
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  // In the schema's order. A parameter without one (it had no gradient) is not
+  // listed.
+  std::vector<ParameterHistogram> histograms;
+};
+
+// A parameter's place among others by one statistic.
+struct TopEntry {
+  std::string parameter;
+  ParameterKind kind = ParameterKind::kUnknown;
+  Value value;
+  // NaN and infinite elements: a norm, over the finite ones, hides them.
+  std::uint64_t nonfinite = 0;
+  // With TopQuery::since_step: the same there.
+  Value since_value;
+  std::uint64_t since_nonfinite = 0;
+  std::optional<double> score;  // What it was ranked by, if it has one.
+};
+
+struct TopAnswer {
+  std::string run;
+  std::uint32_t attempt = 0;
+  std::uint32_t rank = 0;
+  std::int64_t step = 0;
+  std::int64_t time_unix_ns = 0;
+  std::string statistic;
+  std::optional<std::int64_t> since_step;  // As found: not negative.
+  std::uint32_t since_attempt = 0;
+  std::int64_t since_time_unix_ns = 0;
+  // Non-finite ones first, absent ones last, whatever the order.
+  std::vector<TopEntry> rows;
+  std::uint32_t ranked = 0;  // Before the limit; and of those:
+  std::uint32_t ranked_nonfinite = 0;
+};
+
+struct DeletedRun {
+  std::string run;
+  std::uint64_t deleted_steps = 0;
+  std::uint64_t deleted_bytes = 0;
+};
+
+struct CollectorStatus {
+  std::string version;
+  std::int64_t start_time_unix_ns = 0;
+  std::string data_dir;
+  std::uint32_t format_version = 0;
+  std::uint32_t runs = 0;
+  std::uint32_t open_sessions = 0;
+  std::uint32_t open_watches = 0;
+  // Since the start.
+  std::uint64_t stored_steps = 0;
+  std::uint64_t stored_values = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t rejected_records = 0;
+  std::uint64_t batches = 0;
+  std::uint64_t syncs = 0;
+  std::uint64_t disk_bytes = 0;
+  std::uint64_t disk_free_bytes = 0;
+  std::uint64_t resident_bytes = 0;
+};
+
+// ---- Queries
+// -----------------------------------------------------------------
+
+// Half-open, like a Python slice. Negative counts from the end of the line.
+struct StepSlice {
+  std::optional<std::int64_t> begin;
+  std::optional<std::int64_t> end;
+};
+
+struct RunsQuery {
+  RunState state = RunState::kUnknown;  // kUnknown: all.
+  std::vector<RunTag> tags;             // All must be equal.
+};
+
+struct ParametersQuery {
+  std::string run;
+  std::string match;                 // RE2, unanchored; empty: all.
+  std::vector<ParameterKind> kinds;  // Empty: all.
+  std::uint32_t attempt = 0;         // 0: the newest.
+  std::uint32_t rank = 0;
+};
+
+struct SeriesQuery {
+  std::vector<std::string> runs;        // At least one.
+  std::vector<std::string> statistics;  // At least one; "scalar.*" works.
+  std::string match;
+  StepSlice steps;
+  std::int64_t since_unix_ns = 0;  // 0: open.
+  std::int64_t until_unix_ns = 0;
+  std::uint32_t max_points = 0;      // 0: all.
+  std::vector<std::uint32_t> ranks;  // Empty with merged false: all.
+  bool merged = false;
+  std::uint32_t attempt = 0;  // 0: the canonical line.
+};
+
+struct SnapshotQuery {
+  std::string run;
+  std::optional<std::int64_t> step;     // Unset: the last.
+  std::vector<std::string> statistics;  // Empty: a useful choice.
+  std::string match;
+  std::uint32_t rank = 0;
+  bool merged = false;
+  std::uint32_t attempt = 0;
+};
+
+struct HistogramsQuery {
+  std::string run;
+  std::optional<std::int64_t> step;  // Unset: the last that has histograms.
+  std::string parameter;             // By its exact name; empty: see `match`.
+  std::string match;                 // A pattern; empty: all.
+  std::string role;                  // "weight", "grad", ...; empty: all.
+  std::uint32_t rank = 0;
+  bool merged = false;  // Over the ranks: those of shards add.
+  std::uint32_t attempt = 0;
+};
+
+// kChange: how many times larger or smaller; kGrowth: larger before smaller;
+// kDifference. These three want since_step. kDefault: kChange if that is set,
+// else kValue.
+enum class TopOrder { kDefault, kValue, kChange, kGrowth, kDifference };
+
+struct TopQuery {
+  std::string run;
+  std::string statistic;                   // Empty: grad.l2.
+  std::optional<std::int64_t> step;        // Unset: the last.
+  std::optional<std::int64_t> since_step;  // Rank by the change from there.
+  TopOrder order = TopOrder::kDefault;
+  bool ascending = false;
+  std::uint32_t limit = 0;  // 0: 20.
+  std::string match;
+  std::uint32_t rank = 0;
+  bool merged = false;
+  std::uint32_t attempt = 0;
+};
+
+struct GapsQuery {
+  std::string run;
+  StepSlice steps;
+  std::uint32_t attempt = 0;         // 0: all.
+  std::vector<std::uint32_t> ranks;  // Empty: all.
+};
+
+}  // namespace client
+}  // namespace gradtap
+
+#endif  // GRADTAP_CLIENT_VALUES_H_

@@ -1,0 +1,79 @@
+// The records of one step, found and planned: of one rank, or merged.
+//
+// Layer: server/query. This file: std, absl; no grpc.
+
+#ifndef GRADTAP_SERVER_QUERY_STEP_RECORDS_H_
+#define GRADTAP_SERVER_QUERY_STEP_RECORDS_H_
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/name_filter.h"
+#include "server/query/merge.h"
+#include "server/query/rank_rows.h"
+#include "server/query/row_reader.h"
+#include "server/query/run_view.h"
+#include "server/query/selection.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+struct RecordsQuestion {
+  StepQuestion step;
+  std::uint32_t rank = 0;
+  bool merged = false;  // Over all ranks; `rank` means nothing then.
+};
+
+struct StepRecords {
+  RankRows found;
+  MergePlan plan;
+
+  const std::vector<RankRow>& rows() const { return found.rows; }
+};
+
+// One rank's row is planned as a merge of one. kNotFound as of FindRow().
+absl::StatusOr<StepRecords> FindStepRecords(Store* store, const RunView& run,
+                                            const RecordsQuestion& question,
+                                            const NameFilter& match,
+                                            SchemaCache* schemas,
+                                            ReadBudget* budget);
+
+// Reads the histograms that quantiles among the statistics need.
+absl::Status ReadBlocksOf(Store* store,
+                          const std::vector<const Statistic*>& statistics,
+                          StepRecords* records, ReadBudget* budget);
+
+// The first error of reading any of them: what was evaluated means nothing
+// then.
+absl::Status ReadStatus(const std::vector<RankRow>& rows);
+
+// True if the parameter has the roles that the statistic is made of, whether
+// or not it is there at some step.
+bool HasStatistic(const Parameter& parameter, const Statistic& statistic);
+
+// A statistic with what it hides.
+struct Sample {
+  double value = std::numeric_limits<double>::quiet_NaN();
+  bool absent = false;
+  // NaN and infinite elements of the records that the statistic is made of.
+  std::uint64_t nonfinite = 0;
+
+  bool IsFinite() const;  // Present, the value and all elements.
+};
+
+// Nothing: missing.
+std::optional<Sample> SampleOf(const Statistic& statistic,
+                               const MergedParameter& parameter,
+                               const std::vector<RankRow>& rows);
+
+// log2(|value| / |since|), of finite values: infinite from or to zero, 0 from
+// zero to zero.
+double Log2Ratio(double value, double since);
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_QUERY_STEP_RECORDS_H_
