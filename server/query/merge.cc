@@ -95,6 +95,7 @@ absl::StatusOr<MergePlan> PlanMerge(const RunView& run, std::uint32_t attempt,
       plan.parameters.push_back(PlanParameter(rows, parameter, *missing));
     }
   }
+  plan.missing = std::move(missing->indexes);
   return plan;
 }
 
@@ -106,17 +107,22 @@ void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
   }
 }
 
-std::optional<Value> EvaluatePlanned(const Statistic& statistic,
-                                     const MergedParameter& parameter,
-                                     const std::vector<RankRow>& rows) {
-  const auto& sources = parameter.SourcesOf(statistic.role);
+std::vector<Part> PartsOf(Role role, const MergedParameter& parameter,
+                          const std::vector<RankRow>& rows) {
+  const auto& sources = parameter.SourcesOf(role);
   std::vector<Part> parts;
   parts.reserve(sources.size());
   for (const MergedParameter::Source& source : sources) {
     const RankRow& row = rows[source.row];
     parts.push_back({row.step.get(), source.places, row.histograms.get()});
   }
-  return EvaluateMerged(statistic, parts);
+  return parts;
+}
+
+std::optional<Value> EvaluatePlanned(const Statistic& statistic,
+                                     const MergedParameter& parameter,
+                                     const std::vector<RankRow>& rows) {
+  return EvaluateMerged(statistic, PartsOf(statistic.role, parameter, rows));
 }
 
 }  // namespace gradtap::server

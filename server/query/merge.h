@@ -54,6 +54,8 @@ struct MergedParameter {
 struct MergePlan {
   std::vector<std::shared_ptr<const SchemaIndex>> indexes;  // Kept alive.
   std::vector<MergedParameter> parameters;  // Those that `match` passes.
+  // Schemas of the ranks that belong to it but have no row at this step.
+  std::vector<std::shared_ptr<const SchemaIndex>> missing;
 };
 
 // `rows` are of one attempt, by rank; `ranks` are those asked for (empty: all
@@ -68,6 +70,10 @@ absl::StatusOr<MergePlan> PlanMerge(const RunView& run, std::uint32_t attempt,
 // The blocks of the rank at `row` of the plan that a statistic needs.
 void AddBlocks(const Statistic& statistic, const MergedParameter& parameter,
                std::size_t row, BlockSet* blocks);
+
+// What the value of a role of one parameter is made of. Empty: missing.
+std::vector<Part> PartsOf(Role role, const MergedParameter& parameter,
+                          const std::vector<RankRow>& rows);
 
 // The value of one parameter of the plan; nothing: missing.
 std::optional<Value> EvaluatePlanned(const Statistic& statistic,

@@ -68,9 +68,10 @@ absl::StatusOr<Row> FindLead(Store* store, const RunView& run,
                              ReadBudget* budget) {
   StepWindow window;
   if (question.step.value_or(-1) < 0) {
-    const absl::StatusOr<bool> parts =
+    absl::StatusOr<bool> parts =
         RunHasParts(run, live.front().rank, question.attempt, schemas);
     if (!parts.ok()) return parts.status();
+    *parts |= question.all_ranks;
     for (const Line& line : live) {
       if (!*parts) break;
       absl::StatusOr<std::optional<Row>> newest =

@@ -26,6 +26,9 @@ struct StepQuestion {
   std::uint32_t attempt = 0;
   // Only steps that have histograms count.
   bool histograms = false;
+  // The newest step is the newest that every rank has come to, also where no
+  // rank has a part of its own: ranks may have different parameters.
+  bool all_ranks = false;
 };
 
 struct RankRows {

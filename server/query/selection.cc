@@ -16,8 +16,6 @@ namespace {
 constexpr std::string_view kAgentPrefix = "agent.";
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-using Presence = StoredStep::Presence;
-
 std::optional<Value> ToValue(Presence presence, double value) {
   switch (presence) {
     case Presence::kValue:
@@ -41,53 +39,13 @@ Presence Field1(const StoredStep& step, const Places& places, Role role,
   return presence;
 }
 
-Presence MergedField(const std::vector<Part>& parts, Role role, Field field,
-                     double* value) {
-  Moments all;
-  Presence presence = Presence::kValue;
-  for (const Part& part : parts) {
-    Record record;
-    switch (part.step->Read(role, part.places->at(role), kAllFields, &record)) {
-      case Presence::kMissing:
-        return Presence::kMissing;
-      case Presence::kAbsent:
-        presence = Presence::kAbsent;
-        break;
-      case Presence::kValue:
-        all = Merge(all, ToMoments(record, part.places->numel));
-        break;
-    }
-  }
-  if (presence == Presence::kValue) *value = Derive(field, all);
-  return presence;
-}
-
-// A quantile of one part or of several together. Every part must have its
-// histogram: a quantile of some shards is not shown as that of all.
+// A quantile of one part or of several together.
 std::optional<Value> EvaluateQuantile(const Statistic& statistic,
-                                      const Part* parts, std::size_t count) {
+                                      const std::vector<Part>& parts) {
   BinCounts bins{};
   Moments all;
-  bool absent = false;
-  for (std::size_t i = 0; i < count; ++i) {
-    const Part& part = parts[i];
-    Record record;
-    const Presence presence =
-        part.histograms == nullptr
-            ? Presence::kMissing
-            : part.step->Read(statistic.role, part.places->at(statistic.role),
-                              kAllFields, &record);
-    if (presence == Presence::kMissing) return std::nullopt;
-    absent |= presence == Presence::kAbsent;
-    if (presence == Presence::kAbsent || part.places->numel == 0) continue;
-    const HistogramData* histogram = part.histograms->Find(
-        statistic.role,
-        static_cast<std::uint32_t>(part.places->at(statistic.role)));
-    if (histogram == nullptr) return std::nullopt;
-    AddBins(histogram->bin, histogram->count, &bins);
-    all = Merge(all, ToMoments(record, part.places->numel));
-  }
-  if (absent) return Value{kNan, true};
+  const Presence presence = MergeHistograms(parts, statistic.role, &bins, &all);
+  if (presence != Presence::kValue) return ToValue(presence, kNan);
   return Value{QuantileOf(bins, statistic.quantile, all.min, all.max).value,
                false};
 }
@@ -211,29 +169,76 @@ bool HasStatistic(const Places& places, const Statistic& statistic) {
   return statistic.field != Field::kRatio || places.at(Role::kWeight) >= 0;
 }
 
+bool HasStatistic(const Parameter& parameter, const Statistic& statistic) {
+  if (!parameter.HasRole(statistic.role)) return false;
+  return statistic.field != Field::kRatio || parameter.HasRole(Role::kWeight);
+}
+
 std::optional<Value> Evaluate(const Statistic& statistic,
                               const StoredStep& step, const Places& places,
                               const StepHistograms* histograms) {
   if (statistic.field == Field::kQuantile) {
-    const Part part{&step, &places, histograms};
-    return EvaluateQuantile(statistic, &part, 1);
+    return EvaluateQuantile(statistic, {{&step, &places, histograms}});
   }
   return EvaluateWith(statistic, [&](Role role, Field field, double* value) {
     return Field1(step, places, role, field, value);
   });
 }
 
+Presence MergeParts(const std::vector<Part>& parts, Role role, Moments* all) {
+  Presence presence = Presence::kValue;
+  for (const Part& part : parts) {
+    Record record;
+    switch (part.step->Read(role, part.places->at(role), kAllFields, &record)) {
+      case Presence::kMissing:
+        return Presence::kMissing;
+      case Presence::kAbsent:
+        presence = Presence::kAbsent;
+        break;
+      case Presence::kValue:
+        *all = Merge(*all, ToMoments(record, part.places->numel));
+        break;
+    }
+  }
+  return presence;
+}
+
+// A quantile of some shards is not shown as that of all.
+Presence MergeHistograms(const std::vector<Part>& parts, Role role,
+                         BinCounts* bins, Moments* all) {
+  bool absent = false;
+  for (const Part& part : parts) {
+    Record record;
+    const Presence presence =
+        part.histograms == nullptr
+            ? Presence::kMissing
+            : part.step->Read(role, part.places->at(role), kAllFields, &record);
+    if (presence == Presence::kMissing) return presence;
+    absent |= presence == Presence::kAbsent;
+    if (presence == Presence::kAbsent || part.places->numel == 0) continue;
+    const HistogramData* histogram = part.histograms->Find(
+        role, static_cast<std::uint32_t>(part.places->at(role)));
+    if (histogram == nullptr) return Presence::kMissing;
+    AddBins(histogram->bin, histogram->count, bins);
+    *all = Merge(*all, ToMoments(record, part.places->numel));
+  }
+  return absent ? Presence::kAbsent : Presence::kValue;
+}
+
 std::optional<Value> EvaluateMerged(const Statistic& statistic,
                                     const std::vector<Part>& parts) {
   if (parts.empty()) return std::nullopt;
   if (statistic.field == Field::kQuantile) {
-    return EvaluateQuantile(statistic, parts.data(), parts.size());
+    return EvaluateQuantile(statistic, parts);
   }
   if (parts.size() == 1) {
     return Evaluate(statistic, *parts[0].step, *parts[0].places);
   }
   return EvaluateWith(statistic, [&](Role role, Field field, double* value) {
-    return MergedField(parts, role, field, value);
+    Moments all;
+    const Presence presence = MergeParts(parts, role, &all);
+    if (presence == Presence::kValue) *value = Derive(field, all);
+    return presence;
   });
 }
 

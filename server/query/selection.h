@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/histogram.h"
 #include "core/name_filter.h"
 #include "core/schema.h"
 #include "core/statistic.h"
@@ -81,6 +82,7 @@ class SchemaIndex {
 
 // True if the parameter has the roles that the statistic is made of.
 bool HasStatistic(const Places& places, const Statistic& statistic);
+bool HasStatistic(const Parameter& parameter, const Statistic& statistic);
 
 struct Value {
   double value = 0;  // NaN if absent.
@@ -103,6 +105,17 @@ struct Part {
   const Places* places = nullptr;
   const StepHistograms* histograms = nullptr;
 };
+
+// Whether there is a record to derive from.
+using Presence = StoredStep::Presence;
+
+// The records of one role of several parts, merged in double, added to `*all`.
+// A missing part makes it missing, an absent one absent; `*all` means nothing
+// then.
+Presence MergeParts(const std::vector<Part>& parts, Role role, Moments* all);
+// The same of their histograms. Every part with an element must have its own.
+Presence MergeHistograms(const std::vector<Part>& parts, Role role,
+                         BinCounts* bins, Moments* all);
 
 // The same over shards, in double. A missing part makes it missing, an absent
 // one absent: a part of a sum is not shown as the sum.

@@ -1,5 +1,6 @@
 #include "server/query/series_check.h"
 
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -15,6 +16,8 @@ namespace {
 constexpr std::uint64_t kMaxProbeRows = 4'096;
 constexpr std::uint64_t kMaxProbeBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxNames = 100'000;
+
+using NameTest = std::function<bool(std::string_view)>;
 
 struct Found {
   bool any_parameter = false;
@@ -32,11 +35,11 @@ struct Found {
 };
 
 void Look(const SchemaIndex& index, const StatisticSelection& statistics,
-          const NameFilter& match, Found* found) {
+          const NameTest& matches, Found* found) {
   const std::vector<Parameter>& parameters = index.schema().parameters;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     found->any_parameter = true;
-    if (!match.Matches(parameters[i].name)) {
+    if (!matches(parameters[i].name)) {
       if (found->names.size() < kMaxNames) {
         found->names.push_back(parameters[i].name);
       }
@@ -75,6 +78,34 @@ bool IsSeen(const Statistic& statistic,
   return statistic.scalar == "*" || seen.count(statistic.name) > 0;
 }
 
+// kNotFound as CheckParameters() has it.
+absl::Status CheckNames(const std::vector<RunView>& runs, std::uint32_t attempt,
+                        const StatisticSelection& statistics,
+                        const NameTest& matches, const std::string& pattern,
+                        SchemaCache* schemas) {
+  Found found;
+  found.statistic.resize(statistics.records.size());
+  for (const RunView& run : runs) {
+    for (auto it = run.attempts.rbegin(); it != run.attempts.rend(); ++it) {
+      if (attempt != 0 && it->label != attempt) continue;
+      for (const StreamEntry* stream : it->streams) {
+        for (std::uint32_t id = stream->schema_id; id > 0; --id) {
+          absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
+              schemas->Get(stream->id, id);
+          if (!index.ok()) return index.status();
+          Look(**index, statistics, matches, &found);
+          if (found.Complete()) return absl::OkStatus();
+        }
+      }
+    }
+  }
+  if (!found.any_parameter) return absl::OkStatus();
+  if (!found.matched) {
+    return NothingMatches(runs.front().name(), pattern, found.names);
+  }
+  return NoSuchStatistic(statistics, found);
+}
+
 }  // namespace
 
 absl::Status NothingMatches(const std::string& run, const std::string& pattern,
@@ -95,27 +126,27 @@ absl::Status CheckParameters(const std::vector<RunView>& runs,
                              const StatisticSelection& statistics,
                              const NameFilter& match,
                              const std::string& pattern, SchemaCache* schemas) {
-  Found found;
-  found.statistic.resize(statistics.records.size());
-  for (const RunView& run : runs) {
-    for (auto it = run.attempts.rbegin(); it != run.attempts.rend(); ++it) {
-      if (attempt != 0 && it->label != attempt) continue;
-      for (const StreamEntry* stream : it->streams) {
-        for (std::uint32_t id = stream->schema_id; id > 0; --id) {
-          absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-              schemas->Get(stream->id, id);
-          if (!index.ok()) return index.status();
-          Look(**index, statistics, match, &found);
-          if (found.Complete()) return absl::OkStatus();
-        }
-      }
-    }
+  return CheckNames(
+      runs, attempt, statistics,
+      [&match](std::string_view name) { return match.Matches(name); }, pattern,
+      schemas);
+}
+
+absl::Status CheckGroups(const std::vector<RunView>& runs,
+                         std::uint32_t attempt,
+                         const StatisticSelection& statistics,
+                         const NameFilter& match, const ParameterGroups& groups,
+                         SchemaCache* schemas) {
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    absl::Status status = CheckNames(
+        runs, attempt, statistics,
+        [&](std::string_view name) {
+          return groups.Has(group, name) && match.Matches(name);
+        },
+        groups.pattern(group), schemas);
+    if (!status.ok()) return status;
   }
-  if (!found.any_parameter) return absl::OkStatus();
-  if (!found.matched) {
-    return NothingMatches(runs.front().name(), pattern, found.names);
-  }
-  return NoSuchStatistic(statistics, found);
+  return absl::OkStatus();
 }
 
 absl::Status CheckScalars(Store* store, const std::vector<RunView>& runs,

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "core/name_filter.h"
+#include "server/query/parameter_group.h"
 #include "server/query/row_reader.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
@@ -26,6 +27,14 @@ absl::Status CheckParameters(const std::vector<RunView>& runs,
                              const StatisticSelection& statistics,
                              const NameFilter& match,
                              const std::string& pattern, SchemaCache* schemas);
+
+// The same of each group: of the parameters that `match` passes, one must match
+// its pattern, and have each statistic.
+absl::Status CheckGroups(const std::vector<RunView>& runs,
+                         std::uint32_t attempt,
+                         const StatisticSelection& statistics,
+                         const NameFilter& match, const ParameterGroups& groups,
+                         SchemaCache* schemas);
 
 // kNotFound if a scalar that was asked for by name is in none of the rows that
 // were read (`seen`) nor among the newest of the lines.

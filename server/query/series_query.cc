@@ -12,6 +12,7 @@
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
 #include "server/query/merge.h"
+#include "server/query/parameter_group.h"
 #include "server/query/rolled_series.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
@@ -54,8 +55,9 @@ class SeriesQuery {
   using Plans = std::map<StreamId, std::map<std::uint32_t, Plan>>;
   struct MergedPlan {
     MergePlan merge;
-    std::vector<Target> targets;
-    std::vector<BlockSet> blocks;  // One for each rank's row.
+    std::vector<PlannedSeries> series;
+    std::vector<DownSampler*> samplers;  // One for each.
+    std::vector<BlockSet> blocks;        // One for each rank's row.
   };
   using GroupKey = std::vector<std::pair<StreamId, std::uint32_t>>;
 
@@ -107,7 +109,9 @@ class SeriesQuery {
   StatisticSelection statistics_;
   NameFilter match_;
   std::vector<RunView> runs_;
-  std::vector<std::uint32_t> ranks_;  // Asked for, sorted; empty: all.
+  ParameterGroups groups_;
+  std::vector<std::uint32_t> ranks_;         // Asked for, sorted; empty: all.
+  std::vector<std::uint32_t> merged_ranks_;  // Of the scan; empty: all.
   std::set<std::string, std::less<>> scalar_names_;  // Seen in any row read.
   std::vector<v1::GapInfo> gaps_;
   // First and last parameter asked for, by stream and schema.
@@ -146,6 +150,10 @@ absl::Status SeriesQuery::Prepare() {
   absl::StatusOr<NameFilter> match = ParseMatch(request_.match());
   if (!match.ok()) return match.status();
   match_ = *std::move(match);
+  absl::StatusOr<ParameterGroups> groups =
+      ParameterGroups::Parse(request_.merge_match());
+  if (!groups.ok()) return groups.status();
+  groups_ = *std::move(groups);
   ranks_.assign(request_.ranks().begin(), request_.ranks().end());
   std::sort(ranks_.begin(), ranks_.end());
   ranks_.erase(std::unique(ranks_.begin(), ranks_.end()), ranks_.end());
@@ -170,6 +178,10 @@ absl::Status SeriesQuery::Run(v1::GetSeriesResponse* response) {
   if (!statistics_.records.empty()) {  // Scalars need no parameter.
     status = CheckParameters(runs_, request_.attempt(), statistics_, match_,
                              request_.match(), &schemas_);
+    if (status.ok()) {
+      status = CheckGroups(runs_, request_.attempt(), statistics_, match_,
+                           groups_, &schemas_);
+    }
   }
   if (!status.ok()) return status;
   for (const RunView& run : runs_) {
@@ -202,12 +214,15 @@ absl::Status SeriesQuery::RunOne(const RunView& run) {
     // One end for all ranks: that of the rank that has come furthest.
     const StepWindow window = ResolveSteps(request_.steps(), last_step);
     series_.StartLine(run.name(), kMergedRank);
+    merged_ranks_ = ranks_;
     return ScanMerged(run, lines, window);
   }
   for (const Line& line : lines) {
     const StepWindow window = ResolveSteps(request_.steps(), line.last_step());
     series_.StartLine(run.name(), line.rank);
-    absl::Status status = ScanRank(line, window);
+    merged_ranks_ = {line.rank};
+    absl::Status status = groups_.empty() ? ScanRank(line, window)
+                                          : ScanMerged(run, {line}, window);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -284,7 +299,7 @@ absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(StreamId stream,
     for (const Statistic& statistic : statistics_.records) {
       if (!HasStatistic(plan.index->places()[i], statistic)) continue;
       plan.targets.push_back(
-          {series_.Find(parameters[i].name, statistic.name,
+          {series_.Find(parameters[i].name, statistic.name, 0,
                         CanBeRolledUp(statistic) ? expected_ : 0),
            &statistic, i});
       AddBlock(statistic, plan.index->places()[i], &plan.blocks);
@@ -540,21 +555,17 @@ absl::Status SeriesQuery::PlanGroup(const RunView& run, const Segment& segment,
                                     const std::vector<RankRow>& rows,
                                     MergedPlan* plan) {
   absl::StatusOr<MergePlan> merge =
-      PlanMerge(run, segment.attempt, ranks_, rows, match_, &schemas_);
+      PlanMerge(run, segment.attempt, merged_ranks_, rows, match_, &schemas_);
   if (!merge.ok()) return merge.status();
   plan->merge = *std::move(merge);
   plan->blocks.resize(rows.size());
-  for (std::size_t i = 0; i < plan->merge.parameters.size(); ++i) {
-    const MergedParameter& parameter = plan->merge.parameters[i];
-    for (const Statistic& statistic : statistics_.records) {
-      const auto& sources = parameter.SourcesOf(statistic.role);
-      if (sources.empty()) continue;
-      if (!HasStatistic(*sources[0].places, statistic)) continue;
-      plan->targets.push_back(
-          {series_.Find(parameter.parameter->name, statistic.name), &statistic,
-           i});
+  plan->series = PlanSeries(groups_, statistics_, plan->merge, match_);
+  for (const PlannedSeries& series : plan->series) {
+    plan->samplers.push_back(
+        series_.Find(series.name, series.statistic->name, series.count));
+    for (const MergedParameter* member : series.members) {
       for (std::size_t row = 0; row < rows.size(); ++row) {
-        AddBlocks(statistic, parameter, row, &plan->blocks[row]);
+        AddBlocks(*series.statistic, *member, row, &plan->blocks[row]);
       }
     }
   }
@@ -594,13 +605,13 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
     if (!histograms.ok()) return histograms.status();
     rows[i].histograms = *std::move(histograms);
   }
-  for (const Target& target : plan.targets) {
-    const std::optional<Value> value = EvaluatePlanned(
-        *target.statistic, plan.merge.parameters[target.parameter], rows);
+  for (std::size_t i = 0; i < plan.series.size(); ++i) {
+    const std::optional<Value> value =
+        EvaluateGroup(*plan.series[i].statistic, plan.series[i], rows);
     if (!value.has_value()) continue;
     point.value = value->value;
     point.absent = value->absent;
-    target.sampler->Add(point);
+    plan.samplers[i]->Add(point);
     ++added;
   }
   for (const RankRow& row : rows) {

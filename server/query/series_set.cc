@@ -35,7 +35,7 @@ void SeriesSet::StartLine(std::string_view run, std::uint32_t rank) {
 
 DownSampler* SeriesSet::Find(std::string_view parameter,
                              std::string_view statistic,
-                             std::uint64_t expected) {
+                             std::uint32_t members, std::uint64_t expected) {
   std::string key(parameter);
   key.push_back('\0');
   key.append(statistic);
@@ -49,6 +49,7 @@ DownSampler* SeriesSet::Find(std::string_view parameter,
     entry->series.set_parameter(std::string(parameter));
     entry->series.set_statistic(std::string(statistic));
   }
+  entry->series.set_members(members);
   return &entry->sampler;
 }
 

@@ -33,9 +33,10 @@ class SeriesSet {
   // The series of this line, made if it is not there. Stays valid. Series are
   // answered in the order in which they were made; those without a point are
   // left out.
-  // `expected`: about how many points will come, if some come in summaries.
+  // `members`: of how many parameters it is, if it is a group's. `expected`:
+  // about how many points will come, if some come in summaries.
   DownSampler* Find(std::string_view parameter, std::string_view statistic,
-                    std::uint64_t expected = 0);
+                    std::uint32_t members = 0, std::uint64_t expected = 0);
 
   // A number for the piece (store.h) that points are of whose step is not known
   // yet; never 0.

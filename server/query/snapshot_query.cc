@@ -7,10 +7,10 @@
 
 #include "core/codec.h"
 #include "server/query/errors.h"
-#include "server/query/rank_rows.h"
 #include "server/query/row_find.h"
 #include "server/query/series_check.h"
 #include "server/query/step_histograms.h"
+#include "server/query/step_records.h"
 
 namespace gradtap::server {
 namespace {
@@ -67,14 +67,10 @@ v1::SnapshotRow* AddRow(const Parameter& parameter,
   return row;
 }
 
-// A schema whose parameters all fail the pattern makes the pattern unknown.
+// Nothing of the schema has passed the pattern: that makes it unknown.
 absl::Status CheckMatched(const std::string& run, const std::string& pattern,
-                          const Schema& schema,
-                          const v1::GetSnapshotResponse& response) {
-  if (response.rows_size() > 0 || schema.parameters.empty() ||
-      pattern.empty() || response.statistics_size() == 0) {
-    return absl::OkStatus();
-  }
+                          const Schema& schema) {
+  if (schema.parameters.empty() || pattern.empty()) return absl::OkStatus();
   std::vector<std::string> names;
   for (const Parameter& parameter : schema.parameters) {
     names.push_back(parameter.name);
@@ -93,52 +89,83 @@ std::vector<const Statistic*> Shown(const SnapshotSelection& selection,
   return shown;
 }
 
+// One row a group. One that is missing at this step has none, as a parameter
+// has none.
+absl::Status FillGroups(const RunView& run, const SnapshotSelection& selection,
+                        const std::vector<const Statistic*>& shown,
+                        const StepRecords& records,
+                        v1::GetSnapshotResponse* response) {
+  const ParameterGroups& groups = selection.groups;
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    const std::uint32_t members =
+        MembersOf(groups, group, records.plan, selection.match);
+    if (members == 0) {
+      return CheckMatched(run.name(), groups.pattern(group),
+                          records.rows().front().index->schema());
+    }
+    v1::SnapshotRow row;
+    row.set_parameter(groups.NameOf(group));
+    row.set_members(members);
+    bool any = false;
+    for (const Statistic* statistic : shown) {
+      const PlannedGroup planned =
+          PlanGroup(groups, group, *statistic, records.plan, selection.match);
+      const std::optional<Value> value =
+          EvaluateGroup(*statistic, planned, records.rows());
+      const bool lacks_role = planned.members.empty() && planned.elsewhere == 0;
+      any |= value.has_value() || lacks_role;
+      AddValue(value, &row);
+    }
+    if (any) *response->add_rows() = std::move(row);
+  }
+  return absl::OkStatus();
+}
+
+// Over ranks, over parameters, or both.
 absl::Status GetMergedSnapshot(const QueryEnvironment& environment,
                                const v1::GetSnapshotRequest& request,
                                const SnapshotSelection& selection,
                                const RunView& run, ReadBudget* budget,
                                v1::GetSnapshotResponse* response) {
   SchemaCache schemas(environment.store);
-  absl::StatusOr<RankRows> found =
-      FindMergedRows(environment.store, run,
-                     {StepOf(request), request.attempt(),
-                      WantsHistograms(selection.statistics)},
-                     &schemas, budget);
-  if (!found.ok()) return found.status();
-  const std::vector<RankRow>& rows = found->rows;
+  const ParameterGroups& groups = selection.groups;
+  RecordsQuestion question;
+  question.step.step = StepOf(request);
+  question.step.attempt = request.attempt();
+  question.step.histograms = WantsHistograms(selection.statistics);
+  question.step.all_ranks = !groups.empty();
+  question.rank = request.rank();
+  question.merged = request.merged();
+  absl::StatusOr<StepRecords> records = FindStepRecords(
+      environment.store, run, question, selection.match, &schemas, budget);
+  if (!records.ok()) return records.status();
   const std::vector<const Statistic*> shown = Shown(selection, true);
-  FillHead(run.name(), kMergedRank, found->lead, *rows.front().step, selection,
-           shown, response);
-  absl::StatusOr<MergePlan> plan = PlanMerge(
-      run, found->lead.segment.attempt, {}, rows, selection.match, &schemas);
-  if (!plan.ok()) return plan.status();
+  FillHead(run.name(), request.merged() ? kMergedRank : request.rank(),
+           records->found.lead, *records->rows().front().step, selection, shown,
+           response);
+  const MergePlan& plan = records->plan;
   absl::Status status =
-      CheckSize(plan->parameters.size(), shown.size(), environment.limits);
+      CheckSize(groups.empty() ? plan.parameters.size() : groups.size(),
+                shown.size(), environment.limits);
   if (!status.ok()) return status;
   if (shown.empty()) return absl::OkStatus();
-  std::vector<BlockSet> blocks(rows.size());
-  for (const MergedParameter& parameter : plan->parameters) {
-    for (const Statistic* statistic : shown) {
-      for (std::size_t row = 0; row < rows.size(); ++row) {
-        AddBlocks(*statistic, parameter, row, &blocks[row]);
-      }
-    }
-  }
-  status = ReadHistograms(environment.store, blocks, &*found, budget);
+  status = ReadBlocksOf(environment.store, shown, &*records, budget);
   if (!status.ok()) return status;
-  for (const MergedParameter& parameter : plan->parameters) {
+  if (!groups.empty()) {
+    status = FillGroups(run, selection, shown, *records, response);
+    return status.ok() ? ReadStatus(records->rows()) : status;
+  }
+  for (const MergedParameter& parameter : plan.parameters) {
     if (parameter.sources.empty()) continue;  // Missing: no entry.
     v1::SnapshotRow* row = AddRow(*parameter.parameter, response);
     for (const Statistic* statistic : shown) {
-      AddValue(EvaluatePlanned(*statistic, parameter, rows), row);
+      AddValue(EvaluatePlanned(*statistic, parameter, records->rows()), row);
     }
   }
-  for (const RankRow& row : rows) {
-    if (!row.step->status().ok()) return row.step->status();
-  }
-  if (!plan->parameters.empty()) return absl::OkStatus();
-  return CheckMatched(run.name(), request.match(), rows.front().index->schema(),
-                      *response);
+  status = ReadStatus(records->rows());
+  if (!status.ok() || !plan.parameters.empty()) return status;
+  return CheckMatched(run.name(), request.match(),
+                      records->rows().front().index->schema());
 }
 
 // The histograms that quantiles of these parameters need. Null: nothing needs
@@ -237,13 +264,19 @@ absl::Status GetSnapshot(const QueryEnvironment& environment,
   if (!run.ok()) return run.status();
   absl::Status status = CheckAttempt(*run, request.attempt());
   if (!status.ok()) return status;
+  absl::StatusOr<ParameterGroups> groups =
+      ParameterGroups::Parse(request.merge_match());
+  if (!groups.ok()) return groups.status();
+  selection->groups = *std::move(groups);
+  if (!request.merged()) {
+    status = CheckRank(*run, request.attempt(), request.rank());
+    if (!status.ok()) return status;
+  }
   ReadBudget budget(environment.limits.max_read_bytes, cancelled);
-  if (request.merged()) {
+  if (request.merged() || !selection->groups.empty()) {
     return GetMergedSnapshot(environment, request, *selection, *run, &budget,
                              response);
   }
-  status = CheckRank(*run, request.attempt(), request.rank());
-  if (!status.ok()) return status;
   SchemaCache schemas(environment.store);
   const Line line = run->LineOf(request.rank(), request.attempt());
   absl::StatusOr<Row> row =
@@ -260,8 +293,10 @@ absl::Status GetSnapshot(const QueryEnvironment& environment,
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
       schemas.Get(row->segment.stream->id, row->stored->schema_id());
   if (!index.ok()) return index.status();
-  return CheckMatched(run->name(), request.match(), (*index)->schema(),
-                      *response);
+  if (response->rows_size() > 0 || response->statistics_size() == 0) {
+    return absl::OkStatus();
+  }
+  return CheckMatched(run->name(), request.match(), (*index)->schema());
 }
 
 }  // namespace gradtap::server

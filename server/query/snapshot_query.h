@@ -14,6 +14,7 @@
 #include "gradtap/v1/query.pb.h"
 #include "server/query/environment.h"
 #include "server/query/merge.h"
+#include "server/query/parameter_group.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
 
@@ -23,6 +24,8 @@ namespace gradtap::server {
 struct SnapshotSelection {
   StatisticSelection statistics;
   NameFilter match;
+  // Instead of parameters, if there are any.
+  ParameterGroups groups;
   // Scalars too, whatever their names; else those of `statistics`.
   bool all_scalars = true;
 };

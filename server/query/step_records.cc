@@ -62,11 +62,6 @@ absl::Status ReadStatus(const std::vector<RankRow>& rows) {
   return absl::OkStatus();
 }
 
-bool HasStatistic(const Parameter& parameter, const Statistic& statistic) {
-  if (!parameter.HasRole(statistic.role)) return false;
-  return statistic.field != Field::kRatio || parameter.HasRole(Role::kWeight);
-}
-
 bool Sample::IsFinite() const {
   return !absent && nonfinite == 0 && std::isfinite(value);
 }

@@ -51,10 +51,6 @@ absl::Status ReadBlocksOf(Store* store,
 // then.
 absl::Status ReadStatus(const std::vector<RankRow>& rows);
 
-// True if the parameter has the roles that the statistic is made of, whether
-// or not it is there at some step.
-bool HasStatistic(const Parameter& parameter, const Statistic& statistic);
-
 // A statistic with what it hides.
 struct Sample {
   double value = std::numeric_limits<double>::quiet_NaN();
