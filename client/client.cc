@@ -101,6 +101,10 @@ Result<TopAnswer> Client::Top(const TopQuery& query) const {
   return impl_->Ask(&v1::Query::Stub::GetTop, ToProto(query));
 }
 
+Result<CompareAnswer> Client::Compare(const CompareQuery& query) const {
+  return impl_->Ask(&v1::Query::Stub::CompareRuns, ToProto(query));
+}
+
 Result<GapList> Client::Gaps(const GapsQuery& query) const {
   return impl_->Ask(&v1::Query::Stub::ListGaps, ToProto(query));
 }

@@ -102,6 +102,7 @@ SeriesLine FromSeries(const v1::Series& in) {
   out.run = in.run();
   out.rank = in.rank();
   out.parameter = in.parameter();
+  out.members = in.members();
   out.statistic = in.statistic();
   out.points_before = in.points_before();
   const int n = std::min({in.attempt_size(), in.step_size(),
@@ -141,13 +142,6 @@ ParameterHistogram FromHistogram(const v1::ParameterHistogram& in) {
   return out;
 }
 
-v1::StepRange ToRange(const StepSlice& in) {
-  v1::StepRange out;
-  if (in.begin) out.set_begin(*in.begin);
-  if (in.end) out.set_end(*in.end);
-  return out;
-}
-
 }  // namespace
 
 Error ToError(const absl::Status& status) {
@@ -178,6 +172,13 @@ Error ToError(const absl::Status& status) {
       break;
   }
   return {code, std::string(status.message())};
+}
+
+v1::StepRange ToRange(const StepSlice& in) {
+  v1::StepRange out;
+  if (in.begin) out.set_begin(*in.begin);
+  if (in.end) out.set_end(*in.end);
+  return out;
 }
 
 ParameterKind ToKind(v1::Kind kind) {
@@ -271,6 +272,7 @@ SnapshotAnswer FromProto(const v1::GetSnapshotResponse& in) {
   for (const v1::SnapshotRow& row : in.rows()) {
     SnapshotEntry entry;
     entry.parameter = row.parameter();
+    entry.members = row.members();
     entry.kind = ToKind(row.kind());
     entry.values.assign(row.value().begin(), row.value().end());
     for (const std::uint32_t i : row.absent()) {
@@ -404,6 +406,7 @@ v1::GetSeriesRequest ToProto(const SeriesQuery& in) {
   out.mutable_ranks()->Assign(in.ranks.begin(), in.ranks.end());
   out.set_merged(in.merged);
   out.set_attempt(in.attempt);
+  out.mutable_merge_match()->Assign(in.merge.begin(), in.merge.end());
   return out;
 }
 
@@ -416,6 +419,7 @@ v1::GetSnapshotRequest ToProto(const SnapshotQuery& in) {
   out.set_rank(in.rank);
   out.set_merged(in.merged);
   out.set_attempt(in.attempt);
+  out.mutable_merge_match()->Assign(in.merge.begin(), in.merge.end());
   return out;
 }
 

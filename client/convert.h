@@ -14,6 +14,7 @@ namespace gradtap::client {
 Error ToError(const absl::Status& status);
 
 ParameterKind ToKind(v1::Kind kind);
+v1::StepRange ToRange(const StepSlice& slice);
 RunSummary FromProto(const v1::RunInfo& in);
 RunDetails FromProto(const v1::GetRunResponse& in);
 ParameterList FromProto(const v1::ListParametersResponse& in);
@@ -24,6 +25,7 @@ SnapshotAnswer FromProto(const v1::GetSnapshotResponse& in);
 // Numbers that are no bin are left out.
 HistogramsAnswer FromProto(const v1::GetHistogramsResponse& in);
 TopAnswer FromProto(const v1::GetTopResponse& in);
+CompareAnswer FromProto(const v1::CompareRunsResponse& in);
 GapEntry FromProto(const v1::GapInfo& in);
 GapList FromProto(const v1::ListGapsResponse& in);
 CollectorStatus FromProto(const v1::GetStatusResponse& in);
@@ -35,6 +37,7 @@ v1::GetSeriesRequest ToProto(const SeriesQuery& in);
 v1::GetSnapshotRequest ToProto(const SnapshotQuery& in);
 v1::GetHistogramsRequest ToProto(const HistogramsQuery& in);
 v1::GetTopRequest ToProto(const TopQuery& in);
+v1::CompareRunsRequest ToProto(const CompareQuery& in);
 v1::ListGapsRequest ToProto(const GapsQuery& in);
 v1::WatchRequest ToProto(const WatchQuery& in);
 

@@ -1,4 +1,4 @@
-// Rankings: GetTop.
+// What stands out: GetTop, CompareRuns.
 
 #include <cmath>
 #include <utility>
@@ -28,6 +28,27 @@ Value ToValue(double value, bool absent) {
   return absent ? Value() : Value(value);
 }
 
+std::optional<double> Known(double value) {
+  return std::isnan(value) ? std::nullopt : std::optional<double>(value);
+}
+
+ComparedLine FromRow(const v1::CompareRow& row) {
+  ComparedLine line;
+  line.parameter = row.parameter();
+  line.statistic = row.statistic();
+  line.steps = row.steps();
+  line.steps_beyond = row.steps_beyond();
+  if (row.has_first_step()) line.first_step = row.first_step();
+  line.log2_ratio = Known(row.log2_ratio());
+  line.noise_log2 = Known(row.noise_log2());
+  line.last_step = row.last_step();
+  line.good_value = ToValue(row.good_value(), row.good_absent());
+  line.other_value = ToValue(row.other_value(), row.other_absent());
+  line.good_nonfinite = row.good_nonfinite();
+  line.other_nonfinite = row.other_nonfinite();
+  return line;
+}
+
 }  // namespace
 
 TopAnswer FromProto(const v1::GetTopResponse& in) {
@@ -51,7 +72,7 @@ TopAnswer FromProto(const v1::GetTopResponse& in) {
     entry.since_value =
         ToValue(row.since_value(), !in.has_since_step() || row.since_absent());
     entry.since_nonfinite = row.since_nonfinite();
-    if (!std::isnan(row.score())) entry.score = row.score();
+    entry.score = Known(row.score());
     out.rows.push_back(std::move(entry));
   }
   out.ranked = in.ranked();
@@ -72,6 +93,57 @@ v1::GetTopRequest ToProto(const TopQuery& in) {
   out.set_rank(in.rank);
   out.set_merged(in.merged);
   out.set_attempt(in.attempt);
+  return out;
+}
+
+CompareAnswer FromProto(const v1::CompareRunsResponse& in) {
+  CompareAnswer out;
+  out.good_run = in.good_run();
+  out.other_run = in.other_run();
+  out.rank = in.rank();
+  for (const v1::Difference& one : in.differences()) {
+    DifferenceEntry entry;
+    entry.parameter = one.parameter();
+    entry.what = one.what();
+    if (one.has_good()) entry.good = one.good();
+    if (one.has_other()) entry.other = one.other();
+    out.differences.push_back(std::move(entry));
+  }
+  out.parameter_differences = in.parameter_differences();
+  out.compared_steps = in.compared_steps();
+  out.only_good_steps = in.only_good_steps();
+  out.only_other_steps = in.only_other_steps();
+  out.good_first_step = in.good_first_step();
+  out.good_last_step = in.good_last_step();
+  out.other_first_step = in.other_first_step();
+  out.other_last_step = in.other_last_step();
+  out.rows.reserve(in.rows_size());
+  for (const v1::CompareRow& row : in.rows()) out.rows.push_back(FromRow(row));
+  out.series = in.series();
+  out.diverged = in.diverged();
+  if (in.has_first_diverged_step()) {
+    out.first_diverged_step = in.first_diverged_step();
+  }
+  return out;
+}
+
+v1::CompareRunsRequest ToProto(const CompareQuery& in) {
+  v1::CompareRunsRequest out;
+  out.set_good_run(in.good_run);
+  out.set_other_run(in.other_run);
+  out.mutable_statistics()->Assign(in.statistics.begin(), in.statistics.end());
+  out.set_match(in.match);
+  *out.mutable_steps() = ToRange(in.steps);
+  out.set_rank(in.rank);
+  out.set_merged(in.merged);
+  out.set_good_attempt(in.good_attempt);
+  out.set_other_attempt(in.other_attempt);
+  out.set_order(in.order == CompareOrder::kFirstStep
+                    ? v1::COMPARE_ORDER_FIRST_STEP
+                    : v1::COMPARE_ORDER_DISTANCE);
+  out.set_limit(in.limit);
+  out.set_noise_factor(in.noise_factor);
+  out.set_steps_in_a_row(in.steps_in_a_row);
   return out;
 }
 

@@ -51,6 +51,11 @@ std::string GapText(const v1::GapInfo& info) {
   return text;
 }
 
+std::string GroupText(std::string_view group, std::uint32_t members) {
+  return absl::StrCat(EscapeForTerminal(group), ": ",
+                      Plural(members, "parameter"), " together");
+}
+
 std::optional<double> PointValue(const v1::Series& series, int point,
                                  int* absent) {
   while (*absent < series.absent_size() &&
@@ -90,6 +95,16 @@ CLI::Option* AddMatchOption(CLI::App& app, std::string& match) {
       .add_option("-m,--match", match,
                   "Only parameters whose name matches (RE2, unanchored)")
       ->option_text("RE");
+}
+
+CLI::Option* AddMergeOption(CLI::App& app, std::vector<std::string>& patterns) {
+  return app
+      .add_option("--merge", patterns,
+                  "Take all parameters that match together, as one tensor; "
+                  "several times: one group each")
+      ->option_text("RE")
+      ->expected(1)
+      ->take_all();
 }
 
 }  // namespace gradtap::client

@@ -5,10 +5,13 @@
 #ifndef GRADTAP_CLIENT_CLI_CELLS_H_
 #define GRADTAP_CLIENT_CLI_CELLS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "client/cli/table.h"
 #include "gradtap/v1/query.pb.h"
@@ -32,6 +35,22 @@ std::string RankText(std::uint32_t rank);
 // "steps 10-19 of rank 0, attempt 1: lost, ring_full (10 steps)"; escaped.
 std::string GapText(const v1::GapInfo& gap);
 
+// "/^blocks/: 12 parameters together"; escaped.
+std::string GroupText(std::string_view group, std::uint32_t members);
+// Of series or rows that are groups, each once.
+template <typename Rows>
+std::vector<std::string> GroupTexts(const Rows& rows) {
+  std::vector<std::string> texts;
+  for (const auto& row : rows) {
+    if (row.members() == 0) continue;
+    std::string text = GroupText(row.parameter(), row.members());
+    if (std::find(texts.begin(), texts.end(), text) == texts.end()) {
+      texts.push_back(std::move(text));
+    }
+  }
+  return texts;
+}
+
 // One point of a series; nullopt if it is absent. `absent` is where the next
 // absent index stands: begin at 0 and ask for the points in order.
 std::optional<double> PointValue(const v1::Series& series, int point,
@@ -45,6 +64,8 @@ std::optional<double> RowValue(const v1::SnapshotRow& row, int column);
 CLI::Option* AddRunArgument(CLI::App& app, std::string& run);
 // --match RE.
 CLI::Option* AddMatchOption(CLI::App& app, std::string& match);
+// --merge RE, once or several times.
+CLI::Option* AddMergeOption(CLI::App& app, std::vector<std::string>& patterns);
 
 }  // namespace gradtap::client
 

@@ -27,6 +27,7 @@ struct SeriesOptions {
   std::vector<std::string> runs;
   std::vector<std::string> statistics;
   std::string match;
+  std::vector<std::string> merge;
   std::string steps;
   std::string since;
   std::string until;
@@ -68,6 +69,8 @@ absl::StatusOr<v1::GetSeriesRequest> ToRequest(const SeriesOptions& options,
         "no statistic given; for example --stat grad.l2,weight.std");
   }
   request.set_match(options.match);
+  request.mutable_merge_match()->Assign(options.merge.begin(),
+                                        options.merge.end());
   if (!options.steps.empty()) {
     const auto steps = ParseSlice(options.steps);
     if (!steps.ok()) return steps.status();
@@ -101,6 +104,9 @@ std::vector<std::string> Remarks(const v1::GetSeriesResponse& response) {
       break;
     }
     remarks.push_back("missing: " + GapText(gap));
+  }
+  for (const std::string& group : GroupTexts(response.series())) {
+    remarks.push_back(group);
   }
   std::uint64_t before = 0;
   std::uint64_t points = 0;
@@ -262,6 +268,7 @@ Command AddSeries(CLI::App& app) {
       ->expected(1)
       ->take_all();
   AddMatchOption(app, options->match);
+  AddMergeOption(app, options->merge);
   app.add_option("--steps", options->steps,
                  "Which steps, like a Python slice: 10:20, -100:, :50")
       ->option_text("A:B");
@@ -287,6 +294,8 @@ Command AddSeries(CLI::App& app) {
       "-100:\n"
       "  gradtap series run-a run-b --stat scalar.loss --points 500\n"
       "  gradtap series gpt --stat update.ratio --since -10m --rank merged\n"
+      "  gradtap series gpt --stat grad.l2 --merge '^blocks\\.3\\.' --merge "
+      "'^head'\n"
       "  gradtap series gpt --stat grad.l2,grad.nan --output csv > grad.csv");
   return [options](Context& context) { return Run(*options, context); };
 }

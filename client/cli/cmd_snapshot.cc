@@ -25,6 +25,7 @@ struct SnapshotOptions {
   std::optional<std::int64_t> step;
   std::vector<std::string> statistics;
   std::string match;
+  std::vector<std::string> merge;
   std::string sort;
   std::vector<std::string> ranks;
   std::string attempt;
@@ -42,6 +43,8 @@ absl::StatusOr<v1::GetSnapshotRequest> ToRequest(
     request.add_statistics(name);
   }
   request.set_match(options.match);
+  request.mutable_merge_match()->Assign(options.merge.begin(),
+                                        options.merge.end());
   const auto rank = ParseOneRank(options.ranks, "a snapshot");
   if (!rank.ok()) return rank.status();
   request.set_rank(rank->rank);
@@ -68,6 +71,11 @@ absl::Status WriteTable(const v1::GetSnapshotResponse& snapshot,
     text +=
         SnapshotTable(snapshot, std::numeric_limits<int>::max()).Render(style);
   }
+  bool first = true;
+  for (const std::string& group : GroupTexts(snapshot.rows())) {
+    absl::StrAppend(&text, first ? "\n" : "", group, "\n");
+    first = false;
+  }
   return context.Write(text);
 }
 
@@ -86,7 +94,7 @@ absl::Status WriteCsv(const v1::GetSnapshotResponse& snapshot,
         .Integer(snapshot.step())
         .Time(snapshot.time_unix_ns())
         .Text(parameter.parameter())
-        .Text(KindWord(parameter.kind()));
+        .Text(parameter.members() > 0 ? "group" : KindWord(parameter.kind()));
     for (int c = 0; c < snapshot.statistics_size(); ++c) {
       row.Value(RowValue(parameter, c));
     }
@@ -131,6 +139,7 @@ Command AddSnapshot(CLI::App& app) {
       ->expected(1)
       ->take_all();
   AddMatchOption(app, options->match);
+  AddMergeOption(app, options->merge);
   app.add_option("--sort", options->sort,
                  "By name, or by a statistic shown: the largest first, what is "
                  "not finite before all; default: the model's order")
@@ -146,6 +155,8 @@ Command AddSnapshot(CLI::App& app) {
       "  gradtap snapshot fashion-mnist\n"
       "  gradtap snapshot fashion-mnist --stat grad.l2,grad.nan --sort "
       "grad.l2\n"
+      "  gradtap snapshot gpt --merge '^blocks\\.3\\.' --merge "
+      "'^blocks\\.4\\.'\n"
       "  gradtap snapshot gpt --step -100 --match attn --output csv");
   return [options](Context& context) { return Run(*options, context); };
 }

@@ -1,6 +1,5 @@
 #include "server/query/step_records.h"
 
-#include <cmath>
 #include <utility>
 
 #include "server/query/step_histograms.h"
@@ -62,8 +61,19 @@ absl::Status ReadStatus(const std::vector<RankRow>& rows) {
   return absl::OkStatus();
 }
 
-bool Sample::IsFinite() const {
-  return !absent && nonfinite == 0 && std::isfinite(value);
+bool CountsElements(Field field) {
+  switch (field) {
+    case Field::kZero:
+    case Field::kNan:
+    case Field::kPosInf:
+    case Field::kNegInf:
+    case Field::kZeroFraction:
+    case Field::kNonfinite:
+    case Field::kFiniteFraction:
+      return true;
+    default:
+      return false;
+  }
 }
 
 std::optional<Sample> SampleOf(const Statistic& statistic,
@@ -79,11 +89,6 @@ std::optional<Sample> SampleOf(const Statistic& statistic,
     sample.nonfinite += NonfiniteOf(Role::kWeight, parameter, rows);
   }
   return sample;
-}
-
-double Log2Ratio(double value, double since) {
-  if (value == 0 && since == 0) return 0;
-  return std::log2(std::fabs(value)) - std::log2(std::fabs(since));
 }
 
 }  // namespace gradtap::server

@@ -6,7 +6,6 @@
 #define GRADTAP_SERVER_QUERY_STEP_RECORDS_H_
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "server/query/rank_rows.h"
 #include "server/query/row_reader.h"
 #include "server/query/run_view.h"
+#include "server/query/sample.h"
 #include "server/query/selection.h"
 #include "server/store/store.h"
 
@@ -51,24 +51,13 @@ absl::Status ReadBlocksOf(Store* store,
 // then.
 absl::Status ReadStatus(const std::vector<RankRow>& rows);
 
-// A statistic with what it hides.
-struct Sample {
-  double value = std::numeric_limits<double>::quiet_NaN();
-  bool absent = false;
-  // NaN and infinite elements of the records that the statistic is made of.
-  std::uint64_t nonfinite = 0;
-
-  bool IsFinite() const;  // Present, the value and all elements.
-};
+// True if it counts elements: "grad.nan", "weight.zero_fraction".
+bool CountsElements(Field field);
 
 // Nothing: missing.
 std::optional<Sample> SampleOf(const Statistic& statistic,
                                const MergedParameter& parameter,
                                const std::vector<RankRow>& rows);
-
-// log2(|value| / |since|), of finite values: infinite from or to zero, 0 from
-// zero to zero.
-double Log2Ratio(double value, double since);
 
 }  // namespace gradtap::server
 

@@ -32,22 +32,6 @@ struct Entry {
   double score = kNan;
 };
 
-// It ranks by its count, which is more than that there is one.
-bool CountsElements(Field field) {
-  switch (field) {
-    case Field::kZero:
-    case Field::kNan:
-    case Field::kPosInf:
-    case Field::kNegInf:
-    case Field::kZeroFraction:
-    case Field::kNonfinite:
-    case Field::kFiniteFraction:
-      return true;
-    default:
-      return false;
-  }
-}
-
 double ScoreOf(v1::TopOrder order, double value, double since) {
   switch (order) {
     case v1::TOP_ORDER_CHANGE:

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "server/query/compare_query.h"
 #include "server/query/gaps.h"
 #include "server/query/histogram_query.h"
 #include "server/query/series_query.h"
@@ -130,6 +131,14 @@ grpc::ServerUnaryReactor* QueryService::GetTop(
     v1::GetTopResponse* response) {
   return Submit(context, [=, this](const Cancelled& cancelled) {
     return server::GetTop(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::CompareRuns(
+    grpc::CallbackServerContext* context, const v1::CompareRunsRequest* request,
+    v1::CompareRunsResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::CompareRuns(environment_, *request, cancelled, response);
   });
 }
 

@@ -63,6 +63,10 @@ class QueryService final : public v1::Query::CallbackService {
   grpc::ServerUnaryReactor* GetTop(grpc::CallbackServerContext* context,
                                    const v1::GetTopRequest* request,
                                    v1::GetTopResponse* response) override;
+  grpc::ServerUnaryReactor* CompareRuns(
+      grpc::CallbackServerContext* context,
+      const v1::CompareRunsRequest* request,
+      v1::CompareRunsResponse* response) override;
   grpc::ServerUnaryReactor* ListGaps(grpc::CallbackServerContext* context,
                                      const v1::ListGapsRequest* request,
                                      v1::ListGapsResponse* response) override;

@@ -266,6 +266,18 @@ FakeRun MakeNames(const std::string& name,
   return run;
 }
 
+FakeRun MakeGrouped() {
+  FakeRun run;
+  SetRun("grouped", v1::RUN_STATE_FINISHED, 1, 2, run);
+  AddSeries("/^encoder/", "grad.l2", 0, {{0, 1.5}, {1, 2.5}}, run)
+      .set_members(12);
+  SetSnapshot("grouped", 1, run.snapshot);
+  run.snapshot.add_statistics("grad.l2");
+  AddRow("/^encoder/", v1::KIND_UNSPECIFIED, {2.5}, run.snapshot)
+      .set_members(12);
+  return run;
+}
+
 FakeRun MakeRanked() {
   FakeRun run;
   SetRun("ranked", v1::RUN_STATE_RUNNING, 40, 41, run);
@@ -301,6 +313,61 @@ FakeRun MakeRanked() {
   row.set_since_absent(true);
   row.set_score(kNan);
   *top.add_rows() = row;
+  return run;
+}
+
+FakeRun MakeCompared() {
+  FakeRun run;
+  SetRun("compared", v1::RUN_STATE_FINISHED, 399, 400, run);
+  v1::CompareRunsResponse& answer = run.compared;
+  answer.set_good_run("compared");
+  answer.set_other_run("other");
+  v1::Difference* tag = answer.add_differences();
+  tag->set_what("tag.lr");
+  tag->set_good("0.1");
+  v1::Difference* shape = answer.add_differences();
+  shape->set_parameter("fc.weight");
+  shape->set_what("shape");
+  shape->set_good("[3, 4]");
+  shape->set_other("[3, 5]");
+  answer.set_parameter_differences(1);
+  answer.set_compared_steps(390);
+  answer.set_only_good_steps(10);
+  answer.set_good_last_step(399);
+  answer.set_other_last_step(389);
+  answer.set_noise_factor(5);
+  answer.set_steps_in_a_row(5);
+  answer.set_series(7);
+  answer.set_diverged(2);
+  answer.set_first_diverged_step(100);
+  v1::CompareRow row;
+  row.set_parameter("fc.weight");
+  row.set_statistic("grad.l2");
+  row.set_steps(390);
+  row.set_steps_beyond(140);
+  row.set_first_step(250);
+  row.set_log2_ratio(3);
+  row.set_noise_log2(0.25);
+  row.set_last_step(389);
+  row.set_good_value(0.5);
+  row.set_other_value(4);
+  row.set_other_nonfinite(2);
+  *answer.add_rows() = row;
+  row.set_parameter("fc.bias");
+  row.set_first_step(100);
+  row.set_other_value(kNan);
+  row.set_other_absent(true);
+  row.set_other_nonfinite(0);
+  row.set_log2_ratio(0);
+  *answer.add_rows() = row;
+  row.clear_parameter();
+  row.clear_first_step();
+  row.set_statistic("scalar.loss");
+  row.set_other_value(0.5);
+  row.set_other_absent(false);
+  row.set_log2_ratio(kNan);
+  row.set_noise_log2(kNan);
+  *answer.add_rows() = row;
   return run;
 }
 

@@ -433,8 +433,8 @@ TEST_F(CliTest, ARunMayBeNamedLikeACommand) {
 
 TEST_F(CliTest, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
-       {"runs", "params", "series", "snapshot", "top", "watch", "gaps",
-        "status", "export", "delete", "drain", "import"}) {
+       {"runs", "params", "series", "snapshot", "top", "compare", "watch",
+        "gaps", "status", "export", "delete", "drain", "import"}) {
     const CliResult result = RunCli({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_EQ(result.err, "");

@@ -54,7 +54,6 @@ class ClientTest : public ::testing::Test {
   void SetUp() override {
     collector_.service.runs["mnist"] = WithHistogram(MakeMnist());
     collector_.service.runs["live"] = MakeLive("live", 6, 3);
-    collector_.service.runs["mnist"].top = testing::MakeRanked().top;
     collector_.service.status.set_version("0.1.0");
     collector_.service.status.set_runs(2);
     collector_.Start();
@@ -166,6 +165,7 @@ TEST_F(ClientTest, SeriesQueriesReachTheCollectorAsAsked) {
   query.max_points = 7;
   query.merged = true;
   query.attempt = 1;
+  query.merge = {"a", "b"};
   ASSERT_TRUE(client_->Series(query).ok());
   const auto sent = collector_.service.Last<v1::GetSeriesRequest>();
   EXPECT_EQ(sent.steps().begin(), -2);
@@ -175,6 +175,7 @@ TEST_F(ClientTest, SeriesQueriesReachTheCollectorAsAsked) {
   EXPECT_EQ(sent.max_points(), 7u);
   EXPECT_TRUE(sent.merged());
   EXPECT_EQ(sent.attempt(), 1u);
+  EXPECT_THAT(sent.merge_match(), ElementsAre("a", "b"));
 }
 
 TEST_F(ClientTest, ASnapshotHasAValueForEachStatistic) {
@@ -220,43 +221,6 @@ TEST_F(ClientTest, HistogramsHaveBinsInOrderAndCountsBesideThem) {
   EXPECT_EQ(sent.role(), v1::ROLE_GRAD);
   EXPECT_EQ(sent.match(), "conv*");
   EXPECT_TRUE(sent.merged());
-}
-
-TEST_F(ClientTest, TopKeepsValueAbsentAndUnrankedApart) {
-  TopQuery query;
-  query.run = "mnist";
-  query.statistic = "grad.rms";
-  query.step = 40;
-  query.since_step = -7;
-  query.order = TopOrder::kGrowth;
-  query.ascending = true;
-  query.limit = 3;
-  query.match = "conv";
-  query.merged = true;
-  query.attempt = 2;
-  const auto answer = client_->Top(query);
-  ASSERT_TRUE(answer.ok()) << answer.error().message;
-  EXPECT_EQ(answer->step, 40);
-  EXPECT_EQ(answer->since_step, 20);
-  EXPECT_EQ(answer->ranked, 9u);
-  ASSERT_EQ(answer->rows.size(), 3u);
-  EXPECT_TRUE(std::isnan(*answer->rows[0].value));
-  EXPECT_EQ(answer->rows[0].nonfinite, 12u);
-  EXPECT_FALSE(answer->rows[0].score.has_value());
-  EXPECT_EQ(answer->rows[1].score, 3);
-  EXPECT_EQ(answer->rows[1].since_value, 0.5);
-  EXPECT_FALSE(answer->rows[2].value.has_value());
-  EXPECT_FALSE(answer->rows[2].since_value.has_value());
-  const auto sent = collector_.service.Last<v1::GetTopRequest>();
-  EXPECT_EQ(sent.statistic(), "grad.rms");
-  EXPECT_EQ(sent.step(), 40);
-  EXPECT_EQ(sent.since_step(), -7);
-  EXPECT_EQ(sent.order(), v1::TOP_ORDER_GROWTH);
-  EXPECT_TRUE(sent.ascending());
-  EXPECT_EQ(sent.limit(), 3u);
-  EXPECT_EQ(sent.match(), "conv");
-  EXPECT_TRUE(sent.merged());
-  EXPECT_EQ(sent.attempt(), 2u);
 }
 
 TEST_F(ClientTest, AnUnknownRoleIsNamedAndNothingIsAsked) {

@@ -49,6 +49,7 @@ v1::Series Cut(const v1::Series& from, const v1::GetSeriesRequest& request) {
   to.set_rank(from.rank());
   to.set_parameter(from.parameter());
   to.set_statistic(from.statistic());
+  to.set_members(from.members());
   const std::int64_t last =
       from.step().empty() ? 0 : from.step(from.step_size() - 1);
   for (int i = 0; i < from.step_size(); ++i) {
@@ -238,6 +239,24 @@ grpc::Status FakeQueryService::GetTop(grpc::ServerContext* context,
     return status;
   }
   *response = run->top;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeQueryService::CompareRuns(
+    grpc::ServerContext* context, const v1::CompareRunsRequest* request,
+    v1::CompareRunsResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->other_run(), &run); !status.ok()) {
+    return status;
+  }
+  if (auto status = Find(request->good_run(), &run); !status.ok()) {
+    return status;
+  }
+  if (auto status = CheckPattern(request->match()); !status.ok()) {
+    return status;
+  }
+  *response = run->compared;
   return grpc::Status::OK;
 }
 

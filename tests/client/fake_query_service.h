@@ -29,6 +29,7 @@ struct FakeRun {
   v1::GetSnapshotResponse snapshot;  // Of the last step.
   v1::GetHistogramsResponse histograms;
   v1::GetTopResponse top;
+  v1::CompareRunsResponse compared;  // With this one as the good run.
   std::vector<v1::WatchResponse> watch;
 };
 
@@ -83,6 +84,8 @@ class FakeQueryService final : public v1::Query::Service {
                              v1::GetHistogramsResponse*) override;
   grpc::Status GetTop(grpc::ServerContext*, const v1::GetTopRequest*,
                       v1::GetTopResponse*) override;
+  grpc::Status CompareRuns(grpc::ServerContext*, const v1::CompareRunsRequest*,
+                           v1::CompareRunsResponse*) override;
   grpc::Status ListGaps(grpc::ServerContext*, const v1::ListGapsRequest*,
                         v1::ListGapsResponse*) override;
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
@@ -140,9 +143,16 @@ FakeRun MakeValues(const std::string& name, const std::vector<double>& values);
 FakeRun MakeNames(const std::string& name,
                   const std::vector<std::string>& parameters);
 
+// "grouped": grad.l2 of a group of twelve, as a series and as a snapshot.
+FakeRun MakeGrouped();
+
 // "ranked": a GetTop answer of grad.l2 by its change from step 20 to 40: one
 // that is NaN, one that grew eightfold, one that is absent.
 FakeRun MakeRanked();
+
+// "compared" beside "other": a tag and a parameter that differ, and one series
+// each that diverges at step 250, that is absent in one, and that is not apart.
+FakeRun MakeCompared();
 
 // A running run: its watch says RUNNING, sends `steps` snapshots of
 // `parameters` parameters, and says FINISHED.

@@ -150,6 +150,7 @@ TEST_F(ProcessTest, PipedOutputHasNoEscapeByte) {
            {"series", "mnist", "--stat", "grad.l2"},
            {"snapshot", "mnist"},
            {"top", "mnist"},
+           {"compare", "mnist", "mnist"},
            {"watch", "live"},
            {"gaps", "mnist"},
            {"status"},

@@ -134,6 +134,7 @@ TEST_F(CommandInputTest, AnUnknownRunIsAnsweredWithTheNearestOne) {
            {"series", "fashion-mnits", "--stat", "grad.l2"},
            {"snapshot", "fashion-mnits"},
            {"top", "fashion-mnits"},
+           {"compare", "fashion-mnist", "fashion-mnits"},
            {"watch", "fashion-mnits"},
            {"gaps", "fashion-mnits"},
            {"export", "fashion-mnits", "--format", "csv"},
@@ -204,7 +205,7 @@ TEST_F(CommandInputTest, AnUnreachableCollectorExitsWith3) {
 
 TEST_F(CommandInputTest, HelpHasAnExampleForEveryCommand) {
   for (const char* command : {"runs", "params", "series", "snapshot", "top",
-                              "watch", "gaps", "status", "export", "delete"}) {
+                              "compare", "watch", "gaps", "status", "export", "delete"}) {
     const Outcome outcome = Ask({command, "--help"});
     EXPECT_EQ(outcome.exit.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr(std::string("gradtap ") + command))

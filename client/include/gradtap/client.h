@@ -176,6 +176,8 @@ class Client {
   Result<HistogramsAnswer> Histograms(const HistogramsQuery& query) const;
   // The parameters that stand out.
   Result<TopAnswer> Top(const TopQuery& query) const;
+  // How a run differs from a good one, and from which step on.
+  Result<CompareAnswer> Compare(const CompareQuery& query) const;
   Result<GapList> Gaps(const GapsQuery& query) const;
 
   // Calls `on_event` until it returns false (then true comes back), or until an

@@ -154,7 +154,9 @@ struct SeriesPoint {
 struct SeriesLine {
   std::string run;
   std::uint32_t rank = 0;  // kMergedRank: over the ranks.
-  std::string parameter;   // Empty for scalars.
+  // Empty for scalars; of a group its pattern between slashes.
+  std::string parameter;
+  std::uint32_t members = 0;  // Of a group: how many parameters.
   std::string statistic;
   std::vector<SeriesPoint> points;  // In the order of steps.
   std::uint64_t points_before = 0;  // Before down-sampling.
@@ -166,7 +168,8 @@ struct SeriesAnswer {
 };
 
 struct SnapshotEntry {
-  std::string parameter;
+  std::string parameter;      // Of a group: its pattern between slashes.
+  std::uint32_t members = 0;  // Of a group: how many parameters.
   ParameterKind kind = ParameterKind::kUnknown;
   std::vector<Value> values;  // One for each of the answer's statistics.
 };
@@ -248,6 +251,52 @@ struct TopAnswer {
   std::uint32_t ranked_nonfinite = 0;
 };
 
+// Something that is not the same in two runs.
+struct DifferenceEntry {
+  std::string parameter;  // Empty: of the run.
+  // "tag.KEY", "torch_version", "host", ...; "shape", "dtype", ...;
+  // "parameter": one of the runs lacks it.
+  std::string what;
+  std::optional<std::string> good;  // nullopt: not there.
+  std::optional<std::string> other;
+};
+
+struct ComparedLine {
+  std::string parameter;  // Empty for scalars.
+  std::string statistic;
+  std::uint64_t steps = 0;                 // Compared.
+  std::uint64_t steps_beyond = 0;          // Of those, beyond the noise.
+  std::optional<std::int64_t> first_step;  // Where they diverge, if they do.
+  // log2 of how many times larger the other is, over the newest 16 steps; and
+  // the good run's noise in the same unit. nullopt: not known.
+  std::optional<double> log2_ratio;
+  std::optional<double> noise_log2;
+  std::int64_t last_step = -1;  // The last one compared; there:
+  Value good_value;
+  Value other_value;
+  std::uint64_t good_nonfinite = 0;  // NaN and infinite elements.
+  std::uint64_t other_nonfinite = 0;
+};
+
+struct CompareAnswer {
+  std::string good_run;
+  std::string other_run;
+  std::uint32_t rank = 0;
+  std::vector<DifferenceEntry> differences;
+  std::uint64_t parameter_differences = 0;  // Also those that are not listed.
+  std::uint64_t compared_steps = 0;
+  std::uint64_t only_good_steps = 0;
+  std::uint64_t only_other_steps = 0;
+  std::int64_t good_first_step = -1;
+  std::int64_t good_last_step = -1;
+  std::int64_t other_first_step = -1;
+  std::int64_t other_last_step = -1;
+  std::vector<ComparedLine> rows;
+  std::uint64_t series = 0;  // Before the limit; and of those:
+  std::uint64_t diverged = 0;
+  std::optional<std::int64_t> first_diverged_step;
+};
+
 struct DeletedRun {
   std::string run;
   std::uint64_t deleted_steps = 0;
@@ -307,6 +356,9 @@ struct SeriesQuery {
   std::vector<std::uint32_t> ranks;  // Empty with merged false: all.
   bool merged = false;
   std::uint32_t attempt = 0;  // 0: the canonical line.
+  // Patterns: instead of a series a parameter one for all that match each of
+  // them, as if they were one tensor.
+  std::vector<std::string> merge;
 };
 
 struct SnapshotQuery {
@@ -317,6 +369,7 @@ struct SnapshotQuery {
   std::uint32_t rank = 0;
   bool merged = false;
   std::uint32_t attempt = 0;
+  std::vector<std::string> merge;  // As in SeriesQuery: a row each.
 };
 
 struct HistogramsQuery {
@@ -347,6 +400,25 @@ struct TopQuery {
   std::uint32_t rank = 0;
   bool merged = false;
   std::uint32_t attempt = 0;
+};
+
+// kDistance: by how far they are apart; kFirstStep: by where they diverge.
+enum class CompareOrder { kDistance, kFirstStep };
+
+struct CompareQuery {
+  std::string good_run;
+  std::string other_run;
+  std::vector<std::string> statistics;  // Empty: a useful choice.
+  std::string match;
+  StepSlice steps;
+  std::uint32_t rank = 0;
+  bool merged = false;
+  std::uint32_t good_attempt = 0;
+  std::uint32_t other_attempt = 0;
+  CompareOrder order = CompareOrder::kDistance;
+  std::uint32_t limit = 0;           // 0: 20.
+  double noise_factor = 0;           // 0: 5.
+  std::uint32_t steps_in_a_row = 0;  // 0: 5.
 };
 
 struct GapsQuery {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <thread>
 #include <vector>
@@ -131,6 +132,29 @@ TEST_F(CollectorTest, EveryQueryAnswers) {
   EXPECT_EQ(status.runs(), 1u);
   EXPECT_GT(status.disk_free_bytes(), 0u);
   EXPECT_EQ(status.data_dir(), dir_.path() + "/data");
+}
+
+TEST_F(CollectorTest, RankingsAndComparisonsAnswer) {
+  Start();
+  Feeder feeder(&collector_->store(), "run");
+  for (int i = 0; i < 10; ++i) feeder.Step(i, static_cast<float>(i));
+  grpc::ClientContext ranked, beside;
+  v1::GetTopRequest top;
+  top.set_run("run");
+  top.set_statistic("weight.mean");
+  top.set_since_step(3);
+  v1::GetTopResponse ranking;
+  ASSERT_TRUE(stub_->GetTop(&ranked, top, &ranking).ok());
+  EXPECT_DOUBLE_EQ(ranking.rows(0).score(), std::log2(3));  // 3, then 9.
+
+  v1::CompareRunsRequest compare;
+  compare.set_good_run("run");
+  compare.set_other_run("run");
+  compare.add_statistics("weight.mean");
+  v1::CompareRunsResponse compared;
+  ASSERT_TRUE(stub_->CompareRuns(&beside, compare, &compared).ok());
+  EXPECT_EQ(compared.compared_steps(), 10u);
+  EXPECT_EQ(compared.diverged(), 0u);
 }
 
 TEST_F(CollectorTest, HistogramsAndTheirQuantilesAreAnswered) {
