@@ -51,10 +51,10 @@ void Agent::Step(torch::optim::Optimizer& optimizer,
   impl_->Step(optimizer, scalars);
 }
 
-void Agent::BeforeOptimizerStep() noexcept { impl_->Before(nullptr); }
+void Agent::BeforeOptimizerStep() noexcept { impl_->Before(nullptr, nullptr); }
 
 void Agent::BeforeOptimizerStep(torch::optim::Optimizer& optimizer) noexcept {
-  impl_->Before(&optimizer);
+  impl_->Before(&optimizer, &optimizer);
 }
 
 void Agent::AfterOptimizerStep(std::initializer_list<Scalar> scalars) noexcept {

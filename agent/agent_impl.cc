@@ -168,6 +168,7 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
   if (around.adapt_capture) {
     capture_ = around.adapt_capture(std::move(capture_));
   }
+  rates_.reserve(kMaxRates);
   times_.emplace(clock_, around.thread_cpu_nanos);
   // An audit compares steps with and without capture: its blocks stay.
   budget_.emplace(o.audit_steps > 0 ? 0 : o.overhead_budget, o.interval_steps,
@@ -200,7 +201,7 @@ Agent::Impl::~Impl() {
 
 void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
                        std::span<const Scalar> scalars) {
-  Before(nullptr);
+  Before(nullptr, &optimizer);
   try {
     agent::CallOptimizerStep(optimizer);
   } catch (...) {
@@ -215,7 +216,7 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
                        std::span<const Scalar> scalars, at::Tensor* loss) {
   try {
     agent::CallOptimizerStep(
-        optimizer, closure, [this] { Before(nullptr); }, loss);
+        optimizer, closure, [&] { Before(nullptr, &optimizer); }, loss);
   } catch (...) {
     Threw(DescribeCurrentException());
     throw;
@@ -234,9 +235,11 @@ GapCause Agent::Impl::NotDue(std::int64_t step) const {
   return GapCause::kUnspecified;
 }
 
-void Agent::Impl::Before(const torch::optim::Optimizer* only) noexcept {
+void Agent::Impl::Before(const torch::optim::Optimizer* only,
+                         const torch::optim::Optimizer* stepping) noexcept {
   const Call call(this);
   if (!call) return;
+  if (stepping != nullptr) NoteRates(*stepping);
   before_called_ = true;
   RecordGradients(Role::kGrad, only);
 }
@@ -380,6 +383,7 @@ void Agent::Impl::EndStep() noexcept {
   }
   if (began_unasked_) TellIfRunHasSteps();
   before_called_ = captured_ = histograms_ = measured_ = false;
+  rates_.clear();
   fault_ = absl::OkStatus();
   weight_copy_bytes_.store(capture_->weight_copy_bytes(),
                            std::memory_order_relaxed);
@@ -453,6 +457,7 @@ void Agent::Impl::SetStep(std::int64_t n) noexcept {
   // What Before() filled is of another step.
   capture_->AbandonStep();
   before_called_ = false;
+  rates_.clear();
   fault_ = absl::OkStatus();
   next_step_ = n;
 }

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "agent/capture/capture.h"
@@ -41,6 +42,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
 
   // Capture is switched off for good after that many faults of its own.
   static constexpr int kMaxFaults = 16;
+  // Learning rates of a step that are recorded.
+  static constexpr std::size_t kMaxRates = 16;
 
   // Never null. What is wrong is in status().
   static std::unique_ptr<Impl> Create(const MakeCapture& make_capture,
@@ -53,8 +56,10 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void Step(torch::optim::Optimizer& optimizer,
             const std::function<at::Tensor()>& closure,
             std::span<const Scalar> scalars, at::Tensor* loss);
-  // Null: all parameters' gradients, else that optimizer's.
-  void Before(const torch::optim::Optimizer* only) noexcept;
+  // `only` null: all parameters' gradients, else that optimizer's. `stepping`
+  // is the one whose step comes, if it is known.
+  void Before(const torch::optim::Optimizer* only,
+              const torch::optim::Optimizer* stepping) noexcept;
   void AfterBackward(const torch::optim::Optimizer* only) noexcept;
   void After(std::span<const Scalar> scalars) noexcept;
   void Skipped(const std::string& reason,
@@ -104,6 +109,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void FillScalars(std::span<const Scalar> scalars,
                    const agent::ScalarFiller::Later& later, StepData* data);
   void FillIn(std::int64_t step, StepData* data);
+  void NoteRates(const torch::optim::Optimizer& optimizer) noexcept;
+  void AppendRates(StepData* data);
   void ReserveRing(std::int64_t step) noexcept;
   void ReserveOnce();
 
@@ -141,6 +148,9 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   std::optional<std::int64_t> held_;  // The step in capture_, to be finished.
   double loss_scale_ = 1;
   bool bad_scale_told_ = false;
+  // Of this step's optimizers, in the order in which they come.
+  std::vector<double> rates_;
+  bool rates_known_ = true;  // No optimizer has failed to tell them.
   bool reserved_ = false;
   std::uint64_t bytes_told_ = 0;  // Of delivery's bytes_recorded().
   agent::ScalarFiller scalars_;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -12,6 +13,15 @@
 #include "core/names.h"
 
 namespace gradtap {
+namespace {
+
+constexpr const char* kRateNames[] = {
+    "agent.lr.0",  "agent.lr.1",  "agent.lr.2",  "agent.lr.3",
+    "agent.lr.4",  "agent.lr.5",  "agent.lr.6",  "agent.lr.7",
+    "agent.lr.8",  "agent.lr.9",  "agent.lr.10", "agent.lr.11",
+    "agent.lr.12", "agent.lr.13", "agent.lr.14", "agent.lr.15"};
+
+}  // namespace
 
 void Agent::Impl::PutCaptured() {
   ReserveOnce();
@@ -113,7 +123,26 @@ void Agent::Impl::FillIn(std::int64_t step, StepData* data) {
     scalars_.Append("agent.thread_cpu_seconds", *times.thread_cpu_seconds,
                     &data->scalars);
   }
+  AppendRates(data);
   scalars_.Finish(&data->scalars);
+}
+
+// What does not tell its rates once is not asked again: it throws.
+void Agent::Impl::NoteRates(const torch::optim::Optimizer& optimizer) noexcept {
+  if (!rates_known_) return;
+  rates_known_ = agent::AddLearningRates(optimizer, &rates_);
+  if (!rates_known_) rates_.clear();
+}
+
+void Agent::Impl::AppendRates(StepData* data) {
+  static_assert(std::size(kRateNames) == kMaxRates);
+  if (rates_.size() == 1) {
+    scalars_.Append("agent.lr", rates_[0], &data->scalars);
+    return;
+  }
+  for (std::size_t i = 0; i < rates_.size() && i < kMaxRates; ++i) {
+    scalars_.Append(kRateNames[i], rates_[i], &data->scalars);
+  }
 }
 
 // Before a step without statistics that may be the first record: that is to be

@@ -146,6 +146,12 @@ void CallOptimizerStep(torch::optim::Optimizer& optimizer,
 void VisitParameters(const torch::optim::Optimizer& optimizer,
                      const std::function<void(const void* impl)>& visit);
 
+// Adds the learning rates of the optimizer's parameter groups to `*rates`, in
+// order, as long as that has capacity: allocates nothing. False: a group does
+// not tell its own (a hand-written optimizer's options).
+bool AddLearningRates(const torch::optim::Optimizer& optimizer,
+                      std::vector<double>* rates) noexcept;
+
 // "1.13.1".
 std::string TorchVersion();
 

@@ -32,4 +32,19 @@ void VisitParameters(const torch::optim::Optimizer& optimizer,
   }
 }
 
+bool AddLearningRates(const torch::optim::Optimizer& optimizer,
+                      std::vector<double>* rates) noexcept {
+  try {
+    for (const torch::optim::OptimizerParamGroup& group :
+         optimizer.param_groups()) {
+      if (rates->size() == rates->capacity()) break;
+      if (!group.has_options()) return false;
+      rates->push_back(group.options().get_lr());
+    }
+    return true;
+  } catch (...) {  // OptimizerOptions::get_lr() that nobody has overridden.
+    return false;
+  }
+}
+
 }  // namespace gradtap::agent

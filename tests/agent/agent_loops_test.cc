@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -179,6 +180,77 @@ TEST_F(GanTest, EachOptimizersGradientsAreThoseThatItConsumed) {
               1e-6);
   EXPECT_NEAR(d().Get(d().steps[1], "G.bias", Role::kUpdate)->mean, -0.3, 1e-6);
   EXPECT_THAT(d().order, ElementsAre("schema 1", "step 0", "step 1", "step 2"));
+}
+
+// ---- Learning rates --------------------------------------------------------
+
+TEST_F(AgentTest, TheLearningRateOfEachStepIsRecordedAlsoWhereItIsSkipped) {
+  options_.interval_steps = 2;
+  Attach();
+  for (const double rate : {0.1, 0.05, 0.025}) {
+    optimizer_.param_groups()[0].options().set_lr(rate);
+    Step();
+    EXPECT_EQ(d().Scalar(d().steps.back(), "agent.lr"), rate);
+    EXPECT_FALSE(d().HasScalar(d().steps.back(), "agent.lr.0"));
+  }
+  // Which optimizer it is to be is not known.
+  Backward();
+  tap_->BeforeOptimizerStep();
+  tap_->AfterOptimizerStep();
+  ++expected_steps_;
+  EXPECT_FALSE(d().HasScalar(d().steps.back(), "agent.lr"));
+}
+
+TEST_F(AgentTest, EachParameterGroupHasItsLearningRateAtMostSixteen) {
+  Attach();
+  Descent groups({model_.weight});
+  for (int i = 1; i < 20; ++i) {
+    groups.add_param_group(torch::optim::OptimizerParamGroup(
+        {torch::ones({1})}, std::make_unique<torch::optim::SGDOptions>(i)));
+  }
+  for (int step = 0; step < 2; ++step) {
+    Backward();
+    tap_->Step(groups);
+    ++expected_steps_;
+    const StepData& data = d().steps.back();
+    EXPECT_EQ(d().Scalar(data, "agent.lr.0"), 0.1);
+    EXPECT_EQ(d().Scalar(data, "agent.lr.15"), 15);
+    EXPECT_FALSE(d().HasScalar(data, "agent.lr.16"));
+    EXPECT_FALSE(d().HasScalar(data, "agent.lr"));
+  }
+}
+
+TEST_F(GanTest, OptimizersOfAStepAreNumberedInTheirOrder) {
+  AttachBoth();
+  d_optimizer_.param_groups()[0].options().set_lr(0.3);
+  GanStep(2, 3);
+  EXPECT_EQ(d().Scalar(d().steps[0], "agent.lr.0"), 0.3);
+  EXPECT_EQ(d().Scalar(d().steps[0], "agent.lr.1"), 0.1);
+  EXPECT_FALSE(d().HasScalar(d().steps[0], "agent.lr.2"));
+}
+
+// OptimizerOptions::get_lr() throws where nobody has overridden it.
+TEST_F(AgentTest, AnOptimizerThatDoesNotTellItsRateIsRecordedWithout) {
+  struct Silent : torch::optim::OptimizerCloneableOptions<Silent> {
+    double get_lr() const override { throw std::logic_error("not overridden"); }
+  };
+  class Handmade : public torch::optim::Optimizer {
+   public:
+    explicit Handmade(std::vector<torch::Tensor> parameters)
+        : Optimizer({torch::optim::OptimizerParamGroup(std::move(parameters))},
+                    std::make_unique<Silent>()) {}
+    torch::Tensor step(LossClosure) override { return {}; }
+  };
+  Attach();
+  Handmade handmade(model_.parameters());
+  for (int i = 0; i < 2; ++i) {
+    Backward();
+    tap_->Step(handmade);
+    ++expected_steps_;
+    EXPECT_FALSE(d().HasScalar(d().steps.back(), "agent.lr"));
+    EXPECT_TRUE(d().Get(d().steps.back(), "weight", Role::kGrad).has_value());
+  }
+  EXPECT_THAT(said_, IsEmpty());
 }
 
 TEST_F(GanTest, ParametersOfNoOptimizerOfTheStepHaveNoGradient) {

@@ -260,7 +260,7 @@ TEST_F(AgentTest, ScalarsMayChangeFromStepToStep) {
   Step({{"b", 4}, {"a", 5}});
   EXPECT_FALSE(d().HasScalar(d().steps[1], "a"));
   EXPECT_EQ(d().Scalar(d().steps[1], "c"), 3);
-  EXPECT_THAT(d().steps[2].scalars, SizeIs(4));  // The agent's own.
+  EXPECT_THAT(d().steps[2].scalars, SizeIs(5));  // The agent's own.
   EXPECT_EQ(d().Scalar(d().steps[3], "a"), 5);
 }
 
@@ -305,8 +305,8 @@ TEST_F(AgentTest, AsManyScalarsAsTheCollectorTakesAreSent) {
     tap_->Step(optimizer_, many);
     ++expected_steps_;
   }
-  // Those of the loop and the agent's four.
-  EXPECT_EQ(d().steps[1].scalars.size(), 1004u);
+  // Those of the loop and the agent's five.
+  EXPECT_EQ(d().steps[1].scalars.size(), 1005u);
   EXPECT_LE(d().steps[1].scalars.size(), kMaxStepScalars);
 }
 
