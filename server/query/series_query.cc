@@ -8,125 +8,22 @@
 #include <utility>
 #include <vector>
 
-#include "core/codec.h"
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
-#include "server/query/merge.h"
-#include "server/query/parameter_group.h"
 #include "server/query/rolled_series.h"
-#include "server/query/run_view.h"
-#include "server/query/selection.h"
 #include "server/query/series_check.h"
-#include "server/query/series_set.h"
-#include "server/query/step_histograms.h"
+#include "server/query/series_scan.h"
 
 namespace gradtap::server {
 namespace {
 
-constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
 constexpr std::size_t kMinBlockBytes = std::size_t{256} << 10;
 constexpr std::size_t kMinGaps = 1'000;
 constexpr std::size_t kMaxScalarNames = 10'000;
 
-class SeriesQuery {
- public:
-  SeriesQuery(const QueryEnvironment& environment,
-              const v1::GetSeriesRequest& request, const Cancelled& cancelled)
-      : environment_(environment),
-        request_(request),
-        budget_(environment.limits.max_read_bytes, cancelled),
-        schemas_(environment.store),
-        series_(request.max_points(), environment.limits.max_values) {}
+}  // namespace
 
-  absl::Status Run(v1::GetSeriesResponse* response);
-
- private:
-  // One series and where its values stand in rows of one schema.
-  struct Target {
-    DownSampler* sampler;
-    const Statistic* statistic;
-    std::size_t parameter;
-  };
-  struct Plan {
-    std::shared_ptr<const SchemaIndex> index;
-    std::vector<Target> targets;
-    BlockSet blocks;
-  };
-  using Plans = std::map<StreamId, std::map<std::uint32_t, Plan>>;
-  struct MergedPlan {
-    MergePlan merge;
-    std::vector<PlannedSeries> series;
-    std::vector<DownSampler*> samplers;  // One for each.
-    std::vector<BlockSet> blocks;        // One for each rank's row.
-  };
-  using GroupKey = std::vector<std::pair<StreamId, std::uint32_t>>;
-
-  absl::Status Prepare();
-  absl::Status RunOne(const RunView& run);
-  absl::Status ScanRank(const Line& line, const StepWindow& window);
-  // The rows of one segment, within `window`.
-  absl::Status ScanRows(const Line& line, const Segment& segment,
-                        const StepWindow& window, Plans* plans);
-  // The part of a segment that is rolled up.
-  absl::Status ScanRolledUp(const Line& line, const Segment& segment,
-                            const StepSpan& span, Plans* plans);
-  absl::Status NoteSkippedWithin(const Line& line, const Segment& segment,
-                                 const StepSpan& span);
-  absl::Status ScanMerged(const RunView& run, const std::vector<Line>& lines,
-                          const StepWindow& window);
-  absl::StatusOr<bool> NextGroup(std::vector<RowReader>* readers,
-                                 const std::vector<Line>& lines,
-                                 Segment* segment, std::vector<RankRow>* rows);
-  absl::Status AddGroup(const RunView& run, const Segment& segment,
-                        const std::vector<RankRow>& rows,
-                        std::map<GroupKey, MergedPlan>* plans);
-  absl::Status PlanGroup(const RunView& run, const Segment& segment,
-                         const std::vector<RankRow>& rows, MergedPlan* plan);
-  absl::Status AddRecords(const Line& line, const Row& row, Point point,
-                          const Plan& plan, std::uint64_t* added);
-  // Only the parameters asked for are decoded.
-  absl::Status FocusOn(const Segment& segment, SealedWindow* window);
-  // Null: nothing wants them, or the step has none.
-  absl::StatusOr<std::shared_ptr<const StepHistograms>> HistogramsOf(
-      std::uint32_t rank, const Segment& segment, const StoredStep& step,
-      const BlockSet& blocks);
-  absl::Status AddRow(const Line& line, const Row& row, Plans* plans);
-  absl::StatusOr<Plan*> PlanOf(StreamId stream, std::uint32_t schema_id,
-                               Plans* plans);
-  std::uint64_t AddScalars(const StoredStep& step, const Point& at);
-  bool InTime(const StoredStep& step);
-  void NoteSkipped(const Line& line, const Segment& segment,
-                   const StoredStep& step);
-  void AddSkipped(v1::GapInfo gap);
-  absl::Status AddGaps(const Line& line, StepWindow window);
-
-  const QueryEnvironment& environment_;
-  const v1::GetSeriesRequest& request_;
-  ReadBudget budget_;
-  SchemaCache schemas_;
-  std::map<std::uint32_t, HistogramSteps> histogram_steps_;  // By rank.
-  SeriesSet series_;
-  StatisticSelection statistics_;
-  NameFilter match_;
-  std::vector<RunView> runs_;
-  ParameterGroups groups_;
-  std::vector<std::uint32_t> ranks_;         // Asked for, sorted; empty: all.
-  std::vector<std::uint32_t> merged_ranks_;  // Of the scan; empty: all.
-  std::set<std::string, std::less<>> scalar_names_;  // Seen in any row read.
-  std::vector<v1::GapInfo> gaps_;
-  // First and last parameter asked for, by stream and schema.
-  std::map<std::pair<StreamId, std::uint32_t>,
-           std::pair<std::uint32_t, std::uint32_t>>
-      focus_;
-  // About how many points a series of the line at hand has, if it is to come
-  // from roll-ups; else 0.
-  std::uint64_t expected_ = 0;
-  // Steps of the rows of one line that were within the times asked for.
-  std::int64_t first_in_time_ = 0;
-  std::int64_t last_in_time_ = -1;
-};
-
-absl::Status SeriesQuery::Prepare() {
+absl::Status SeriesScan::Prepare() {
   if (request_.runs().empty()) {
     return absl::InvalidArgumentError(
         "no run was named; at least one is needed");
@@ -172,7 +69,7 @@ absl::Status SeriesQuery::Prepare() {
   return absl::OkStatus();
 }
 
-absl::Status SeriesQuery::Run(v1::GetSeriesResponse* response) {
+absl::Status SeriesScan::Run(v1::GetSeriesResponse* response) {
   absl::Status status = Prepare();
   if (!status.ok()) return status;
   if (!statistics_.records.empty()) {  // Scalars need no parameter.
@@ -199,7 +96,7 @@ absl::Status SeriesQuery::Run(v1::GetSeriesResponse* response) {
   return absl::OkStatus();
 }
 
-absl::Status SeriesQuery::RunOne(const RunView& run) {
+absl::Status SeriesScan::RunOne(const RunView& run) {
   std::vector<Line> lines;
   std::int64_t last_step = -1;
   for (const std::uint32_t rank : run.Ranks(request_.attempt())) {
@@ -228,7 +125,7 @@ absl::Status SeriesQuery::RunOne(const RunView& run) {
   return absl::OkStatus();
 }
 
-bool SeriesQuery::InTime(const StoredStep& step) {
+bool SeriesScan::InTime(const StoredStep& step) {
   const std::int64_t time = step.wall_time_unix_ns();
   if (time < request_.since_unix_ns()) return false;
   if (request_.until_unix_ns() != 0 && time >= request_.until_unix_ns()) {
@@ -240,14 +137,14 @@ bool SeriesQuery::InTime(const StoredStep& step) {
   return true;
 }
 
-void SeriesQuery::NoteSkipped(const Line& line, const Segment& segment,
-                              const StoredStep& step) {
+void SeriesScan::NoteSkipped(const Line& line, const Segment& segment,
+                             const StoredStep& step) {
   if (step.skipped() == GapCause::kUnspecified) return;
   AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch,
                      GapOfSkippedRow(step)));
 }
 
-void SeriesQuery::AddSkipped(v1::GapInfo gap) {
+void SeriesScan::AddSkipped(v1::GapInfo gap) {
   gaps_.push_back(std::move(gap));
   // Rows come in order: joining now keeps memory in proportion to the answer.
   if (gaps_.size() >= 65'536) {
@@ -256,7 +153,7 @@ void SeriesQuery::AddSkipped(v1::GapInfo gap) {
   }
 }
 
-absl::Status SeriesQuery::AddGaps(const Line& line, StepWindow window) {
+absl::Status SeriesScan::AddGaps(const Line& line, StepWindow window) {
   if (request_.since_unix_ns() != 0 || request_.until_unix_ns() != 0) {
     window.begin = std::max(window.begin, first_in_time_);
     window.end = std::min(window.end, last_in_time_ + 1);
@@ -265,7 +162,7 @@ absl::Status SeriesQuery::AddGaps(const Line& line, StepWindow window) {
   return AddStoredGaps(environment_.store, line, window, &gaps_);
 }
 
-std::uint64_t SeriesQuery::AddScalars(const StoredStep& step, const Point& at) {
+std::uint64_t SeriesScan::AddScalars(const StoredStep& step, const Point& at) {
   if (statistics_.scalars.empty()) return 0;
   std::uint64_t added = 0;
   step.ForEachScalar(
@@ -284,9 +181,9 @@ std::uint64_t SeriesQuery::AddScalars(const StoredStep& step, const Point& at) {
   return added;
 }
 
-absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(StreamId stream,
-                                                       std::uint32_t schema_id,
-                                                       Plans* plans) {
+absl::StatusOr<SeriesScan::Plan*> SeriesScan::PlanOf(StreamId stream,
+                                                     std::uint32_t schema_id,
+                                                     Plans* plans) {
   Plan& plan = (*plans)[stream][schema_id];
   if (plan.index != nullptr) return &plan;
   absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
@@ -308,7 +205,7 @@ absl::StatusOr<SeriesQuery::Plan*> SeriesQuery::PlanOf(StreamId stream,
   return &plan;
 }
 
-absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesQuery::HistogramsOf(
+absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesScan::HistogramsOf(
     std::uint32_t rank, const Segment& segment, const StoredStep& step,
     const BlockSet& blocks) {
   if (blocks.empty()) return nullptr;
@@ -323,206 +220,10 @@ absl::StatusOr<std::shared_ptr<const StepHistograms>> SeriesQuery::HistogramsOf(
   return std::make_shared<const StepHistograms>(*std::move(read));
 }
 
-absl::Status SeriesQuery::FocusOn(const Segment& segment,
-                                  SealedWindow* window) {
-  if (window->timeline().recorded() == 0) return absl::OkStatus();
-  const std::uint32_t schema_id = window->timeline().schema_id();
-  const auto [it, is_new] = focus_.try_emplace({segment.stream->id, schema_id});
-  if (is_new) {
-    absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
-        schemas_.Get(segment.stream->id, schema_id);
-    if (!index.ok()) return index.status();
-    const std::vector<Parameter>& parameters = (*index)->schema().parameters;
-    auto& [first, last] = it->second;
-    first = static_cast<std::uint32_t>(parameters.size());
-    for (std::uint32_t i = 0; i < parameters.size(); ++i) {
-      if (!match_.Matches(parameters[i].name)) continue;
-      first = std::min(first, i);
-      last = i;
-    }
-  }
-  window->Focus(it->second.first, it->second.second);
-  return absl::OkStatus();
-}
-
-absl::Status SeriesQuery::AddRecords(const Line& line, const Row& row,
-                                     Point point, const Plan& plan,
-                                     std::uint64_t* added) {
-  const StoredStep& step = *row.stored;
-  const auto histograms =
-      HistogramsOf(line.rank, row.segment, step, plan.blocks);
-  if (!histograms.ok()) return histograms.status();
-  for (const Target& target : plan.targets) {
-    const std::optional<Value> value =
-        Evaluate(*target.statistic, step,
-                 plan.index->places()[target.parameter], histograms->get());
-    if (!value.has_value()) continue;
-    point.value = value->value;
-    point.absent = value->absent;
-    target.sampler->Add(point);
-    ++*added;
-  }
-  return absl::OkStatus();
-}
-
-// About how many steps with rows the line has within the window.
-std::uint64_t RowsOf(const Line& line, const StepWindow& window) {
-  double rows = 0;
-  for (const Segment& segment : line.segments) {
-    const Branch& branch = segment.stream->branches[segment.branch];
-    const std::int64_t begin = std::max(segment.begin, window.begin);
-    const std::int64_t end = std::min(segment.end, window.end);
-    if (begin >= end) continue;
-    const double all = static_cast<double>(branch.last_step) -
-                       static_cast<double>(branch.first_step) + 1;
-    rows += static_cast<double>(branch.rows) *
-            (static_cast<double>(end) - static_cast<double>(begin)) / all;
-  }
-  return static_cast<std::uint64_t>(rows);
-}
-
-absl::Status SeriesQuery::ScanRank(const Line& line, const StepWindow& window) {
-  first_in_time_ = 0;
-  last_in_time_ = -1;
-  expected_ = 0;
-  const std::uint64_t rows = RowsOf(line, window);
-  if (request_.max_points() > 0 && request_.since_unix_ns() == 0 &&
-      request_.until_unix_ns() == 0 &&
-      rows / kRolledFactor >= request_.max_points()) {
-    expected_ = rows;
-  }
-  Plans plans;
-  for (const Segment& segment : line.segments) {
-    const StepWindow within{std::max(segment.begin, window.begin),
-                            std::min(segment.end, window.end)};
-    if (within.begin >= within.end) continue;
-    StepSpan span{within.end, within.end};
-    if (expected_ > 0 && !statistics_.records.empty()) {
-      const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
-          segment.stream->id, segment.branch, within.begin, within.end);
-      if (!rolled.ok()) return rolled.status();
-      if (rolled->begin < rolled->end) span = *rolled;
-    }
-    absl::Status status =
-        ScanRows(line, segment, {within.begin, span.begin}, &plans);
-    if (status.ok()) status = ScanRolledUp(line, segment, span, &plans);
-    if (status.ok()) {
-      status = ScanRows(line, segment, {span.end, within.end}, &plans);
-    }
-    if (!status.ok()) return status;
-  }
-  return AddGaps(line, window);
-}
-
-absl::Status SeriesQuery::ScanRows(const Line& line, const Segment& segment,
-                                   const StepWindow& window, Plans* plans) {
-  if (window.begin >= window.end) return absl::OkStatus();
-  RowReader reader(environment_.store, {line.rank, {segment}}, window,
-                   kBlockBytes, &budget_,
-                   [&](const Segment& at, SealedWindow* sealed) {
-                     return FocusOn(at, sealed);
-                   });
-  for (;;) {
-    absl::StatusOr<const Row*> row = reader.Peek();
-    if (!row.ok()) return row.status();
-    if (*row == nullptr) return absl::OkStatus();
-    absl::Status status = AddRow(line, **row, plans);
-    if (status.ok()) status = reader.Pop();
-    if (!status.ok()) return status;
-  }
-}
-
-absl::Status SeriesQuery::ScanRolledUp(const Line& line, const Segment& segment,
-                                       const StepSpan& span, Plans* plans) {
-  if (span.begin >= span.end) return absl::OkStatus();
-  const StreamId stream = segment.stream->id;
-  struct Wanted {
-    const Statistic* statistic = nullptr;
-    std::vector<RolledPart> parts;
-    std::vector<std::pair<std::uint32_t, Target>> targets;  // By schema.
-  };
-  std::vector<DownSampler*> order;
-  std::map<DownSampler*, Wanted> wanted;
-  for (std::uint32_t id = 1; id <= segment.stream->schema_id; ++id) {
-    absl::StatusOr<Plan*> plan = PlanOf(stream, id, plans);
-    if (absl::IsNotFound(plan.status())) continue;
-    if (!plan.ok()) return plan.status();
-    for (const Target& target : (*plan)->targets) {
-      const auto [it, is_new] = wanted.try_emplace(target.sampler);
-      if (is_new) order.push_back(target.sampler);
-      it->second.statistic = target.statistic;
-      it->second.parts.push_back(
-          {id, &(*plan)->index->places()[target.parameter]});
-      it->second.targets.emplace_back(id, target);
-    }
-  }
-  // What has to be read step by step all the same.
-  Plans rest;
-  bool any_left = !statistics_.scalars.empty();
-  for (DownSampler* sampler : order) {
-    const Wanted& one = wanted[sampler];
-    const std::uint64_t before = sampler->seen();
-    absl::StatusOr<bool> added = CanBeRolledUp(*one.statistic);
-    if (*added) {
-      added = AddRolledUp(environment_.store, segment, span, *one.statistic,
-                          one.parts, &budget_, &series_, sampler);
-    }
-    if (!added.ok()) return added.status();
-    absl::Status status = series_.Check((sampler->seen() - before) / 64);
-    if (!status.ok()) return status;
-    if (*added) continue;
-    any_left = true;
-    for (const auto& [id, target] : one.targets) {
-      rest[stream][id].targets.push_back(target);
-    }
-  }
-  if (!any_left) return NoteSkippedWithin(line, segment, span);
-  for (auto& [id, plan] : (*plans)[stream]) {
-    Plan& left = rest[stream][id];
-    left.index = plan.index;
-    for (const Target& target : left.targets) {
-      AddBlock(*target.statistic, plan.index->places()[target.parameter],
-               &left.blocks);
-    }
-  }
-  return ScanRows(line, segment, {span.begin, span.end}, &rest);
-}
-
-absl::Status SeriesQuery::NoteSkippedWithin(const Line& line,
-                                            const Segment& segment,
-                                            const StepSpan& span) {
-  if (segment.stream->skipped_steps == 0) return absl::OkStatus();
-  return environment_.store->ScanSkipped(
-      segment.stream->id, segment.branch, span.begin, span.end,
-      [&](const GapData& gap) {
-        AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch, gap));
-        return true;
-      });
-}
-
-absl::Status SeriesQuery::AddRow(const Line& line, const Row& row,
-                                 Plans* plans) {
-  const StoredStep& step = *row.stored;
-  if (!InTime(step)) return absl::OkStatus();
-  NoteSkipped(line, row.segment, step);
-  const Point point{row.step, step.wall_time_unix_ns(), 0, row.segment.attempt,
-                    false};
-  std::uint64_t added = AddScalars(step, point);
-  if (!statistics_.records.empty() && step.has_columns()) {
-    absl::StatusOr<Plan*> plan =
-        PlanOf(row.segment.stream->id, step.schema_id(), plans);
-    if (!plan.ok()) return plan.status();
-    absl::Status status = AddRecords(line, row, point, **plan, &added);
-    if (!status.ok()) return status;
-  }
-  return series_.Check(added);
-}
-
-// Takes the rows of the lowest step that any reader is at; false at the end.
-absl::StatusOr<bool> SeriesQuery::NextGroup(std::vector<RowReader>* readers,
-                                            const std::vector<Line>& lines,
-                                            Segment* segment,
-                                            std::vector<RankRow>* rows) {
+absl::StatusOr<bool> SeriesScan::NextGroup(std::vector<RowReader>* readers,
+                                           const std::vector<Line>& lines,
+                                           Segment* segment,
+                                           std::vector<RankRow>* rows) {
   rows->clear();
   std::int64_t step = std::numeric_limits<std::int64_t>::max();
   bool any = false;
@@ -551,9 +252,9 @@ absl::StatusOr<bool> SeriesQuery::NextGroup(std::vector<RowReader>* readers,
   return true;
 }
 
-absl::Status SeriesQuery::PlanGroup(const RunView& run, const Segment& segment,
-                                    const std::vector<RankRow>& rows,
-                                    MergedPlan* plan) {
+absl::Status SeriesScan::PlanGroup(const RunView& run, const Segment& segment,
+                                   const std::vector<RankRow>& rows,
+                                   MergedPlan* plan) {
   absl::StatusOr<MergePlan> merge =
       PlanMerge(run, segment.attempt, merged_ranks_, rows, match_, &schemas_);
   if (!merge.ok()) return merge.status();
@@ -572,9 +273,9 @@ absl::Status SeriesQuery::PlanGroup(const RunView& run, const Segment& segment,
   return absl::OkStatus();
 }
 
-absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
-                                   const std::vector<RankRow>& all_rows,
-                                   std::map<GroupKey, MergedPlan>* plans) {
+absl::Status SeriesScan::AddGroup(const RunView& run, const Segment& segment,
+                                  const std::vector<RankRow>& all_rows,
+                                  std::map<GroupKey, MergedPlan>* plans) {
   if (all_rows.empty()) return absl::OkStatus();
   const StoredStep& first = *all_rows[0].step;
   Point point{first.step(), first.wall_time_unix_ns(), 0, segment.attempt,
@@ -620,13 +321,14 @@ absl::Status SeriesQuery::AddGroup(const RunView& run, const Segment& segment,
   return series_.Check(added);
 }
 
-absl::Status SeriesQuery::ScanMerged(const RunView& run,
-                                     const std::vector<Line>& lines,
-                                     const StepWindow& window) {
+absl::Status SeriesScan::ScanMerged(const RunView& run,
+                                    const std::vector<Line>& lines,
+                                    const StepWindow& window) {
   first_in_time_ = 0;
   last_in_time_ = -1;
-  const std::size_t block = std::max(
-      kMinBlockBytes, 4 * kBlockBytes / std::max<std::size_t>(1, lines.size()));
+  const std::size_t block =
+      std::max(kMinBlockBytes,
+               4 * kSeriesBlockBytes / std::max<std::size_t>(1, lines.size()));
   std::vector<RowReader> readers;
   readers.reserve(lines.size());
   for (const Line& line : lines) {
@@ -652,13 +354,11 @@ absl::Status SeriesQuery::ScanMerged(const RunView& run,
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::Status GetSeries(const QueryEnvironment& environment,
                        const v1::GetSeriesRequest& request,
                        const Cancelled& cancelled,
                        v1::GetSeriesResponse* response) {
-  return SeriesQuery(environment, request, cancelled).Run(response);
+  return SeriesScan(environment, request, cancelled).Run(response);
 }
 
 }  // namespace gradtap::server

@@ -1,0 +1,212 @@
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "server/query/gaps.h"
+#include "server/query/rolled_series.h"
+#include "server/query/series_scan.h"
+
+namespace gradtap::server {
+namespace {
+
+std::uint64_t RowsOf(const Line& line, const StepWindow& window) {
+  double rows = 0;
+  for (const Segment& segment : line.segments) {
+    const Branch& branch = segment.stream->branches[segment.branch];
+    const std::int64_t begin = std::max(segment.begin, window.begin);
+    const std::int64_t end = std::min(segment.end, window.end);
+    if (begin >= end) continue;
+    const double all = static_cast<double>(branch.last_step) -
+                       static_cast<double>(branch.first_step) + 1;
+    rows += static_cast<double>(branch.rows) *
+            (static_cast<double>(end) - static_cast<double>(begin)) / all;
+  }
+  return static_cast<std::uint64_t>(rows);
+}
+
+}  // namespace
+
+absl::Status SeriesScan::FocusOn(const Segment& segment, SealedWindow* window) {
+  if (window->timeline().recorded() == 0) return absl::OkStatus();
+  const std::uint32_t schema_id = window->timeline().schema_id();
+  const auto [it, is_new] = focus_.try_emplace({segment.stream->id, schema_id});
+  if (is_new) {
+    absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
+        schemas_.Get(segment.stream->id, schema_id);
+    if (!index.ok()) return index.status();
+    const std::vector<Parameter>& parameters = (*index)->schema().parameters;
+    auto& [first, last] = it->second;
+    first = static_cast<std::uint32_t>(parameters.size());
+    for (std::uint32_t i = 0; i < parameters.size(); ++i) {
+      if (!match_.Matches(parameters[i].name)) continue;
+      first = std::min(first, i);
+      last = i;
+    }
+  }
+  window->Focus(it->second.first, it->second.second);
+  return absl::OkStatus();
+}
+
+absl::Status SeriesScan::AddRecords(const Line& line, const Row& row,
+                                    Point point, const Plan& plan,
+                                    std::uint64_t* added) {
+  const StoredStep& step = *row.stored;
+  const auto histograms =
+      HistogramsOf(line.rank, row.segment, step, plan.blocks);
+  if (!histograms.ok()) return histograms.status();
+  for (const Target& target : plan.targets) {
+    const std::optional<Value> value =
+        Evaluate(*target.statistic, step,
+                 plan.index->places()[target.parameter], histograms->get());
+    if (!value.has_value()) continue;
+    point.value = value->value;
+    point.absent = value->absent;
+    target.sampler->Add(point);
+    ++*added;
+  }
+  return absl::OkStatus();
+}
+
+// About how many steps with rows the line has within the window.
+absl::Status SeriesScan::ScanRank(const Line& line, const StepWindow& window) {
+  first_in_time_ = 0;
+  last_in_time_ = -1;
+  expected_ = 0;
+  const std::uint64_t rows = RowsOf(line, window);
+  if (request_.max_points() > 0 && request_.since_unix_ns() == 0 &&
+      request_.until_unix_ns() == 0 &&
+      rows / kRolledFactor >= request_.max_points()) {
+    expected_ = rows;
+  }
+  Plans plans;
+  for (const Segment& segment : line.segments) {
+    const StepWindow within{std::max(segment.begin, window.begin),
+                            std::min(segment.end, window.end)};
+    if (within.begin >= within.end) continue;
+    StepSpan span{within.end, within.end};
+    if (expected_ > 0 && !statistics_.records.empty()) {
+      const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
+          segment.stream->id, segment.branch, within.begin, within.end);
+      if (!rolled.ok()) return rolled.status();
+      if (rolled->begin < rolled->end) span = *rolled;
+    }
+    absl::Status status =
+        ScanRows(line, segment, {within.begin, span.begin}, &plans);
+    if (status.ok()) status = ScanRolledUp(line, segment, span, &plans);
+    if (status.ok()) {
+      status = ScanRows(line, segment, {span.end, within.end}, &plans);
+    }
+    if (!status.ok()) return status;
+  }
+  return AddGaps(line, window);
+}
+
+absl::Status SeriesScan::ScanRows(const Line& line, const Segment& segment,
+                                  const StepWindow& window, Plans* plans) {
+  if (window.begin >= window.end) return absl::OkStatus();
+  RowReader reader(environment_.store, {line.rank, {segment}}, window,
+                   kSeriesBlockBytes, &budget_,
+                   [&](const Segment& at, SealedWindow* sealed) {
+                     return FocusOn(at, sealed);
+                   });
+  for (;;) {
+    absl::StatusOr<const Row*> row = reader.Peek();
+    if (!row.ok()) return row.status();
+    if (*row == nullptr) return absl::OkStatus();
+    absl::Status status = AddRow(line, **row, plans);
+    if (status.ok()) status = reader.Pop();
+    if (!status.ok()) return status;
+  }
+}
+
+absl::Status SeriesScan::ScanRolledUp(const Line& line, const Segment& segment,
+                                      const StepSpan& span, Plans* plans) {
+  if (span.begin >= span.end) return absl::OkStatus();
+  const StreamId stream = segment.stream->id;
+  struct Wanted {
+    const Statistic* statistic = nullptr;
+    std::vector<RolledPart> parts;
+    std::vector<std::pair<std::uint32_t, Target>> targets;  // By schema.
+  };
+  std::vector<DownSampler*> order;
+  std::map<DownSampler*, Wanted> wanted;
+  for (std::uint32_t id = 1; id <= segment.stream->schema_id; ++id) {
+    absl::StatusOr<Plan*> plan = PlanOf(stream, id, plans);
+    if (absl::IsNotFound(plan.status())) continue;
+    if (!plan.ok()) return plan.status();
+    for (const Target& target : (*plan)->targets) {
+      const auto [it, is_new] = wanted.try_emplace(target.sampler);
+      if (is_new) order.push_back(target.sampler);
+      it->second.statistic = target.statistic;
+      it->second.parts.push_back(
+          {id, &(*plan)->index->places()[target.parameter]});
+      it->second.targets.emplace_back(id, target);
+    }
+  }
+  // What has to be read step by step all the same.
+  Plans rest;
+  bool any_left = !statistics_.scalars.empty();
+  for (DownSampler* sampler : order) {
+    const Wanted& one = wanted[sampler];
+    const std::uint64_t before = sampler->seen();
+    absl::StatusOr<bool> added = CanBeRolledUp(*one.statistic);
+    if (*added) {
+      added = AddRolledUp(environment_.store, segment, span, *one.statistic,
+                          one.parts, &budget_, &series_, sampler);
+    }
+    if (!added.ok()) return added.status();
+    absl::Status status = series_.Check((sampler->seen() - before) / 64);
+    if (!status.ok()) return status;
+    if (*added) continue;
+    any_left = true;
+    for (const auto& [id, target] : one.targets) {
+      rest[stream][id].targets.push_back(target);
+    }
+  }
+  if (!any_left) return NoteSkippedWithin(line, segment, span);
+  for (auto& [id, plan] : (*plans)[stream]) {
+    Plan& left = rest[stream][id];
+    left.index = plan.index;
+    for (const Target& target : left.targets) {
+      AddBlock(*target.statistic, plan.index->places()[target.parameter],
+               &left.blocks);
+    }
+  }
+  return ScanRows(line, segment, {span.begin, span.end}, &rest);
+}
+
+absl::Status SeriesScan::NoteSkippedWithin(const Line& line,
+                                           const Segment& segment,
+                                           const StepSpan& span) {
+  if (segment.stream->skipped_steps == 0) return absl::OkStatus();
+  return environment_.store->ScanSkipped(
+      segment.stream->id, segment.branch, span.begin, span.end,
+      [&](const GapData& gap) {
+        AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch, gap));
+        return true;
+      });
+}
+
+absl::Status SeriesScan::AddRow(const Line& line, const Row& row,
+                                Plans* plans) {
+  const StoredStep& step = *row.stored;
+  if (!InTime(step)) return absl::OkStatus();
+  NoteSkipped(line, row.segment, step);
+  const Point point{row.step, step.wall_time_unix_ns(), 0, row.segment.attempt,
+                    false};
+  std::uint64_t added = AddScalars(step, point);
+  if (!statistics_.records.empty() && step.has_columns()) {
+    absl::StatusOr<Plan*> plan =
+        PlanOf(row.segment.stream->id, step.schema_id(), plans);
+    if (!plan.ok()) return plan.status();
+    absl::Status status = AddRecords(line, row, point, **plan, &added);
+    if (!status.ok()) return status;
+  }
+  return series_.Check(added);
+}
+
+// Takes the rows of the lowest step that any reader is at; false at the end.
+
+}  // namespace gradtap::server
