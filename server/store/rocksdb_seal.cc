@@ -94,31 +94,41 @@ void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
   if (ripe && sealer_ != nullptr) sealer_->Wake();
 }
 
+RocksdbStore::ToSeal RocksdbStore::ToSealLocked(
+    const std::pair<StreamId, std::uint32_t>& key) const {
+  ToSeal next;
+  const CatalogRun* run = catalog_.FindStream(key.first);
+  if (run == nullptr) return next;
+  const StreamEntry& stream =
+      run->entry->streams[IndexOf(*run->entry, key.first)];
+  const Branch& branch = stream.branches[key.second];
+  next.key = {run->run_id, key.first, key.second};
+  const auto sealed = catalog_.sealed.find(key);
+  if (sealed == catalog_.sealed.end()) {
+    next.sealed.end = std::numeric_limits<std::int64_t>::min();
+  } else {
+    next.sealed = sealed->second;
+  }
+  next.rows = branch.rows - next.sealed.rows;
+  next.ended = HasEnded(stream, branch, NowUnixNanos());
+  return next;
+}
+
 std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
-  const std::int64_t now = NowUnixNanos();
   MutexLock lock(mu_);
-  for (auto it = to_seal_.begin(); it != to_seal_.end();) {
-    const auto& [key, wanted] = *it;
-    ToSeal next;
-    if (const CatalogRun* run = catalog_.FindStream(key.first)) {
-      const StreamEntry& stream =
-          run->entry->streams[IndexOf(*run->entry, key.first)];
-      const Branch& branch = stream.branches[key.second];
-      next.key = {run->run_id, key.first, key.second};
-      const auto sealed = catalog_.sealed.find(key);
-      if (sealed == catalog_.sealed.end()) {
-        next.sealed.end = std::numeric_limits<std::int64_t>::min();
-      } else {
-        next.sealed = sealed->second;
-      }
-      next.rows = branch.rows - next.sealed.rows;
-      next.ended = HasEnded(stream, branch, now);
-    }
+  // All in turn: none waits for ever behind another that is always ripe.
+  auto it = to_seal_.upper_bound(sealed_last_);
+  for (std::size_t left = to_seal_.size(); left > 0; --left) {
+    if (it == to_seal_.end()) it = to_seal_.begin();
+    const ToSeal next = ToSealLocked(it->first);
     if (next.rows == 0) {
       it = to_seal_.erase(it);
       continue;
     }
-    if (next.ended || next.rows >= wanted) return next;
+    if (next.ended || next.rows >= it->second) {
+      sealed_last_ = it->first;
+      return next;
+    }
     ++it;
   }
   return std::nullopt;

@@ -125,6 +125,9 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
       StreamId stream, std::uint32_t schema_id);
 
+  // Its rows are 0 if there is nothing to seal.
+  ToSeal ToSealLocked(const std::pair<StreamId, std::uint32_t>& key) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<ToSeal> NextToSeal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(mu_);
   // False if the rows there are make no window yet.
@@ -170,6 +173,8 @@ class RocksdbStore final : public Store {
   // One window is sealed at a time. Before write_mu_.
   Mutex seal_mu_;
   BlockWriter block_writer_ ABSL_GUARDED_BY(seal_mu_);
+  // The branch that NextToSeal() gave last.
+  std::pair<StreamId, std::uint32_t> sealed_last_ ABSL_GUARDED_BY(seal_mu_);
 
   Mutex write_mu_;  // Held across a sync. Before mu_.
   bool failed_ ABSL_GUARDED_BY(write_mu_) = false;
