@@ -11,6 +11,7 @@
 #include "server/query/series_check.h"
 #include "server/query/step_histograms.h"
 #include "server/query/step_records.h"
+#include "server/query/step_values.h"
 
 namespace gradtap::server {
 namespace {
@@ -241,16 +242,18 @@ absl::Status FillSnapshot(const QueryEnvironment& environment,
       Shown(selection, *histograms != nullptr);
   FillHead(run, rank, row, *step, selection, shown, response);
   if (shown.empty()) return absl::OkStatus();
+  std::vector<std::optional<Value>> values;
+  status =
+      EvaluateStep(*step, **index, matched, shown, histograms->get(), &values);
+  if (!status.ok()) return status;
   response->mutable_rows()->Reserve(static_cast<int>(matched.size()));
+  auto value = values.begin();
   for (const std::size_t i : matched) {
     v1::SnapshotRow* out = AddRow(parameters[i], response);
-    for (const Statistic* statistic : shown) {
-      AddValue(
-          Evaluate(*statistic, *step, (*index)->places()[i], histograms->get()),
-          out);
-    }
+    out->mutable_value()->Reserve(static_cast<int>(shown.size()));
+    for (std::size_t s = 0; s < shown.size(); ++s) AddValue(*value++, out);
   }
-  return step->status();
+  return absl::OkStatus();
 }
 
 absl::Status GetSnapshot(const QueryEnvironment& environment,

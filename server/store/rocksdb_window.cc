@@ -15,6 +15,10 @@ class RocksdbWindowSource final : public WindowSource {
                       std::int64_t first_step)
       : engine_(std::move(engine)), branch_(branch), first_step_(first_step) {}
 
+  std::unique_ptr<WindowSource> Clone() const override {
+    return std::make_unique<RocksdbWindowSource>(engine_, branch_, first_step_);
+  }
+
   absl::StatusOr<std::string_view> ReadTile(const TileKey& key) override {
     return Get(engine_->tiles(),
                keys::Tile(branch_.run_id, branch_.stream, branch_.branch,

@@ -114,6 +114,10 @@ class WindowStep final : public StoredStep {
     }
   }
 
+  std::shared_ptr<const StoredStep> ForAnotherThread() const override {
+    return std::make_shared<const WindowStep>(window_->Clone(), row_);
+  }
+
   absl::Status status() const override { return window_->status(); }
   std::uint64_t bytes_read() const override { return window_->bytes_read(); }
   bool in_window() const override { return true; }

@@ -72,6 +72,11 @@ class StoredStep {
   virtual std::uint64_t bytes_read() const = 0;
 
   virtual bool in_window() const = 0;
+  // The same step, with nothing read of it yet, which another thread may use
+  // beside this one. Null: it is not worth it.
+  virtual std::shared_ptr<const StoredStep> ForAnotherThread() const {
+    return nullptr;
+  }
 
   // Histograms that are in the row itself, as in data folders of format 1; most
   // often empty.

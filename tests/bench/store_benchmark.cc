@@ -7,10 +7,8 @@
 // Prints, for the whole run: commits and sealing (values a second of wall and
 // of CPU time), bytes on disk for each float, and how long queries take: median
 // and 99th percentile of some hundred, warm, and after the folder was opened
-// anew. Values are floats; the counts are stored besides. A number in brackets
-// is a ratio to decoding nothing: to what a memcpy of the floats read takes.
+// anew. Values are floats; the counts are stored besides.
 
-#include <dirent.h>
 #include <sys/resource.h>
 
 #include <algorithm>

@@ -35,6 +35,10 @@ class MemorySource final : public server::WindowSource {
  public:
   explicit MemorySource(Stored stored) : stored_(std::move(stored)) {}
 
+  std::unique_ptr<server::WindowSource> Clone() const override {
+    return std::make_unique<MemorySource>(stored_);
+  }
+
   absl::StatusOr<std::string_view> ReadTile(const TileKey& key) override {
     const auto it = stored_.tiles.find({key.role, key.field, key.block});
     return it == stored_.tiles.end() ? std::string_view()

@@ -35,6 +35,13 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> SealedWindow::Open(
   return window;
 }
 
+std::shared_ptr<SealedWindow> SealedWindow::Clone() const {
+  auto clone = Open(source_->Clone(), bytes_, layout_);
+  (*clone)->Focus(first_parameter_, last_parameter_);
+  (*clone)->only_ = only_;
+  return *std::move(clone);  // The bytes have been parsed before.
+}
+
 void SealedWindow::Focus(std::uint32_t first, std::uint32_t last) {
   first_parameter_ = first;
   last_parameter_ = last;

@@ -31,6 +31,8 @@ namespace gradtap::server {
 class WindowSource {
  public:
   virtual ~WindowSource() = default;
+  // The same window's, for another thread.
+  virtual std::unique_ptr<WindowSource> Clone() const = 0;
   // Empty if there is no such tile; valid until the next call.
   virtual absl::StatusOr<std::string_view> ReadTile(const TileKey& key) = 0;
   // The column of one scalar that the timeline names; valid until the next
@@ -45,6 +47,10 @@ class SealedWindow {
   static absl::StatusOr<std::shared_ptr<SealedWindow>> Open(
       std::unique_ptr<WindowSource> source, std::string timeline,
       std::shared_ptr<const TileLayout> layout);
+
+  // The same window with what has been said of what will be asked for, and
+  // nothing read of it; for another thread.
+  std::shared_ptr<SealedWindow> Clone() const;
 
   const TimelineView& timeline() const { return timeline_; }
   const TileLayout& layout() const { return *layout_; }

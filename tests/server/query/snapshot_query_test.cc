@@ -37,6 +37,28 @@ class SnapshotQueryTest : public QueryTest {
   const Schema schema_;
 };
 
+TEST_F(SnapshotQueryTest, ThousandsOfParametersAreAllThereInOrder) {
+  std::vector<Parameter> parameters;
+  for (int i = 0; i < 3000; ++i) {
+    parameters.push_back(MakeParameter("p" + std::to_string(i)));
+  }
+  AddRun("wide", MakeSchema(1, parameters), 5);
+  v1::GetSnapshotRequest request;
+  request.set_run("wide");
+  request.set_step(1);
+  request.add_statistics("grad.mean");
+  request.add_statistics("weight.max");
+  const auto answer = Get(request);
+  GRADTAP_ASSERT_OK(answer);
+  ASSERT_EQ(answer->rows_size(), 3000);
+  for (int i = 0; i < 3000; ++i) {
+    EXPECT_EQ(answer->rows(i).parameter(), "p" + std::to_string(i));
+    ASSERT_EQ(answer->rows(i).value_size(), 2);
+    EXPECT_EQ(answer->rows(i).value(0), 1 + i + 200);
+    EXPECT_EQ(answer->rows(i).value(1), 1 + i + 100 + 2);
+  }
+}
+
 TEST_F(SnapshotQueryTest, ShowsTheLastStepInTheSchemasOrderWithScalars) {
   AddRun("run", schema_, 5);
   const auto answer = Get(Ask());
