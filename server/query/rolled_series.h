@@ -20,8 +20,9 @@
 namespace gradtap::server {
 
 // Points that a series must have for each that is asked for, lest its steps are
-// read themselves: less than some 64 a bucket would lose first and last ones.
-inline constexpr std::uint64_t kRolledFactor = 64;
+// read themselves. A bucket is then of some 70 steps or more: of a roll-up at
+// least.
+inline constexpr std::uint64_t kRolledFactor = 32;
 
 // A parameter in one schema of the stream.
 struct RolledPart {
