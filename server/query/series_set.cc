@@ -34,8 +34,8 @@ void SeriesSet::StartLine(std::string_view run, std::uint32_t rank) {
 }
 
 DownSampler* SeriesSet::Find(std::string_view parameter,
-                             std::string_view statistic,
-                             std::uint32_t members, std::uint64_t expected) {
+                             std::string_view statistic, std::uint32_t members,
+                             std::uint64_t expected) {
   std::string key(parameter);
   key.push_back('\0');
   key.append(statistic);

@@ -1,4 +1,5 @@
-// Decoded schemas and their layouts, shared by readers; the least recently used go first.
+// Decoded schemas and their layouts, shared by readers; the least recently used
+// go first.
 //
 // Layer: server/store. Thread-safe.
 

@@ -55,7 +55,6 @@ class RolledSeriesTest : public ::testing::Test {
 
   // `first` names the parameters from there on: places differ by schema.
   void AddSchema(std::size_t first, std::size_t n) {
-    names_.clear();
     Schema schema;
     schema.schema_id = ++schema_id_;
     for (std::size_t i = first; i < first + n; ++i) {
@@ -261,7 +260,6 @@ class RolledSeriesTest : public ::testing::Test {
   std::uint64_t seq_ = 0;
   std::uint32_t schema_id_ = 0;
   Schema schema_;
-  std::vector<std::string> names_;
   std::mt19937_64 random_{11};
 };
 
