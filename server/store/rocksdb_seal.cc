@@ -158,6 +158,21 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
 }
 
 absl::StatusOr<bool> RocksdbStore::SealWindow(const ToSeal& from) {
+  {
+    MutexLock write_lock(write_mu_);
+    if (failed_) return absl::UnavailableError("the database is failing");
+    sealing_ = true;
+  }
+  absl::StatusOr<bool> sealed = SealWindowMarked(from);
+  {
+    MutexLock write_lock(write_mu_);
+    sealing_ = false;
+  }
+  sealing_ended_.NotifyAll();
+  return sealed;
+}
+
+absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
   const std::shared_ptr<Engine> open = engine();
   if (open == nullptr) return absl::UnavailableError("not open");
   const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {

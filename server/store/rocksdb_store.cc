@@ -1,6 +1,7 @@
 #include "server/store/rocksdb_store.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 namespace gradtap::server {
 namespace {
 
+// The sealer reads at most so many rows before it notices a failure.
+constexpr std::chrono::seconds kSealerPatience{10};
 constexpr std::size_t kCachedParameters = 500'000;  // About 200 MB at worst.
 
 absl::Status Failing() {
@@ -117,6 +120,9 @@ absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
 }
 
 absl::Status RocksdbStore::RecoverLocked() {
+  const auto deadline = std::chrono::steady_clock::now() + kSealerPatience;
+  while (failed_ && sealing_ && sealing_ended_.WaitUntil(write_mu_, deadline)) {
+  }
   if (!failed_) return absl::OkStatus();
   if (const std::shared_ptr<Engine> open = engine()) {
     if (const absl::Status s = open->Probe(); !s.ok()) return s;

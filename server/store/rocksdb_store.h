@@ -134,6 +134,10 @@ class RocksdbStore final : public Store {
   absl::StatusOr<bool> SealWindow(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // The same while sealing_ is set.
+  absl::StatusOr<bool> SealWindowMarked(const ToSeal& from)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<bool> BindChapter(const std::shared_ptr<Engine>& engine,
                                    const BranchKey& key, const Sealed& sealed,
                                    const SealedBatch::Write& write)
@@ -178,6 +182,10 @@ class RocksdbStore final : public Store {
 
   Mutex write_mu_;  // Held across a sync. Before mu_.
   bool failed_ ABSL_GUARDED_BY(write_mu_) = false;
+  // The sealer holds the engine; at its next write it finds failed_ and lets it
+  // go.
+  bool sealing_ ABSL_GUARDED_BY(write_mu_) = false;
+  CondVar sealing_ended_;
 
   mutable Mutex mu_;
   // Null while a failing database is being opened again.
