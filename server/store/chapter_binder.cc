@@ -9,20 +9,19 @@
 
 namespace gradtap::server {
 
-absl::Status ChapterBinder::Bind(const Sealed& sealed,
+absl::Status ChapterBinder::Bind(std::int64_t first_step, std::uint32_t windows,
+                                 const Sealed& bound,
                                  const SealedBatch::Write& write) {
-  if (const absl::Status s = ReadWindows(sealed.chapter_first); !s.ok()) {
+  if (const absl::Status s = ReadWindows(first_step, windows); !s.ok()) {
     return s;
   }
   SealedBatch batch(engine_, key_, write);
-  batch.set_first_step(sealed.chapter_first);
+  batch.set_first_step(first_step);
   // Places mean the same parameters in all windows only of one schema.
-  bool one_schema = windows_.size() == kChapterWindows;
+  bool one_schema = windows_.size() == windows;
   for (const TimelineView& window : windows_) {
     one_schema &= window.schema_id() == windows_.front().schema_id();
   }
-  Sealed bound = sealed;
-  bound.chapter_windows = 0;
   if (!one_schema) return batch.WriteLast(bound);
   const auto layout = layout_of_(windows_.front().schema_id());
   if (!layout.ok()) return layout.status();
@@ -45,7 +44,8 @@ absl::Status ChapterBinder::Bind(const Sealed& sealed,
   return batch.FinishChapter(EncodeChapter(windows_, last_step_ + 1), bound);
 }
 
-absl::Status ChapterBinder::ReadWindows(std::int64_t first_step) {
+absl::Status ChapterBinder::ReadWindows(std::int64_t first_step,
+                                        std::uint32_t windows) {
   const std::string from =
       keys::Timeline(key_.run_id, key_.stream, key_.branch, first_step);
   const std::string to = keys::After(from.substr(0, from.size() - 8));
@@ -54,9 +54,8 @@ absl::Status ChapterBinder::ReadWindows(std::int64_t first_step) {
   options.iterate_upper_bound = &upper;
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
-  bytes_.reserve(kChapterWindows);  // Views point into them.
-  for (it->Seek(from); it->Valid() && bytes_.size() < kChapterWindows;
-       it->Next()) {
+  bytes_.reserve(windows);  // Views point into them.
+  for (it->Seek(from); it->Valid() && bytes_.size() < windows; it->Next()) {
     bytes_.push_back(it->value().ToString());
     const auto view = TimelineView::Parse(bytes_.back());
     if (!view.ok()) return view.status();
@@ -89,7 +88,7 @@ absl::Status ChapterBinder::JoinGroup(const RollupKey& key,
     shape.parameters = reader_.shape().parameters;
     if (reader_.shape().steps != kTileSteps) return absl::OkStatus();  // Done.
   }
-  shape.steps = kChapterSteps;
+  shape.steps = static_cast<std::uint32_t>(windows.size()) * kTileSteps;
   const std::uint32_t runs = kTileSteps / kRollupRun;
   std::vector<RollupEntry> fine, coarse;
   for (std::uint32_t p = 0; p < shape.parameters; ++p) {
@@ -105,7 +104,7 @@ absl::Status ChapterBinder::JoinGroup(const RollupKey& key,
   }
   const absl::StatusOr<std::string> joined = EncodeRollups(shape, fine);
   if (!joined.ok()) return joined.status();
-  shape.run = kChapterSteps;
+  shape.run = shape.steps;
   const absl::StatusOr<std::string> level1 = EncodeRollups(shape, coarse);
   if (!level1.ok()) return level1.status();
   RollupKey up = key;

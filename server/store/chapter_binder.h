@@ -30,12 +30,13 @@ class ChapterBinder {
         key_(key),
         layout_of_(std::move(layout_of)) {}
 
-  // Binds the windows of `sealed.chapter_first`. May be begun again after it
-  // has failed half-way.
-  absl::Status Bind(const Sealed& sealed, const SealedBatch::Write& write);
+  // Binds so many windows from `first_step` on, two at least, and writes
+  // `bound` for the branch. May be begun again after it has failed half-way.
+  absl::Status Bind(std::int64_t first_step, std::uint32_t windows,
+                    const Sealed& bound, const SealedBatch::Write& write);
 
  private:
-  absl::Status ReadWindows(std::int64_t first_step);
+  absl::Status ReadWindows(std::int64_t first_step, std::uint32_t windows);
   // Of one role and statistic of some parameters, if all windows have it.
   absl::Status JoinGroup(const RollupKey& key, SealedBatch* batch);
 

@@ -179,7 +179,7 @@ absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
     return WriteSealed(from.key, open.get(), batch, sealed);
   };
   if (from.sealed.chapter_windows >= kChapterWindows) {
-    return BindChapter(open, from.key, from.sealed, write);
+    return BindChapter(open, from.key, from.sealed, from.sealed, write);
   }
   SealedBatch batch(open, from.key, write);
   WindowBuilder builder(
@@ -236,19 +236,23 @@ absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
     counters_.sealed_rows += builder.rows();
     counters_.sealed_bytes += batch.bytes();
   }
-  if (from.ended && builder.rows() == from.rows) {
-    ReclaimRows(*open, from.key, sealed.end);
-  }
-  if (sealed.chapter_windows < kChapterWindows) return true;
-  return BindChapter(open, from.key, sealed, write);
+  const bool last = from.ended && builder.rows() == from.rows;
+  if (last) ReclaimRows(*open, from.key, sealed.end);
+  const Sealed& chapter = sealed.chapter_windows == 0 ? from.sealed : sealed;
+  const bool complete = last || sealed.chapter_windows == 0 ||
+                        sealed.chapter_windows >= kChapterWindows;
+  if (!complete || chapter.chapter_windows < 2) return true;
+  return BindChapter(open, from.key, chapter, sealed, write);
 }
 
 absl::StatusOr<bool> RocksdbStore::BindChapter(
     const std::shared_ptr<Engine>& engine, const BranchKey& key,
-    const Sealed& sealed, const SealedBatch::Write& write) {
+    const Sealed& chapter, Sealed sealed, const SealedBatch::Write& write) {
   ChapterBinder binder(
       engine, key, [&](std::uint32_t id) { return LayoutOf(key.stream, id); });
-  const absl::Status s = binder.Bind(sealed, write);
+  sealed.chapter_windows = 0;
+  const absl::Status s = binder.Bind(chapter.chapter_first,
+                                     chapter.chapter_windows, sealed, write);
   if (!s.ok()) return s;
   return true;
 }

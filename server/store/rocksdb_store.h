@@ -138,8 +138,11 @@ class RocksdbStore final : public Store {
   absl::StatusOr<bool> SealWindowMarked(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // The open chapter of `chapter`; afterwards the branch is as `sealed` says,
+  // without one.
   absl::StatusOr<bool> BindChapter(const std::shared_ptr<Engine>& engine,
-                                   const BranchKey& key, const Sealed& sealed,
+                                   const BranchKey& key, const Sealed& chapter,
+                                   Sealed sealed,
                                    const SealedBatch::Write& write)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);

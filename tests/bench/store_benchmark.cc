@@ -2,12 +2,13 @@
 // runs are committed, sealed, and asked for.
 //
 //   store_benchmark [--recorded DIR] [--parameters N] [--steps N] [--dir DIR]
-//                   [--queries N]
+//                   [--queries N] [--keep 1] [--series 0]
 //
 // Prints, for the whole run: commits and sealing (values a second of wall and
 // of CPU time), bytes on disk for each float, and how long queries take: median
 // and 99th percentile of some hundred, warm, and after the folder was opened
-// anew. Values are floats; the counts are stored besides.
+// anew. Values are floats; the counts are stored besides. With --keep the
+// folder stays, and is asked as it is when it is there already.
 
 #include <sys/resource.h>
 
@@ -45,6 +46,8 @@ struct Options {
   std::size_t parameters = 50;
   std::int64_t steps = 3000;
   int queries = 100;  // Of each kind.
+  bool series = true;
+  bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
 
 double Seconds(Clock::duration d) {
@@ -219,19 +222,18 @@ void Ask(server::Store* store, const Options& options, int times) {
   environment.store = store;
   environment.clock = &RealClock();
   std::mt19937_64 random(3);
+  const Schema schema = MakeSchema(options.parameters);
   for (const char* statistic :
        {"grad.l2", "weight.mean", "update.ratio", "grad.abs_max"}) {
     const std::string what =
         std::string("one series, all steps, 2,000 points: ") + statistic;
+    if (!options.series) break;
     Time(what.c_str(), times, [&](int) {
       v1::GetSeriesRequest request;
       request.add_runs("run");
       request.add_statistics(statistic);
-      request.set_match("^" +
-                        MakeSchema(options.parameters)
-                            .parameters[random() % options.parameters]
-                            .name +
-                        "$");
+      request.set_match(
+          "^" + schema.parameters[random() % options.parameters].name + "$");
       request.set_max_points(2000);
       v1::GetSeriesResponse response;
       Check(server::GetSeries(environment, request, {}, &response));
@@ -258,8 +260,15 @@ void Ask(server::Store* store, const Options& options, int times) {
   }
 }
 
-int Run(const Options& options) {
-  std::filesystem::remove_all(options.dir);
+std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {
+  server::StoreOptions store_options;
+  store_options.data_dir = options.dir;
+  auto opened = server::RocksdbStore::Open(store_options, nullptr);
+  Check(opened.status());
+  return *std::move(opened);
+}
+
+void LoadAll(const Options& options) {
   const Recorded recorded =
       std::filesystem::exists(options.recorded + "/cnn.f32")
           ? Recorded::Load(options.recorded)
@@ -267,21 +276,15 @@ int Run(const Options& options) {
   Source source(recorded, options.parameters);
   const double values = 15.0 * static_cast<double>(options.parameters) *
                         static_cast<double>(options.steps);
-  server::StoreOptions store_options;
-  store_options.data_dir = options.dir;
-  auto opened = server::RocksdbStore::Open(store_options, nullptr);
-  Check(opened.status());
-  auto store = *std::move(opened);
+  const auto store = OpenStore(options);
   const double cpu = CpuSeconds();
   const auto begin = Clock::now();
   const Loaded loaded = Load(store.get(), options, &source);
   const double load_wall = Seconds(Clock::now() - begin);
-  std::uint64_t windows = 0;
   for (;;) {  // What is left to seal.
     const auto sealed = store->SealOne();
     Check(sealed.status());
     if (!*sealed) break;
-    ++windows;
   }
   const double wall = Seconds(Clock::now() - begin);
   std::printf("%zu parameters x %lld steps, %.1f M floats\n",
@@ -295,18 +298,22 @@ int Run(const Options& options) {
       values / 1e6 / loaded.wall, values / 1e6 / wall,
       1e9 * (CpuSeconds() - cpu) / values);
   std::printf("  resident %.0f MiB\n", ResidentMiB());
-  store.reset();
-  auto again = server::RocksdbStore::Open(store_options, nullptr);
-  Check(again.status());
-  store = *std::move(again);
+}
+
+int Run(const Options& options) {
+  if (!options.keep) std::filesystem::remove_all(options.dir);
+  if (!std::filesystem::exists(options.dir)) LoadAll(options);
+  auto store = OpenStore(options);
   std::printf("  on disk %.3f bytes a float\n",
-              static_cast<double>(store->disk_bytes()) / values);
+              static_cast<double>(store->disk_bytes()) /
+                  (15.0 * static_cast<double>(options.parameters) *
+                   static_cast<double>(options.steps)));
   std::printf("opened anew:\n");
   Ask(store.get(), options, 1);
   std::printf("warm:\n");
   Ask(store.get(), options, options.queries);
   store.reset();
-  std::filesystem::remove_all(options.dir);
+  if (!options.keep) std::filesystem::remove_all(options.dir);
   return 0;
 }
 
@@ -322,6 +329,8 @@ int main(int argc, char** argv) {
     if (name == "--dir") options.dir = value;
     if (name == "--parameters")
       options.parameters = std::strtoul(value, nullptr, 10);
+    if (name == "--series") options.series = std::atoi(value) != 0;
+    if (name == "--keep") options.keep = std::atoi(value) != 0;
     if (name == "--queries") options.queries = std::atoi(value);
     if (name == "--steps") options.steps = std::strtoll(value, nullptr, 10);
   }

@@ -60,7 +60,7 @@
 
 namespace gradtap::server {
 
-// The shape that costs no bytes: one window of tiles at 64:1.
+// The shape that costs no bytes.
 inline constexpr std::uint32_t kRollupParameters = 8;
 inline constexpr std::uint32_t kRollupSteps = 256;
 inline constexpr std::uint32_t kRollupRun = 64;

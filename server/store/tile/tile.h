@@ -31,7 +31,7 @@ namespace gradtap::server {
 // The shape that is written; tile_benchmark shows what others cost. Readers
 // take any shape within kMaxTileValues.
 inline constexpr std::uint32_t kTileParameters = 64;
-inline constexpr std::uint32_t kTileSteps = 256;
+inline constexpr std::uint32_t kTileSteps = 128;
 // Of one tile, absent ones included.
 inline constexpr std::uint32_t kMaxTileValues = 1u << 22;
 

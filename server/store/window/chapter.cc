@@ -2,6 +2,7 @@
 
 #include "absl/status/status.h"
 #include "server/store/bytes.h"
+#include "server/store/rollup/entry.h"
 
 namespace gradtap::server {
 namespace {
@@ -19,6 +20,7 @@ std::string EncodeChapter(const std::vector<TimelineView>& windows,
                           std::int64_t end) {
   std::string out(1, kVersion);
   PutU32(static_cast<std::uint32_t>(windows.size()), &out);
+  PutU32(kTileSteps, &out);
   PutI64(end, &out);
   std::vector<std::int64_t> steps(kTileSteps), times(kTileSteps);
   for (const TimelineView& window : windows) {
@@ -37,15 +39,20 @@ absl::StatusOr<ChapterView> ChapterView::Parse(std::string_view bytes) {
   if (bytes.empty() || bytes[0] != kVersion) return Damaged();
   ByteReader head(bytes.substr(1));
   const std::uint32_t windows = head.U32();
+  const std::uint32_t recorded = head.U32();
   const std::int64_t end = head.I64();
   std::string_view rest = head.rest();
-  if (!head.ok() || windows == 0 || windows > kChapterWindows) return Damaged();
+  if (!head.ok() || windows == 0 || recorded == 0 || windows > rest.size() ||
+      std::uint64_t{windows} * recorded > kMaxRollupRun) {
+    return Damaged();
+  }
   ChapterView view;
   view.end_ = end;
+  view.steps_ = recorded;
   view.windows_.resize(windows);
   for (auto& [steps, times] : view.windows_) {
-    if (!LinearColumn::Take(&rest, kTileSteps, &steps) ||
-        !LinearColumn::Take(&rest, kTileSteps, &times)) {
+    if (!LinearColumn::Take(&rest, recorded, &steps) ||
+        !LinearColumn::Take(&rest, recorded, &times)) {
       return Damaged();
     }
   }

@@ -1,8 +1,9 @@
-// Sixteen full windows in a row: when their recorded steps were, at a glance.
+// Full windows in a row, 32 most often: when their recorded steps were, at a
+// glance.
 //
-//   chapter := version:u8 windows:u32 end:i64 (steps times)*
+//   chapter := version:u8 windows:u32 recorded:u32 end:i64 (steps times)*
 //   version := 1
-//   steps, times := column            (linear_column.h), of kTileSteps values
+//   steps, times := column              (linear_column.h), of `recorded` values
 //
 // Layer: server/store/window. Any thread may read a view of its own.
 
@@ -24,9 +25,9 @@
 namespace gradtap::server {
 
 // Roll-ups of a chapter's windows stand together, and one of a coarser level
-// has an entry for each chapter.
-inline constexpr std::uint32_t kChapterWindows = 16;
-inline constexpr std::uint32_t kChapterSteps = kChapterWindows * kTileSteps;
+// has an entry for each chapter: 4096:1. Where no more full windows are to come
+// in a row, it has fewer, two at least.
+inline constexpr std::uint32_t kChapterWindows = 32;
 
 // Each window has kTileSteps recorded rows. All rows are below step `end`.
 std::string EncodeChapter(const std::vector<TimelineView>& windows,
@@ -39,18 +40,19 @@ class ChapterView {
   static absl::StatusOr<ChapterView> Parse(std::string_view bytes);
 
   std::uint32_t recorded() const {
-    return static_cast<std::uint32_t>(windows_.size()) * kTileSteps;
+    return static_cast<std::uint32_t>(windows_.size()) * steps_;
   }
   // Beyond all of its rows.
   std::int64_t end() const { return end_; }
   // `place` counts recorded steps; it is below recorded(). O(1).
   StepAndTime At(std::uint32_t place) const {
-    const auto& [steps, times] = windows_[place / kTileSteps];
-    return {steps[place % kTileSteps], times[place % kTileSteps]};
+    const auto& [steps, times] = windows_[place / steps_];
+    return {steps[place % steps_], times[place % steps_]};
   }
 
  private:
   std::int64_t end_ = 0;
+  std::uint32_t steps_ = 1;  // Of each window.
   std::vector<std::pair<LinearColumn, LinearColumn>> windows_;
 };
 

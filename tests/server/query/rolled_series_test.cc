@@ -267,7 +267,7 @@ TEST_F(RolledSeriesTest, WindowsChaptersAndRowsTogether) {
   AddSchema(0, 12);
   AddSteps(0, 2 * 4096 + 3 * 256 + 100);  // Two chapters, windows, rows.
   SealAll();
-  ASSERT_EQ(store_->counters().sealed_windows, 35U);
+  ASSERT_EQ(store_->counters().sealed_windows, 70U);
   for (const char* statistic :
        {"weight.mean", "grad.std", "grad.abs_mean", "update.min", "grad.max",
         "grad.l2", "update.ratio", "grad.ratio", "grad.nonfinite",
