@@ -1,5 +1,7 @@
 #include "server/store/rocksdb_window.h"
 
+#include <array>
+#include <cstddef>
 #include <string_view>
 #include <utility>
 
@@ -19,34 +21,42 @@ class RocksdbWindowSource final : public WindowSource {
     return std::make_unique<RocksdbWindowSource>(engine_, branch_, first_step_);
   }
 
+  // Past the block cache, which is for what is asked for again: a step takes
+  // more tiles than it holds. What the system has of the files stays.
   absl::StatusOr<std::string_view> ReadTile(const TileKey& key) override {
-    return Get(engine_->tiles(),
+    rocksdb::ReadOptions once;
+    once.fill_cache = false;
+    next_ = (next_ + 1) % kKeptTiles;
+    return Get(once, engine_->tiles(), &tiles_[next_],
                keys::Tile(branch_.run_id, branch_.stream, branch_.branch,
                           first_step_, static_cast<std::uint8_t>(key.role),
                           static_cast<std::uint8_t>(key.field), key.block));
   }
 
   absl::StatusOr<std::string_view> ReadScalar(std::string_view name) override {
-    return Get(engine_->windows(),
+    return Get(rocksdb::ReadOptions(), engine_->windows(), &scalar_,
                keys::Scalar(branch_.run_id, branch_.stream, branch_.branch,
                             name, first_step_));
   }
 
  private:
-  absl::StatusOr<std::string_view> Get(rocksdb::ColumnFamilyHandle* family,
+  absl::StatusOr<std::string_view> Get(const rocksdb::ReadOptions& options,
+                                       rocksdb::ColumnFamilyHandle* family,
+                                       rocksdb::PinnableSlice* value,
                                        const std::string& key) {
-    value_.Reset();
-    const rocksdb::Status got =
-        engine_->db()->Get(rocksdb::ReadOptions(), family, key, &value_);
+    value->Reset();
+    const rocksdb::Status got = engine_->db()->Get(options, family, key, value);
     if (got.IsNotFound()) return std::string_view();
     if (!got.ok()) return ToStatus(got, kReading);
-    return View(value_);
+    return View(*value);
   }
 
   const std::shared_ptr<Engine> engine_;
   const BranchKey branch_;
   const std::int64_t first_step_;
-  rocksdb::PinnableSlice value_;
+  std::array<rocksdb::PinnableSlice, kKeptTiles> tiles_;
+  std::size_t next_ = 0;
+  rocksdb::PinnableSlice scalar_;
 };
 
 }  // namespace

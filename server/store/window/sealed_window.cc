@@ -48,9 +48,12 @@ void SealedWindow::Focus(std::uint32_t first, std::uint32_t last) {
 }
 
 void SealedWindow::Release() {
+  recent_floats_ = {};
+  recent_counts_ = {};
   floats_.clear();
   counts_.clear();
   siblings_.clear();
+  spare_.clear();
 }
 
 std::uint64_t SealedWindow::KeyOf(const TileKey& key) {
@@ -85,36 +88,50 @@ absl::Status SealedWindow::CheckShape(const TileKey& key,
   return absl::OkStatus();
 }
 
+// What is asked for of a decoded block.
 template <typename T>
-void SealedWindow::CutToOne(TileBlock<T>* block) const {
-  if (!only_.has_value()) return;
-  TileBlock<T> one;
-  one.parameters = block->parameters;
-  one.steps = 1;
-  one.values.resize(block->parameters);
-  for (std::uint32_t p = 0; p < block->parameters; ++p) {
-    one.values[p] = block->values[(std::size_t{p} + 1) * block->steps - 1];
+void SealedWindow::Keep(const TileBlock<T>& block, TileBlock<T>* kept) const {
+  if (!only_.has_value()) {
+    *kept = block;
+    return;
   }
-  *block = std::move(one);
+  kept->parameters = block.parameters;
+  kept->steps = 1;
+  kept->values.resize(block.parameters);
+  for (std::uint32_t p = 0; p < block.parameters; ++p) {
+    kept->values[p] = block.values[(std::size_t{p} + 1) * block.steps - 1];
+  }
 }
 
 // ---- Floats and what they lean on. ----
 
-absl::StatusOr<const FloatBlock*> SealedWindow::Sibling(const TileKey& key) {
-  if (sibling_block_ != key.block) siblings_.clear();
-  sibling_block_ = key.block;
-  std::unique_ptr<FloatBlock>& kept = siblings_[KeyOf(key)];
-  if (kept == nullptr) {
-    auto block = std::make_unique<FloatBlock>();
-    const absl::Status s = DecodeFloats(key, block.get());
-    if (!s.ok()) {
-      siblings_.erase(KeyOf(key));
-      return s;
-    }
-    siblings_[KeyOf(key)] = std::move(block);
-    return siblings_[KeyOf(key)].get();
+void SealedWindow::UseSiblingsOf(std::uint32_t block) {
+  if (sibling_block_ == block) return;
+  for (auto& [key, sibling] : siblings_) spare_.push_back(std::move(sibling));
+  siblings_.clear();
+  sibling_block_ = block;
+}
+
+FloatBlock* SealedWindow::NewSibling(const TileKey& key) {
+  std::unique_ptr<FloatBlock>& made = siblings_[KeyOf(key)];
+  if (spare_.empty()) {
+    made = std::make_unique<FloatBlock>();
+  } else {
+    made = std::move(spare_.back());
+    spare_.pop_back();
   }
-  return kept.get();
+  return made.get();
+}
+
+absl::StatusOr<const FloatBlock*> SealedWindow::Sibling(const TileKey& key) {
+  UseSiblingsOf(key.block);
+  const auto found = siblings_.find(KeyOf(key));
+  if (found != siblings_.end()) return found->second.get();
+  FloatBlock* const block = NewSibling(key);
+  const absl::Status s = DecodeFloats(key, block);
+  if (s.ok()) return block;
+  siblings_.erase(KeyOf(key));
+  return s;
 }
 
 // The update's mean, with a row for each row of the weight: zeros where the
@@ -186,43 +203,30 @@ absl::Status SealedWindow::DecodeFloats(const TileKey& key, FloatBlock* out) {
   absl::StatusOr<TileInfo> info = ReadTileInfo(*bytes);
   if (!info.ok()) return info.status();
   TileReferences references;
-  std::string kept;
-  if (info->references != 0) {
-    kept = std::string(*bytes);  // Others are read before it is decoded.
-    absl::Status s = DecodeReferences(key, info->references, &references);
-    if (!s.ok()) return s;
-    bytes = kept;
-  }
-  absl::Status s = decoder_.DecodeFloats(*bytes, references, PartOf(key), out);
+  absl::Status s = DecodeReferences(key, info->references, &references);
+  if (!s.ok()) return s;
+  s = decoder_.DecodeFloats(*bytes, references, PartOf(key), out);
   if (!s.ok()) return Damaged(key, std::string(s.message()));
   return CheckShape(key, *out);
 }
 
 absl::Status SealedWindow::LoadFloats(const TileKey& key, Part<float>* loaded) {
   loaded->first_row = PartOf(key).first_parameter;
-  const auto sibling = siblings_.find(KeyOf(key));
-  if (sibling_block_ == key.block && sibling != siblings_.end() &&
-      sibling->second != nullptr) {
-    loaded->block = *sibling->second;
-    CutToOne(&loaded->block);
+  // The `std` of a block is soon leant on.
+  const bool leant_on = only_.has_value() && key.field == WindowField::kStd;
+  if (leant_on || (sibling_block_ == key.block &&
+                   siblings_.find(KeyOf(key)) != siblings_.end())) {
+    absl::StatusOr<const FloatBlock*> sibling = Sibling(key);
+    if (!sibling.ok()) return sibling.status();
+    Keep(**sibling, &loaded->block);
     return absl::OkStatus();
   }
   const absl::Status s = DecodeFloats(key, &scratch_);
-  if (!s.ok()) return s;
-  // The `std` of a block is soon leant on.
-  if (only_.has_value() && key.field == WindowField::kStd) {
-    if (sibling_block_ != key.block) siblings_.clear();
-    sibling_block_ = key.block;
-    siblings_[KeyOf(key)] = std::make_unique<FloatBlock>(scratch_);
-  }
-  loaded->block = scratch_;
-  CutToOne(&loaded->block);
-  return absl::OkStatus();
+  if (s.ok()) Keep(scratch_, &loaded->block);
+  return s;
 }
 
-const float* SealedWindow::Floats(Role role, WindowField field,
-                                  std::uint32_t place) {
-  const TileKey key{role, field, layout_->BlockOf(role, place)};
+const SealedWindow::Part<float>* SealedWindow::FloatsOf(const TileKey& key) {
   std::unique_ptr<Part<float>>& part = floats_[KeyOf(key)];
   if (part == nullptr) {
     auto loaded = std::make_unique<Part<float>>();
@@ -230,8 +234,23 @@ const float* SealedWindow::Floats(Role role, WindowField field,
     if (!status_.ok()) return nullptr;
     part = std::move(loaded);
   }
-  const std::uint32_t row = layout_->RowOf(role, place) - part->first_row;
-  return part->block.values.data() + std::size_t{row} * part->block.steps;
+  return part.get();
+}
+
+const float* SealedWindow::Floats(Role role, WindowField field,
+                                  std::uint32_t place) {
+  const std::uint32_t block = layout_->BlockOf(role, place);
+  Recent<float>& recent = recent_floats_[static_cast<std::size_t>(role)]
+                                        [static_cast<std::size_t>(field)];
+  if (recent.block != block) {
+    const Part<float>* part = FloatsOf({role, field, block});
+    if (part == nullptr) return nullptr;
+    recent = {block, part};
+  }
+  const std::uint32_t row =
+      layout_->RowOf(role, place) - recent.part->first_row;
+  return recent.part->block.values.data() +
+         std::size_t{row} * recent.part->block.steps;
 }
 
 absl::Status SealedWindow::LoadCounts(
@@ -240,28 +259,36 @@ absl::Status SealedWindow::LoadCounts(
   if (!bytes.ok() || bytes->empty()) return bytes.status();
   auto part = std::make_unique<Part<std::uint64_t>>();
   part->first_row = PartOf(key).first_parameter;
-  absl::Status s = decoder_.DecodeCounts(*bytes, PartOf(key), &part->block);
+  absl::Status s = decoder_.DecodeCounts(*bytes, PartOf(key), &count_scratch_);
   if (!s.ok()) return Damaged(key, std::string(s.message()));
-  s = CheckShape(key, part->block);
+  s = CheckShape(key, count_scratch_);
   if (!s.ok()) return s;
-  CutToOne(&part->block);
+  Keep(count_scratch_, &part->block);
   *loaded = std::move(part);
   return absl::OkStatus();
+}
+
+// Null: all zero, or an error.
+const SealedWindow::Part<std::uint64_t>* SealedWindow::CountsOf(
+    const TileKey& key) {
+  const auto [it, is_new] = counts_.try_emplace(KeyOf(key));
+  if (is_new) status_.Update(LoadCounts(key, &it->second));
+  return it->second.get();
 }
 
 const std::uint64_t* SealedWindow::Counts(Role role, WindowField field,
                                           std::uint32_t place) {
   if ((timeline_.fields(role) & BitOf(field)) == 0) return nullptr;
-  const TileKey key{role, field, layout_->BlockOf(role, place)};
-  const auto [it, is_new] = counts_.try_emplace(KeyOf(key));
-  if (is_new) {
-    status_.Update(LoadCounts(key, &it->second));
-    if (!status_.ok()) return nullptr;
-  }
-  const Part<std::uint64_t>* part = it->second.get();
-  if (part == nullptr) return nullptr;
-  const std::uint32_t row = layout_->RowOf(role, place) - part->first_row;
-  return part->block.values.data() + std::size_t{row} * part->block.steps;
+  const std::uint32_t block = layout_->BlockOf(role, place);
+  Recent<std::uint64_t>& recent =
+      recent_counts_[static_cast<std::size_t>(role)]
+                    [static_cast<std::size_t>(field)];
+  if (recent.block != block) recent = {block, CountsOf({role, field, block})};
+  if (recent.part == nullptr || !status_.ok()) return nullptr;
+  const std::uint32_t row =
+      layout_->RowOf(role, place) - recent.part->first_row;
+  return recent.part->block.values.data() +
+         std::size_t{row} * recent.part->block.steps;
 }
 
 // ---- Scalars. ----

@@ -6,6 +6,8 @@
 #ifndef GRADTAP_SERVER_STORE_WINDOW_SEALED_WINDOW_H_
 #define GRADTAP_SERVER_STORE_WINDOW_SEALED_WINDOW_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -33,7 +35,9 @@ class WindowSource {
   virtual ~WindowSource() = default;
   // The same window's, for another thread.
   virtual std::unique_ptr<WindowSource> Clone() const = 0;
-  // Empty if there is no such tile; valid until the next call.
+  // Empty if there is no such tile. The bytes of the last kKeptTiles calls are
+  // valid: a tile, and what it leans on.
+  static constexpr std::size_t kKeptTiles = 4;
   virtual absl::StatusOr<std::string_view> ReadTile(const TileKey& key) = 0;
   // The column of one scalar that the timeline names; valid until the next
   // call.
@@ -108,6 +112,16 @@ class SealedWindow {
   };
   template <typename T>
   using Parts = absl::flat_hash_map<std::uint64_t, std::unique_ptr<Part<T>>>;
+  // The block of a role and field that was asked for last: a step is read
+  // parameter by parameter.
+  template <typename T>
+  struct Recent {
+    std::uint32_t block = std::numeric_limits<std::uint32_t>::max();
+    const Part<T>* part = nullptr;  // Null: all zero.
+  };
+  template <typename T>
+  using RecentParts =
+      std::array<std::array<Recent<T>, kWindowFields>, kRoleCount>;
 
   SealedWindow() = default;
 
@@ -117,16 +131,20 @@ class SealedWindow {
   absl::Status DecodeFloats(const TileKey& key, FloatBlock* out);
   absl::Status DecodeReferences(const TileKey& key, std::uint8_t needs,
                                 TileReferences* references);
+  void UseSiblingsOf(std::uint32_t block);
+  FloatBlock* NewSibling(const TileKey& key);
   absl::StatusOr<const FloatBlock*> Sibling(const TileKey& key);
   absl::StatusOr<const FloatBlock*> Increment(const TileKey& key);
   absl::Status LoadFloats(const TileKey& key, Part<float>* loaded);
+  const Part<float>* FloatsOf(const TileKey& key);
   absl::Status LoadCounts(const TileKey& key,
                           std::unique_ptr<Part<std::uint64_t>>* loaded);
+  const Part<std::uint64_t>* CountsOf(const TileKey& key);
   absl::Status LoadScalar(std::size_t i, ScalarColumn* column);
   template <typename T>
   absl::Status CheckShape(const TileKey& key, const TileBlock<T>& block) const;
   template <typename T>
-  void CutToOne(TileBlock<T>* block) const;
+  void Keep(const TileBlock<T>& block, TileBlock<T>* kept) const;
 
   std::unique_ptr<WindowSource> source_;
   std::string bytes_;  // That timeline_ views.
@@ -141,10 +159,14 @@ class SealedWindow {
 
   Parts<float> floats_;
   Parts<std::uint64_t> counts_;  // Null: all zero.
+  RecentParts<float> recent_floats_;
+  RecentParts<std::uint64_t> recent_counts_;
   // What tiles lean on, with all steps: kept of one block at a time.
   std::uint32_t sibling_block_ = 0;
   absl::flat_hash_map<std::uint64_t, std::unique_ptr<FloatBlock>> siblings_;
+  std::vector<std::unique_ptr<FloatBlock>> spare_;  // Memory for others.
   FloatBlock scratch_, increment_;
+  CountBlock count_scratch_;
   std::vector<std::unique_ptr<ScalarColumn>> scalars_;
   absl::Status status_;
 };
