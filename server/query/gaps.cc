@@ -133,6 +133,20 @@ GapData GapOfSkippedRow(const StoredStep& step) {
   return gap;
 }
 
+std::vector<GapData> SkippedRowsOf(const TimelineView& window) {
+  std::vector<GapData> gaps;
+  if (window.recorded() == window.rows()) return gaps;
+  for (std::uint32_t row = 0; row < window.rows(); ++row) {
+    if (window.skipped(row) == GapCause::kUnspecified) continue;
+    GapData& gap = gaps.emplace_back();
+    gap.cause = window.skipped(row);
+    gap.first_step = gap.last_step = window.step(row);
+    gap.steps = 1;
+    gap.detail = std::string(window.detail(row));
+  }
+  return gaps;
+}
+
 void SortAndJoin(std::vector<v1::GapInfo>* gaps) {
   std::stable_sort(
       gaps->begin(), gaps->end(),

@@ -27,6 +27,9 @@ v1::GapInfo MakeGap(std::uint32_t attempt, std::uint32_t rank,
 // The gap that a scalars-only row is.
 GapData GapOfSkippedRow(const StoredStep& step);
 
+// Those that the skipped rows of a sealed window are.
+std::vector<GapData> SkippedRowsOf(const TimelineView& window);
+
 // Sorts by attempt, rank, branch and first step, and joins gaps of the same
 // cause and detail whose steps follow each other.
 void SortAndJoin(std::vector<v1::GapInfo>* gaps);

@@ -202,4 +202,19 @@ StepWindow ResolveSteps(const v1::StepRange& range, std::int64_t last_step) {
   return window;
 }
 
+std::uint64_t RowsOf(const Line& line, const StepWindow& window) {
+  double rows = 0;
+  for (const Segment& segment : line.segments) {
+    const Branch& branch = segment.stream->branches[segment.branch];
+    const std::int64_t begin = std::max(segment.begin, window.begin);
+    const std::int64_t end = std::min(segment.end, window.end);
+    if (begin >= end) continue;
+    const double all = static_cast<double>(branch.last_step) -
+                       static_cast<double>(branch.first_step) + 1;
+    rows += static_cast<double>(branch.rows) *
+            (static_cast<double>(end) - static_cast<double>(begin)) / all;
+  }
+  return static_cast<std::uint64_t>(rows);
+}
+
 }  // namespace gradtap::server

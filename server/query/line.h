@@ -97,6 +97,10 @@ struct StepWindow {
   bool Contains(std::int64_t step) const { return begin <= step && step < end; }
 };
 
+// About how many rows the line has within the window: as if each branch had
+// them evenly.
+std::uint64_t RowsOf(const Line& line, const StepWindow& window);
+
 // Reads a range like a Python slice over [0, last_step]: half-open, negative
 // from the end, an unset side open. May be empty; never fails.
 StepWindow ResolveSteps(const v1::StepRange& range, std::int64_t last_step);

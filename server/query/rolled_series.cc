@@ -123,6 +123,14 @@ bool CanBeRolledUp(const Statistic& statistic) {
          RollupSourceOf(statistic.role, statistic.field, 1).has_value();
 }
 
+bool RollsUpAlways(const Statistic& statistic) {
+  if (statistic.source != Statistic::Source::kRecord) return false;
+  const std::optional<RollupSource> source =
+      RollupSourceOf(statistic.role, statistic.field, 1);
+  return source.has_value() && !source->if_all_finite &&
+         (source->map == RollupMap::kSame || source->map == RollupMap::kSquare);
+}
+
 absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
                                  const StepSpan& span,
                                  const Statistic& statistic,

@@ -34,6 +34,9 @@ struct RolledPart {
 // AddRolledUp() may still have to say that it does not hold for some steps.
 bool CanBeRolledUp(const Statistic& statistic);
 
+// True if it is rolled up as it is, or as its square root: of any steps.
+bool RollsUpAlways(const Statistic& statistic);
+
 // Adds the series over `span`, which Store::RolledUp() has said, of a segment's
 // branch. False if steps have to be read instead, and nothing was added then.
 absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,

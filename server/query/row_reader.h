@@ -25,6 +25,8 @@ namespace gradtap::server {
 struct QueryLimits {
   // Numbers in one answer: about 20 bytes each on the wire.
   std::uint64_t max_values = 2'000'000;
+  // Of a heat map: about 5 bytes each.
+  std::uint64_t max_cells = 10'000'000;
   // Bytes of stored rows that one query may read.
   std::uint64_t max_read_bytes = std::uint64_t{8} << 30;
   // Gaps in one answer; those of GetSeries are joined instead.

@@ -9,25 +9,6 @@
 #include "server/query/series_scan.h"
 
 namespace gradtap::server {
-namespace {
-
-std::uint64_t RowsOf(const Line& line, const StepWindow& window) {
-  double rows = 0;
-  for (const Segment& segment : line.segments) {
-    const Branch& branch = segment.stream->branches[segment.branch];
-    const std::int64_t begin = std::max(segment.begin, window.begin);
-    const std::int64_t end = std::min(segment.end, window.end);
-    if (begin >= end) continue;
-    const double all = static_cast<double>(branch.last_step) -
-                       static_cast<double>(branch.first_step) + 1;
-    rows += static_cast<double>(branch.rows) *
-            (static_cast<double>(end) - static_cast<double>(begin)) / all;
-  }
-  return static_cast<std::uint64_t>(rows);
-}
-
-}  // namespace
-
 absl::Status SeriesScan::FocusOn(const Segment& segment, SealedWindow* window) {
   if (window->timeline().recorded() == 0) return absl::OkStatus();
   const std::uint32_t schema_id = window->timeline().schema_id();
@@ -69,7 +50,6 @@ absl::Status SeriesScan::AddRecords(const Line& line, const Row& row,
   return absl::OkStatus();
 }
 
-// About how many steps with rows the line has within the window.
 absl::Status SeriesScan::ScanRank(const Line& line, const StepWindow& window) {
   first_in_time_ = 0;
   last_in_time_ = -1;
@@ -181,10 +161,12 @@ absl::Status SeriesScan::NoteSkippedWithin(const Line& line,
                                            const Segment& segment,
                                            const StepSpan& span) {
   if (segment.stream->skipped_steps == 0) return absl::OkStatus();
-  return environment_.store->ScanSkipped(
+  return environment_.store->ScanTimelines(
       segment.stream->id, segment.branch, span.begin, span.end,
-      [&](const GapData& gap) {
-        AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch, gap));
+      [&](std::int64_t, const TimelineView& window) {
+        for (const GapData& gap : SkippedRowsOf(window)) {
+          AddSkipped(MakeGap(segment.attempt, line.rank, segment.branch, gap));
+        }
         return true;
       });
 }
@@ -206,7 +188,5 @@ absl::Status SeriesScan::AddRow(const Line& line, const Row& row,
   }
   return series_.Check(added);
 }
-
-// Takes the rows of the lowest step that any reader is at; false at the end.
 
 }  // namespace gradtap::server

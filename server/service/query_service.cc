@@ -7,6 +7,7 @@
 
 #include "server/query/compare_query.h"
 #include "server/query/gaps.h"
+#include "server/query/heat_map_query.h"
 #include "server/query/histogram_query.h"
 #include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
@@ -114,6 +115,14 @@ grpc::ServerUnaryReactor* QueryService::GetSnapshot(
     v1::GetSnapshotResponse* response) {
   return Submit(context, [=, this](const Cancelled& cancelled) {
     return server::GetSnapshot(environment_, *request, cancelled, response);
+  });
+}
+
+grpc::ServerUnaryReactor* QueryService::GetHeatMap(
+    grpc::CallbackServerContext* context, const v1::GetHeatMapRequest* request,
+    v1::GetHeatMapResponse* response) {
+  return Submit(context, [=, this](const Cancelled& cancelled) {
+    return server::GetHeatMap(environment_, *request, cancelled, response);
   });
 }
 

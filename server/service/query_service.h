@@ -56,6 +56,10 @@ class QueryService final : public v1::Query::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::GetSnapshotRequest* request,
       v1::GetSnapshotResponse* response) override;
+  grpc::ServerUnaryReactor* GetHeatMap(
+      grpc::CallbackServerContext* context,
+      const v1::GetHeatMapRequest* request,
+      v1::GetHeatMapResponse* response) override;
   grpc::ServerUnaryReactor* GetHistograms(
       grpc::CallbackServerContext* context,
       const v1::GetHistogramsRequest* request,

@@ -80,6 +80,49 @@ absl::StatusOr<std::optional<StepSpan>> PieceAround(const Engine& engine,
   return std::optional<StepSpan>();
 }
 
+// Of a scan over many groups, whose values are small and follow each other.
+constexpr std::size_t kReadAhead = std::size_t{1} << 20;
+
+// One group's values as a piece.
+class WorstReader {
+ public:
+  WorstReader(const TileLayout& layout, Role role)
+      : layout_(layout), role_(role) {}
+
+  // The piece is valid until the next call.
+  absl::StatusOr<WorstPiece> Read(std::uint32_t group, std::int64_t step,
+                                  std::string_view bytes, RollupWorst worst) {
+    if (absl::Status s = reader_.Open(bytes); !s.ok()) return s;
+    WorstPiece piece;
+    const std::uint32_t block = group / kGroupsOfBlock;
+    const std::uint32_t row = group % kGroupsOfBlock * kRollupParameters;
+    piece.places = reader_.shape().parameters;
+    if (block >= layout_.blocks() ||
+        row + piece.places > layout_.Rows(role_, block)) {
+      return Damaged("roll-up");
+    }
+    piece.first_place = layout_.FirstPlace(role_, block) + row;
+    piece.first_step = step;
+    piece.runs = reader_.shape().runs();
+    const std::size_t entries = std::size_t{piece.places} * piece.runs;
+    worst_.resize(entries);
+    flags_.resize(entries);
+    absl::Status s = reader_.ReadWorst(worst, worst_.data(), flags_.data());
+    if (!s.ok()) return s;
+    piece.worst = worst_.data();
+    piece.flags = flags_.data();
+    piece.bytes = bytes.size();
+    return piece;
+  }
+
+ private:
+  const TileLayout& layout_;
+  const Role role_;
+  RollupReader reader_;
+  std::vector<float> worst_;
+  std::vector<std::uint8_t> flags_;
+};
+
 }  // namespace
 
 absl::StatusOr<StepSpan> RocksdbStore::RolledUp(StreamId stream,
@@ -152,9 +195,61 @@ absl::Status RocksdbStore::ScanRollups(
   return ToStatus(it->status(), kReading);
 }
 
-absl::Status RocksdbStore::ScanSkipped(
+absl::Status RocksdbStore::ScanWorst(
     StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
-    const std::function<bool(const GapData&)>& visit) {
+    const WorstSelection& selection,
+    const std::function<bool(const WorstPiece&)>& visit) {
+  const auto reader = ReaderOfStream(stream);
+  if (!reader.ok()) return reader.status();
+  const auto layout = LayoutOf(stream, selection.schema_id);
+  if (!layout.ok()) return layout.status();
+  const std::uint32_t places =
+      std::min(selection.end_place, (*layout)->places(selection.role));
+  if (selection.first_place >= places) return absl::OkStatus();
+  const auto group_of = [&](std::uint32_t place) {
+    return RollupGroupOf((*layout)->BlockOf(selection.role, place),
+                         (*layout)->RowOf(selection.role, place));
+  };
+  const auto key_of = [&](std::uint32_t group, std::int64_t step) {
+    return keys::Rollup(reader->run_id, stream, branch, 0,
+                        static_cast<std::uint8_t>(selection.role),
+                        static_cast<std::uint8_t>(selection.statistic),
+                        selection.schema_id, group, step);
+  };
+  const std::string to = key_of(group_of(places - 1), end);
+  const rocksdb::Slice upper(to);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  options.fill_cache = false;
+  options.readahead_size = kReadAhead;
+  std::unique_ptr<rocksdb::Iterator> it(
+      reader->engine->db()->NewIterator(options, reader->engine->rollups()));
+  WorstReader rollups(**layout, selection.role);
+  it->Seek(key_of(group_of(selection.first_place), begin));
+  while (it->Valid()) {
+    ByteReader tail(View(it->key()).substr(it->key().size() - 12));
+    const std::uint32_t group = tail.U32();
+    const std::int64_t step = tail.I64();
+    if (step < begin) {
+      it->Seek(key_of(group, begin));
+      continue;
+    }
+    if (step >= end) {
+      it->Seek(key_of(group + 1, begin));
+      continue;
+    }
+    const auto piece =
+        rollups.Read(group, step, View(it->value()), selection.worst);
+    if (!piece.ok()) return piece.status();
+    if (!visit(*piece)) return absl::OkStatus();
+    it->Next();
+  }
+  return ToStatus(it->status(), kReading);
+}
+
+absl::Status RocksdbStore::ScanTimelines(
+    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    const std::function<bool(std::int64_t, const TimelineView&)>& visit) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
   const std::string from =
@@ -168,16 +263,7 @@ absl::Status RocksdbStore::ScanSkipped(
   for (it->Seek(from); it->Valid(); it->Next()) {
     const auto view = TimelineView::Parse(View(it->value()));
     if (!view.ok()) return view.status();
-    if (view->recorded() == view->rows()) continue;
-    for (std::uint32_t row = 0; row < view->rows(); ++row) {
-      if (view->skipped(row) == GapCause::kUnspecified) continue;
-      GapData gap;
-      gap.cause = view->skipped(row);
-      gap.first_step = gap.last_step = view->step(row);
-      gap.steps = 1;
-      gap.detail = std::string(view->detail(row));
-      if (!visit(gap)) return absl::OkStatus();
-    }
+    if (!visit(StepAtEnd(View(it->key())), *view)) return absl::OkStatus();
   }
   return ToStatus(it->status(), kReading);
 }

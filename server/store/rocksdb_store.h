@@ -77,10 +77,15 @@ class RocksdbStore final : public Store {
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end, const RollupSelection& selection,
       const std::function<bool(const RollupPiece&)>& visit) override;
-  absl::Status ScanSkipped(
+  absl::Status ScanWorst(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end, const WorstSelection& selection,
+      const std::function<bool(const WorstPiece&)>& visit) override;
+  absl::Status ScanTimelines(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
-      const std::function<bool(const GapData&)>& visit) override;
+      const std::function<bool(std::int64_t, const TimelineView&)>& visit)
+      override;
   absl::StatusOr<std::vector<StepAndTime>> ResolvePlaces(
       StreamId stream, std::uint32_t branch,
       std::span<const PiecePlace> places) override;

@@ -25,6 +25,7 @@
 #include "core/codec.h"
 #include "core/schema.h"
 #include "core/step_data.h"
+#include "server/store/rollup/block.h"
 #include "server/store/rollup/entry.h"
 #include "server/store/rollup/statistic.h"
 
@@ -93,6 +94,7 @@ struct RunEntry {
 };
 
 class SealedWindow;
+class TimelineView;
 
 // One step as stored. `body` is the encoded gradtap.v1.Step without its
 // histograms, which are kept apart (ReadHistogramBlock()); rows of data folders
@@ -124,6 +126,28 @@ struct RollupSelection {
   RollupStatistic statistic = RollupStatistic::kMean;
   std::uint32_t schema_id = 0;
   std::uint32_t place = 0;  // Of the role's columns in that schema.
+};
+
+// What a heat map shows of a statistic: of each run of 64 recorded steps.
+struct WorstSelection {
+  Role role = Role::kUnspecified;
+  RollupStatistic statistic = RollupStatistic::kMean;
+  RollupWorst worst = RollupWorst::kMax;
+  std::uint32_t schema_id = 0;
+  // Places [first_place, end_place) of the role's columns in that schema.
+  std::uint32_t first_place = 0;
+  std::uint32_t end_place = 0;
+};
+// Of some places over recorded steps in a row. Borrowed for the call.
+struct WorstPiece {
+  std::int64_t first_step = 0;    // Of the piece's first window.
+  std::uint32_t first_place = 0;  // May begin or end beyond what was selected.
+  std::uint32_t places = 0;
+  std::uint32_t runs = 0;
+  // As RollupReader::ReadWorst(): that of place p and run r at p * runs + r.
+  const float* worst = nullptr;
+  const std::uint8_t* flags = nullptr;
+  std::size_t bytes = 0;  // Read.
 };
 
 // The step at some recorded step of a piece.
@@ -259,11 +283,24 @@ class Store {
     return absl::OkStatus();
   }
 
-  // Calls `visit` for the steps of [begin, end), which is what RolledUp() has
-  // said, that have no statistics because they were skipped, in order.
-  virtual absl::Status ScanSkipped(
+  // The same of many parameters at once, for roll-ups of level 0: groups of
+  // neighbouring places in order, of each its pieces in order. Several threads
+  // may share the places.
+  virtual absl::Status ScanWorst(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const std::function<bool(const GapData&)>& visit) {
+      std::int64_t end, const WorstSelection& selection,
+      const std::function<bool(const WorstPiece&)>& visit) {
+    (void)stream, (void)branch, (void)begin, (void)end;
+    (void)selection, (void)visit;
+    return absl::OkStatus();
+  }
+
+  // Calls `visit` for the windows that begin within [begin, end), which is what
+  // RolledUp() has said, in order, with the step under which each stands.
+  virtual absl::Status ScanTimelines(
+      StreamId stream, std::uint32_t branch, std::int64_t begin,
+      std::int64_t end,
+      const std::function<bool(std::int64_t, const TimelineView&)>& visit) {
     (void)stream, (void)branch, (void)begin, (void)end, (void)visit;
     return absl::OkStatus();
   }

@@ -30,6 +30,7 @@
 #include "core/codec.h"
 #include "core/schema.h"
 #include "server/query/environment.h"
+#include "server/query/heat_map_query.h"
 #include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
 #include "server/store/rocksdb_store.h"
@@ -217,6 +218,21 @@ void Check(const absl::Status& status) {
   std::exit(1);
 }
 
+void AskHeatMaps(const server::QueryEnvironment& environment, int times) {
+  for (const char* statistic : {"grad.l2", "weight.mean"}) {
+    const std::string what =
+        std::string("heat map, 1,000 columns: ") + statistic;
+    Time(what.c_str(), std::max(3, times / 10), [&](int) {
+      v1::GetHeatMapRequest request;
+      request.set_run("run");
+      request.set_statistic(statistic);
+      v1::GetHeatMapResponse response;
+      Check(server::GetHeatMap(environment, request, {}, &response));
+      if (response.rows_size() == 0) std::exit(2);
+    });
+  }
+}
+
 void Ask(server::Store* store, const Options& options, int times) {
   server::QueryEnvironment environment;
   environment.store = store;
@@ -258,6 +274,7 @@ void Ask(server::Store* store, const Options& options, int times) {
            Check(server::GetSnapshot(environment, request, {}, &response));
          });
   }
+  AskHeatMaps(environment, times);
 }
 
 std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {

@@ -1,0 +1,369 @@
+#include "server/query/heat_map_query.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/query/errors.h"
+#include "server/query/gaps.h"
+#include "server/query/heat_map_cells.h"
+#include "server/query/heat_map_grid.h"
+#include "server/query/rolled_series.h"
+#include "server/query/run_view.h"
+#include "server/query/selection.h"
+#include "server/query/series_check.h"
+#include "server/store/rollup/block.h"
+#include "server/store/rollup/statistic.h"
+
+namespace gradtap::server {
+namespace {
+
+// Below so many values steps are read one by one, and columns may be narrow.
+constexpr std::uint64_t kExactValues = 16'000'000;
+constexpr std::size_t kMinGaps = 1'000;
+// Parameters that are worth a second thread.
+constexpr std::uint32_t kWorthAThread = 1024;
+
+absl::StatusOr<Statistic> ParseOne(const std::string& name) {
+  if (name.empty()) {
+    return absl::InvalidArgumentError(
+        "no statistic was named; a heat map is of one, for example grad.l2");
+  }
+  google::protobuf::RepeatedPtrField<std::string> names;
+  *names.Add() = name;
+  absl::StatusOr<StatisticSelection> parsed = ParseStatistics(names);
+  if (!parsed.ok()) return parsed.status();
+  if (parsed->records.size() != 1 ||
+      parsed->records[0].field == Field::kQuantile) {
+    return absl::InvalidArgumentError(
+        "a heat map is of a statistic that every step has of each parameter, "
+        "for example grad.l2; not of " +
+        Quote(name));
+  }
+  return parsed->records[0];
+}
+
+class HeatMap {
+ public:
+  HeatMap(const QueryEnvironment& environment,
+          const v1::GetHeatMapRequest& request, const Cancelled& cancelled,
+          v1::GetHeatMapResponse* response)
+      : environment_(environment),
+        request_(request),
+        cancelled_(cancelled),
+        budget_(environment.limits.max_read_bytes, cancelled),
+        schemas_(environment.store),
+        response_(response) {}
+
+  absl::Status Run();
+
+ private:
+  // Where a schema's parameters go.
+  struct Plan {
+    std::shared_ptr<const SchemaIndex> index;
+    std::vector<std::size_t> parameters;  // Those that are shown.
+    std::vector<HeatMapCells*> cells;     // One for each of them.
+    std::uint32_t places = 0;             // Of the role.
+    std::vector<HeatMapCells*> at_place;  // By place; null: not shown.
+  };
+
+  absl::Status Prepare();
+  absl::StatusOr<bool> UseRollups(const RunView& run, const Line& line,
+                                  const StepWindow& window);
+  absl::StatusOr<const Plan*> PlanOf(StreamId stream, std::uint32_t schema_id);
+  absl::StatusOr<HeatMapCells*> CellsOf(const Parameter& parameter);
+  absl::Status FillRolled(const HeatMapStretch& stretch);
+  // Of parameters whose places are [first, end).
+  absl::Status FillPlaces(const HeatMapStretch& stretch,
+                          std::uint32_t schema_id, const Plan& plan,
+                          std::uint32_t first, std::uint32_t end) const;
+  absl::Status FillSteps(const HeatMapStretch& stretch);
+  void FillStep(const StoredStep& step, const Plan& plan,
+                std::uint32_t bucket) const;
+
+  const QueryEnvironment& environment_;
+  const v1::GetHeatMapRequest& request_;
+  const Cancelled& cancelled_;
+  ReadBudget budget_;
+  SchemaCache schemas_;
+  v1::GetHeatMapResponse* const response_;
+
+  Statistic statistic_;
+  Statistic nonfinite_;  // The elements of the same role.
+  HeatMapWorst worst_ = HeatMapWorst::kLargest;
+  std::uint32_t max_buckets_ = 0;
+  NameFilter match_;
+  std::optional<HeatMapGrid> grid_;
+  std::map<std::pair<StreamId, std::uint32_t>, Plan> plans_;
+  // By name; in the order of the answer's rows.
+  absl::flat_hash_map<std::string, HeatMapCells*> by_name_;
+  std::vector<std::unique_ptr<HeatMapCells>> cells_;
+};
+
+absl::Status HeatMap::Run() {
+  if (absl::Status s = Prepare(); !s.ok()) return s;
+  absl::StatusOr<RunView> run = OpenRun(*environment_.store, request_.run());
+  if (!run.ok()) return run.status();
+  absl::Status s = CheckAttempt(*run, request_.attempt());
+  if (s.ok()) s = CheckRank(*run, request_.attempt(), request_.rank());
+  if (!s.ok()) return s;
+  StatisticSelection selection;
+  selection.records.push_back(statistic_);
+  s = CheckParameters({*run}, request_.attempt(), selection, match_,
+                      request_.match(), &schemas_);
+  if (!s.ok()) return s;
+  const Line line = run->LineOf(request_.rank(), request_.attempt());
+  const StepWindow window = ResolveSteps(request_.steps(), line.last_step());
+  const absl::StatusOr<bool> rolled = UseRollups(*run, line, window);
+  if (!rolled.ok()) return rolled.status();
+  absl::StatusOr<HeatMapGrid> grid = HeatMapGrid::Make(
+      environment_.store, line, window, *rolled, max_buckets_, &budget_);
+  if (!grid.ok()) return grid.status();
+  grid_ = *std::move(grid);
+  response_->set_run(run->name());
+  response_->set_rank(request_.rank());
+  response_->set_statistic(statistic_.name);
+  if (!line.segments.empty()) {
+    response_->set_attempt(line.segments.back().attempt);
+  }
+  grid_->Describe(response_);
+  for (const HeatMapStretch& stretch : grid_->stretches()) {
+    s = stretch.rolled ? FillRolled(stretch) : FillSteps(stretch);
+    if (!s.ok()) return s;
+  }
+  for (const auto& cells : cells_) cells->Finish();
+  std::vector<v1::GapInfo> gaps = std::move(grid_->gaps());
+  s = AddStoredGaps(environment_.store, line, window, &gaps);
+  if (!s.ok()) return s;
+  SortAndJoin(&gaps);
+  Coalesce(std::max<std::size_t>(kMinGaps, max_buckets_), &gaps);
+  for (v1::GapInfo& gap : gaps) *response_->add_gaps() = std::move(gap);
+  return absl::OkStatus();
+}
+
+absl::Status HeatMap::Prepare() {
+  absl::StatusOr<Statistic> statistic = ParseOne(request_.statistic());
+  if (!statistic.ok()) return statistic.status();
+  statistic_ = *std::move(statistic);
+  nonfinite_ = statistic_;
+  nonfinite_.field = Field::kNonfinite;
+  worst_ = WorstOf(statistic_.field);
+  max_buckets_ = request_.max_buckets() == 0 ? kDefaultHeatMapBuckets
+                                             : request_.max_buckets();
+  if (request_.max_buckets() > kMaxHeatMapBuckets) {
+    return absl::InvalidArgumentError("a heat map of " +
+                                      std::to_string(request_.max_buckets()) +
+                                      " columns was asked for; the most is " +
+                                      std::to_string(kMaxHeatMapBuckets));
+  }
+  absl::StatusOr<NameFilter> match = ParseMatch(request_.match());
+  if (!match.ok()) return match.status();
+  match_ = *std::move(match);
+  return absl::OkStatus();
+}
+
+// Whether there are so many steps that roll-ups are to be read.
+absl::StatusOr<bool> HeatMap::UseRollups(const RunView& run, const Line& line,
+                                         const StepWindow& window) {
+  if (!RollsUpAlways(statistic_)) return false;
+  const SchemaSource source =
+      NewestSchema(run, request_.rank(), request_.attempt());
+  if (source.stream == nullptr) return false;
+  const auto index = schemas_.Get(source.stream->id, source.stream->schema_id);
+  if (!index.ok()) return index.status();
+  std::uint64_t matched = 0;
+  for (const Parameter& parameter : (*index)->schema().parameters) {
+    matched += match_.Matches(parameter.name) ? 1 : 0;
+  }
+  const std::uint64_t rows = RowsOf(line, window);
+  return rows / kRollupRun >= max_buckets_ || rows * matched > kExactValues;
+}
+
+absl::StatusOr<HeatMapCells*> HeatMap::CellsOf(const Parameter& parameter) {
+  HeatMapCells*& cells = by_name_[parameter.name];
+  if (cells != nullptr) return cells;
+  const std::uint64_t all =
+      (cells_.size() + std::uint64_t{1}) * grid_->buckets();
+  if (all > environment_.limits.max_cells) {
+    return absl::ResourceExhaustedError(
+        "the heat map has more than " + std::to_string(cells_.size()) +
+        " parameters in " + std::to_string(grid_->buckets()) +
+        " columns; the limit of one query is " +
+        std::to_string(environment_.limits.max_cells) +
+        " cells; ask for fewer parameters (--match) or columns (--points)");
+  }
+  v1::HeatMapRow* row = response_->add_rows();
+  row->set_parameter(parameter.name);
+  row->set_kind(static_cast<v1::Kind>(parameter.kind));
+  cells_.push_back(
+      std::make_unique<HeatMapCells>(worst_, grid_->buckets(), row));
+  cells = cells_.back().get();
+  return cells;
+}
+
+absl::StatusOr<const HeatMap::Plan*> HeatMap::PlanOf(StreamId stream,
+                                                     std::uint32_t schema_id) {
+  const auto [it, is_new] = plans_.try_emplace({stream, schema_id});
+  Plan& plan = it->second;
+  if (!is_new) return &plan;
+  auto index = schemas_.Get(stream, schema_id);
+  if (!index.ok()) return index.status();
+  plan.index = *std::move(index);
+  const std::vector<Parameter>& parameters = plan.index->schema().parameters;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const Places& places = plan.index->places()[i];
+    const std::int32_t place = places.at(statistic_.role);
+    if (place >= 0) plan.places = static_cast<std::uint32_t>(place) + 1;
+    if (!HasStatistic(places, statistic_)) continue;
+    if (!match_.Matches(parameters[i].name)) continue;
+    const absl::StatusOr<HeatMapCells*> cells = CellsOf(parameters[i]);
+    if (!cells.ok()) return cells.status();
+    plan.parameters.push_back(i);
+    plan.cells.push_back(*cells);
+    plan.at_place.resize(plan.places);
+    plan.at_place[static_cast<std::size_t>(place)] = *cells;
+  }
+  return &plan;
+}
+
+absl::Status HeatMap::FillRolled(const HeatMapStretch& stretch) {
+  for (const std::uint32_t schema_id : stretch.schemas) {
+    const absl::StatusOr<const Plan*> found =
+        PlanOf(stretch.segment.stream->id, schema_id);
+    if (!found.ok()) return found.status();
+    const Plan& plan = **found;
+    const auto places = static_cast<std::uint32_t>(plan.at_place.size());
+    std::uint32_t first = 0;
+    while (first < places && plan.at_place[first] == nullptr) ++first;
+    if (first == places) continue;
+    const std::uint32_t middle =
+        places - first < kWorthAThread ? places : (first + places) / 2;
+    absl::Status other;
+    std::thread thread;
+    const auto fill_rest = [&] {
+      other = FillPlaces(stretch, schema_id, plan, middle, places);
+    };
+    if (middle < places) {
+      try {
+        thread = std::thread(fill_rest);
+      } catch (const std::system_error&) {  // Too many threads: alone, then.
+        fill_rest();
+      }
+    }
+    absl::Status s = FillPlaces(stretch, schema_id, plan, first, middle);
+    if (thread.joinable()) thread.join();
+    s.Update(other);
+    if (!s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HeatMap::FillPlaces(const HeatMapStretch& stretch,
+                                 std::uint32_t schema_id, const Plan& plan,
+                                 std::uint32_t first, std::uint32_t end) const {
+  const RollupSource source =
+      *RollupSourceOf(statistic_.role, statistic_.field, 1);
+  WorstSelection selection;
+  selection.role = statistic_.role;
+  selection.schema_id = schema_id;
+  selection.first_place = first;
+  selection.end_place = end;
+  ReadBudget budget(environment_.limits.max_read_bytes, cancelled_);
+  for (const bool elements : {false, true}) {
+    selection.statistic =
+        elements ? RollupStatistic::kNonfinite : source.statistic;
+    selection.worst = elements ? RollupWorst::kMax : RollupWorstOf(worst_);
+    absl::Status charged;
+    const absl::Status s = environment_.store->ScanWorst(
+        stretch.segment.stream->id, stretch.segment.branch, stretch.steps.begin,
+        stretch.steps.end, selection, [&](const WorstPiece& piece) {
+          charged = budget.Charge(piece.bytes);
+          const auto unit = stretch.unit_of.find(piece.first_step);
+          if (unit == stretch.unit_of.end()) return charged.ok();
+          for (std::uint32_t p = 0; p < piece.places; ++p) {
+            const std::uint32_t place = piece.first_place + p;
+            if (place < first || place >= end) continue;
+            if (plan.at_place[place] == nullptr) continue;
+            const std::size_t at = std::size_t{p} * piece.runs;
+            const std::span<const float> worst(piece.worst + at, piece.runs);
+            if (elements) {
+              plan.at_place[place]->AddElements(*grid_, unit->second, worst);
+            } else {
+              plan.at_place[place]->AddRuns(*grid_, unit->second, worst,
+                                            piece.flags + at,
+                                            source.map == RollupMap::kSquare);
+            }
+          }
+          return charged.ok();
+        });
+    if (!s.ok()) return s;
+    if (!charged.ok()) return charged;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HeatMap::FillSteps(const HeatMapStretch& stretch) {
+  RowReader reader(
+      environment_.store, {request_.rank(), {stretch.segment}}, stretch.steps,
+      std::size_t{4} << 20, &budget_,
+      [&](const Segment& segment, SealedWindow* window) -> absl::Status {
+        if (window->timeline().recorded() == 0) return absl::OkStatus();
+        const auto plan =
+            PlanOf(segment.stream->id, window->timeline().schema_id());
+        if (!plan.ok()) return plan.status();
+        if ((*plan)->parameters.empty()) return absl::OkStatus();
+        window->Focus(static_cast<std::uint32_t>((*plan)->parameters.front()),
+                      static_cast<std::uint32_t>((*plan)->parameters.back()));
+        return absl::OkStatus();
+      });
+  std::uint64_t recorded = 0;
+  for (;;) {
+    const absl::StatusOr<const Row*> row = reader.Peek();
+    if (!row.ok()) return row.status();
+    if (*row == nullptr) return absl::OkStatus();
+    const StoredStep& step = *(*row)->stored;
+    if (step.has_columns()) {
+      const auto plan = PlanOf(stretch.segment.stream->id, step.schema_id());
+      if (!plan.ok()) return plan.status();
+      const std::uint64_t unit =
+          stretch.first_unit + recorded++ / stretch.unit_steps;
+      const std::uint32_t bucket =
+          grid_->BucketOf(static_cast<std::uint32_t>(unit));
+      if (bucket < grid_->buckets()) FillStep(step, **plan, bucket);
+    }
+    if (absl::Status s = reader.Pop(); !s.ok()) return s;
+  }
+}
+
+void HeatMap::FillStep(const StoredStep& step, const Plan& plan,
+                       std::uint32_t bucket) const {
+  for (std::size_t i = 0; i < plan.parameters.size(); ++i) {
+    const Places& places = plan.index->places()[plan.parameters[i]];
+    const std::optional<Value> value = Evaluate(statistic_, step, places);
+    if (!value.has_value()) continue;
+    const std::optional<Value> elements =
+        value->absent ? std::nullopt : Evaluate(nonfinite_, step, places);
+    plan.cells[i]->Add(bucket, *value,
+                       elements.has_value() && elements->value > 0);
+  }
+}
+
+}  // namespace
+
+absl::Status GetHeatMap(const QueryEnvironment& environment,
+                        const v1::GetHeatMapRequest& request,
+                        const Cancelled& cancelled,
+                        v1::GetHeatMapResponse* response) {
+  return HeatMap(environment, request, cancelled, response).Run();
+}
+
+}  // namespace gradtap::server
