@@ -1,13 +1,17 @@
 // What the store takes and gives, without a network: steps drawn from recorded
 // runs are committed, sealed, and asked for.
 //
-//   store_benchmark [--recorded DIR] [--parameters N] [--steps N] [--dir DIR]
-//                   [--queries N] [--keep 1] [--series 0]
+//   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N] [--steps
+//   N]
+//                   [--runs N] [--dir DIR] [--queries N] [--keep 1] [--series
+//                   0]
 //
-// Prints, for the whole run: commits and sealing (values a second of wall and
-// of CPU time), bytes on disk for each float, and how long queries take: median
-// and 99th percentile of some hundred, warm, and after the folder was opened
-// anew. Values are floats; the counts are stored besides. With --keep the
+// Prints, for all runs together: commits and sealing (values a second of wall
+// and of CPU time), bytes on disk for each float, and how long queries of the
+// first run take: median and 99th percentile of some hundred, warm, and after
+// the folder was opened anew. Values are floats; the counts are stored besides.
+// With --of they are one recording as it is; else parameters are recorded ones
+// from a step of their own on, times a factor, back and forth. With --keep the
 // folder stays, and is asked as it is when it is there already.
 
 #include <sys/resource.h>
@@ -47,6 +51,8 @@ struct Options {
   std::size_t parameters = 50;
   std::int64_t steps = 3000;
   int queries = 100;  // Of each kind.
+  int runs = 1;       // The same again.
+  std::string of;     // "cnn" or "gpt": the recording itself, as it is.
   bool series = true;
   bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
@@ -90,12 +96,30 @@ Schema MakeSchema(std::size_t parameters) {
   return schema;
 }
 
+// The parameters of one recording; none: of none by itself.
+std::vector<Recorded::Series> AsIs(const Recorded& recorded,
+                                   const std::string& of) {
+  std::vector<Recorded::Series> series;
+  for (const Recorded::Series& one : recorded.series()) {
+    if (!of.empty() && one.run == (of == "gpt" ? 1U : 0U)) {
+      series.push_back(one);
+    }
+  }
+  return series;
+}
+
 // Writes steps one after the other.
 class Source {
  public:
-  Source(const Recorded& recorded, std::size_t parameters)
+  // Without `as_is` each parameter is a recorded one, begins at a step of its
+  // own and has a factor.
+  Source(const Recorded& recorded, std::size_t parameters,
+         const std::vector<Recorded::Series>& as_is)
       : recorded_(recorded), random_(1) {
-    for (std::size_t i = 0; i < parameters; ++i) {
+    for (const Recorded::Series& series : as_is) {
+      from_.push_back({series, 0, 1});
+    }
+    for (std::size_t i = from_.size(); i < parameters; ++i) {
       from_.push_back({recorded.series()[i % recorded.series().size()],
                        static_cast<std::int64_t>(random_() % 1000),
                        0.5F + static_cast<float>(random_() % 1000) / 1000});
@@ -147,9 +171,10 @@ struct Loaded {
   double wall = 0, cpu = 0;
 };
 
-Loaded Load(server::Store* store, const Options& options, Source* source) {
+Loaded Load(server::Store* store, const Options& options, int run,
+            Source* source) {
   server::StreamHello hello;
-  hello.run = "run";
+  hello.run = run == 0 ? "run" : "run" + std::to_string(run);
   hello.launch = "launch";
   hello.process_nonce = std::string(16, 'n');
   const auto stream = store->OpenStream(hello, 1);
@@ -285,18 +310,22 @@ std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {
   return *std::move(opened);
 }
 
-void LoadAll(const Options& options) {
-  const Recorded recorded =
-      std::filesystem::exists(options.recorded + "/cnn.f32")
-          ? Recorded::Load(options.recorded)
-          : Recorded::StandIn();
-  Source source(recorded, options.parameters);
-  const double values = 15.0 * static_cast<double>(options.parameters) *
-                        static_cast<double>(options.steps);
+double Values(const Options& options) {
+  return 15.0 * static_cast<double>(options.parameters) *
+         static_cast<double>(options.steps) * options.runs;
+}
+
+void LoadAll(const Recorded& recorded, const Options& options) {
+  const std::vector<Recorded::Series> as_is = AsIs(recorded, options.of);
+  const double values = Values(options);
   const auto store = OpenStore(options);
   const double cpu = CpuSeconds();
   const auto begin = Clock::now();
-  const Loaded loaded = Load(store.get(), options, &source);
+  double in_commits = 0;
+  for (int run = 0; run < options.runs; ++run) {
+    Source source(recorded, options.parameters, as_is);
+    in_commits += Load(store.get(), options, run, &source).wall;
+  }
   const double load_wall = Seconds(Clock::now() - begin);
   for (;;) {  // What is left to seal.
     const auto sealed = store->SealOne();
@@ -304,27 +333,33 @@ void LoadAll(const Options& options) {
     if (!*sealed) break;
   }
   const double wall = Seconds(Clock::now() - begin);
-  std::printf("%zu parameters x %lld steps, %.1f M floats\n",
+  std::printf("%zu parameters x %lld steps, %d times, %.1f M floats\n",
               options.parameters, static_cast<long long>(options.steps),
-              values / 1e6);
+              options.runs, values / 1e6);
   std::printf("  commits %.1f s, loading %.1f s, sealed %.1f s after it\n",
-              loaded.wall, load_wall, wall - load_wall);
+              in_commits, load_wall, wall - load_wall);
   std::printf(
       "  %.1f M floats/s in commits, %.1f with all sealed; CPU of all, "
       "making the steps included: %.0f ns a float\n",
-      values / 1e6 / loaded.wall, values / 1e6 / wall,
+      values / 1e6 / in_commits, values / 1e6 / wall,
       1e9 * (CpuSeconds() - cpu) / values);
   std::printf("  resident %.0f MiB\n", ResidentMiB());
 }
 
-int Run(const Options& options) {
+int Run(Options options) {
+  const Recorded recorded =
+      std::filesystem::exists(options.recorded + "/cnn.f32")
+          ? Recorded::Load(options.recorded)
+          : Recorded::StandIn();
+  if (!options.of.empty()) {
+    options.parameters = AsIs(recorded, options.of).size();
+    options.steps = recorded.steps();
+  }
   if (!options.keep) std::filesystem::remove_all(options.dir);
-  if (!std::filesystem::exists(options.dir)) LoadAll(options);
+  if (!std::filesystem::exists(options.dir)) LoadAll(recorded, options);
   auto store = OpenStore(options);
   std::printf("  on disk %.3f bytes a float\n",
-              static_cast<double>(store->disk_bytes()) /
-                  (15.0 * static_cast<double>(options.parameters) *
-                   static_cast<double>(options.steps)));
+              static_cast<double>(store->disk_bytes()) / Values(options));
   std::printf("opened anew:\n");
   Ask(store.get(), options, 1);
   std::printf("warm:\n");
@@ -346,6 +381,8 @@ int main(int argc, char** argv) {
     if (name == "--dir") options.dir = value;
     if (name == "--parameters")
       options.parameters = std::strtoul(value, nullptr, 10);
+    if (name == "--runs") options.runs = std::atoi(value);
+    if (name == "--of") options.of = value;
     if (name == "--series") options.series = std::atoi(value) != 0;
     if (name == "--keep") options.keep = std::atoi(value) != 0;
     if (name == "--queries") options.queries = std::atoi(value);
