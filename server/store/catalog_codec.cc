@@ -186,6 +186,7 @@ std::string EncodeSealed(const Sealed& sealed) {
   PutVarint(sealed.windows, &out);
   PutSigned(sealed.chapter_first, &out);
   PutVarint(sealed.chapter_windows, &out);
+  PutVarint(sealed.chapter_steps, &out);
   return out;
 }
 absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes) {
@@ -197,6 +198,7 @@ absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes) {
   sealed.windows = in->Varint();
   sealed.chapter_first = in->Signed();
   sealed.chapter_windows = in->Varint32();
+  sealed.chapter_steps = in->Varint32();
   if (!in->ok()) return Damaged("sealed", bytes);
   return sealed;
 }

@@ -67,6 +67,7 @@ struct Sealed {
   // them begins, and how many there are.
   std::int64_t chapter_first = 0;
   std::uint32_t chapter_windows = 0;
+  std::uint32_t chapter_steps = 0;  // Recorded, in all of them.
 };
 std::string EncodeSealed(const Sealed& sealed);
 absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes);

@@ -20,7 +20,8 @@ absl::Status ChapterBinder::Bind(std::int64_t first_step, std::uint32_t windows,
   // Places mean the same parameters in all windows only of one schema.
   bool one_schema = windows_.size() == windows;
   for (const TimelineView& window : windows_) {
-    one_schema &= window.schema_id() == windows_.front().schema_id();
+    one_schema &= window.schema_id() == windows_.front().schema_id() &&
+                  window.recorded() == windows_.front().recorded();
   }
   if (!one_schema) return batch.WriteLast(bound);
   const auto layout = layout_of_(windows_.front().schema_id());
@@ -59,7 +60,7 @@ absl::Status ChapterBinder::ReadWindows(std::int64_t first_step,
     bytes_.push_back(it->value().ToString());
     const auto view = TimelineView::Parse(bytes_.back());
     if (!view.ok()) return view.status();
-    if (view->recorded() != kTileSteps) return Damaged("timeline");
+    if (view->recorded() == 0) return Damaged("timeline");
     windows_.push_back(*view);
     first_steps_.push_back(view->step(0));
     last_step_ = view->step(view->rows() - 1);
@@ -69,6 +70,7 @@ absl::Status ChapterBinder::ReadWindows(std::int64_t first_step,
 
 absl::Status ChapterBinder::JoinGroup(const RollupKey& key,
                                       SealedBatch* batch) {
+  const std::uint32_t steps = windows_.front().recorded();
   std::vector<std::vector<RollupEntry>> windows;
   RollupShape shape;
   for (const std::int64_t first_step : first_steps_) {
@@ -86,10 +88,10 @@ absl::Status ChapterBinder::JoinGroup(const RollupKey& key,
     if (s.ok()) s = reader_.ReadAll(&windows.emplace_back());
     if (!s.ok()) return s;
     shape.parameters = reader_.shape().parameters;
-    if (reader_.shape().steps != kTileSteps) return absl::OkStatus();  // Done.
+    if (reader_.shape().steps != steps) return absl::OkStatus();  // Done.
   }
-  shape.steps = static_cast<std::uint32_t>(windows.size()) * kTileSteps;
-  const std::uint32_t runs = kTileSteps / kRollupRun;
+  shape.steps = static_cast<std::uint32_t>(windows.size()) * steps;
+  const std::uint32_t runs = (steps + kRollupRun - 1) / kRollupRun;
   std::vector<RollupEntry> fine, coarse;
   for (std::uint32_t p = 0; p < shape.parameters; ++p) {
     const std::size_t from = fine.size();

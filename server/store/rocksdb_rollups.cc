@@ -80,6 +80,71 @@ absl::StatusOr<std::optional<StepSpan>> PieceAround(const Engine& engine,
   return std::optional<StepSpan>();
 }
 
+// When the steps of pieces were. Keeps the newest chapter or window.
+class PieceSteps {
+ public:
+  PieceSteps(std::shared_ptr<Engine> engine, const BranchKey& branch)
+      : engine_(std::move(engine)), branch_(branch) {}
+
+  absl::StatusOr<StepAndTime> At(const PiecePlace& place) {
+    if (first_step_ != place.first_step || recorded() != place.recorded) {
+      if (const absl::Status s = Open(place); !s.ok()) return s;
+    }
+    if (place.offset >= recorded()) return Damaged("roll-up");
+    if (chapter_.has_value()) return chapter_->At(place.offset);
+    const std::uint32_t row = window_->RowOfRecorded(place.offset);
+    return StepAndTime{window_->step(row), window_->time(row)};
+  }
+
+ private:
+  std::uint32_t recorded() const {
+    if (chapter_.has_value()) return chapter_->recorded();
+    return window_.has_value() ? window_->recorded() : 0;
+  }
+
+  // A chapter begins where its first window does: `recorded` tells them apart.
+  absl::Status Open(const PiecePlace& place) {
+    chapter_.reset();
+    window_.reset();
+    first_step_ = place.first_step;
+    if (place.recorded >= 2 * kTileSteps) {
+      const absl::Status s = Get(keys::Chapter(branch_.run_id, branch_.stream,
+                                               branch_.branch, first_step_));
+      if (s.ok()) {
+        const auto view = ChapterView::Parse(View(bytes_));
+        if (!view.ok()) return view.status();
+        chapter_ = *view;
+        if (chapter_->recorded() == place.recorded) return absl::OkStatus();
+        chapter_.reset();
+      } else if (!absl::IsNotFound(s)) {
+        return s;
+      }
+    }
+    const absl::Status s = Get(keys::Timeline(branch_.run_id, branch_.stream,
+                                              branch_.branch, first_step_));
+    if (!s.ok()) return s;
+    const auto view = TimelineView::Parse(View(bytes_));
+    if (!view.ok()) return view.status();
+    window_ = *view;
+    return window_->recorded() == place.recorded ? absl::OkStatus()
+                                                 : Damaged("roll-up");
+  }
+
+  absl::Status Get(const std::string& key) {
+    bytes_.Reset();
+    return ToStatus(engine_->db()->Get(rocksdb::ReadOptions(),
+                                       engine_->windows(), key, &bytes_),
+                    kReading);
+  }
+
+  const std::shared_ptr<Engine> engine_;
+  const BranchKey branch_;
+  std::int64_t first_step_ = 0;
+  rocksdb::PinnableSlice bytes_;  // Views point into it.
+  std::optional<ChapterView> chapter_;
+  std::optional<TimelineView> window_;
+};
+
 // Of a scan over many groups, whose values are small and follow each other.
 constexpr std::size_t kReadAhead = std::size_t{1} << 20;
 
@@ -272,46 +337,13 @@ absl::StatusOr<std::vector<StepAndTime>> RocksdbStore::ResolvePlaces(
     StreamId stream, std::uint32_t branch, std::span<const PiecePlace> places) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
-  const Engine& engine = *reader->engine;
   std::vector<StepAndTime> resolved;
   resolved.reserve(places.size());
-  std::optional<PiecePlace> at;  // Of the views.
-  rocksdb::PinnableSlice bytes;
-  ChapterView chapter;
-  TimelineView window;
+  PieceSteps steps(reader->engine, {reader->run_id, stream, branch});
   for (const PiecePlace& place : places) {
-    const bool is_chapter = place.recorded > kTileSteps;
-    if (!at.has_value() || at->first_step != place.first_step ||
-        at->recorded != place.recorded) {
-      bytes.Reset();
-      const std::string key =
-          is_chapter
-              ? keys::Chapter(reader->run_id, stream, branch, place.first_step)
-              : keys::Timeline(reader->run_id, stream, branch,
-                               place.first_step);
-      const rocksdb::Status got = engine.db()->Get(
-          rocksdb::ReadOptions(), engine.windows(), key, &bytes);
-      if (!got.ok()) return ToStatus(got, kReading);
-      if (is_chapter) {
-        const auto view = ChapterView::Parse(View(bytes));
-        if (!view.ok()) return view.status();
-        chapter = *view;
-      } else {
-        const auto view = TimelineView::Parse(View(bytes));
-        if (!view.ok()) return view.status();
-        window = *view;
-      }
-      at = place;
-    }
-    if (place.offset >= (is_chapter ? chapter.recorded() : window.recorded())) {
-      return Damaged("roll-up");
-    }
-    if (is_chapter) {
-      resolved.push_back(chapter.At(place.offset));
-    } else {
-      const std::uint32_t row = window.RowOfRecorded(place.offset);
-      resolved.push_back({window.step(row), window.time(row)});
-    }
+    const absl::StatusOr<StepAndTime> at = steps.At(place);
+    if (!at.ok()) return at.status();
+    resolved.push_back(*at);
   }
   return resolved;
 }

@@ -75,6 +75,32 @@ void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end) {
                  keys::Row(key.run_id, key.stream, key.branch, end));
 }
 
+Sealed WithoutChapter(Sealed sealed) {
+  sealed.chapter_first = std::numeric_limits<std::int64_t>::min();
+  sealed.chapter_windows = 0;
+  sealed.chapter_steps = 0;
+  return sealed;
+}
+
+// What is sealed once the window of `builder` is, too.
+Sealed AfterWindow(const Sealed& before, const WindowBuilder& builder) {
+  Sealed sealed = before;
+  sealed.end = builder.last_step() + 1;
+  sealed.rows += builder.rows();
+  ++sealed.windows;
+  const std::uint32_t steps = builder.recorded();
+  const bool full = steps > 0 && steps == builder.window_steps();
+  const bool joins =
+      full && before.chapter_steps == before.chapter_windows * steps;
+  if (!joins) sealed = WithoutChapter(sealed);
+  if (!full) return sealed;
+  if (sealed.chapter_windows++ == 0) {
+    sealed.chapter_first = builder.first_step();
+  }
+  sealed.chapter_steps += steps;
+  return sealed;
+}
+
 }  // namespace
 
 void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
@@ -139,52 +165,54 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
   for (;;) {
     const std::optional<ToSeal> next = NextToSeal();
     if (!next.has_value()) return false;
-    const absl::StatusOr<bool> sealed = SealWindow(*next);
-    if (sealed.ok() && *sealed) return true;
+    const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
+    if (lacking.ok() && *lacking == 0) return true;
     MutexLock lock(mu_);
     const std::pair key{next->key.stream, next->key.branch};
-    if (absl::IsNotFound(sealed.status())) {  // Deleted meanwhile.
+    if (absl::IsNotFound(lacking.status())) {  // Deleted meanwhile.
       to_seal_.erase(key);
-    } else if (!sealed.ok()) {
+    } else if (!lacking.ok()) {
       // Others go first the next time.
-      if (absl::IsDataLoss(sealed.status())) to_seal_.erase(key);
-      return sealed.status();
+      if (absl::IsDataLoss(lacking.status())) to_seal_.erase(key);
+      return lacking.status();
     } else if (next->ended) {
       to_seal_.erase(key);  // There are less rows than the books say.
     } else {
-      to_seal_[key] = next->rows + std::max(kTailRows, next->rows / 4);
+      to_seal_[key] = next->rows + *lacking;
     }
   }
 }
 
-absl::StatusOr<bool> RocksdbStore::SealWindow(const ToSeal& from) {
+absl::StatusOr<std::uint64_t> RocksdbStore::SealWindow(const ToSeal& from) {
   {
     MutexLock write_lock(write_mu_);
     if (failed_) return absl::UnavailableError("the database is failing");
     sealing_ = true;
   }
-  absl::StatusOr<bool> sealed = SealWindowMarked(from);
+  absl::StatusOr<std::uint64_t> lacking = SealWindowMarked(from);
   {
     MutexLock write_lock(write_mu_);
     sealing_ = false;
   }
   sealing_ended_.NotifyAll();
-  return sealed;
+  return lacking;
 }
 
-absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
+absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
+    const ToSeal& from) {
   const std::shared_ptr<Engine> open = engine();
   if (open == nullptr) return absl::UnavailableError("not open");
   const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {
     return WriteSealed(from.key, open.get(), batch, sealed);
   };
-  if (from.sealed.chapter_windows >= kChapterWindows) {
-    return BindChapter(open, from.key, from.sealed, from.sealed, write);
+  if (from.sealed.chapter_steps >= kChapterSteps) {  // Ended half-way.
+    return BindChapter(open, from.key, from.sealed, WithoutChapter(from.sealed),
+                       write);
   }
   SealedBatch batch(open, from.key, write);
   WindowBuilder builder(
       [&](std::uint32_t id) { return LayoutOf(from.key.stream, id); },
-      kSlabBytes);
+      kSlabBytes, window_steps_);
   bool stopped = false;  // By a row of the next window.
   absl::Status s = ForEachRow(
       *open, from.key, from.sealed.end,
@@ -200,8 +228,15 @@ absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
         return *taken;
       });
   if (!s.ok()) return s;
-  if (builder.rows() == 0) return false;
-  if (!builder.full() && !stopped && !from.ended) return false;
+  if (builder.rows() == 0) return kTailRows;
+  if (!builder.full() && !stopped && !from.ended) {
+    const std::uint32_t steps =
+        builder.window_steps() == 0 ? kTileSteps : builder.window_steps();
+    return kTailRows + steps - builder.recorded();
+  }
+  if (!from.ended && from.rows < builder.rows() + kTailRows) {
+    return builder.rows() + kTailRows - from.rows;
+  }
 
   batch.set_first_step(builder.first_step());
   do {
@@ -219,15 +254,7 @@ absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
   if (!s.ok()) return s;
   s = builder.WriteScalars(block_writer_.encoder(), &batch);
   if (!s.ok()) return s;
-  Sealed sealed = from.sealed;
-  sealed.end = builder.last_step() + 1;
-  sealed.rows += builder.rows();
-  ++sealed.windows;
-  if (builder.recorded() != kTileSteps) {
-    sealed.chapter_windows = 0;
-  } else if (sealed.chapter_windows++ == 0) {
-    sealed.chapter_first = builder.first_step();
-  }
+  const Sealed sealed = AfterWindow(from.sealed, builder);
   s = batch.Finish(builder.Timeline(), sealed);
   if (!s.ok()) return s;
   {
@@ -238,23 +265,28 @@ absl::StatusOr<bool> RocksdbStore::SealWindowMarked(const ToSeal& from) {
   }
   const bool last = from.ended && builder.rows() == from.rows;
   if (last) ReclaimRows(*open, from.key, sealed.end);
-  const Sealed& chapter = sealed.chapter_windows == 0 ? from.sealed : sealed;
-  const bool complete = last || sealed.chapter_windows == 0 ||
-                        sealed.chapter_windows >= kChapterWindows;
-  if (!complete || chapter.chapter_windows < 2) return true;
-  return BindChapter(open, from.key, chapter, sealed, write);
+  if (from.sealed.chapter_windows >= 2 &&
+      sealed.chapter_first != from.sealed.chapter_first) {
+    // What was open has come to its end without this window.
+    return BindChapter(open, from.key, from.sealed, sealed, write);
+  }
+  if (sealed.chapter_windows >= 2 &&
+      (last || sealed.chapter_steps >= kChapterSteps)) {
+    return BindChapter(open, from.key, sealed, WithoutChapter(sealed), write);
+  }
+  return 0;
 }
 
-absl::StatusOr<bool> RocksdbStore::BindChapter(
+absl::StatusOr<std::uint64_t> RocksdbStore::BindChapter(
     const std::shared_ptr<Engine>& engine, const BranchKey& key,
-    const Sealed& chapter, Sealed sealed, const SealedBatch::Write& write) {
+    const Sealed& chapter, const Sealed& sealed,
+    const SealedBatch::Write& write) {
   ChapterBinder binder(
       engine, key, [&](std::uint32_t id) { return LayoutOf(key.stream, id); });
-  sealed.chapter_windows = 0;
   const absl::Status s = binder.Bind(chapter.chapter_first,
                                      chapter.chapter_windows, sealed, write);
   if (!s.ok()) return s;
-  return true;
+  return 0;
 }
 
 absl::Status RocksdbStore::WriteSealed(const BranchKey& key,

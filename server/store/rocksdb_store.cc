@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<RocksdbStore>> RocksdbStore::Open(
   auto folder = DataFolder::Open(options.data_dir);
   if (!folder.ok()) return folder.status();
   std::unique_ptr<RocksdbStore> store(
-      new RocksdbStore(*std::move(folder), env));
+      new RocksdbStore(*std::move(folder), options, env));
   {
     MutexLock lock(store->write_mu_);
     if (const absl::Status s = store->ReopenLocked(); !s.ok()) return s;
@@ -94,8 +94,11 @@ absl::StatusOr<std::unique_ptr<RocksdbStore>> RocksdbStore::Open(
 RocksdbStore::~RocksdbStore() { sealer_.reset(); }
 
 RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
-                           rocksdb::Env* env)
-    : folder_(std::move(folder)), env_(env), schemas_(kCachedParameters) {}
+                           const StoreOptions& options, rocksdb::Env* env)
+    : folder_(std::move(folder)),
+      env_(env),
+      window_steps_(options.window_steps),
+      schemas_(kCachedParameters) {}
 
 std::shared_ptr<Engine> RocksdbStore::engine() const {
   MutexLock lock(mu_);

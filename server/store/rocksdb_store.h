@@ -124,7 +124,8 @@ class RocksdbStore final : public Store {
     bool ended = false;      // No more rows are to be expected.
   };
 
-  RocksdbStore(std::unique_ptr<DataFolder> folder, rocksdb::Env* env);
+  RocksdbStore(std::unique_ptr<DataFolder> folder, const StoreOptions& options,
+               rocksdb::Env* env);
 
   absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
   absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
@@ -135,22 +136,21 @@ class RocksdbStore final : public Store {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<ToSeal> NextToSeal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(mu_);
-  // False if the rows there are make no window yet.
-  absl::StatusOr<bool> SealWindow(const ToSeal& from)
+  // 0: done. Else the rows there are make no window yet, and lack so many more
+  // at least.
+  absl::StatusOr<std::uint64_t> SealWindow(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // The same while sealing_ is set.
-  absl::StatusOr<bool> SealWindowMarked(const ToSeal& from)
+  absl::StatusOr<std::uint64_t> SealWindowMarked(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  // The open chapter of `chapter`; afterwards the branch is as `sealed` says,
-  // without one.
-  absl::StatusOr<bool> BindChapter(const std::shared_ptr<Engine>& engine,
-                                   const BranchKey& key, const Sealed& chapter,
-                                   Sealed sealed,
-                                   const SealedBatch::Write& write)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
-          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // The open chapter of `chapter`; afterwards the branch is as `sealed` says.
+  absl::StatusOr<std::uint64_t> BindChapter(
+      const std::shared_ptr<Engine>& engine, const BranchKey& key,
+      const Sealed& chapter, const Sealed& sealed,
+      const SealedBatch::Write& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // Without a sync: what is lost is sealed again.
   absl::Status WriteSealed(const BranchKey& key, const Engine* engine,
                            rocksdb::WriteBatch* batch, const Sealed* sealed)
@@ -179,6 +179,7 @@ class RocksdbStore final : public Store {
 
   const std::unique_ptr<DataFolder> folder_;
   rocksdb::Env* const env_;
+  const std::uint32_t window_steps_;
   Listeners listeners_;
   StoredSchemas schemas_;
 

@@ -357,6 +357,9 @@ struct StoreOptions {
   std::string data_dir;  // Created (0700) if it is not there.
   // A thread of its own turns rows into windows once there are enough of them.
   bool seal = true;
+  // Recorded steps of a window; 0: as many as suit the model. For tests, which
+  // want many windows of few steps.
+  std::uint32_t window_steps = 0;
 };
 
 // Opens the folder for this process alone. kFailedPrecondition: locked by

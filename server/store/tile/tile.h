@@ -28,8 +28,9 @@
 
 namespace gradtap::server {
 
-// The shape that is written; tile_benchmark shows what others cost. Readers
-// take any shape within kMaxTileValues.
+// The shape that is written; of small models some times as many steps
+// (window/layout.h). tile_benchmark shows what others cost. Readers take any
+// shape within kMaxTileValues.
 inline constexpr std::uint32_t kTileParameters = 64;
 inline constexpr std::uint32_t kTileSteps = 128;
 // Of one tile, absent ones included.

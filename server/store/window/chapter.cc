@@ -20,11 +20,12 @@ std::string EncodeChapter(const std::vector<TimelineView>& windows,
                           std::int64_t end) {
   std::string out(1, kVersion);
   PutU32(static_cast<std::uint32_t>(windows.size()), &out);
-  PutU32(kTileSteps, &out);
+  const std::uint32_t recorded = windows.front().recorded();
+  PutU32(recorded, &out);
   PutI64(end, &out);
-  std::vector<std::int64_t> steps(kTileSteps), times(kTileSteps);
+  std::vector<std::int64_t> steps(recorded), times(recorded);
   for (const TimelineView& window : windows) {
-    for (std::uint32_t i = 0; i < kTileSteps; ++i) {
+    for (std::uint32_t i = 0; i < recorded; ++i) {
       const std::uint32_t row = window.RowOfRecorded(i);
       steps[i] = window.step(row);
       times[i] = window.time(row);

@@ -1,5 +1,5 @@
-// Full windows in a row, 32 most often: when their recorded steps were, at a
-// glance.
+// Full windows in a row, 4,096 recorded steps most often: when their recorded
+// steps were, at a glance.
 //
 //   chapter := version:u8 windows:u32 recorded:u32 end:i64 (steps times)*
 //   version := 1
@@ -27,9 +27,9 @@ namespace gradtap::server {
 // Roll-ups of a chapter's windows stand together, and one of a coarser level
 // has an entry for each chapter: 4096:1. Where no more full windows are to come
 // in a row, it has fewer, two at least.
-inline constexpr std::uint32_t kChapterWindows = 32;
+inline constexpr std::uint32_t kChapterSteps = 4096;
 
-// Each window has kTileSteps recorded rows. All rows are below step `end`.
+// All windows have as many recorded rows. All rows are below step `end`.
 std::string EncodeChapter(const std::vector<TimelineView>& windows,
                           std::int64_t end);
 

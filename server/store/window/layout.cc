@@ -53,4 +53,11 @@ std::int64_t TileLayout::PlaceIn(Role other, Role role,
   return found - to.parameter.begin();
 }
 
+std::uint32_t WindowStepsOf(const TileLayout& layout) {
+  if (layout.blocks() <= 2) return 8 * kTileSteps;
+  if (layout.blocks() <= 8) return 4 * kTileSteps;
+  if (layout.blocks() <= 32) return 2 * kTileSteps;
+  return kTileSteps;
+}
+
 }  // namespace gradtap::server

@@ -71,6 +71,10 @@ class TileLayout {
   std::vector<std::uint64_t> numel_;  // By parameter.
 };
 
+// Recorded steps of a window: 128 to 1,024. Long tiles are smaller, by 1 to 4
+// %; but one step of a wide model has to be read from many of them.
+std::uint32_t WindowStepsOf(const TileLayout& layout);
+
 }  // namespace gradtap::server
 
 #endif  // GRADTAP_SERVER_STORE_WINDOW_LAYOUT_H_

@@ -7,8 +7,9 @@
 
 namespace gradtap::server {
 
-Slab::Slab(const TileLayout* layout, std::uint32_t begin, std::uint32_t end)
-    : layout_(layout), begin_(begin), end_(end) {
+Slab::Slab(const TileLayout* layout, std::uint32_t begin, std::uint32_t end,
+           std::uint32_t max_steps)
+    : layout_(layout), begin_(begin), end_(end), max_steps_(max_steps) {
   for (int role = 1; role < kRoleCount; ++role) {
     OfRole& of = roles_[role];
     const auto r = static_cast<Role>(role);
@@ -18,12 +19,13 @@ Slab::Slab(const TileLayout* layout, std::uint32_t begin, std::uint32_t end)
   }
 }
 
-std::size_t Slab::BytesOf(const TileLayout& layout, std::uint32_t block) {
+std::size_t Slab::BytesOf(const TileLayout& layout, std::uint32_t block,
+                          std::uint32_t max_steps) {
   std::size_t places = 0;
   for (int role = 1; role < kRoleCount; ++role) {
     places += layout.Rows(static_cast<Role>(role), block);
   }
-  return places * kTileSteps * (kFloatFields * sizeof(float) + 1);
+  return places * max_steps * (kFloatFields * sizeof(float) + 1);
 }
 
 void Slab::Add(const StepView& step) {
@@ -37,7 +39,7 @@ void Slab::AddRole(const StepView::Columns& columns) {
   // What readers of a tile get where nothing is: siblings may lean on it.
   const auto nothing = std::bit_cast<float>(kAbsentBits);
   if (of.steps++ == 0) {
-    const std::size_t size = std::size_t{kTileSteps} * of.places;
+    const std::size_t size = std::size_t{max_steps_} * of.places;
     for (auto& field : of.floats) field.assign(size, nothing);
     of.present.assign(size, 0);
     for (auto& field : of.counts) field.resize(end_ - begin_);

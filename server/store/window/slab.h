@@ -19,17 +19,19 @@ namespace gradtap::server {
 
 class Slab {
  public:
-  // Blocks [begin, end) of the layout, which must outlive it.
-  Slab(const TileLayout* layout, std::uint32_t begin, std::uint32_t end);
+  // Blocks [begin, end) of the layout, which must outlive it, for `max_steps`.
+  Slab(const TileLayout* layout, std::uint32_t begin, std::uint32_t end,
+       std::uint32_t max_steps);
 
   // The memory that a block takes.
-  static std::size_t BytesOf(const TileLayout& layout, std::uint32_t block);
+  static std::size_t BytesOf(const TileLayout& layout, std::uint32_t block,
+                             std::uint32_t max_steps);
 
   std::uint32_t begin() const { return begin_; }
   std::uint32_t end() const { return end_; }
 
   // Takes what the step, which is of the layout's schema, has of the blocks.
-  // Steps come in order, each once, at most kTileSteps.
+  // Steps come in order, each once, at most max_steps.
   void Add(const StepView& step);
 
   // A block's values over all steps added, into `*out`, whose memory is used
@@ -65,7 +67,7 @@ class Slab {
                     RoleValues* out) const;
 
   const TileLayout* const layout_;
-  const std::uint32_t begin_, end_;
+  const std::uint32_t begin_, end_, max_steps_;
   std::uint32_t steps_ = 0;  // Added so far.
   std::array<OfRole, kRoleCount> roles_;
 };

@@ -33,8 +33,8 @@
 
 namespace gradtap::server {
 
-// The window is full with this many recorded rows (kTileSteps), or this many of
-// any kind.
+// The window is full with this many recorded rows (WindowStepsOf()), or this
+// many of any kind.
 inline constexpr std::uint32_t kMaxWindowRows = 4096;
 
 using RoleSet = std::uint8_t;

@@ -15,7 +15,8 @@ constexpr std::size_t kMaxScalarCells = std::size_t{1} << 20;
 }  // namespace
 
 bool WindowBuilder::full() const {
-  return recorded_ >= kTileSteps || rows_.size() >= kMaxWindowRows ||
+  return (layout_ != nullptr && recorded_ >= window_steps_) ||
+         rows_.size() >= kMaxWindowRows ||
          rows_.size() * scalars_.size() >= kMaxScalarCells;
 }
 
@@ -34,6 +35,7 @@ absl::StatusOr<bool> WindowBuilder::Take(const StepView& step,
           layout_of_(schema_id_);
       if (!layout.ok()) return layout.status();
       layout_ = *std::move(layout);
+      if (window_steps_ == 0) window_steps_ = WindowStepsOf(*layout_);
       StartSlab(0);
     }
     if (const absl::Status s = CheckColumns(step); !s.ok()) return s;
@@ -86,10 +88,10 @@ void WindowBuilder::StartSlab(std::uint32_t begin) {
   if (begin >= layout_->blocks()) return;
   std::uint32_t end = begin;
   for (std::size_t bytes = 0; end < layout_->blocks(); ++end) {
-    bytes += Slab::BytesOf(*layout_, end);
+    bytes += Slab::BytesOf(*layout_, end, window_steps_);
     if (end > begin && bytes > slab_bytes_) break;
   }
-  slab_.emplace(layout_.get(), begin, end);
+  slab_.emplace(layout_.get(), begin, end, window_steps_);
 }
 
 absl::Status WindowBuilder::WriteSlab(BlockWriter* writer, WindowSink* sink) {

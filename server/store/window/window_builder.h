@@ -47,9 +47,14 @@ class WindowBuilder {
       std::function<absl::StatusOr<std::shared_ptr<const TileLayout>>(
           std::uint32_t schema_id)>;
 
-  // A slab takes at most about `slab_bytes`, or what one block needs.
-  WindowBuilder(LayoutOf layout_of, std::size_t slab_bytes)
-      : layout_of_(std::move(layout_of)), slab_bytes_(slab_bytes) {}
+  // A slab takes at most about `slab_bytes`, or what one block needs. The
+  // window gets at most `window_steps` recorded rows, which is also the memory
+  // that they take; 0: what suits the model, WindowStepsOf().
+  WindowBuilder(LayoutOf layout_of, std::size_t slab_bytes,
+                std::uint32_t window_steps = 0)
+      : layout_of_(std::move(layout_of)),
+        slab_bytes_(slab_bytes),
+        window_steps_(window_steps) {}
 
   // Takes a row, in order of steps; false if it is not this window's any more.
   // kDataLoss if its columns do not fit its schema, and errors of `layout_of`.
@@ -60,6 +65,8 @@ class WindowBuilder {
     return static_cast<std::uint32_t>(rows_.size());
   }
   std::uint32_t recorded() const { return recorded_; }
+  // Of a full window; 0: not known, as no row was recorded.
+  std::uint32_t window_steps() const { return window_steps_; }
   // There is at least one row.
   std::int64_t first_step() const { return rows_.front().step; }
   std::int64_t last_step() const { return rows_.back().step; }
@@ -80,6 +87,7 @@ class WindowBuilder {
 
   const LayoutOf layout_of_;
   const std::size_t slab_bytes_;
+  std::uint32_t window_steps_;
   std::uint32_t schema_id_ = 0;
   std::shared_ptr<const TileLayout> layout_;  // Once a row has statistics.
   std::vector<TimelineRow> rows_;             // Their details are in details_.

@@ -31,6 +31,7 @@ class RolledRun : public ::testing::Test {
     StoreOptions options;
     options.data_dir = dir_.path() + "/data";
     options.seal = false;
+    options.window_steps = 128;
     auto store = RocksdbStore::Open(options, nullptr);
     GRADTAP_ASSERT_OK(store);
     store_ = *std::move(store);

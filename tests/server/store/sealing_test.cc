@@ -77,6 +77,7 @@ class SealingTest : public ::testing::Test {
     StoreOptions options;
     options.data_dir = dir_.path() + "/data";
     options.seal = false;  // SealAll() does it.
+    options.window_steps = window_steps_;
     auto store = RocksdbStore::Open(options, nullptr);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
@@ -275,6 +276,7 @@ class SealingTest : public ::testing::Test {
   std::uint32_t schema_id_ = 0;
   Schema schema_;
   std::mt19937_64 random_{7};
+  std::uint32_t window_steps_ = kTileSteps;
   std::map<std::pair<std::uint32_t, std::int64_t>, StepData> sent_;
 };
 
@@ -287,6 +289,20 @@ TEST_F(SealingTest, AFullWindowIsSealedAndTheNewestStepsStayRows) {
   EXPECT_EQ(CheckAll(), kTileSteps);
   EXPECT_EQ(store_->counters().sealed_windows, 1U);
   EXPECT_EQ(store_->counters().sealed_rows, kTileSteps);
+}
+
+TEST_F(SealingTest, WindowsOfSmallModelsAreLonger) {
+  window_steps_ = 0;
+  StartStream(130);  // Three blocks.
+  CommitSteps(0, 512 + 63);
+  EXPECT_EQ(SealAll(), 0);
+  CommitSteps(512 + 63, 1024 + 64);
+  EXPECT_EQ(SealAll(), 2);
+  AddSchema(128);  // Two: a window is of 1,024. The chapter ends.
+  CommitSteps(1024 + 64, 2112 + 64);
+  EXPECT_EQ(SealAll(), 2);
+  EXPECT_EQ(store_->counters().sealed_rows, 2112U);
+  EXPECT_EQ(CheckAll(), 2112);
 }
 
 TEST_F(SealingTest, SeveralBlocksAndSlabsComeBackBitForBit) {
