@@ -360,10 +360,12 @@ int Run(Options options) {
   auto store = OpenStore(options);
   std::printf("  on disk %.3f bytes a float\n",
               static_cast<double>(store->disk_bytes()) / Values(options));
-  std::printf("opened anew:\n");
-  Ask(store.get(), options, 1);
-  std::printf("warm:\n");
-  Ask(store.get(), options, options.queries);
+  if (options.queries > 0) {
+    std::printf("opened anew:\n");
+    Ask(store.get(), options, 1);
+    std::printf("warm:\n");
+    Ask(store.get(), options, options.queries);
+  }
   store.reset();
   if (!options.keep) std::filesystem::remove_all(options.dir);
   return 0;
