@@ -69,6 +69,8 @@ constexpr CommandEntry kCommands[] = {
     {"series", "Show statistics over steps", AddSeries},
     {"snapshot", "Show all parameters at one step", AddSnapshot},
     {"top", "Rank parameters by a statistic, or by its change", AddTop},
+    {"heatmap", "Show a statistic of all parameters over all steps",
+     AddHeatMap},
     {"compare", "Tell how a run differs from a good one, and from when on",
      AddCompare},
     {"histogram", "Draw a parameter's histogram at one step", AddHistogram},

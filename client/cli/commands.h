@@ -24,6 +24,7 @@ Command AddParams(CLI::App& app);
 Command AddSeries(CLI::App& app);
 Command AddSnapshot(CLI::App& app);
 Command AddTop(CLI::App& app);
+Command AddHeatMap(CLI::App& app);
 Command AddCompare(CLI::App& app);
 Command AddWatch(CLI::App& app);
 Command AddGaps(CLI::App& app);

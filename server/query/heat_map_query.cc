@@ -346,12 +346,14 @@ absl::Status HeatMap::FillSteps(const HeatMapStretch& stretch) {
 
 void HeatMap::FillStep(const StoredStep& step, const Plan& plan,
                        std::uint32_t bucket) const {
+  const bool look = step.MayHaveNonfinite(statistic_.role);
   for (std::size_t i = 0; i < plan.parameters.size(); ++i) {
     const Places& places = plan.index->places()[plan.parameters[i]];
     const std::optional<Value> value = Evaluate(statistic_, step, places);
     if (!value.has_value()) continue;
     const std::optional<Value> elements =
-        value->absent ? std::nullopt : Evaluate(nonfinite_, step, places);
+        look && !value->absent ? Evaluate(nonfinite_, step, places)
+                               : std::nullopt;
     plan.cells[i]->Add(bucket, *value,
                        elements.has_value() && elements->value > 0);
   }

@@ -23,6 +23,13 @@ class RowStep final : public StoredStep {
     return step;
   }
 
+  bool MayHaveNonfinite(Role role) const override {
+    const StepView::Columns* columns = view_.Find(role);
+    return columns != nullptr &&
+           !(columns->nan.place.empty() && columns->pos_inf.place.empty() &&
+             columns->neg_inf.place.empty());
+  }
+
   Presence Read(Role role, std::int64_t place, FieldSet,
                 Record* record) const override {
     const StepView::Columns* columns = view_.Find(role);
@@ -84,6 +91,10 @@ class WindowStep final : public StoredStep {
     skipped_detail_ = timeline.detail(row);
     roles_ = timeline.roles(row);
     if (roles_ != 0) at_ = window_->PositionOf(row);
+  }
+
+  bool MayHaveNonfinite(Role role) const override {
+    return (window_->timeline().fields(role) & kNonfiniteFields) != 0;
   }
 
   Presence Read(Role role, std::int64_t place, FieldSet fields,

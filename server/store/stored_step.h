@@ -53,6 +53,8 @@ class StoredStep {
   bool HasRole(Role role) const { return (roles_ & BitOf(role)) != 0; }
 
   enum class Presence : std::uint8_t { kValue, kAbsent, kMissing };
+  // False: no element of any tensor of the role was NaN or infinite.
+  virtual bool MayHaveNonfinite(Role role) const = 0;
   // The record at a place of a role's columns; `*record` has the fields asked
   // for, and maybe others. Missing: the step has no such column or place, or
   // status() says why.

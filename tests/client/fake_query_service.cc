@@ -229,6 +229,19 @@ grpc::Status FakeQueryService::GetHistograms(
   return grpc::Status::OK;
 }
 
+grpc::Status FakeQueryService::GetHeatMap(grpc::ServerContext* context,
+                                          const v1::GetHeatMapRequest* request,
+                                          v1::GetHeatMapResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  if (auto status = CheckPattern(request->match()); !status.ok()) {
+    return status;
+  }
+  *response = run->heat_map;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeQueryService::GetTop(grpc::ServerContext* context,
                                       const v1::GetTopRequest* request,
                                       v1::GetTopResponse* response) {

@@ -29,6 +29,7 @@ struct FakeRun {
   v1::GetSnapshotResponse snapshot;  // Of the last step.
   v1::GetHistogramsResponse histograms;
   v1::GetTopResponse top;
+  v1::GetHeatMapResponse heat_map;
   v1::CompareRunsResponse compared;  // With this one as the good run.
   std::vector<v1::WatchResponse> watch;
 };
@@ -82,6 +83,8 @@ class FakeQueryService final : public v1::Query::Service {
   grpc::Status GetHistograms(grpc::ServerContext*,
                              const v1::GetHistogramsRequest*,
                              v1::GetHistogramsResponse*) override;
+  grpc::Status GetHeatMap(grpc::ServerContext*, const v1::GetHeatMapRequest*,
+                          v1::GetHeatMapResponse*) override;
   grpc::Status GetTop(grpc::ServerContext*, const v1::GetTopRequest*,
                       v1::GetTopResponse*) override;
   grpc::Status CompareRuns(grpc::ServerContext*, const v1::CompareRunsRequest*,
