@@ -198,7 +198,11 @@ absl::StatusOr<Sealed> DecodeSealed(std::string_view bytes) {
   sealed.windows = in->Varint();
   sealed.chapter_first = in->Signed();
   sealed.chapter_windows = in->Varint32();
-  sealed.chapter_steps = in->Varint32();
+  if (in->at_end()) {
+    sealed.chapter_windows = 0;  // Of another size: they make no chapter.
+  } else {
+    sealed.chapter_steps = in->Varint32();
+  }
   if (!in->ok()) return Damaged("sealed", bytes);
   return sealed;
 }

@@ -7,7 +7,9 @@
 namespace gradtap::server {
 namespace {
 
-constexpr char kVersion = 1;
+constexpr char kVersion = 2;
+constexpr char kOldVersion = 1;
+constexpr std::uint32_t kOldRecorded = 256;
 
 absl::Status Damaged() {
   return absl::DataLossError(
@@ -37,10 +39,13 @@ std::string EncodeChapter(const std::vector<TimelineView>& windows,
 }
 
 absl::StatusOr<ChapterView> ChapterView::Parse(std::string_view bytes) {
-  if (bytes.empty() || bytes[0] != kVersion) return Damaged();
+  if (bytes.empty() || (bytes[0] != kVersion && bytes[0] != kOldVersion)) {
+    return Damaged();
+  }
   ByteReader head(bytes.substr(1));
   const std::uint32_t windows = head.U32();
-  const std::uint32_t recorded = head.U32();
+  const std::uint32_t recorded =
+      bytes[0] == kOldVersion ? kOldRecorded : head.U32();
   const std::int64_t end = head.I64();
   std::string_view rest = head.rest();
   if (!head.ok() || windows == 0 || recorded == 0 || windows > rest.size() ||

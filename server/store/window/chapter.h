@@ -2,7 +2,7 @@
 // steps were, at a glance.
 //
 //   chapter := version:u8 windows:u32 recorded:u32 end:i64 (steps times)*
-//   version := 1
+//   version := 2; 1: there is no `recorded`, which is 256
 //   steps, times := column              (linear_column.h), of `recorded` values
 //
 // Layer: server/store/window. Any thread may read a view of its own.
