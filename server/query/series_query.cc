@@ -126,15 +126,24 @@ absl::Status SeriesScan::RunOne(const RunView& run) {
 }
 
 bool SeriesScan::InTime(const StoredStep& step) {
-  const std::int64_t time = step.wall_time_unix_ns();
-  if (time < request_.since_unix_ns()) return false;
-  if (request_.until_unix_ns() != 0 && time >= request_.until_unix_ns()) {
-    return false;
-  }
-  if (last_in_time_ < 0) first_in_time_ = step.step();
-  first_in_time_ = std::min(first_in_time_, step.step());
-  last_in_time_ = std::max(last_in_time_, step.step());
+  if (!Times().Contains(step.wall_time_unix_ns())) return false;
+  NoteInTime(step.step());
   return true;
+}
+
+void SeriesScan::NoteInTime(std::int64_t step) {
+  if (last_in_time_ < 0) first_in_time_ = step;
+  first_in_time_ = std::min(first_in_time_, step);
+  last_in_time_ = std::max(last_in_time_, step);
+}
+
+TimeWindow SeriesScan::Times() const {
+  TimeWindow times;
+  times.since_unix_ns = request_.since_unix_ns();
+  if (request_.until_unix_ns() != 0) {
+    times.until_unix_ns = request_.until_unix_ns();
+  }
+  return times;
 }
 
 void SeriesScan::NoteSkipped(const Line& line, const Segment& segment,
@@ -332,7 +341,14 @@ absl::Status SeriesScan::ScanMerged(const RunView& run,
   std::vector<RowReader> readers;
   readers.reserve(lines.size());
   for (const Line& line : lines) {
-    readers.emplace_back(environment_.store, line, window, block, &budget_,
+    const absl::StatusOr<std::vector<TimedSegment>> pieces =
+        SegmentsInTime(environment_.store, line, window, Times(), &budget_);
+    if (!pieces.ok()) return pieces.status();
+    Line in_time{line.rank, {}};
+    for (const TimedSegment& piece : *pieces) {
+      in_time.segments.push_back(piece.segment);
+    }
+    readers.emplace_back(environment_.store, in_time, window, block, &budget_,
                          [&](const Segment& segment, SealedWindow* sealed) {
                            return FocusOn(segment, sealed);
                          });

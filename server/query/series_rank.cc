@@ -7,6 +7,7 @@
 #include "server/query/gaps.h"
 #include "server/query/rolled_series.h"
 #include "server/query/series_scan.h"
+#include "server/query/time_window.h"
 
 namespace gradtap::server {
 absl::Status SeriesScan::FocusOn(const Segment& segment, SealedWindow* window) {
@@ -53,30 +54,31 @@ absl::Status SeriesScan::AddRecords(const Line& line, const Row& row,
 absl::Status SeriesScan::ScanRank(const Line& line, const StepWindow& window) {
   first_in_time_ = 0;
   last_in_time_ = -1;
-  expected_ = 0;
-  const std::uint64_t rows = RowsOf(line, window);
-  if (request_.max_points() > 0 && request_.since_unix_ns() == 0 &&
-      request_.until_unix_ns() == 0 &&
-      rows / kRolledFactor >= request_.max_points()) {
-    expected_ = rows;
+  const absl::StatusOr<std::vector<TimedSegment>> pieces =
+      SegmentsInTime(environment_.store, line, window, Times(), &budget_);
+  if (!pieces.ok()) return pieces.status();
+  std::uint64_t rows = 0;
+  for (const TimedSegment& piece : *pieces) {
+    rows += RowsOf({line.rank, {piece.segment}}, piece.all);
   }
+  const bool rolls_up = request_.max_points() > 0 &&
+                        rows / kRolledFactor >= request_.max_points();
+  expected_ = rolls_up ? rows : 0;
   Plans plans;
-  for (const Segment& segment : line.segments) {
-    const StepWindow within{std::max(segment.begin, window.begin),
-                            std::min(segment.end, window.end)};
-    if (within.begin >= within.end) continue;
-    StepSpan span{within.end, within.end};
-    if (expected_ > 0 && !statistics_.records.empty()) {
+  for (const TimedSegment& piece : *pieces) {
+    const Segment& segment = piece.segment;
+    StepSpan span{segment.end, segment.end};
+    if (rolls_up && !statistics_.records.empty()) {
       const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
-          segment.stream->id, segment.branch, within.begin, within.end);
+          segment.stream->id, segment.branch, piece.all.begin, piece.all.end);
       if (!rolled.ok()) return rolled.status();
       if (rolled->begin < rolled->end) span = *rolled;
     }
     absl::Status status =
-        ScanRows(line, segment, {within.begin, span.begin}, &plans);
+        ScanRows(line, segment, {segment.begin, span.begin}, &plans);
     if (status.ok()) status = ScanRolledUp(line, segment, span, &plans);
     if (status.ok()) {
-      status = ScanRows(line, segment, {span.end, within.end}, &plans);
+      status = ScanRows(line, segment, {span.end, segment.end}, &plans);
     }
     if (!status.ok()) return status;
   }
@@ -104,6 +106,8 @@ absl::Status SeriesScan::ScanRows(const Line& line, const Segment& segment,
 absl::Status SeriesScan::ScanRolledUp(const Line& line, const Segment& segment,
                                       const StepSpan& span, Plans* plans) {
   if (span.begin >= span.end) return absl::OkStatus();
+  NoteInTime(span.begin);
+  NoteInTime(span.end - 1);
   const StreamId stream = segment.stream->id;
   struct Wanted {
     const Statistic* statistic = nullptr;

@@ -29,6 +29,7 @@
 #include "server/query/selection.h"
 #include "server/query/series_set.h"
 #include "server/query/step_histograms.h"
+#include "server/query/time_window.h"
 
 namespace gradtap::server {
 
@@ -102,6 +103,8 @@ class SeriesScan {
                                Plans* plans);
   std::uint64_t AddScalars(const StoredStep& step, const Point& at);
   bool InTime(const StoredStep& step);
+  void NoteInTime(std::int64_t step);
+  TimeWindow Times() const;
   void NoteSkipped(const Line& line, const Segment& segment,
                    const StoredStep& step);
   void AddSkipped(v1::GapInfo gap);

@@ -77,8 +77,8 @@ class RolledRun : public ::testing::Test {
   StepData MakeStep(std::int64_t step) {
     StepData data;
     data.step = step;
-    data.wall_time_unix_ns =
-        1'000'000'000 * step + static_cast<std::int64_t>(random_() % 1'000'000);
+    data.wall_time_unix_ns = 1'000'000'000 * step + clock_offset_ns_ +
+                             static_cast<std::int64_t>(random_() % 1'000'000);
     data.schema_id = schema_id_;
     for (const Role role : {Role::kWeight, Role::kGrad, Role::kUpdate}) {
       std::size_t n = 0;
@@ -122,7 +122,7 @@ class RolledRun : public ::testing::Test {
         const bool skipped = skip_every != 0 && i % skip_every == 0;
         if (skipped) {
           data.step = i;
-          data.wall_time_unix_ns = 1'000'000'000 * i;
+          data.wall_time_unix_ns = 1'000'000'000 * i + clock_offset_ns_;
           data.schema_id = schema_id_;
           data.skipped = GapCause::kLoop;
         } else {
@@ -158,6 +158,7 @@ class RolledRun : public ::testing::Test {
   std::uint64_t seq_ = 0;
   std::uint32_t schema_id_ = 0;
   Schema schema_;
+  std::int64_t clock_offset_ns_ = 0;
   std::mt19937_64 random_{11};
 };
 

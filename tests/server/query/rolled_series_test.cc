@@ -29,10 +29,13 @@ using Series = std::map<std::int64_t, Truth>;
 
 class RolledSeriesTest : public RolledRun {
  protected:
+  // Times are a second a step, from step 0 on.
   v1::GetSeriesResponse Get(const std::string& statistic,
                             const std::string& match, std::uint32_t points,
                             std::int64_t begin = 0, std::int64_t end = -1) {
     v1::GetSeriesRequest request;
+    request.set_since_unix_ns(since_);
+    request.set_until_unix_ns(until_);
     request.add_runs("run");
     request.add_statistics(statistic);
     request.set_match(match);
@@ -121,6 +124,8 @@ class RolledSeriesTest : public RolledRun {
     EXPECT_EQ(has_nonfinite, nonfinite);
     EXPECT_EQ(has_absent, absent);
   }
+
+  std::int64_t since_ = 0, until_ = 0;
 };
 
 TEST_F(RolledSeriesTest, WindowsChaptersAndRowsTogether) {
@@ -191,6 +196,53 @@ TEST_F(RolledSeriesTest, SkippedStepsAreGapsAllTheSame) {
   End();
   SealAll();
   Check("grad.l2", "p4");
+}
+
+TEST_F(RolledSeriesTest, AnyRangeOfTimes) {
+  AddSchema(0, 5);
+  AddSteps(0, 2 * 4096 + 700, 0, 9);
+  SealAll();
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  for (const auto& [since, until] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 0},
+                                                          {0, 8192},
+                                                          {300, 8192},
+                                                          {4097, 8192},
+                                                          {1, 8500},
+                                                          {2000, 2100},
+                                                          {8191, 0},
+                                                          {8850, 0},
+                                                          {20'000, 0}}) {
+    SCOPED_TRACE(std::to_string(since) + " to " + std::to_string(until));
+    since_ = since * kSecond;
+    until_ = until * kSecond;
+    const auto all = Get("grad.l2", "^p[12]$", 0);
+    for (const v1::Series& series : all.series()) {
+      for (const std::int64_t time : series.time_unix_ns()) {
+        EXPECT_GE(time, since_);
+        if (until_ != 0) {
+          EXPECT_LT(time, until_);
+        }
+      }
+    }
+    if (all.series_size() > 0) Check("grad.l2", "^p[12]$");
+  }
+}
+
+TEST_F(RolledSeriesTest, AClockThatWasSetBackHidesNoStep) {
+  AddSchema(0, 5);
+  AddSteps(0, 3000);
+  clock_offset_ns_ = -2000LL * 1'000'000'000;  // Steps 3000.. are at 1000.. s.
+  AddSteps(3000, 6000);
+  End();
+  SealAll();
+  since_ = 1500LL * 1'000'000'000;
+  until_ = 2500LL * 1'000'000'000;
+  const auto all = Get("weight.std", "^p1$", 0);
+  ASSERT_EQ(all.series_size(), 1);
+  EXPECT_EQ(all.series(0).step_size(), 2000);
+  Check("weight.std", "^p1$");
+  Check("grad.l2", "^p[12]$");
 }
 
 }  // namespace
