@@ -14,8 +14,6 @@
 // from a step of their own on, times a factor, back and forth. With --keep the
 // folder stays, and is asked as it is when it is there already.
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -38,6 +36,7 @@
 #include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
 #include "server/store/rocksdb_store.h"
+#include "tests/bench/drawn_steps.h"
 #include "tests/bench/peers/data_set.h"
 
 namespace gradtap::bench {
@@ -59,170 +58,6 @@ struct Options {
 
 double Seconds(Clock::duration d) {
   return std::chrono::duration<double>(d).count();
-}
-
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto of = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) +
-           1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return of(usage.ru_utime) + of(usage.ru_stime);
-}
-
-double ResidentMiB() {
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  long pages = 0, resident = 0;
-  if (file == nullptr || std::fscanf(file, "%ld %ld", &pages, &resident) != 2) {
-    resident = 0;
-  }
-  if (file != nullptr) std::fclose(file);
-  return static_cast<double>(resident) * 4096 / (1 << 20);
-}
-
-Schema MakeSchema(std::size_t parameters) {
-  Schema schema;
-  schema.schema_id = 1;
-  for (std::size_t i = 0; i < parameters; ++i) {
-    Parameter p;
-    p.name = "block" + std::to_string(i / 8) + ".layer" + std::to_string(i % 8);
-    p.dtype = "float32";
-    p.shape = {kNumel};
-    p.numel = kNumel;
-    p.roles = {Role::kWeight, Role::kGrad, Role::kUpdate};
-    schema.parameters.push_back(std::move(p));
-  }
-  return schema;
-}
-
-// The parameters of one recording; none: of none by itself.
-std::vector<Recorded::Series> AsIs(const Recorded& recorded,
-                                   const std::string& of) {
-  std::vector<Recorded::Series> series;
-  for (const Recorded::Series& one : recorded.series()) {
-    if (!of.empty() && one.run == (of == "gpt" ? 1U : 0U)) {
-      series.push_back(one);
-    }
-  }
-  return series;
-}
-
-// Writes steps one after the other.
-class Source {
- public:
-  // Without `as_is` each parameter is a recorded one, begins at a step of its
-  // own and has a factor.
-  Source(const Recorded& recorded, std::size_t parameters,
-         const std::vector<Recorded::Series>& as_is)
-      : recorded_(recorded), random_(1) {
-    for (const Recorded::Series& series : as_is) {
-      from_.push_back({series, 0, 1});
-    }
-    for (std::size_t i = from_.size(); i < parameters; ++i) {
-      from_.push_back({recorded.series()[i % recorded.series().size()],
-                       static_cast<std::int64_t>(random_() % 1000),
-                       0.5F + static_cast<float>(random_() % 1000) / 1000});
-    }
-    for (int i = 0; i < 3; ++i) {
-      step_.roles.emplace_back().role =
-          std::array{Role::kWeight, Role::kGrad, Role::kUpdate}[i];
-      step_.roles.back().Resize(parameters);
-    }
-    step_.schema_id = 1;
-    step_.scalars = {{"loss", 0}, {"agent.step_seconds", 0}};
-  }
-
-  const StepData& At(std::int64_t step) {
-    step_.step = step;
-    step_.wall_time_unix_ns = 1'700'000'000'000'000'000 + step * 50'000'000 +
-                              static_cast<std::int64_t>(random_() % 4'000'000);
-    step_.scalars[0].value = 1.0 / static_cast<double>(step + 1);
-    step_.scalars[1].value = 0.05 + 1e-9 * static_cast<double>(random_() % 999);
-    const std::int64_t n = recorded_.steps();
-    for (std::size_t i = 0; i < from_.size(); ++i) {
-      // There and back again.
-      std::int64_t at = (step + from_[i].begin) % (2 * n - 2);
-      if (at >= n) at = 2 * n - 2 - at;
-      const float* values = recorded_.At(from_[i].series, at);
-      for (int role = 0; role < 3; ++role) {
-        const float* v = values + 5 * role;
-        const float f = from_[i].factor;
-        step_.roles[role].Set(
-            i, {v[0] * f, v[1] * f, v[2] * f, v[3] * f, v[4] * f, 0, 0, 0, 0});
-      }
-    }
-    return step_;
-  }
-
- private:
-  struct From {
-    Recorded::Series series;
-    std::int64_t begin;
-    float factor;
-  };
-  const Recorded& recorded_;
-  std::mt19937_64 random_;
-  std::vector<From> from_;
-  StepData step_;
-};
-
-struct Loaded {
-  double wall = 0, cpu = 0;
-};
-
-Loaded Load(server::Store* store, const Options& options, int run,
-            Source* source) {
-  server::StreamHello hello;
-  hello.run = run == 0 ? "run" : "run" + std::to_string(run);
-  hello.launch = "launch";
-  hello.process_nonce = std::string(16, 'n');
-  const auto stream = store->OpenStream(hello, 1);
-  const std::string record = EncodeSchema(MakeSchema(options.parameters));
-  const std::string schema(ParseRecord(record)->body);
-  std::uint64_t seq = 0;
-  std::int64_t step = 0;
-  Loaded loaded;
-  while (step < options.steps) {
-    std::vector<std::string> bodies;
-    server::StreamCommit commit;
-    commit.stream = stream->id;
-    commit.first_seq = seq + 1;
-    if (step == 0) commit.schemas.push_back({1, schema});
-    std::size_t bytes = 0;
-    while (step < options.steps && bytes < (8u << 20)) {
-      const StepData& data = source->At(step);
-      std::string encoded(EncodedStepSize(data), '\0');
-      EncodeStep(data, encoded);
-      bodies.emplace_back(ParseRecord(encoded)->body);
-      bytes += bodies.back().size();
-      ++step;
-      ++seq;
-    }
-    for (std::size_t i = 0; i < bodies.size(); ++i) {
-      commit.steps.push_back(
-          {0,
-           step - static_cast<std::int64_t>(bodies.size() - i),
-           true,
-           3 * options.parameters,
-           bodies[i],
-           {}});
-    }
-    if (step == options.steps) {
-      commit.end = EndData{EndReason::kFinished, 1, seq, seq, 0, 0};
-    }
-    commit.last_seq = seq;
-    const auto begin = Clock::now();
-    const double cpu = CpuSeconds();
-    const absl::Status s = store->Commit({&commit, 1});
-    loaded.wall += Seconds(Clock::now() - begin);
-    loaded.cpu += CpuSeconds() - cpu;
-    if (!s.ok()) {
-      std::fprintf(stderr, "%s\n", s.ToString().c_str());
-      std::exit(1);
-    }
-  }
-  return loaded;
 }
 
 void Time(const char* what, int times, const std::function<void(int)>& query) {
@@ -263,7 +98,7 @@ void Ask(server::Store* store, const Options& options, int times) {
   environment.store = store;
   environment.clock = &RealClock();
   std::mt19937_64 random(3);
-  const Schema schema = MakeSchema(options.parameters);
+  const Schema schema = DrawnSchema(options.parameters);
   for (const char* statistic :
        {"grad.l2", "weight.mean", "update.ratio", "grad.abs_max"}) {
     const std::string what =
@@ -323,8 +158,11 @@ void LoadAll(const Recorded& recorded, const Options& options) {
   const auto begin = Clock::now();
   double in_commits = 0;
   for (int run = 0; run < options.runs; ++run) {
-    Source source(recorded, options.parameters, as_is);
-    in_commits += Load(store.get(), options, run, &source).wall;
+    DrawnSteps source(recorded, options.parameters, as_is);
+    RunWriter writer(store.get(),
+                     run == 0 ? "run" : "run" + std::to_string(run),
+                     options.parameters, &source);
+    in_commits += writer.WriteTo(options.steps, /*last=*/true);
   }
   const double load_wall = Seconds(Clock::now() - begin);
   for (;;) {  // What is left to seal.
