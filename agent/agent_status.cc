@@ -47,6 +47,8 @@ const char* CauseName(GapCause cause) {
       return "process_died";
     case GapCause::kRunDeleted:
       return "run_deleted";
+    case GapCause::kRolledUp:  // Only a collector says so.
+      return "rolled_up";
   }
   return "unknown";
 }

@@ -150,6 +150,17 @@ Result<DeletedRun> Client::DeleteRun(const std::string& run) const {
                     response.deleted_bytes()};
 }
 
+Result<bool> Client::PinRun(const std::string& run, bool pinned) const {
+  v1::PinRunRequest request;
+  request.set_run(run);
+  request.set_pinned(pinned);
+  v1::PinRunResponse response;
+  const absl::Status status =
+      impl_->channel().Call(&v1::Query::Stub::PinRun, request, &response);
+  if (!status.ok()) return ToError(status);
+  return response.changed();
+}
+
 Result<CollectorStatus> Client::Status() const {
   return impl_->Ask(&v1::Query::Stub::GetStatus, v1::GetStatusRequest());
 }

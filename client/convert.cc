@@ -204,6 +204,9 @@ RunSummary FromProto(const v1::RunInfo& in) {
   out.last_seen_unix_ns = in.last_seen_unix_ns();
   out.overhead = in.overhead();
   out.bytes = in.bytes();
+  out.disk_bytes = in.disk_bytes();
+  out.rolled_up_steps = in.rolled_up_steps();
+  out.pinned = in.pinned();
   out.parameters = in.parameters();
   for (const v1::Tag& tag : in.tags()) {
     out.tags.push_back({tag.key(), tag.value()});
@@ -322,6 +325,7 @@ GapList FromProto(const v1::ListGapsResponse& in) {
   for (const v1::GapInfo& gap : in.gaps()) out.gaps.push_back(FromProto(gap));
   out.skipped_steps = in.skipped_steps();
   out.lost_steps = in.lost_steps();
+  out.rolled_up_steps = in.rolled_up_steps();
   return out;
 }
 

@@ -33,11 +33,13 @@ enum class GapCause : std::uint8_t {
   kShutdown = 24,
   kProcessDied = 25,
   kRunDeleted = 26,
+  kRolledUp = 64,  // Neither skipped nor lost; a collector's word alone.
 };
 
-// True for LOST, false for SKIPPED.
+// True for LOST, false for SKIPPED and for what is left of a step as roll-ups.
 inline bool IsLost(GapCause cause) {
-  return static_cast<int>(cause) >= static_cast<int>(GapCause::kRingFull);
+  return static_cast<int>(cause) >= static_cast<int>(GapCause::kRingFull) &&
+         cause != GapCause::kRolledUp;
 }
 
 // Columns of one role: structure of arrays, one place per parameter that has

@@ -82,6 +82,8 @@ constexpr CommandEntry kCommands[] = {
     {"drain", "Deliver what ended processes have left on this machine",
      AddDrain},
     {"import", "Deliver from copies of what processes have left", AddImport},
+    {"pin", "Protect runs from being removed, by anybody", AddPin},
+    {"unpin", "Let pinned runs go again", AddUnpin},
     {"delete", "Delete a run and all its records", AddDelete},
 };
 

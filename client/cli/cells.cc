@@ -35,6 +35,11 @@ std::string RankText(std::uint32_t rank) {
   return rank == kMergedRankOnWire ? "merged" : std::to_string(rank);
 }
 
+std::string_view GapState(const v1::GapInfo& info) {
+  if (info.gap().cause() == v1::GAP_CAUSE_ROLLED_UP) return "kept in part";
+  return info.lost() ? "lost" : "skipped";
+}
+
 std::string GapText(const v1::GapInfo& info) {
   const v1::Gap& gap = info.gap();
   std::string text =
@@ -42,7 +47,7 @@ std::string GapText(const v1::GapInfo& info) {
           ? absl::StrCat("step ", gap.first_step())
           : absl::StrCat("steps ", gap.first_step(), "-", gap.last_step());
   absl::StrAppend(&text, " of rank ", info.rank(), ", attempt ", info.attempt(),
-                  ": ", info.lost() ? "lost" : "skipped", ", ",
+                  ": ", std::string(GapState(info)), ", ",
                   std::string(CauseWord(gap.cause())), " (",
                   Plural(gap.steps(), "step"), ")");
   if (!gap.detail().empty()) {

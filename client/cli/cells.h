@@ -34,6 +34,8 @@ Cell StateCell(v1::RunState state);
 std::string RankText(std::uint32_t rank);
 // "steps 10-19 of rank 0, attempt 1: lost, ring_full (10 steps)"; escaped.
 std::string GapText(const v1::GapInfo& gap);
+// "lost", "skipped" or "kept in part": what became of its steps.
+std::string_view GapState(const v1::GapInfo& info);
 
 // "/^blocks/: 12 parameters together"; escaped.
 std::string GroupText(std::string_view group, std::uint32_t members);

@@ -24,6 +24,13 @@ struct DeleteOptions {
 
 // OK if the person says yes.
 absl::Status Confirm(const v1::RunInfo& run, Context& context) {
+  if (run.pinned()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run ", run.run(),
+                     " is pinned and was not deleted; "
+                     "`gradtap unpin ",
+                     run.run(), "` first"));
+  }
   Io& io = context.io();
   io.err.Write(absl::StrCat(
       "Delete run ", EscapeForTerminal(run.run()), ": ",

@@ -89,15 +89,20 @@ absl::Status WriteTable(const v1::ListGapsResponse& response,
                   {std::to_string(info.gap().first_step())},
                   {std::to_string(info.gap().last_step())},
                   {HumanCount(info.gap().steps())},
-                  {info.lost() ? "lost" : "skipped", tone},
+                  {std::string(GapState(info)), tone},
                   {std::string(CauseWord(info.gap().cause()))},
                   NameCell(info.gap().detail())});
   }
   table.DropEmptyColumns();
-  return context.Write(
-      absl::StrCat(table.Render(context.table_style()), "\n",
-                   Plural(response.lost_steps(), "step"), " lost, ",
-                   HumanCount(response.skipped_steps()), " skipped.\n"));
+  return context.Write(absl::StrCat(
+      table.Render(context.table_style()), "\n",
+      Plural(response.lost_steps(), "step"), " lost, ",
+      HumanCount(response.skipped_steps()), " skipped",
+      response.rolled_up_steps() > 0
+          ? absl::StrCat(", ", HumanCount(response.rolled_up_steps()),
+                         " kept as roll-ups and scalars")
+          : "",
+      ".\n"));
 }
 
 absl::Status WriteCsv(const v1::ListGapsResponse& response, Context& context) {
@@ -114,7 +119,7 @@ absl::Status WriteCsv(const v1::ListGapsResponse& response, Context& context) {
         .Integer(info.gap().first_step())
         .Integer(info.gap().last_step())
         .Unsigned(info.gap().steps())
-        .Text(info.lost() ? "lost" : "skipped")
+        .Text(GapState(info))
         .Text(CauseWord(info.gap().cause()))
         .Text(info.gap().detail());
     text += row.Take();

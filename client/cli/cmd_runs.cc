@@ -53,6 +53,7 @@ const std::map<std::string, Less>& SortFields() {
          return known(a.overhead()) > known(b.overhead());
        }},
       {"bytes", [](Run a, Run b) { return a.bytes() > b.bytes(); }},
+      {"disk", [](Run a, Run b) { return a.disk_bytes() > b.disk_bytes(); }},
   };
   return fields;
 }
@@ -71,6 +72,8 @@ absl::Status WriteTable(const v1::ListRunsResponse& response,
                {"LAST SEEN", Align::kRight},
                {"OVERHEAD", Align::kRight},
                {"SIZE", Align::kRight},
+               {"ON DISK", Align::kRight},
+               {"PINNED"},
                {"TAGS", Align::kLeft, true}});
   for (const v1::RunInfo& run : response.runs()) {
     std::string tags;
@@ -93,6 +96,8 @@ absl::Status WriteTable(const v1::ListRunsResponse& response,
                   {HumanAge(run.last_seen_unix_ns(), now)},
                   {HumanShare(run.overhead())},
                   {HumanBytes(run.bytes())},
+                  {run.disk_bytes() > 0 ? HumanBytes(run.disk_bytes()) : ""},
+                  {run.pinned() ? "yes" : ""},
                   NameCell(tags)});
   }
   table.DropEmptyColumns();
@@ -100,11 +105,27 @@ absl::Status WriteTable(const v1::ListRunsResponse& response,
 }
 
 absl::Status WriteCsv(const v1::ListRunsResponse& response, Context& context) {
-  std::string text = CsvHeader(
-      {"run", "state", "state_since", "ranks", "world_size", "attempts",
-       "first_step", "last_step", "stored_steps", "skipped_steps", "lost_steps",
-       "start_time", "last_seen", "overhead", "bytes", "parameters", "tags"},
-      context.csv_options());
+  std::string text = CsvHeader({"run",
+                                "state",
+                                "state_since",
+                                "ranks",
+                                "world_size",
+                                "attempts",
+                                "first_step",
+                                "last_step",
+                                "stored_steps",
+                                "skipped_steps",
+                                "lost_steps",
+                                "start_time",
+                                "last_seen",
+                                "overhead",
+                                "bytes",
+                                "disk_bytes",
+                                "rolled_up_steps",
+                                "pinned",
+                                "parameters",
+                                "tags"},
+                               context.csv_options());
   CsvRow row(context.csv_options());
   for (const v1::RunInfo& run : response.runs()) {
     std::string tags;
@@ -127,6 +148,9 @@ absl::Status WriteCsv(const v1::ListRunsResponse& response, Context& context) {
         .Time(run.last_seen_unix_ns())
         .Number(run.overhead())
         .Unsigned(run.bytes())
+        .Unsigned(run.disk_bytes())
+        .Unsigned(run.rolled_up_steps())
+        .Bool(run.pinned())
         .Unsigned(run.parameters())
         .Text(tags);
     text += row.Take();
@@ -152,7 +176,8 @@ absl::Status Run(const RunsOptions& options, Context& context) {
     if (it == SortFields().end()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "cannot sort by '", options.sort,
-          "': one of name, state, start, seen, steps, lost, overhead, bytes"));
+          "': one of name, state, start, seen, steps, lost, overhead, bytes, "
+          "disk"));
     }
     less = it->second;
   }
@@ -193,7 +218,7 @@ Command AddRuns(CLI::App& app) {
       ->take_all();
   app.add_option("--sort", options->sort,
                  "By name, or the largest first; default: newest start first")
-      ->option_text("name|state|start|seen|steps|lost|overhead|bytes");
+      ->option_text("name|state|start|seen|steps|lost|overhead|bytes|disk");
   app.footer(
       "Examples:\n"
       "  gradtap runs --state running\n"

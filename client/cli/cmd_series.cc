@@ -207,10 +207,20 @@ absl::Status WriteCsv(const v1::GetSeriesResponse& response, Context& context) {
 void NoteLosses(const v1::GetSeriesResponse& response, Context& context) {
   std::map<std::string, std::uint64_t> lost;
   std::uint64_t total = 0;
+  std::uint64_t in_part = 0;
   for (const v1::GapInfo& gap : response.gaps()) {
+    if (gap.gap().cause() == v1::GAP_CAUSE_ROLLED_UP) {
+      in_part += gap.gap().steps();
+    }
     if (!gap.lost()) continue;
     lost[std::string(CauseWord(gap.gap().cause()))] += gap.gap().steps();
     total += gap.gap().steps();
+  }
+  if (in_part > 0) {
+    context.Note(absl::StrCat(
+        "of ", Plural(in_part, "step"),
+        " in this range only roll-ups and scalars are left: the points are "
+        "extremes there; see gradtap gaps"));
   }
   if (lost.empty()) return;
   std::string causes;

@@ -31,6 +31,8 @@ Command AddGaps(CLI::App& app);
 Command AddStatus(CLI::App& app);
 Command AddExport(CLI::App& app);
 Command AddDelete(CLI::App& app);
+Command AddPin(CLI::App& app);
+Command AddUnpin(CLI::App& app);
 Command AddHistogram(CLI::App& app);
 Command AddAudit(CLI::App& app);
 Command AddDrain(CLI::App& app);

@@ -51,6 +51,8 @@ std::string_view CauseWord(v1::GapCause cause) {
       return "process_died";
     case v1::GAP_CAUSE_RUN_DELETED:
       return "run_deleted";
+    case v1::GAP_CAUSE_ROLLED_UP:
+      return "rolled_up";
     default:
       return "unknown";
   }

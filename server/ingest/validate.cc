@@ -203,6 +203,12 @@ absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
     return Bad(absl::StrCat("step ", step->step(), " comes after step ",
                             last_step_, " without a rollback between"));
   }
+  if (step->skipped() == GapCause::kRolledUp) {
+    return Bad(
+        absl::StrCat("step ", step->step(),
+                     " says that it is rolled up, which only a collector "
+                     "says"));
+  }
   const bool skipped = step->skipped() != GapCause::kUnspecified;
   // A skipped step has no columns and needs no schema.
   if (!skipped && (schema_id_ == 0 || step->schema_id() != schema_id_)) {
@@ -234,6 +240,12 @@ absl::Status StreamValidator::AcceptGap(std::string_view body_untrusted,
   if (gap->first_step < 0) {
     return Bad(absl::StrCat("a gap from step ", gap->first_step,
                             ", which is negative"));
+  }
+  if (gap->cause == GapCause::kRolledUp) {
+    return Bad(
+        absl::StrCat("a gap from step ", gap->first_step,
+                     " says that it is rolled up, which only a collector "
+                     "says"));
   }
   // It may tell of steps before the last one: what was skipped here and there
   // is told in one piece, and a rejected step is told of afterwards.

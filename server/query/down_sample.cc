@@ -57,8 +57,26 @@ DownSampler::Bucket* DownSampler::OpenBucket() {
 
 void DownSampler::AddToBuckets(const Kept& kept) { AddTo(kept, OpenBucket()); }
 
+void DownSampler::AddExtremes(const PointSummary& summary) {
+  std::vector<const PointSummary::At*> points;
+  for (const auto* at :
+       {&summary.min, &summary.max, &summary.nonfinite, &summary.absent}) {
+    if (at->any) points.push_back(at);
+  }
+  std::stable_sort(
+      points.begin(), points.end(),
+      [](const auto* a, const auto* b) { return a->offset < b->offset; });
+  const std::uint64_t end = seen_ + summary.count;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (i > 0 && points[i]->offset == points[i - 1]->offset) continue;
+    Add(points[i]->point);
+  }
+  seen_ = end;
+}
+
 void DownSampler::Add(const PointSummary& summary) {
   if (summary.count == 0) return;
+  if (!expecting_) return AddExtremes(summary);
   const auto keep = [&](const PointSummary::At& at) {
     return Kept{seen_ + at.offset, at.point};
   };

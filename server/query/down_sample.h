@@ -52,7 +52,8 @@ class DownSampler {
 
   // Points come in the order in which they are to be answered.
   void Add(const Point& point);
-  // After Expect(). A bucket of summaries has no first and last point.
+  // After Expect() a bucket of summaries has no first and last point. Without
+  // it their extremes are points like others.
   void Add(const PointSummary& summary);
 
   // Points offered so far.
@@ -76,6 +77,7 @@ class DownSampler {
   };
 
   static void AddTo(const Kept& kept, Bucket* bucket);
+  void AddExtremes(const PointSummary& summary);
   Bucket* OpenBucket();
   static void Join(const Bucket& later, Bucket* bucket);
   static void Emit(const Bucket& bucket, std::vector<Point>* points);

@@ -15,6 +15,10 @@
 #include "server/query/row_reader.h"
 #include "server/store/store.h"
 
+namespace gradtap::v1 {
+class KeepingStatus;
+}  // namespace gradtap::v1
+
 namespace gradtap::server {
 
 // Everything pointed to must outlive the queries. Callbacks: any thread.
@@ -31,6 +35,7 @@ struct QueryEnvironment {
   std::function<std::uint32_t()> open_sessions;
   std::function<std::uint32_t()> open_watches;
   std::function<std::uint64_t()> batches;
+  std::function<void(v1::KeepingStatus* status)> keeping;
   std::int64_t start_time_unix_ns = 0;
 
   std::optional<std::int64_t> LiveSession(StreamId stream) const {

@@ -67,7 +67,10 @@ absl::Status AddSkippedRows(const QueryEnvironment& environment,
             failed = step.status();
             return false;
           }
-          if ((*step)->skipped() == GapCause::kUnspecified) return true;
+          if ((*step)->skipped() == GapCause::kUnspecified ||
+              (*step)->skipped() == GapCause::kRolledUp) {
+            return true;
+          }
           gaps->push_back(MakeGap(attempt.label, stream.hello.rank,
                                   branch.branch, GapOfSkippedRow(**step)));
           // Joined early, so that memory follows the answer.
@@ -103,6 +106,12 @@ absl::Status AddStream(const QueryEnvironment& environment, const RunView& run,
     gaps->push_back(
         MakeGap(attempt.label, stream.hello.rank, row.branch, row.gap));
   }
+  for (const Branch& branch : stream.branches) {
+    const auto gap = RolledUpGap(branch, window.begin, window.end);
+    if (!gap.has_value()) continue;
+    gaps->push_back(
+        MakeGap(attempt.label, stream.hello.rank, branch.branch, *gap));
+  }
   return AddSkippedRows(environment, attempt, stream, window, *stored, budget,
                         gaps);
 }
@@ -122,6 +131,17 @@ v1::GapInfo MakeGap(std::uint32_t attempt, std::uint32_t rank,
   info.mutable_gap()->set_steps(gap.steps);
   info.mutable_gap()->set_detail(gap.detail);
   return info;
+}
+
+std::optional<GapData> RolledUpGap(const Branch& branch, std::int64_t begin,
+                                   std::int64_t end) {
+  GapData gap;
+  gap.cause = GapCause::kRolledUp;
+  gap.first_step = branch.first_step;
+  gap.last_step = branch.rolled_up_end - 1;
+  gap.steps = branch.rolled_up_steps;
+  if (gap.steps == 0 || !Touches(gap, {begin, end})) return std::nullopt;
+  return CutTo(gap, begin, end);
 }
 
 GapData GapOfSkippedRow(const StoredStep& step) {
@@ -257,7 +277,9 @@ absl::Status ListGaps(const QueryEnvironment& environment,
   response->set_run(request.run());
   for (v1::GapInfo& info : gaps) {
     const std::uint64_t steps = info.gap().steps();
-    if (info.lost()) {
+    if (info.gap().cause() == v1::GAP_CAUSE_ROLLED_UP) {
+      response->set_rolled_up_steps(response->rolled_up_steps() + steps);
+    } else if (info.lost()) {
       response->set_lost_steps(response->lost_steps() + steps);
     } else {
       response->set_skipped_steps(response->skipped_steps() + steps);

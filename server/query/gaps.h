@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,6 +39,11 @@ void SortAndJoin(std::vector<v1::GapInfo>* gaps);
 // about `max_gaps` are left: the number of steps stays exact, their places are
 // ranges then.
 void Coalesce(std::size_t max_gaps, std::vector<v1::GapInfo>* gaps);
+
+// The steps of a branch that have come to their roll-ups within [begin, end),
+// as one gap; its number of steps is exact if all of them are asked for.
+std::optional<GapData> RolledUpGap(const Branch& branch, std::int64_t begin,
+                                   std::int64_t end);
 
 // Adds the stored gaps of a line that touch `window`, cut to the segments that
 // hold them.

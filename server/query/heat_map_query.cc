@@ -175,6 +175,13 @@ absl::Status HeatMap::Prepare() {
 absl::StatusOr<bool> HeatMap::UseRollups(const RunView& run, const Line& line,
                                          const StepWindow& window) {
   if (!RollsUpAlways(statistic_)) return false;
+  for (const Segment& segment : line.segments) {  // Is anything else left?
+    const Branch& branch = segment.stream->branches[segment.branch];
+    const std::int64_t begin = std::max(segment.begin, window.begin);
+    if (begin < std::min({segment.end, window.end, branch.rolled_up_end})) {
+      return true;
+    }
+  }
   const SchemaSource source =
       NewestSchema(run, request_.rank(), request_.attempt());
   if (source.stream == nullptr) return false;

@@ -26,6 +26,25 @@ std::string CauseName(int cause) {
   return name.empty() ? "unknown" : name;
 }
 
+std::string WordsOf(GapCause cause) {
+  if (cause == GapCause::kRolledUp) {
+    return "only its roll-ups and scalars are left, to make room on the disk";
+  }
+  return (IsLost(cause) ? "lost: " : "skipped: ") +
+         CauseName(static_cast<int>(cause));
+}
+
+// The step itself, or the first one at or above it of whose branch there is
+// more than roll-ups.
+std::int64_t AboveRolledUp(const Line& line, std::int64_t step) {
+  for (const Segment& segment : line.segments) {
+    if (step < segment.begin || step >= segment.end) continue;
+    const Branch& branch = segment.stream->branches[segment.branch];
+    step = std::max(step, std::min(branch.rolled_up_end, segment.end));
+  }
+  return step;
+}
+
 // Where the store has the step, skipped or in a gap: the cause of its absence.
 absl::StatusOr<std::string> WhyMissing(Store* store, const Line& line,
                                        std::int64_t step, ReadBudget* budget) {
@@ -35,9 +54,7 @@ absl::StatusOr<std::string> WhyMissing(Store* store, const Line& line,
   absl::Status status =
       ScanBackward(store, line, {step, end}, budget, [&](const Row& row) {
         const GapCause cause = row.stored->skipped();
-        if (cause != GapCause::kUnspecified) {
-          why = "skipped: " + CauseName(static_cast<int>(cause));
-        }
+        if (cause != GapCause::kUnspecified) why = WordsOf(cause);
         return false;
       });
   if (!status.ok()) return status;
@@ -50,8 +67,7 @@ absl::StatusOr<std::string> WhyMissing(Store* store, const Line& line,
     for (const GapRow& row : *gaps) {
       if (row.branch == segment.branch && row.gap.first_step <= step &&
           step <= row.gap.last_step) {
-        why = (IsLost(row.gap.cause) ? "lost: " : "skipped: ") +
-              CauseName(static_cast<int>(row.gap.cause));
+        why = WordsOf(row.gap.cause);
       }
     }
   }
@@ -76,7 +92,9 @@ absl::StatusOr<std::string> Neighbours(Store* store, const Line& line,
   if (!status.ok()) return status;
   if (step == std::numeric_limits<std::int64_t>::max()) return text;
   looked = 0;
-  RowReader reader(store, line, {step + 1, StepWindow{}.end}, 1, budget);
+  RowReader reader(store, line,
+                   {AboveRolledUp(line, step + 1), StepWindow{}.end}, 1,
+                   budget);
   for (; looked < kMaxNeighbourRows; ++looked) {
     absl::StatusOr<const Row*> row = reader.Peek();
     if (!row.ok()) return row.status();

@@ -106,6 +106,10 @@ void FillBooks(const QueryEnvironment& environment, const RunView& run,
     info->set_skipped_steps(info->skipped_steps() + stream.skipped_steps);
     info->set_lost_steps(info->lost_steps() + stream.lost_steps);
     info->set_bytes(info->bytes() + stream.bytes);
+    for (const Branch& branch : stream.branches) {
+      info->set_rolled_up_steps(info->rolled_up_steps() +
+                                branch.rolled_up_steps);
+    }
     start = std::min(start, stream.hello.start_time_unix_ns);
     seen = std::max({seen, stream.last_seen_unix_ns,
                      environment.LiveSession(stream.id).value_or(0)});
@@ -246,6 +250,11 @@ absl::StatusOr<v1::RunInfo> DescribeRun(const QueryEnvironment& environment,
   info.set_first_step(line.first_step());
   info.set_last_step(line.last_step());
   FillBooks(environment, run, &info);
+  info.set_pinned(run.entry->pinned);
+  absl::StatusOr<std::uint64_t> disk_bytes =
+      environment.store->RunDiskBytes(run.name());
+  if (!disk_bytes.ok()) return disk_bytes.status();
+  info.set_disk_bytes(*disk_bytes);
   absl::StatusOr<double> overhead =
       overheads->Get(environment.store, run, line, cancelled);
   if (!overhead.ok()) return overhead.status();
@@ -380,6 +389,21 @@ absl::Status DeleteRun(const QueryEnvironment& environment,
   return absl::OkStatus();
 }
 
+absl::Status PinRun(const QueryEnvironment& environment,
+                    const v1::PinRunRequest& request,
+                    v1::PinRunResponse* response) {
+  absl::StatusOr<bool> changed =
+      environment.store->PinRun(request.run(), request.pinned());
+  if (absl::IsNotFound(changed.status())) {
+    return UnknownRun(*environment.store, request.run());
+  }
+  if (!changed.ok()) return changed.status();
+  response->set_run(request.run());
+  response->set_pinned(request.pinned());
+  response->set_changed(*changed);
+  return absl::OkStatus();
+}
+
 absl::Status GetStatus(const QueryEnvironment& environment,
                        v1::GetStatusResponse* response) {
   Store& store = *environment.store;
@@ -409,6 +433,7 @@ absl::Status GetStatus(const QueryEnvironment& environment,
                                   disk.f_frsize);
   }
   response->set_resident_bytes(ResidentBytes());
+  if (environment.keeping) environment.keeping(response->mutable_keeping());
   return absl::OkStatus();
 }
 

@@ -66,6 +66,10 @@ absl::Status DeleteRun(const QueryEnvironment& environment,
                        OverheadCache* overheads,
                        v1::DeleteRunResponse* response);
 
+absl::Status PinRun(const QueryEnvironment& environment,
+                    const v1::PinRunRequest& request,
+                    v1::PinRunResponse* response);
+
 absl::Status GetStatus(const QueryEnvironment& environment,
                        v1::GetStatusResponse* response);
 

@@ -67,10 +67,15 @@ absl::Status SeriesScan::ScanRank(const Line& line, const StepWindow& window) {
   Plans plans;
   for (const TimedSegment& piece : *pieces) {
     const Segment& segment = piece.segment;
+    const Branch& branch = segment.stream->branches[segment.branch];
     StepSpan span{segment.end, segment.end};
-    if (rolls_up && !statistics_.records.empty()) {
+    // Where nothing else is left roll-ups are better than nothing.
+    const std::int64_t rolled_end =
+        rolls_up ? piece.all.end
+                 : std::min(piece.all.end, branch.rolled_up_end);
+    if (piece.all.begin < rolled_end && !statistics_.records.empty()) {
       const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
-          segment.stream->id, segment.branch, piece.all.begin, piece.all.end);
+          segment.stream->id, segment.branch, piece.all.begin, rolled_end);
       if (!rolled.ok()) return rolled.status();
       if (rolled->begin < rolled->end) span = *rolled;
     }
@@ -131,7 +136,9 @@ absl::Status SeriesScan::ScanRolledUp(const Line& line, const Segment& segment,
   }
   // What has to be read step by step all the same.
   Plans rest;
-  bool any_left = !statistics_.scalars.empty();
+  // Of steps that come from roll-ups only because nothing else is left it has
+  // to be told that they do.
+  bool any_left = !statistics_.scalars.empty() || expected_ == 0;
   for (DownSampler* sampler : order) {
     const Wanted& one = wanted[sampler];
     const std::uint64_t before = sampler->seen();

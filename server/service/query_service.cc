@@ -172,6 +172,14 @@ grpc::ServerUnaryReactor* QueryService::DeleteRun(
   });
 }
 
+grpc::ServerUnaryReactor* QueryService::PinRun(
+    grpc::CallbackServerContext* context, const v1::PinRunRequest* request,
+    v1::PinRunResponse* response) {
+  return Submit(context, [=, this](const Cancelled&) {
+    return server::PinRun(environment_, *request, response);
+  });
+}
+
 grpc::ServerUnaryReactor* QueryService::GetStatus(
     grpc::CallbackServerContext* context,
     const v1::GetStatusRequest* /*request*/, v1::GetStatusResponse* response) {

@@ -80,6 +80,9 @@ class QueryService final : public v1::Query::CallbackService {
   grpc::ServerUnaryReactor* DeleteRun(grpc::CallbackServerContext* context,
                                       const v1::DeleteRunRequest* request,
                                       v1::DeleteRunResponse* response) override;
+  grpc::ServerUnaryReactor* PinRun(grpc::CallbackServerContext* context,
+                                   const v1::PinRunRequest* request,
+                                   v1::PinRunResponse* response) override;
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;

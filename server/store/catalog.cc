@@ -51,6 +51,7 @@ absl::Status LoadRuns(const Engine& engine, Runs* runs) {
                    run.run = std::string(key.substr(1));
                    run.ordinal = head->ordinal;
                    run.created_unix_ns = head->created_unix_ns;
+                   run.pinned = head->pinned;
                    return absl::OkStatus();
                  });
 }

@@ -43,11 +43,16 @@ absl::StatusOr<NextIds> DecodeIds(std::string_view bytes) {
   return ids;
 }
 
+RunHead HeadOf(std::uint64_t run_id, const RunEntry& run) {
+  return {run_id, run.created_unix_ns, run.ordinal, run.pinned};
+}
+
 std::string EncodeRunHead(const RunHead& head) {
   std::string out = Begin();
   PutVarint(head.run_id, &out);
   PutSigned(head.created_unix_ns, &out);
   PutVarint(head.ordinal, &out);
+  if (head.pinned) PutVarint(1, &out);
   return out;
 }
 
@@ -58,6 +63,7 @@ absl::StatusOr<RunHead> DecodeRunHead(std::string_view bytes) {
   head.run_id = in->Varint();
   head.created_unix_ns = in->Signed();
   head.ordinal = in->Varint();
+  if (in->ok() && !in->at_end()) head.pinned = in->Varint() != 0;
   if (!in->ok()) return Damaged("run", bytes);
   return head;
 }
@@ -163,7 +169,14 @@ std::string EncodeBranch(const Branch& branch) {
   PutSigned(branch.first_step, &out);
   PutSigned(branch.last_step, &out);
   PutVarint(branch.rows, &out);
-  if (branch.rollback_step >= 0) PutSigned(branch.rollback_step, &out);
+  const bool shrunk = branch.rolled_up_end > 0;
+  if (branch.rollback_step >= 0 || shrunk) {
+    PutSigned(branch.rollback_step, &out);
+  }
+  if (shrunk) {
+    PutSigned(branch.rolled_up_end, &out);
+    PutVarint(branch.rolled_up_steps, &out);
+  }
   return out;
 }
 
@@ -175,6 +188,10 @@ absl::StatusOr<Branch> DecodeBranch(std::string_view bytes) {
   branch.last_step = in->Signed();
   branch.rows = in->Varint();
   if (!in->at_end()) branch.rollback_step = in->Signed();
+  if (!in->at_end()) {
+    branch.rolled_up_end = in->Signed();
+    branch.rolled_up_steps = in->Varint();
+  }
   if (!in->ok()) return Damaged("branch", bytes);
   return branch;
 }

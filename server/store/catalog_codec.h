@@ -1,13 +1,14 @@
 // The values of the catalog and of gaps, as bytes.
 //
 //   ids    = version next-run-id next-stream
-//   run    = version run-id created ordinal
+//   run    = version run-id created ordinal [pinned]
 //   hello  = version run launch rank world-size nonce start host pid
 //            agent-version torch-version count{key value}
 //   cursor = version durable-seq stored-steps skipped-steps lost-steps bytes
 //            rejected schema-id last-seen branches end
 //   end    = 0 | 1 reason wall-time seen recorded skipped lost
-//   branch = version first-step last-step rows [rollback-step]
+//   branch = version first-step last-step rows
+//            [rollback-step [rolled-up-end rolled-up-steps]]
 //   sealed = version end rows windows chapter-first chapter-windows
 //   gap    = version cause first-step last-step steps detail
 //
@@ -42,7 +43,9 @@ struct RunHead {
   std::uint64_t run_id = 0;
   std::int64_t created_unix_ns = 0;
   std::uint64_t ordinal = 0;
+  bool pinned = false;
 };
+RunHead HeadOf(std::uint64_t run_id, const RunEntry& run);
 std::string EncodeRunHead(const RunHead& head);
 absl::StatusOr<RunHead> DecodeRunHead(std::string_view bytes);
 

@@ -210,8 +210,7 @@ void CommitBuilder::AddParts(const StreamCommit& commit, Target* target) {
 void CommitBuilder::Finish() {
   for (const auto& [name, run] : runs_) {
     batch_.Put(engine_.catalog(), keys::Run(name),
-               EncodeRunHead(
-                   {run.run_id, run.entry.created_unix_ns, run.entry.ordinal}));
+               EncodeRunHead(HeadOf(run.run_id, run.entry)));
   }
 }
 

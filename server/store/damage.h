@@ -21,6 +21,12 @@ inline absl::Status Damaged(std::string_view what) {
                                           "; restore it from a copy"));
 }
 
+inline absl::Status DatabaseFailing() {
+  return absl::UnavailableError(
+      "data folder: the database has failed and is not open again yet; see the "
+      "disk's state");
+}
+
 }  // namespace gradtap::server
 
 #endif  // GRADTAP_SERVER_STORE_DAMAGE_H_

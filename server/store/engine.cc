@@ -146,16 +146,34 @@ Engine::~Engine() {
   db_->Close().PermitUncheckedError();
 }
 
-void Engine::Reclaim(rocksdb::ColumnFamilyHandle* family,
-                     const std::string& begin, const std::string& end) const {
-  const rocksdb::Slice from(begin), to(end);
-  rocksdb::DeleteFilesInRange(db(), family, &from, &to, false)
+void Engine::Reclaim(const KeyRange& range) const {
+  if (reclaiming_stopped_) return;
+  const rocksdb::Slice from(range.begin), to(range.end);
+  rocksdb::DeleteFilesInRange(db(), range.family, &from, &to, false)
       .PermitUncheckedError();
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
+  options.canceled = &reclaiming_stopped_;
   options.bottommost_level_compaction =
       rocksdb::BottommostLevelCompaction::kForceOptimized;
-  db()->CompactRange(options, family, &from, &to).PermitUncheckedError();
+  db()->CompactRange(options, range.family, &from, &to).PermitUncheckedError();
+}
+
+std::uint64_t Engine::ApproximateBytes(
+    const std::vector<KeyRange>& ranges) const {
+  rocksdb::SizeApproximationOptions options;
+  options.include_memtables = true;
+  options.include_files = true;
+  std::uint64_t total = 0;
+  for (const KeyRange& range : ranges) {
+    const rocksdb::Range of(range.begin, range.end);
+    std::uint64_t bytes = 0;
+    // An estimate that fails is none.
+    db_->GetApproximateSizes(options, range.family, &of, 1, &bytes)
+        .PermitUncheckedError();
+    total += bytes;
+  }
+  return total;
 }
 
 absl::Status Engine::Probe() const {

@@ -6,6 +6,8 @@
 #ifndef GRADTAP_SERVER_STORE_ENGINE_H_
 #define GRADTAP_SERVER_STORE_ENGINE_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +30,11 @@ inline std::string_view View(const rocksdb::Slice& slice) {
 inline rocksdb::Slice Slice(std::string_view view) {
   return {view.data(), view.size()};
 }
+
+struct KeyRange {  // [begin, end)
+  rocksdb::ColumnFamilyHandle* family = nullptr;
+  std::string begin, end;
+};
 
 // Thread-safe as RocksDB is. Closing waits for background work; every iterator
 // must be gone by then.
@@ -53,8 +60,24 @@ class Engine {
   // Frees the disk space of a range that has just been deleted: first whole
   // files, then what shares files with others. If it fails, compaction does it
   // later.
-  void Reclaim(rocksdb::ColumnFamilyHandle* family, const std::string& begin,
-               const std::string& end) const;
+  void Reclaim(const KeyRange& range) const;
+  // Lets a Reclaim() that is under way return soon, and later ones do nothing:
+  // somebody wants to open the database again.
+  void StopReclaiming() { reclaiming_stopped_ = true; }
+
+  // About what stands in ranges, in tables and in memory. Cheap.
+  std::uint64_t ApproximateBytes(const std::vector<KeyRange>& ranges) const;
+
+  // Brackets the taking of tiles that readers may be about to read (see
+  // RocksdbStore::ShrinkOldest()). One thread at a time.
+  void BeginTakingValues() { ++taken_; }
+  void EndTakingValues() { ++taken_; }
+  // What a reader keeps from before it learned which windows have values, and
+  // shows when it misses a tile: whether it may have been taken since.
+  std::uint64_t taken() const { return taken_; }
+  bool MayHaveBeenTaken(std::uint64_t since) const {
+    return since % 2 != 0 || taken_ != since;
+  }
 
   // Whether writing works again, told by a small file, and whether there is
   // room for what is in memory. The database is as before.
@@ -63,6 +86,8 @@ class Engine {
  private:
   Engine() = default;
 
+  std::atomic<std::uint64_t> taken_{0};
+  mutable std::atomic<bool> reclaiming_stopped_{false};
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // Owned by db_.
 };

@@ -129,14 +129,27 @@ absl::StatusOr<std::shared_ptr<const TileLayout>> RocksdbStore::LayoutOf(
   return std::make_shared<const TileLayout>(**schema);
 }
 
+std::int64_t RocksdbStore::RolledUpEnd(const BranchKey& branch) const {
+  MutexLock lock(mu_);
+  const CatalogRun* run = catalog_.FindStream(branch.stream);
+  if (run == nullptr) return 0;
+  const StreamEntry& stream =
+      run->entry->streams[IndexOf(*run->entry, branch.stream)];
+  return branch.branch < stream.branches.size()
+             ? stream.branches[branch.branch].rolled_up_end
+             : 0;
+}
+
 absl::Status RocksdbStore::ScanSteps(
     StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
     const std::function<bool(const StepRow&)>& visit) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
   rocksdb::ManagedSnapshot snapshot(reader->engine->db());
-  StepScan scan(reader->engine, snapshot.snapshot(),
-                [&](std::uint32_t id) { return LayoutOf(stream, id); });
+  StepScan scan(
+      reader->engine, snapshot.snapshot(),
+      [&](std::uint32_t id) { return LayoutOf(stream, id); },
+      [&](const BranchKey& at) { return RolledUpEnd(at); });
   return scan.Scan({reader->run_id, stream, branch}, begin, end, visit);
 }
 
@@ -254,8 +267,10 @@ absl::Status RocksdbStore::ScanByOrdinal(
   const Engine& engine = *reader.engine;
   rocksdb::ManagedSnapshot snapshot(engine.db());
   StreamId stream = 0;  // Of the row at hand.
-  StepScan steps(reader.engine, snapshot.snapshot(),
-                 [&](std::uint32_t id) { return LayoutOf(stream, id); });
+  StepScan steps(
+      reader.engine, snapshot.snapshot(),
+      [&](std::uint32_t id) { return LayoutOf(stream, id); },
+      [&](const BranchKey& at) { return RolledUpEnd(at); });
   absl::Status failure;
   const absl::Status scanned = Scan(
       engine, engine.index(), keys::Ordinal(reader.run_id, after + 1),

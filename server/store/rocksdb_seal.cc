@@ -66,15 +66,6 @@ absl::Status ForEachRow(const Engine& engine, const BranchKey& branch,
   return ToStatus(it->status(), kReading);
 }
 
-// The space of a branch's rows below step `end`, which have been deleted. Whole
-// files go: newer rows may be there by now.
-void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end) {
-  engine.Reclaim(engine.rows(),
-                 keys::Row(key.run_id, key.stream, key.branch,
-                           std::numeric_limits<std::int64_t>::min()),
-                 keys::Row(key.run_id, key.stream, key.branch, end));
-}
-
 Sealed WithoutChapter(Sealed sealed) {
   sealed.chapter_first = std::numeric_limits<std::int64_t>::min();
   sealed.chapter_windows = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/store/commit_builder.h"
+#include "server/store/damage.h"
 #include "server/store/keys.h"
 
 namespace gradtap::server {
@@ -14,12 +15,6 @@ namespace {
 // The sealer reads at most so many rows before it notices a failure.
 constexpr std::chrono::seconds kSealerPatience{10};
 constexpr std::size_t kCachedParameters = 500'000;  // About 200 MB at worst.
-
-absl::Status Failing() {
-  return absl::UnavailableError(
-      "data folder: the database has failed and is not open again yet; see the "
-      "disk's state");
-}
 
 // A tag or a version that is new since the stream's last Hello.
 bool MergeHello(const StreamHello& from, StreamHello* into) {
@@ -33,36 +28,6 @@ bool MergeHello(const StreamHello& from, StreamHello* into) {
     changed |= added;
   }
   return changed;
-}
-
-struct DeletedRange {
-  rocksdb::ColumnFamilyHandle* family;
-  std::string begin, end;
-};
-
-// All that a run has, but its name.
-std::vector<DeletedRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
-  std::vector<DeletedRange> ranges;
-  const auto add = [&](rocksdb::ColumnFamilyHandle* family, char kind) {
-    const std::string begin = keys::OfRun(kind, run_id);
-    ranges.push_back({family, begin, keys::After(begin)});
-  };
-  add(engine.rows(), 0);
-  add(engine.histograms(), 0);
-  add(engine.tiles(), 0);
-  add(engine.rollups(), 0);
-  for (const char kind : {keys::kTimeline, keys::kScalar, keys::kChapter}) {
-    add(engine.windows(), kind);
-  }
-  for (const char kind :
-       {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
-    add(engine.index(), kind);
-  }
-  for (const char kind :
-       {keys::kHead, keys::kCursor, keys::kBranch, keys::kSealed}) {
-    add(engine.catalog(), kind);
-  }
-  return ranges;
 }
 
 }  // namespace
@@ -98,6 +63,7 @@ RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
     : folder_(std::move(folder)),
       env_(env),
       window_steps_(options.window_steps),
+      shrink_bytes_(options.shrink_bytes),
       schemas_(kCachedParameters) {}
 
 std::shared_ptr<Engine> RocksdbStore::engine() const {
@@ -109,7 +75,7 @@ std::shared_ptr<Engine> RocksdbStore::engine() const {
 
 absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
   const std::shared_ptr<Engine> open = engine();
-  if (open == nullptr) return Failing();
+  if (open == nullptr) return DatabaseFailing();
   rocksdb::WriteOptions synced;
   synced.sync = true;
   const rocksdb::Status written = open->db()->Write(synced, batch);
@@ -123,6 +89,9 @@ absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
 }
 
 absl::Status RocksdbStore::RecoverLocked() {
+  if (failed_) {
+    if (const std::shared_ptr<Engine> open = engine()) open->StopReclaiming();
+  }
   const auto deadline = std::chrono::steady_clock::now() + kSealerPatience;
   while (failed_ && sealing_ && sealing_ended_.WaitUntil(write_mu_, deadline)) {
   }
@@ -143,7 +112,7 @@ absl::Status RocksdbStore::ReopenLocked() {
     old = std::exchange(engine_, nullptr);
     if (old.use_count() > 1) {  // Its readers must leave first.
       engine_ = std::move(old);
-      return Failing();
+      return DatabaseFailing();
     }
   }
   old.reset();
@@ -167,13 +136,9 @@ absl::StatusOr<StreamEntry> RocksdbStore::OpenStream(const StreamHello& hello,
   absl::StatusOr<StreamEntry> stream = absl::UnknownError("");
   {
     MutexLock write_lock(write_mu_);
+    if (!refused_.empty()) return absl::ResourceExhaustedError(refused_);
     if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
-    CatalogRun run;
-    {
-      MutexLock lock(mu_);
-      const auto found = catalog_.runs.find(hello.run);
-      if (found != catalog_.runs.end()) run = found->second;
-    }
+    const CatalogRun run = FindEntry(hello.run);
     std::size_t i = 0;
     const std::size_t n = run.entry == nullptr ? 0 : run.entry->streams.size();
     while (i < n &&
@@ -197,7 +162,7 @@ absl::StatusOr<StreamEntry> RocksdbStore::ReturnToStreamLocked(
   stream.last_seen_unix_ns = std::max(stream.last_seen_unix_ns, now_unix_ns);
   if (MergeHello(hello, &stream.hello)) {
     const std::shared_ptr<Engine> open = engine();
-    if (open == nullptr) return Failing();
+    if (open == nullptr) return DatabaseFailing();
     rocksdb::WriteBatch batch;
     batch.Put(open->catalog(), keys::Head(run.run_id, stream.id),
               EncodeHello(stream.hello));
@@ -220,7 +185,7 @@ absl::StatusOr<StreamEntry> RocksdbStore::CreateStreamLocked(
     const auto found = catalog_.runs.find(hello.run);
     if (found != catalog_.runs.end()) run = found->second;
   }
-  if (open == nullptr) return Failing();
+  if (open == nullptr) return DatabaseFailing();
   std::shared_ptr<RunEntry> entry;
   if (run.entry == nullptr) {
     run.run_id = next.run_id++;
@@ -239,9 +204,8 @@ absl::StatusOr<StreamEntry> RocksdbStore::CreateStreamLocked(
   rocksdb::WriteBatch batch;
   rocksdb::ColumnFamilyHandle* const family = open->catalog();
   batch.Put(family, keys::Ids(), EncodeIds(next));
-  batch.Put(
-      family, keys::Run(hello.run),
-      EncodeRunHead({run.run_id, entry->created_unix_ns, entry->ordinal}));
+  batch.Put(family, keys::Run(hello.run),
+            EncodeRunHead(HeadOf(run.run_id, *entry)));
   batch.Put(family, keys::Head(run.run_id, stream.id), EncodeHello(hello));
   batch.Put(family, keys::Cursor(run.run_id, stream.id), EncodeCursor(stream));
   batch.Put(family, keys::Branch(run.run_id, stream.id, 0),
@@ -261,9 +225,10 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
   std::vector<std::string> changed;
   {
     MutexLock write_lock(write_mu_);
+    if (!refused_.empty()) return absl::ResourceExhaustedError(refused_);
     if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
     const std::shared_ptr<Engine> open = engine();
-    if (open == nullptr) return Failing();
+    if (open == nullptr) return DatabaseFailing();
     CommitBuilder builder(*open);
     for (const StreamCommit& commit : commits) {
       if (builder.Needs(commit.stream)) {
@@ -304,48 +269,6 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
     counters_.commits += builder.counters().commits;
   }
   for (const std::string& run : changed) listeners_.Notify(run);
-  return absl::OkStatus();
-}
-
-absl::Status RocksdbStore::DeleteRun(std::string_view run) {
-  const std::string name(run);
-  std::shared_ptr<Engine> open;
-  std::vector<DeletedRange> ranges;
-  {
-    MutexLock write_lock(write_mu_);
-    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
-    CatalogRun found;
-    {
-      MutexLock lock(mu_);
-      const auto it = catalog_.runs.find(name);
-      if (it != catalog_.runs.end()) found = it->second;
-    }
-    if (found.entry == nullptr) {
-      return absl::NotFoundError(absl::StrCat("there is no run ", name));
-    }
-    open = engine();
-    if (open == nullptr) return Failing();
-    ranges = RangesOf(*open, found.run_id);
-    rocksdb::WriteBatch batch;
-    batch.Delete(open->catalog(), keys::Run(name));
-    for (const DeletedRange& range : ranges) {
-      batch.DeleteRange(range.family, range.begin, range.end);
-    }
-    if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
-    MutexLock lock(mu_);
-    for (const StreamEntry& stream : found.entry->streams) {
-      catalog_.run_of.erase(stream.id);
-      catalog_.parts.erase(stream.id);
-      for (const Branch& branch : stream.branches) {
-        catalog_.sealed.erase({stream.id, branch.branch});
-      }
-    }
-    catalog_.runs.erase(name);
-  }
-  listeners_.Notify(name);
-  for (const DeletedRange& range : ranges) {
-    open->Reclaim(range.family, range.begin, range.end);
-  }
   return absl::OkStatus();
 }
 

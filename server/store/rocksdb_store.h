@@ -101,6 +101,15 @@ class RocksdbStore final : public Store {
       const std::function<bool(const StepRow*, const GapRow*)>& visit) override;
   absl::Status DeleteRun(std::string_view run) override
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::Status DeleteRunAsSeen(const std::shared_ptr<const RunEntry>& seen)
+      override ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<bool> PinRun(std::string_view run, bool pinned) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<std::uint64_t> RunDiskBytes(std::string_view run) override;
+  absl::StatusOr<std::optional<ShrunkPart>> ShrinkOldest(
+      const std::function<bool(const RunEntry&)>& may_shrink) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  void RefuseRecords(std::string why) override ABSL_LOCKS_EXCLUDED(write_mu_);
   int AddListener(
       std::function<void(const std::string& run)> listener) override;
   void RemoveListener(int id) override;
@@ -124,10 +133,22 @@ class RocksdbStore final : public Store {
     bool ended = false;      // No more rows are to be expected.
   };
 
+  // A branch with values to take: those of [begin, end).
+  struct ToShrink {
+    BranchKey key;
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    std::shared_ptr<const RunEntry> run;
+  };
+  class WindowWalk;
+
   RocksdbStore(std::unique_ptr<DataFolder> folder, const StoreOptions& options,
                rocksdb::Env* env);
 
   absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
+  // Of a branch: below which step its windows have no values. 0: all have.
+  std::int64_t RolledUpEnd(const BranchKey& branch) const
+      ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
       StreamId stream, std::uint32_t schema_id);
 
@@ -151,6 +172,15 @@ class RocksdbStore final : public Store {
       const Sealed& chapter, const Sealed& sealed,
       const SealedBatch::Write& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<std::optional<ToShrink>> OldestToShrink(
+      const Engine& engine,
+      const std::function<bool(const RunEntry&)>& may_shrink) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // kAborted if the run has been deleted or pinned meanwhile.
+  absl::Status WriteShrunk(const std::shared_ptr<Engine>& from,
+                           const ToShrink& branch, const ShrunkPart& part,
+                           rocksdb::WriteBatch* batch)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // Without a sync: what is lost is sealed again.
   absl::Status WriteSealed(const BranchKey& key, const Engine* engine,
                            rocksdb::WriteBatch* batch, const Sealed* sealed)
@@ -159,6 +189,11 @@ class RocksdbStore final : public Store {
   void NoteStreamLocked(const StreamEntry& stream)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::shared_ptr<Engine> engine() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Its entry is null if there is none.
+  CatalogRun FindEntry(std::string_view run) const ABSL_LOCKS_EXCLUDED(mu_);
+  // As DeleteRunAsSeen(); null: whatever it is like.
+  absl::Status DeleteEntry(std::string_view run, const RunEntry* as_seen)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
 
   // Writes and syncs. After a failure RecoverLocked() is due.
   absl::Status WriteLocked(rocksdb::WriteBatch* batch)
@@ -180,6 +215,7 @@ class RocksdbStore final : public Store {
   const std::unique_ptr<DataFolder> folder_;
   rocksdb::Env* const env_;
   const std::uint32_t window_steps_;
+  const std::uint64_t shrink_bytes_;
   Listeners listeners_;
   StoredSchemas schemas_;
 
@@ -191,6 +227,8 @@ class RocksdbStore final : public Store {
 
   Mutex write_mu_;  // Held across a sync. Before mu_.
   bool failed_ ABSL_GUARDED_BY(write_mu_) = false;
+  // Why no records are taken; empty: they are.
+  std::string refused_ ABSL_GUARDED_BY(write_mu_);
   // The sealer holds the engine; at its next write it finds failed_ and lets it
   // go.
   bool sealing_ ABSL_GUARDED_BY(write_mu_) = false;

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server/store/catalog_codec.h"
 #include "server/store/damage.h"
 #include "server/store/keys.h"
 
@@ -14,11 +16,11 @@ namespace {
 class RocksdbWindowSource final : public WindowSource {
  public:
   RocksdbWindowSource(std::shared_ptr<Engine> engine, const BranchKey& branch,
-                      std::int64_t first_step)
-      : engine_(std::move(engine)), branch_(branch), first_step_(first_step) {}
+                      const WindowPlace& place)
+      : engine_(std::move(engine)), branch_(branch), place_(place) {}
 
   std::unique_ptr<WindowSource> Clone() const override {
-    return std::make_unique<RocksdbWindowSource>(engine_, branch_, first_step_);
+    return std::make_unique<RocksdbWindowSource>(engine_, branch_, place_);
   }
 
   // Past the block cache, which is for what is asked for again: a step takes
@@ -27,19 +29,41 @@ class RocksdbWindowSource final : public WindowSource {
     rocksdb::ReadOptions once;
     once.fill_cache = false;
     next_ = (next_ + 1) % kKeptTiles;
-    return Get(once, engine_->tiles(), &tiles_[next_],
-               keys::Tile(branch_.run_id, branch_.stream, branch_.branch,
-                          first_step_, static_cast<std::uint8_t>(key.role),
-                          static_cast<std::uint8_t>(key.field), key.block));
+    const auto value =
+        Get(once, engine_->tiles(), &tiles_[next_],
+            keys::Tile(branch_.run_id, branch_.stream, branch_.branch,
+                       place_.first_step, static_cast<std::uint8_t>(key.role),
+                       static_cast<std::uint8_t>(key.field), key.block));
+    if (!value.ok() || !value->empty() ||
+        !engine_->MayHaveBeenTaken(place_.taken)) {
+      return value;
+    }
+    return CheckNotTaken();
   }
 
   absl::StatusOr<std::string_view> ReadScalar(std::string_view name) override {
     return Get(rocksdb::ReadOptions(), engine_->windows(), &scalar_,
                keys::Scalar(branch_.run_id, branch_.stream, branch_.branch,
-                            name, first_step_));
+                            name, place_.first_step));
   }
 
  private:
+  // Empty if the tile that was missed has not been taken: there never was one.
+  absl::StatusOr<std::string_view> CheckNotTaken() {
+    const auto bytes =
+        Get(rocksdb::ReadOptions(), engine_->catalog(), &scalar_,
+            keys::Branch(branch_.run_id, branch_.stream, branch_.branch));
+    if (!bytes.ok()) return bytes;
+    if (!bytes->empty()) {
+      const auto branch = DecodeBranch(*bytes);
+      if (!branch.ok()) return branch.status();
+      if (branch->rolled_up_end <= place_.first_step) return std::string_view();
+    }
+    return absl::UnavailableError(absl::StrCat(
+        "the values from step ", place_.first_step,
+        " on were removed while they were read, to make room; ask again"));
+  }
+
   absl::StatusOr<std::string_view> Get(const rocksdb::ReadOptions& options,
                                        rocksdb::ColumnFamilyHandle* family,
                                        rocksdb::PinnableSlice* value,
@@ -53,7 +77,7 @@ class RocksdbWindowSource final : public WindowSource {
 
   const std::shared_ptr<Engine> engine_;
   const BranchKey branch_;
-  const std::int64_t first_step_;
+  const WindowPlace place_;
   std::array<rocksdb::PinnableSlice, kKeptTiles> tiles_;
   std::size_t next_ = 0;
   rocksdb::PinnableSlice scalar_;
@@ -63,7 +87,7 @@ class RocksdbWindowSource final : public WindowSource {
 
 absl::StatusOr<std::shared_ptr<SealedWindow>> OpenWindow(
     const std::shared_ptr<Engine>& engine, const BranchKey& branch,
-    std::int64_t first_step, std::string timeline,
+    const WindowPlace& place, std::string timeline,
     const LayoutOfSchema& layout_of) {
   const auto view = TimelineView::Parse(timeline);
   if (!view.ok()) return view.status();
@@ -73,9 +97,11 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> OpenWindow(
     if (!found.ok()) return found.status();
     layout = *std::move(found);
   }
-  return SealedWindow::Open(
-      std::make_unique<RocksdbWindowSource>(engine, branch, first_step),
+  auto window = SealedWindow::Open(
+      std::make_unique<RocksdbWindowSource>(engine, branch, place),
       std::move(timeline), std::move(layout));
+  if (window.ok() && place.rolled_up) (*window)->MarkRolledUp();
+  return window;
 }
 
 }  // namespace gradtap::server

@@ -17,11 +17,13 @@
 
 namespace gradtap::server {
 
-// The window of that timeline, which stands under `first_step`. It keeps the
-// engine open. kNotFound if its schema is not there.
+// The window of that timeline, which stands at `place`. It keeps the engine
+// open. kNotFound if its schema is not there. Reading a value that has been
+// taken since the place was learned is kUnavailable: whoever asks again sees
+// that there are none.
 absl::StatusOr<std::shared_ptr<SealedWindow>> OpenWindow(
     const std::shared_ptr<Engine>& engine, const BranchKey& branch,
-    std::int64_t first_step, std::string timeline,
+    const WindowPlace& place, std::string timeline,
     const LayoutOfSchema& layout_of);
 
 }  // namespace gradtap::server

@@ -1,5 +1,6 @@
 #include "server/store/sealed_batch.h"
 
+#include <limits>
 #include <utility>
 
 #include "server/store/keys.h"
@@ -104,6 +105,15 @@ absl::Status SealedBatch::Finish(std::string_view timeline,
       keys::Row(key_.run_id, key_.stream, key_.branch, first_step_),
       keys::Row(key_.run_id, key_.stream, key_.branch, sealed.end));
   return WriteLast(sealed);
+}
+
+void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end) {
+  const auto key_of = [&](std::int64_t step) {
+    return keys::Row(key.run_id, key.stream, key.branch, step);
+  };
+  engine.Reclaim({engine.rows(),
+                  key_of(std::numeric_limits<std::int64_t>::min()),
+                  key_of(end)});
 }
 
 absl::Status SealedBatch::FinishChapter(std::string_view chapter,

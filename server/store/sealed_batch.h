@@ -77,6 +77,10 @@ class SealedBatch final : public WindowSink {
   std::uint64_t bytes_ = 0;
 };
 
+// Gives back the space of a branch's rows below step `end`, which have been
+// deleted. Not of more: whole files go, and newer rows may be there by now.
+void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end);
+
 }  // namespace gradtap::server
 
 #endif  // GRADTAP_SERVER_STORE_SEALED_BATCH_H_

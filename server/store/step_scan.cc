@@ -45,6 +45,9 @@ absl::Status StepScan::ScanWindows(
   options.iterate_lower_bound = &lower;
   options.iterate_upper_bound = &upper;
   options.snapshot = snapshot_;
+  // In this order: what is taken in between is noticed.
+  const std::uint64_t taken = engine_->taken();
+  const std::int64_t rolled_up_end = rolled_up_end_(branch);
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
   // The last window that begins at or before `begin` may reach beyond it.
@@ -55,8 +58,10 @@ absl::Status StepScan::ScanWindows(
     if (!view.ok()) return view.status();
     const std::int64_t past = view->step(view->rows() - 1) + 1;
     if (past > begin) {
-      const auto goes_on = VisitWindow(branch, StepAtEnd(View(it->key())),
-                                       View(it->value()), begin, end, visit);
+      const std::int64_t first_step = StepAtEnd(View(it->key()));
+      const auto goes_on =
+          VisitWindow(branch, {first_step, first_step < rolled_up_end, taken},
+                      View(it->value()), begin, end, visit);
       if (!goes_on.ok()) return goes_on.status();
       if (!*goes_on) {
         *next = end;
@@ -69,11 +74,11 @@ absl::Status StepScan::ScanWindows(
 }
 
 absl::StatusOr<bool> StepScan::VisitWindow(
-    const BranchKey& branch, std::int64_t first_step, std::string_view timeline,
+    const BranchKey& branch, const WindowPlace& at, std::string_view timeline,
     std::int64_t begin, std::int64_t end,
     const std::function<bool(const StepRow&)>& visit) {
-  auto opened = OpenWindow(engine_, branch, first_step, std::string(timeline),
-                           layout_of_);
+  auto opened =
+      OpenWindow(engine_, branch, at, std::string(timeline), layout_of_);
   if (!opened.ok()) return opened.status();
   const TimelineView& view = (*opened)->timeline();
   const std::uint32_t from = view.LowerBound(begin);

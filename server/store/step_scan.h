@@ -23,15 +23,25 @@ namespace gradtap::server {
 using LayoutOfSchema =
     std::function<absl::StatusOr<std::shared_ptr<const TileLayout>>(
         std::uint32_t schema_id)>;
+// Below which step the windows of a branch have lost their values. 0: none has.
+using RolledUpEndOfBranch = std::function<std::int64_t(const BranchKey&)>;
+
+// A window, as one scan sees it.
+struct WindowPlace {
+  std::int64_t first_step = 0;
+  bool rolled_up = false;   // It has no values.
+  std::uint64_t taken = 0;  // Engine::taken() of before that was learned.
+};
 
 class StepScan {
  public:
   // `snapshot` must outlive the scan; what it shows is what is visited.
   StepScan(std::shared_ptr<Engine> engine, const rocksdb::Snapshot* snapshot,
-           LayoutOfSchema layout_of)
+           LayoutOfSchema layout_of, RolledUpEndOfBranch rolled_up_end)
       : engine_(std::move(engine)),
         snapshot_(snapshot),
-        layout_of_(std::move(layout_of)) {}
+        layout_of_(std::move(layout_of)),
+        rolled_up_end_(std::move(rolled_up_end)) {}
 
   // As Store::ScanSteps().
   absl::Status Scan(const BranchKey& branch, std::int64_t begin,
@@ -48,13 +58,14 @@ class StepScan {
                         std::int64_t end,
                         const std::function<bool(const StepRow&)>& visit);
   absl::StatusOr<bool> VisitWindow(
-      const BranchKey& branch, std::int64_t first_step,
-      std::string_view timeline, std::int64_t begin, std::int64_t end,
+      const BranchKey& branch, const WindowPlace& at, std::string_view timeline,
+      std::int64_t begin, std::int64_t end,
       const std::function<bool(const StepRow&)>& visit);
 
   const std::shared_ptr<Engine> engine_;
   const rocksdb::Snapshot* const snapshot_;
   const LayoutOfSchema layout_of_;
+  const RolledUpEndOfBranch rolled_up_end_;
 };
 
 }  // namespace gradtap::server

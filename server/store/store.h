@@ -67,6 +67,11 @@ struct Branch {
   // The step that the rollback named. -1: branch 0, or one stored before this
   // was kept.
   std::int64_t rollback_step = -1;
+  // Of the sealed steps below `rolled_up_end` only scalars and roll-ups are
+  // left (Store::ShrinkOldest()), and so many of them had statistics. Scans
+  // show them as skipped, because of GapCause::kRolledUp.
+  std::int64_t rolled_up_end = 0;
+  std::uint64_t rolled_up_steps = 0;
 };
 
 struct StreamEntry {
@@ -91,6 +96,7 @@ struct RunEntry {
   std::uint64_t ordinal = 0;
   std::int64_t created_unix_ns = 0;
   std::vector<StreamEntry> streams;  // In order of first Hello.
+  bool pinned = false;
 };
 
 class SealedWindow;
@@ -213,6 +219,14 @@ struct StreamCommit {
   std::int64_t last_seen_unix_ns = 0;
 };
 
+// What Store::ShrinkOldest() has done.
+struct ShrunkPart {
+  std::string run;
+  std::int64_t end_step = 0;  // Of the branch, below which there are no values.
+  std::uint64_t steps = 0;    // That had statistics.
+  std::uint64_t bytes = 0;    // About so many, on disk.
+};
+
 struct StoreCounters {  // Since Open(); each only grows.
   std::uint64_t stored_steps = 0;
   std::uint64_t stored_values = 0;
@@ -223,6 +237,8 @@ struct StoreCounters {  // Since Open(); each only grows.
   std::uint64_t sealed_windows = 0;
   std::uint64_t sealed_rows = 0;
   std::uint64_t sealed_bytes = 0;  // Of windows, as written.
+  // About what runs took that have been deleted, and values of shrunk ones.
+  std::uint64_t removed_bytes = 0;
 };
 
 // Thread-safe. Reads never wait for a sync.
@@ -335,9 +351,44 @@ class Store {
       std::string_view run, std::uint64_t after,
       const std::function<bool(const StepRow*, const GapRow*)>& visit) = 0;
 
-  // Removes a run with everything in it, durably. kNotFound if there is none.
-  // Sessions of its streams get kNotFound at their next commit.
+  // Removes a run with everything in it, durably. kNotFound if there is none,
+  // kFailedPrecondition if it is pinned. Sessions of its streams get kNotFound
+  // at their next commit.
   virtual absl::Status DeleteRun(std::string_view run) = 0;
+
+  // ---- Keeping. Stores that are not asked to need none of it. ----
+
+  // The same for a run as it stood in `seen`; kAborted if it has changed since.
+  virtual absl::Status DeleteRunAsSeen(
+      const std::shared_ptr<const RunEntry>& seen) {
+    return DeleteRun(seen->run);
+  }
+
+  // Protects a run from being deleted or shrunk, or no longer; durably. False:
+  // it was so before. kNotFound if there is none.
+  virtual absl::StatusOr<bool> PinRun(std::string_view run, bool pinned) {
+    (void)run, (void)pinned;
+    return absl::UnimplementedError("this store pins no runs");
+  }
+
+  // About what a run takes on disk. Cheap: a few look-ups. kNotFound.
+  virtual absl::StatusOr<std::uint64_t> RunDiskBytes(std::string_view run) {
+    (void)run;
+    return std::uint64_t{0};
+  }
+
+  // Takes the values of the oldest windows that have any, of runs that are not
+  // pinned and that `may_shrink` passes: scalars and roll-ups stay. Of one
+  // branch, whole chapters; what is to become one keeps its. None: no more.
+  virtual absl::StatusOr<std::optional<ShrunkPart>> ShrinkOldest(
+      const std::function<bool(const RunEntry&)>& may_shrink) {
+    (void)may_shrink;
+    return std::optional<ShrunkPart>();
+  }
+
+  // Until this is called with an empty text, OpenStream() and Commit() give
+  // kResourceExhausted and `why`; all else goes on, deleting too.
+  virtual void RefuseRecords(std::string why) { (void)why; }
 
   // Called after each change of a run (commit, new stream, delete), outside
   // all locks, by the thread that made it. [Threading] any. [Locking] none
@@ -360,6 +411,9 @@ struct StoreOptions {
   // Recorded steps of a window; 0: as many as suit the model. For tests, which
   // want many windows of few steps.
   std::uint32_t window_steps = 0;
+  // About how much ShrinkOldest() takes at a time: less would rewrite more than
+  // it frees, more would take what was not asked for.
+  std::uint64_t shrink_bytes = std::uint64_t{64} << 20;
 };
 
 // Opens the folder for this process alone. kFailedPrecondition: locked by

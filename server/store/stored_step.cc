@@ -90,6 +90,10 @@ class WindowStep final : public StoredStep {
     skipped_ = timeline.skipped(row);
     skipped_detail_ = timeline.detail(row);
     roles_ = timeline.roles(row);
+    if (roles_ != 0 && window_->rolled_up()) {
+      roles_ = 0;
+      skipped_ = GapCause::kRolledUp;
+    }
     if (roles_ != 0) at_ = window_->PositionOf(row);
   }
 

@@ -75,7 +75,7 @@ TEST_F(CliTest, RunsAsCsv) {
                           "2", "2", "1", "0", "4", "4", "0", "1",
                           "2023-11-14T22:13:20.000000000Z",
                           "2023-11-14T22:13:30.000000000Z", "0.0184", "12345",
-                          "4", "data=fashion"));
+                          "0", "0", "false", "4", "data=fashion"));
 }
 
 TEST_F(CliTest, RunsAsJsonIsTheAnswer) {

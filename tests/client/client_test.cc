@@ -241,6 +241,9 @@ TEST_F(ClientTest, GapsStatusAndDeleteAnswer) {
   EXPECT_EQ(client_->Gaps(gaps)->lost_steps, 1u);
   EXPECT_EQ(client_->Status()->version, "0.1.0");
   EXPECT_EQ(client_->DeleteRun("mnist")->deleted_steps, 4u);
+  EXPECT_TRUE(client_->PinRun("mnist", true).value());
+  EXPECT_FALSE(client_->PinRun("mnist", true).value());
+  EXPECT_TRUE(client_->Run("mnist")->run.pinned);
 }
 
 TEST_F(ClientTest, AnUnknownRunIsNotFoundWithTheNearestName) {

@@ -284,6 +284,10 @@ grpc::Status FakeQueryService::ListGaps(grpc::ServerContext* context,
   std::uint64_t skipped = 0;
   for (const v1::GapInfo& gap : run->gaps) {
     *response->add_gaps() = gap;
+    if (gap.gap().cause() == v1::GAP_CAUSE_ROLLED_UP) {
+      response->set_rolled_up_steps(gap.gap().steps());
+      continue;
+    }
     (gap.lost() ? lost : skipped) += gap.gap().steps();
   }
   response->set_lost_steps(lost);
@@ -324,6 +328,20 @@ grpc::Status FakeQueryService::DeleteRun(grpc::ServerContext* context,
   response->set_run(request->run());
   response->set_deleted_steps(run->info.run().stored_steps());
   response->set_deleted_bytes(run->info.run().bytes());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeQueryService::PinRun(grpc::ServerContext* context,
+                                      const v1::PinRunRequest* request,
+                                      v1::PinRunResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  v1::RunInfo& info = *run->info.mutable_run();
+  response->set_run(request->run());
+  response->set_pinned(request->pinned());
+  response->set_changed(info.pinned() != request->pinned());
+  info.set_pinned(request->pinned());
   return grpc::Status::OK;
 }
 

@@ -95,6 +95,8 @@ class FakeQueryService final : public v1::Query::Service {
                      grpc::ServerWriter<v1::WatchResponse>*) override;
   grpc::Status DeleteRun(grpc::ServerContext*, const v1::DeleteRunRequest*,
                          v1::DeleteRunResponse*) override;
+  grpc::Status PinRun(grpc::ServerContext*, const v1::PinRunRequest*,
+                      v1::PinRunResponse*) override;
   grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*,
                          v1::GetStatusResponse*) override;
 

@@ -391,6 +391,7 @@ absl::Status MemoryStore::DeleteRun(std::string_view run) {
     MutexLock lock(mu_);
     const auto it = runs_.find(run);
     if (it == runs_.end()) return absl::NotFoundError("no such run");
+    if (it->second->pinned) return absl::FailedPreconditionError("pinned");
     for (const StreamEntry& stream : it->second->streams) {
       std::erase_if(rows_, [&stream](const auto& row) {
         return std::get<0>(row.first) == stream.id;
@@ -404,6 +405,16 @@ absl::Status MemoryStore::DeleteRun(std::string_view run) {
   }
   Notify(std::string(run));
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> MemoryStore::PinRun(std::string_view run, bool pinned) {
+  MutexLock lock(mu_);
+  const auto it = runs_.find(run);
+  if (it == runs_.end()) return absl::NotFoundError("no such run");
+  if (it->second->pinned == pinned) return false;
+  it->second = std::make_shared<RunEntry>(*it->second);
+  it->second->pinned = pinned;
+  return true;
 }
 
 int MemoryStore::AddListener(

@@ -70,6 +70,7 @@ class MemoryStore : public server::Store {
       const std::function<bool(const server::StepRow*, const server::GapRow*)>&
           visit) override;
   absl::Status DeleteRun(std::string_view run) override;
+  absl::StatusOr<bool> PinRun(std::string_view run, bool pinned) override;
   int AddListener(
       std::function<void(const std::string& run)> listener) override;
   void RemoveListener(int id) override;

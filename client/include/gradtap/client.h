@@ -188,7 +188,11 @@ class Client {
       const WatchQuery& query,
       const std::function<bool(const WatchEvent& event)>& on_event) const;
 
+  // Refused if the run is pinned.
   Result<DeletedRun> DeleteRun(const std::string& run) const;
+  // A pinned run is never removed or shrunk by the collector itself. False: it
+  // was pinned, or not, before.
+  Result<bool> PinRun(const std::string& run, bool pinned) const;
   Result<CollectorStatus> Status() const;
 
  private:

@@ -48,7 +48,11 @@ struct RunSummary {
   std::int64_t start_time_unix_ns = 0;
   std::int64_t last_seen_unix_ns = 0;
   double overhead = 0;  // Share of step time; NaN: unknown.
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;       // Encoded records, as they came.
+  std::uint64_t disk_bytes = 0;  // About what they take on disk.
+  // Of stored_steps those of which only roll-ups and scalars are left.
+  std::uint64_t rolled_up_steps = 0;
+  bool pinned = false;
   std::uint32_t parameters = 0;
   std::vector<RunTag> tags;
 };
@@ -129,7 +133,7 @@ struct GapEntry {
   std::uint32_t attempt = 0;
   std::uint32_t rank = 0;
   std::uint32_t branch = 0;
-  bool lost = false;  // Else skipped.
+  bool lost = false;  // Else skipped, or kept in part ("rolled_up").
   std::string cause;  // "interval", "budget", "ring_full", ...
   std::int64_t first_step = 0;
   std::int64_t last_step = 0;  // Inclusive.
@@ -142,6 +146,7 @@ struct GapList {
   std::vector<GapEntry> gaps;
   std::uint64_t skipped_steps = 0;
   std::uint64_t lost_steps = 0;
+  std::uint64_t rolled_up_steps = 0;  // Only roll-ups and scalars are left.
 };
 
 struct SeriesPoint {

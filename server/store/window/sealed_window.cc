@@ -39,6 +39,7 @@ std::shared_ptr<SealedWindow> SealedWindow::Clone() const {
   auto clone = Open(source_->Clone(), bytes_, layout_);
   (*clone)->Focus(first_parameter_, last_parameter_);
   (*clone)->only_ = only_;
+  (*clone)->rolled_up_ = rolled_up_;
   return *std::move(clone);  // The bytes have been parsed before.
 }
 

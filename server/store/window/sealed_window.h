@@ -59,6 +59,10 @@ class SealedWindow {
   const TimelineView& timeline() const { return timeline_; }
   const TileLayout& layout() const { return *layout_; }
 
+  // Its tiles have been removed: there are no values to ask for.
+  void MarkRolledUp() { rolled_up_ = true; }
+  bool rolled_up() const { return rolled_up_; }
+
   // ---- What will be asked for; to be said before anything is. ----
 
   // Parameters [first, last] of the schema: others of their blocks are not
@@ -156,6 +160,7 @@ class SealedWindow {
   std::uint32_t first_parameter_ = 0;
   std::uint32_t last_parameter_ = std::numeric_limits<std::uint32_t>::max();
   std::optional<std::uint32_t> only_;
+  bool rolled_up_ = false;
 
   Parts<float> floats_;
   Parts<std::uint64_t> counts_;  // Null: all zero.

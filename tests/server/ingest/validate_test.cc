@@ -291,6 +291,10 @@ TEST_F(ValidatorTest, HostileStepsAreRejected) {
   step.scalars = {{"loss", 1}, {"loss", 2}};
   ExpectRejected(testing::EncodedStep(step), "twice");
   step.scalars.clear();
+  StepData rolled_up = step;
+  rolled_up.roles.clear();
+  rolled_up.skipped = GapCause::kRolledUp;
+  ExpectRejected(testing::EncodedStep(rolled_up), "rolled up");
   for (int i = 0; i < 1'025; ++i) {
     step.scalars.push_back({"s" + std::to_string(i), 1});
   }
@@ -318,6 +322,7 @@ TEST_F(ValidatorTest, GapsAreChecked) {
   ExpectRejected(EncodeGap({GapCause::kLoop, 5, 6, 3, ""}), "3 steps");
   ExpectRejected(EncodeGap({GapCause::kLoop, 5, 6, 0, ""}), "0 steps");
   ExpectRejected(EncodeGap({GapCause::kLoop, -5, 6, 1, ""}), "negative");
+  ExpectRejected(EncodeGap({GapCause::kRolledUp, 5, 6, 2, ""}), "rolled up");
   // One that tells of earlier steps is fine.
   Accept({SchemaRecord(), StepRecord(9)});
   EXPECT_THAT(Accept({GapRecord(1, 7)})->commit.gaps, SizeIs(1));

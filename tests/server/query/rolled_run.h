@@ -32,6 +32,7 @@ class RolledRun : public ::testing::Test {
     options.data_dir = dir_.path() + "/data";
     options.seal = false;
     options.window_steps = 128;
+    options.shrink_bytes = 1;  // A chapter at a time.
     auto store = RocksdbStore::Open(options, nullptr);
     GRADTAP_ASSERT_OK(store);
     store_ = *std::move(store);
@@ -149,6 +150,14 @@ class RolledRun : public ::testing::Test {
       GRADTAP_ASSERT_OK(sealed);
       if (!*sealed) return;
     }
+  }
+
+  // The oldest chapter comes to its roll-ups.
+  void Shrink() {
+    const auto part =
+        store_->ShrinkOldest([](const RunEntry&) { return true; });
+    GRADTAP_ASSERT_OK(part);
+    ASSERT_TRUE(part->has_value());
   }
 
   gradtap::testing::TempDir dir_;

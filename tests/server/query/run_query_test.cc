@@ -188,6 +188,29 @@ TEST_F(RunQueryTest, DeletingAnUnknownRunNamesTheNearest) {
   EXPECT_EQ(List().runs_size(), 1);
 }
 
+TEST_F(RunQueryTest, APinnedRunSaysSoAndIsNotDeleted) {
+  AddRun("run-1", schema_, 1);
+  v1::PinRunRequest request;
+  request.set_run("run-1");
+  request.set_pinned(true);
+  v1::PinRunResponse response;
+  GRADTAP_ASSERT_OK(PinRun(environment_, request, &response));
+  EXPECT_TRUE(response.pinned());
+  EXPECT_TRUE(response.changed());
+  GRADTAP_ASSERT_OK(PinRun(environment_, request, &response));
+  EXPECT_FALSE(response.changed());
+  EXPECT_TRUE(Get("run-1").run().pinned());
+  v1::DeleteRunRequest gone;
+  gone.set_run("run-1");
+  v1::DeleteRunResponse deleted;
+  EXPECT_THAT(
+      DeleteRun(environment_, gone, &overheads_, &deleted),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("pin")));
+  request.set_run("run-2");
+  EXPECT_THAT(PinRun(environment_, request, &response),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run-1'")));
+}
+
 TEST_F(RunQueryTest, StatusCountsWhatWasStored) {
   AddRun("run", schema_, 3);
   environment_.open_watches = [] { return 5u; };

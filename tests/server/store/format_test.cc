@@ -205,6 +205,27 @@ TEST(CatalogCodecTest, ABranchStoredBeforeRollbacksWereKeptIsRead) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("branch")));
 }
 
+TEST(CatalogCodecTest, ABranchComesBackWithWhatIsRolledUp) {
+  Branch branch{0, 3, 900, 40, -1, 512, 300};
+  const std::string bytes = EncodeBranch(branch);
+  const auto back = DecodeBranch(bytes);
+  GRADTAP_ASSERT_OK(back);
+  EXPECT_EQ(back->rollback_step, -1);
+  EXPECT_EQ(back->rolled_up_end, 512);
+  EXPECT_EQ(back->rolled_up_steps, 300U);
+  EXPECT_THAT(DecodeBranch(bytes.substr(0, bytes.size() - 1)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("branch")));
+}
+
+// These bytes never change: nothing is written of a run that is not pinned.
+TEST(CatalogCodecTest, ARunStoredBeforeThereWerePinsIsNotPinned) {
+  const std::string old("\x01\x05\x08\x09", 4);
+  EXPECT_EQ(EncodeRunHead({5, 4, 9, false}), old);
+  EXPECT_EQ(EncodeRunHead({5, 4, 9, true}), old + "\x01");
+  EXPECT_FALSE(DecodeRunHead(old)->pinned);
+  EXPECT_TRUE(DecodeRunHead(old + "\x01")->pinned);
+}
+
 TEST(CatalogCodecTest, AnUnknownVersionIsDataLossAndLaterFieldsAreIgnored) {
   std::string ids = EncodeIds({7, 9});
   GRADTAP_EXPECT_OK(DecodeIds(ids + "later"));

@@ -1,0 +1,147 @@
+// The half of RocksdbStore that keeps the disk from filling: pins, sizes,
+// deletion, and what is refused while there is no room.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/catalog_codec.h"
+#include "server/store/damage.h"
+#include "server/store/keys.h"
+#include "server/store/rocksdb_store.h"
+
+namespace gradtap::server {
+namespace {
+
+absl::Status NoSuchRun(std::string_view run) {
+  return absl::NotFoundError(
+      absl::StrCat("there is no run ", std::string(run)));
+}
+
+// All that a run has, but its name.
+std::vector<KeyRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
+  std::vector<KeyRange> ranges;
+  const auto add = [&](rocksdb::ColumnFamilyHandle* family, char kind) {
+    const std::string begin = keys::OfRun(kind, run_id);
+    ranges.push_back({family, begin, keys::After(begin)});
+  };
+  add(engine.rows(), 0);
+  add(engine.histograms(), 0);
+  add(engine.tiles(), 0);
+  add(engine.rollups(), 0);
+  for (const char kind : {keys::kTimeline, keys::kScalar, keys::kChapter}) {
+    add(engine.windows(), kind);
+  }
+  for (const char kind :
+       {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
+    add(engine.index(), kind);
+  }
+  for (const char kind :
+       {keys::kHead, keys::kCursor, keys::kBranch, keys::kSealed}) {
+    add(engine.catalog(), kind);
+  }
+  return ranges;
+}
+
+}  // namespace
+
+CatalogRun RocksdbStore::FindEntry(std::string_view run) const {
+  MutexLock lock(mu_);
+  const auto found = catalog_.runs.find(run);
+  return found == catalog_.runs.end() ? CatalogRun() : found->second;
+}
+
+absl::StatusOr<bool> RocksdbStore::PinRun(std::string_view run, bool pinned) {
+  const std::string name(run);
+  {
+    MutexLock write_lock(write_mu_);
+    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+    const CatalogRun found = FindEntry(name);
+    if (found.entry == nullptr) return NoSuchRun(name);
+    if (found.entry->pinned == pinned) return false;
+    const std::shared_ptr<Engine> open = engine();
+    if (open == nullptr) return DatabaseFailing();
+    auto entry = std::make_shared<RunEntry>(*found.entry);
+    entry->pinned = pinned;
+    rocksdb::WriteBatch batch;
+    batch.Put(open->catalog(), keys::Run(name),
+              EncodeRunHead(HeadOf(found.run_id, *entry)));
+    if (const absl::Status s = WriteLocked(&batch); !s.ok()) return s;
+    MutexLock lock(mu_);
+    catalog_.runs[name].entry = std::move(entry);
+  }
+  listeners_.Notify(name);
+  return true;
+}
+
+absl::StatusOr<std::uint64_t> RocksdbStore::RunDiskBytes(std::string_view run) {
+  const CatalogRun found = FindEntry(run);
+  if (found.entry == nullptr) return NoSuchRun(run);
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return DatabaseFailing();
+  return open->ApproximateBytes(RangesOf(*open, found.run_id));
+}
+
+absl::Status RocksdbStore::DeleteRun(std::string_view run) {
+  return DeleteEntry(run, nullptr);
+}
+
+absl::Status RocksdbStore::DeleteRunAsSeen(
+    const std::shared_ptr<const RunEntry>& seen) {
+  return DeleteEntry(seen->run, seen.get());
+}
+
+absl::Status RocksdbStore::DeleteEntry(std::string_view run,
+                                       const RunEntry* as_seen) {
+  const std::string name(run);
+  std::shared_ptr<Engine> open;
+  std::vector<KeyRange> ranges;
+  {
+    MutexLock write_lock(write_mu_);
+    if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+    const CatalogRun found = FindEntry(name);
+    if (found.entry == nullptr) return NoSuchRun(name);
+    if (as_seen != nullptr && found.entry.get() != as_seen) {
+      return absl::AbortedError(absl::StrCat("run ", name, " has changed"));
+    }
+    if (found.entry->pinned) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("run ", name,
+                       " is pinned and was not deleted; `gradtap "
+                       "unpin ",
+                       name, "` first"));
+    }
+    open = engine();
+    if (open == nullptr) return DatabaseFailing();
+    ranges = RangesOf(*open, found.run_id);
+    const std::uint64_t bytes = open->ApproximateBytes(ranges);
+    rocksdb::WriteBatch batch;
+    batch.Delete(open->catalog(), keys::Run(name));
+    for (const KeyRange& range : ranges) {
+      batch.DeleteRange(range.family, range.begin, range.end);
+    }
+    open->BeginTakingValues();
+    const absl::Status written = WriteLocked(&batch);
+    open->EndTakingValues();
+    if (!written.ok()) return written;
+    MutexLock lock(mu_);
+    for (const StreamEntry& stream : found.entry->streams) {
+      catalog_.run_of.erase(stream.id);
+      catalog_.parts.erase(stream.id);
+      for (const Branch& branch : stream.branches) {
+        catalog_.sealed.erase({stream.id, branch.branch});
+      }
+    }
+    catalog_.runs.erase(name);
+    counters_.removed_bytes += bytes;
+  }
+  listeners_.Notify(name);
+  for (const KeyRange& range : ranges) open->Reclaim(range);
+  return absl::OkStatus();
+}
+
+void RocksdbStore::RefuseRecords(std::string why) {
+  MutexLock write_lock(write_mu_);
+  refused_ = std::move(why);
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,130 @@
+// What a store does to keep a disk from filling: pins, sizes, deletion, and
+// what it refuses.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+#include "keeping_testing.h"
+#include "server/store/rocksdb_store.h"
+#include "tests/support/status_matchers.h"
+
+namespace gradtap::server::testing {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST_F(KeepingTest, APinLastsAcrossCommitsAndOpenings) {
+  const StreamId id = AddRun("run", 3, 2);
+  EXPECT_FALSE(store_->FindRun("run")->pinned);
+  EXPECT_EQ(store_->PinRun("run", true).value_or(false), true);
+  EXPECT_EQ(store_->PinRun("run", true).value_or(true), false);
+  Open();
+  EXPECT_TRUE(store_->FindRun("run")->pinned);
+  AddSteps(id, 3, 4, 2);
+  GRADTAP_ASSERT_OK(
+      store_->OpenStream(MakeHello("run", "launch", 1, 'm'), 2).status());
+  EXPECT_TRUE(store_->FindRun("run")->pinned);
+  Open();
+  EXPECT_TRUE(store_->FindRun("run")->pinned);
+  EXPECT_EQ(store_->PinRun("run", false).value_or(false), true);
+  Open();
+  EXPECT_FALSE(store_->FindRun("run")->pinned);
+  EXPECT_THAT(store_->PinRun("walk", true).status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("walk")));
+}
+
+TEST_F(KeepingTest, APinnedRunIsNotDeleted) {
+  const StreamId id = AddRun("run", 3, 2);
+  ASSERT_TRUE(store_->PinRun("run", true).ok());
+  EXPECT_THAT(store_->DeleteRun("run"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("gradtap unpin run")));
+  EXPECT_EQ(StepsOf(store_.get(), id).size(), 3U);
+  ASSERT_TRUE(store_->PinRun("run", false).ok());
+  GRADTAP_EXPECT_OK(store_->DeleteRun("run"));
+}
+
+TEST_F(KeepingTest, ARunThatHasChangedSinceItWasSeenIsNotDeleted) {
+  const StreamId id = AddRun("run", 3, 2);
+  auto seen = store_->FindRun("run");
+  AddSteps(id, 3, 4, 2);
+  EXPECT_THAT(store_->DeleteRunAsSeen(seen),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("run")));
+  seen = store_->FindRun("run");
+  // Its agent is back, and has said nothing yet.
+  GRADTAP_ASSERT_OK(store_->OpenStream(MakeHello("run"), 5).status());
+  EXPECT_THAT(store_->DeleteRunAsSeen(seen),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("run")));
+  GRADTAP_EXPECT_OK(store_->DeleteRunAsSeen(store_->FindRun("run")));
+  EXPECT_EQ(store_->FindRun("run"), nullptr);
+}
+
+TEST_F(KeepingTest, ARunsBytesOnDiskAreItsOwnWhereverTheyStand) {
+  End(AddRun("large", 300));
+  End(AddRun("small", 30));
+  // 2 roles of 100 parameters, 5 floats each, and counts.
+  const std::uint64_t values = 300 * 2 * 100 * 5 * 4;
+  for (const bool sealed : {false, true}) {
+    SCOPED_TRACE(sealed);
+    if (sealed) {
+      EXPECT_EQ(SealAll(), 3 + 1);
+      Open();  // From memory to disk.
+    }
+    const auto large = store_->RunDiskBytes("large");
+    const auto small = store_->RunDiskBytes("small");
+    ASSERT_TRUE(large.ok() && small.ok());
+    // What is in memory is estimated roughly.
+    EXPECT_GT(*large, values * (sealed ? 6 : 2) / 10);
+    EXPECT_LT(*large, values * (sealed ? 2 : 5));
+    EXPECT_GT(*small, *large / 100);
+    EXPECT_LT(*small, *large / 2);
+  }
+  EXPECT_THAT(store_->RunDiskBytes("none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
+}
+
+TEST_F(KeepingTest, DeletingGivesTheFoldersBytesBackRowsAndWindowsAlike) {
+  constexpr std::uint64_t kMiB = 1U << 20;
+  End(AddRun("kept", 10));  // With what logs take in advance.
+  const std::uint64_t empty = store_->disk_bytes();
+  for (const bool sealed : {false, true}) {
+    SCOPED_TRACE(sealed);
+    End(AddRun("run", 1'600, 1'000));         // 64 MB of values.
+    if (sealed) {
+      EXPECT_EQ(SealAll(), 13 + 1);  // One of the run that is kept.
+    }
+    const auto bytes = store_->RunDiskBytes("run");
+    ASSERT_TRUE(bytes.ok());
+    EXPECT_GT(store_->disk_bytes(), empty + 15 * kMiB);
+    const std::uint64_t removed = store_->counters().removed_bytes;
+    GRADTAP_ASSERT_OK(store_->DeleteRun("run"));
+    EXPECT_LT(store_->disk_bytes(), empty + 5 * kMiB);
+    EXPECT_EQ(store_->counters().removed_bytes - removed, *bytes);
+  }
+  EXPECT_EQ(store_->Runs().size(), 1U);
+}
+
+TEST_F(KeepingTest, WhileRecordsAreRefusedAllElseGoesOn) {
+  const StreamId id = AddRun("run", 3, 2);
+  AddRun("other", 3, 2);
+  store_->RefuseRecords("the disk is at its reserve");
+  StreamCommit commit = Next(id);
+  EXPECT_THAT(store_->Commit({&commit, 1}),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("at its reserve")));
+  EXPECT_THAT(store_->OpenStream(MakeHello("run"), 2).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("at its reserve")));
+  EXPECT_EQ(StepsOf(store_.get(), id).size(), 3U);
+  EXPECT_TRUE(store_->PinRun("run", true).ok());
+  GRADTAP_EXPECT_OK(store_->DeleteRun("other"));
+  store_->RefuseRecords("");
+  GRADTAP_EXPECT_OK(store_->Commit({&commit, 1}));
+}
+
+}  // namespace
+}  // namespace gradtap::server::testing
