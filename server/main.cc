@@ -16,6 +16,7 @@
 
 #include "CLI/CLI.hpp"
 #include "core/names.h"
+#include "server/keeping/option_values.h"
 #include "server/service/collector.h"
 
 namespace {
@@ -83,11 +84,52 @@ int Run(const gradtap::server::CollectorOptions& options) {
   return 0;
 }
 
+// What `parse` makes of an option's value goes to `*to`; its error names option
+// and value.
+template <typename Parse, typename To>
+CLI::Option* AddParsed(CLI::App& app, const std::string& name, Parse parse,
+                       To* to, const std::string& help) {
+  return app.add_option_function<std::string>(
+      name,
+      [name, parse, to](const std::string& text) {
+        const auto value = parse(text);
+        if (!value.ok()) {
+          throw CLI::ValidationError(name,
+                                     std::string(value.status().message()));
+        }
+        *to = *value;
+      },
+      help);
+}
+
+void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
+  using gradtap::server::ParseBytes;
+  using gradtap::server::ParseDuration;
+  AddParsed(app, "--keep-for", ParseDuration, &keeping->keep_for,
+            "Remove finished runs this long after they were last seen: 30d, "
+            "12h; 0, the default, is never")
+      ->option_text("TIME")
+      ->group("Keeping");
+  AddParsed(app, "--keep-bytes", ParseBytes, &keeping->keep_bytes,
+            "While all runs take more of the disk, remove the oldest finished "
+            "ones: 200GiB; 0, the default, is no limit")
+      ->option_text("SIZE")
+      ->group("Keeping");
+  AddParsed(app, "--disk-reserve", ParseBytes, &keeping->disk_reserve_bytes,
+            "Keep so much of the disk free: the oldest finished runs go, then "
+            "old steps shrink to their roll-ups, at last nothing is stored "
+            "until there is room; default: a twentieth of the disk, at most "
+            "2GiB; 0 is none")
+      ->option_text("SIZE")
+      ->group("Keeping");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   gradtap::server::CollectorOptions options;
   options.data_dir = DefaultDataDir();
+  options.say = Say;
 
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
                "gradtapd");
@@ -102,11 +144,16 @@ int main(int argc, char** argv) {
   app.add_flag("--allow-insecure", options.allow_insecure,
                "Permit an address that others can reach: there is no TLS and "
                "no token yet");
+  AddKeepingOptions(app, &options.keeping);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=off\n\n"
-      "Example:\n"
-      "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0");
+      "Runs that are pinned (gradtap pin) are never removed nor shrunk. What "
+      "was\n"
+      "removed is said on standard error and by `gradtap status`.\n\n"
+      "Examples:\n"
+      "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0\n"
+      "  gradtapd --keep-for 90d --keep-bytes 500GiB --disk-reserve 20GiB");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.

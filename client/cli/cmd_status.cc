@@ -7,10 +7,13 @@
 
 #include "client/cli/cells.h"
 #include "client/cli/commands.h"
+#include "client/cli/keeping_rows.h"
 #include "client/cli/text.h"
 
 namespace gradtap::client {
 namespace {
+
+constexpr int kRemovalsShown = 10;
 
 absl::Status WriteTable(const v1::GetStatusResponse& status,
                         const std::string& address, Context& context) {
@@ -37,16 +40,39 @@ absl::Status WriteTable(const v1::GetStatusResponse& status,
   add("disk", HumanBytes(status.disk_bytes()) + " used, " +
                   HumanBytes(status.disk_free_bytes()) + " free");
   add("memory", HumanBytes(status.resident_bytes()));
-  return context.Write(table.Render(context.table_style()));
+  AddKeepingRows(status.keeping(), now, &table);
+  const std::string removals = RemovalsText(status.keeping(), kRemovalsShown,
+                                            now, context.table_style());
+  return context.Write(table.Render(context.table_style()) +
+                       (removals.empty() ? "" : "\n" + removals));
 }
 
 absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
-  const std::string header =
-      CsvHeader({"version", "start_time", "data_dir", "format_version", "runs",
-                 "open_sessions", "open_watches", "stored_steps",
-                 "stored_values", "stored_bytes", "rejected_records", "batches",
-                 "syncs", "disk_bytes", "disk_free_bytes", "resident_bytes"},
-                context.csv_options());
+  const std::string header = CsvHeader({"version",
+                                        "start_time",
+                                        "data_dir",
+                                        "format_version",
+                                        "runs",
+                                        "open_sessions",
+                                        "open_watches",
+                                        "stored_steps",
+                                        "stored_values",
+                                        "stored_bytes",
+                                        "rejected_records",
+                                        "batches",
+                                        "syncs",
+                                        "disk_bytes",
+                                        "disk_free_bytes",
+                                        "resident_bytes",
+                                        "disk_reserve_bytes",
+                                        "growth_bytes_per_day",
+                                        "days_until_full",
+                                        "ingest_stopped",
+                                        "removed_runs",
+                                        "removed_bytes",
+                                        "shrunk_steps",
+                                        "shrunk_bytes"},
+                                       context.csv_options());
   CsvRow row(context.csv_options());
   row.Text(status.version())
       .Time(status.start_time_unix_ns())
@@ -63,7 +89,15 @@ absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
       .Unsigned(status.syncs())
       .Unsigned(status.disk_bytes())
       .Unsigned(status.disk_free_bytes())
-      .Unsigned(status.resident_bytes());
+      .Unsigned(status.resident_bytes())
+      .Unsigned(status.keeping().disk_reserve_bytes())
+      .Number(status.keeping().growth_bytes_per_day())
+      .Number(status.keeping().days_until_full())
+      .Bool(status.keeping().ingest_stopped())
+      .Unsigned(status.keeping().removed_runs())
+      .Unsigned(status.keeping().removed_bytes())
+      .Unsigned(status.keeping().shrunk_steps())
+      .Unsigned(status.keeping().shrunk_bytes());
   return context.Write(header + row.Take());
 }
 

@@ -8,6 +8,8 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "server/keeping/keeper.h"
+#include "server/keeping/keeping_thread.h"
 #include "server/query/environment.h"
 #include "server/service/query_service.h"
 
@@ -97,6 +99,12 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   };
   environment.open_sessions = [ingest] { return ingest->open_sessions(); };
   environment.batches = [ingest] { return ingest->batches(); };
+  collector->keeper_ = std::make_unique<Keeper>(
+      collector->Surroundings(environment.live_session), options.keeping);
+  environment.keeping =
+      [keeper = collector->keeper_.get()](v1::KeepingStatus* status) {
+        keeper->Describe(status);
+      };
   QueryServiceOptions service;
   service.threads = options.query_threads;
   service.max_watches = options.max_watches;
@@ -104,7 +112,22 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       std::make_unique<QueryService>(std::move(environment), service);
   absl::Status status = collector->Listen();
   if (!status.ok()) return status;
+  collector->keeping_thread_ =
+      std::make_unique<KeepingThread>(collector->keeper_.get());
   return collector;
+}
+
+KeeperSurroundings Collector::Surroundings(
+    std::function<std::optional<std::int64_t>(StreamId)> live_session) const {
+  KeeperSurroundings around;
+  around.store = store_.get();
+  around.clock = options_.clock;
+  around.disk = [dir = options_.data_dir] { return DiskSpaceAt(dir); };
+  around.live_session = std::move(live_session);
+  around.say = [this](const std::string& line) {
+    if (options_.say) options_.say(line);
+  };
+  return around;
 }
 
 absl::Status Collector::Listen() {
@@ -138,6 +161,7 @@ Collector::Collector(const CollectorOptions& options) : options_(options) {}
 Collector::~Collector() { Shutdown(); }
 
 void Collector::Shutdown() {
+  keeping_thread_ = nullptr;
   if (server_ != nullptr) {
     server_->GetHealthCheckService()->Shutdown();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
@@ -149,6 +173,7 @@ void Collector::Shutdown() {
     server_ = nullptr;
   }
   query_ = nullptr;
+  keeper_ = nullptr;
   ingest_ = nullptr;
   store_ = nullptr;
 }

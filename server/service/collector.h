@@ -8,12 +8,15 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
 #include "server/ingest/ingest.h"
+#include "server/keeping/retention.h"
 #include "server/query/row_reader.h"
 #include "server/service/listen_address.h"
 #include "server/store/store.h"
@@ -24,6 +27,9 @@ class Server;
 
 namespace gradtap::server {
 
+class Keeper;
+struct KeeperSurroundings;
+class KeepingThread;
 class QueryService;
 
 struct CollectorOptions {
@@ -38,6 +44,11 @@ struct CollectorOptions {
   std::uint32_t query_threads = 2;
   // How long Shutdown() waits for sessions, and again for calls.
   std::chrono::milliseconds drain_timeout{5'000};
+  // What is kept for how long, and what is left of the disk.
+  KeepingLimits keeping;
+  // One line for whoever operates it: what was removed, and why. Any thread;
+  // may be unset.
+  std::function<void(const std::string& line)> say;
   const Clock* clock = &RealClock();
 };
 
@@ -69,14 +80,18 @@ class Collector {
   explicit Collector(const CollectorOptions& options);
 
   absl::Status Listen();
+  KeeperSurroundings Surroundings(
+      std::function<std::optional<std::int64_t>(StreamId)> live_session) const;
 
   const CollectorOptions options_;
   ListenAddress address_;
   // In the order of their lives: each uses those above.
   std::unique_ptr<Store> store_;
   std::unique_ptr<Ingest> ingest_;
+  std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<KeepingThread> keeping_thread_;
 };
 
 }  // namespace gradtap::server

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "faults/feed.h"
 #include "integration/collector.h"
@@ -73,7 +74,10 @@ TEST(DiskFullTest, TheCollectorsDiskFullAcknowledgesNothingFalselyAndRecovers) {
     GTEST_SKIP() << "no file system can be mounted here: " << disk.why_not();
   }
   const TempDir dir;
-  auto collector = std::make_unique<Collector>(disk.path() + "/data");
+  // A reserve would have old steps shrink before the disk is full.
+  const std::vector<std::string> no_reserve = {"--disk-reserve", "0"};
+  auto collector =
+      std::make_unique<Collector>(disk.path() + "/data", 0, no_reserve);
   ASSERT_NE(collector->address(), "");
   Feed feed({{"collector", collector->address()},
              {"run", "full"},
@@ -109,7 +113,7 @@ TEST(DiskFullTest, TheCollectorsDiskFullAcknowledgesNothingFalselyAndRecovers) {
   EXPECT_EQ(CheckSteps(collector->address(), "full", 0), end.seen);
   // And so on disk.
   EXPECT_EQ(collector->Terminate(), 0);
-  collector = std::make_unique<Collector>(disk.path() + "/data");
+  collector = std::make_unique<Collector>(disk.path() + "/data", 0, no_reserve);
   EXPECT_EQ(CheckSteps(collector->address(), "full", 0), end.seen);
 }
 

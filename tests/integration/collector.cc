@@ -31,6 +31,12 @@ std::string WithoutPrefix(const std::string& name, const std::string& prefix) {
   return name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : name;
 }
 
+std::vector<std::string> With(std::vector<std::string> command,
+                              const std::vector<std::string>& options) {
+  command.insert(command.end(), options.begin(), options.end());
+  return command;
+}
+
 }  // namespace
 
 std::vector<std::string> CollectorCommand(const std::string& data_dir,
@@ -39,8 +45,9 @@ std::vector<std::string> CollectorCommand(const std::string& data_dir,
           "127.0.0.1:" + std::to_string(grpc_port)};
 }
 
-Collector::Collector(const std::string& data_dir, int grpc_port)
-    : process_(CollectorCommand(data_dir, grpc_port)) {
+Collector::Collector(const std::string& data_dir, int grpc_port,
+                     const std::vector<std::string>& options)
+    : process_(With(CollectorCommand(data_dir, grpc_port), options)) {
   const std::string line = process_.ReadLine().value_or("");
   const std::string head = "gradtapd listening grpc=";
   if (line.rfind(head, 0) != 0) {

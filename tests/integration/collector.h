@@ -18,8 +18,9 @@ std::vector<std::string> CollectorCommand(const std::string& data_dir,
 class Collector {
  public:
   // Returns when it listens. A collector that does not start fails the test and
-  // has the address "".
-  explicit Collector(const std::string& data_dir, int grpc_port = 0);
+  // has the address "". `options` go to gradtapd as they are.
+  explicit Collector(const std::string& data_dir, int grpc_port = 0,
+                     const std::vector<std::string>& options = {});
 
   const std::string& address() const { return address_; }  // HOST:PORT.
   int port() const { return port_; }

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <future>
+#include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -361,6 +365,75 @@ TEST(CollectorStartTest, APortInUseIsAnErrorWithTheReason) {
   EXPECT_THAT(Collector::Start(options),
               StatusIs(absl::StatusCode::kUnavailable,
                        HasSubstr("Address already in use")));
+}
+
+// A collector whose store has two runs that were last seen years ago, of which
+// one is pinned; `say` is fulfilled with the first line that it says.
+std::unique_ptr<Collector> StartOverOldRuns(const std::string& data_dir,
+                                            const KeepingLimits& limits,
+                                            std::promise<std::string>* say) {
+  {
+    auto store = OpenRocksdbStore({data_dir});
+    GRADTAP_EXPECT_OK(store);
+    for (const char* run : {"old", "pinned"}) {
+      Feeder feeder((*store).get(), run);
+      feeder.Step(0, 1);
+      feeder.End();
+    }
+    EXPECT_TRUE((*store)->PinRun("pinned", true).ok());
+  }
+  CollectorOptions options;
+  options.data_dir = data_dir;
+  options.grpc_listen = "127.0.0.1:0";
+  options.keeping = limits;
+  options.say = [say, said = std::make_shared<std::atomic<bool>>(false)](
+                    const std::string& line) {
+    if (!said->exchange(true)) say->set_value(line);
+  };
+  auto collector = Collector::Start(options);
+  GRADTAP_EXPECT_OK(collector);
+  return *std::move(collector);
+}
+
+v1::KeepingStatus KeepingOf(const Collector& collector) {
+  const auto stub = v1::Query::NewStub(grpc::CreateChannel(
+      collector.grpc_address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::GetStatusResponse response;
+  EXPECT_TRUE(stub->GetStatus(&context, {}, &response).ok());
+  return response.keeping();
+}
+
+TEST(CollectorKeepingTest, WhatIsTooOldGoesAtOnceAndIsSaidAndShown) {
+  gradtap::testing::TempDir dir;
+  std::promise<std::string> said;
+  KeepingLimits limits;
+  limits.keep_for = std::chrono::hours(24 * 30);
+  const auto collector = StartOverOldRuns(dir.path() + "/data", limits, &said);
+  EXPECT_THAT(said.get_future().get(), HasSubstr("removed run old ("));
+  EXPECT_EQ(collector->store().FindRun("old"), nullptr);
+  EXPECT_NE(collector->store().FindRun("pinned"), nullptr);
+  // Described once the whole line has been said.
+  const v1::KeepingStatus status = KeepingOf(*collector);
+  EXPECT_EQ(status.keep_for_ns(),
+            std::chrono::nanoseconds(limits.keep_for).count());
+  EXPECT_GT(status.disk_total_bytes(), 0u);
+}
+
+TEST(CollectorKeepingTest, WithNoRoomLeftNothingIsStored) {
+  gradtap::testing::TempDir dir;
+  std::promise<std::string> said;
+  KeepingLimits limits;
+  limits.disk_reserve_bytes = std::uint64_t{1} << 60;
+  const auto collector = StartOverOldRuns(dir.path() + "/data", limits, &said);
+  // The run that may go goes first.
+  EXPECT_THAT(said.get_future().get(), HasSubstr("removed run old ("));
+  while (!KeepingOf(*collector).ingest_stopped()) std::this_thread::yield();
+  StreamHello hello;
+  hello.run = "new";
+  EXPECT_THAT(collector->store().OpenStream(hello, kStart),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("--disk-reserve")));
 }
 
 TEST(ListenAddressTest, ReadsHostAndPort) {

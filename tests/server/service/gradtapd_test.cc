@@ -250,6 +250,14 @@ TEST_F(GradtapdTest, WrongUsageIsOneLineAndTwo) {
   ExpectFailure(RunOn("data", std::string("\x1b[31m:1")).get(), 2, "HOST:PORT");
 }
 
+TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
+  ExpectFailure(Run({"--keep-for", "30"}).get(), 2, "--keep-for: '30' is no");
+  ExpectFailure(Run({"--keep-bytes", "much"}).get(), 2,
+                "--keep-bytes: 'much' is no");
+  ExpectFailure(Run({"--disk-reserve", "-1GiB"}).get(), 2,
+                "--disk-reserve: '-1GiB' is no");
+}
+
 TEST_F(GradtapdTest, HelpShowsAnExampleAndVersionTheVersion) {
   auto version = Run({"--version"});
   EXPECT_THAT(version->ReadLine(), MatchesRegex("gradtapd [0-9.]+"));
