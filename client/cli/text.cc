@@ -183,6 +183,15 @@ std::string HumanDuration(std::int64_t ns) {
   return pair(s / 86400, "d", s % 86400 / 3600, "h");
 }
 
+std::string HumanLatency(std::int64_t ns) {
+  const double value = static_cast<double>(std::max<std::int64_t>(ns, 0));
+  // As it will be printed: 999.7 us must not read "1e+03 us".
+  if (value < 999.5e3) return Format("%.3g us", value / 1e3);
+  if (value < 999.5e6) return Format("%.3g ms", value / 1e6);
+  if (value < 120e9) return Format("%.3g s", value / 1e9);
+  return HumanDuration(ns);
+}
+
 std::string HumanAge(std::int64_t unix_ns, std::int64_t now_unix_ns) {
   if (unix_ns == 0) return "-";
   // Through unsigned numbers: a peer's time may be anything.

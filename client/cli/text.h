@@ -37,6 +37,8 @@ std::string HumanShare(double share);
 std::string HumanAge(std::int64_t unix_ns, std::int64_t now_unix_ns);
 // "12 s", "3 min 20 s", "2 h 5 min", "5 d 3 h".
 std::string HumanDuration(std::int64_t ns);
+// "850 us", "1.23 ms", "45.6 s"; beyond two minutes as HumanDuration().
+std::string HumanLatency(std::int64_t ns);
 // "2026-11-24 15:43:16.123Z"; "-" for 0.
 std::string HumanTime(std::int64_t unix_ns);
 // "1 step", "2 steps", "0 steps": `count` with the noun.

@@ -10,8 +10,10 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/clock.h"
+#include "core/recent.h"
 #include "server/query/row_reader.h"
 #include "server/store/store.h"
 
@@ -20,6 +22,18 @@ class KeepingStatus;
 }  // namespace gradtap::v1
 
 namespace gradtap::server {
+
+// One method of the Query service.
+struct CallFigures {
+  std::string method;
+  LatencyFigures latency;    // From its arrival on, waiting included.
+  std::uint64_t failed = 0;  // Since the start: with any status but OK.
+};
+struct CallsFigures {
+  std::vector<CallFigures> methods;
+  std::uint32_t running = 0;
+  std::uint32_t waiting = 0;
+};
 
 // Everything pointed to must outlive the queries. Callbacks: any thread.
 struct QueryEnvironment {
@@ -36,6 +50,7 @@ struct QueryEnvironment {
   std::function<std::uint32_t()> open_watches;
   std::function<std::uint64_t()> batches;
   std::function<void(v1::KeepingStatus* status)> keeping;
+  std::function<CallsFigures()> calls;
   std::int64_t start_time_unix_ns = 0;
 
   std::optional<std::int64_t> LiveSession(StreamId stream) const {

@@ -1,10 +1,6 @@
 #include "server/query/run_query.h"
 
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 #include <set>
 #include <utility>
@@ -12,6 +8,7 @@
 
 #include "core/codec.h"
 #include "server/query/errors.h"
+#include "server/query/figures.h"
 #include "server/query/series_check.h"
 
 namespace gradtap::server {
@@ -123,19 +120,6 @@ void FillBooks(const QueryEnvironment& environment, const RunView& run,
     tag->set_key(key);
     tag->set_value(value);
   }
-}
-
-std::uint64_t ResidentBytes() {
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr) return 0;
-  unsigned long long size = 0;
-  unsigned long long resident = 0;
-  const int fields = std::fscanf(file, "%llu %llu", &size, &resident);
-  std::fclose(file);
-  return fields == 2
-             ? resident *
-                   static_cast<unsigned long long>(::sysconf(_SC_PAGESIZE))
-             : 0;
 }
 
 void Count(const Parameter& parameter, v1::ListParametersResponse* response) {
@@ -406,33 +390,7 @@ absl::Status PinRun(const QueryEnvironment& environment,
 
 absl::Status GetStatus(const QueryEnvironment& environment,
                        v1::GetStatusResponse* response) {
-  Store& store = *environment.store;
-  const StoreCounters counters = store.counters();
-  response->set_version(GRADTAP_VERSION);
-  response->set_start_time_unix_ns(environment.start_time_unix_ns);
-  response->set_data_dir(store.data_dir());
-  response->set_format_version(store.format_version());
-  response->set_runs(static_cast<std::uint32_t>(store.Runs().size()));
-  if (environment.open_sessions) {
-    response->set_open_sessions(environment.open_sessions());
-  }
-  if (environment.open_watches) {
-    response->set_open_watches(environment.open_watches());
-  }
-  response->set_stored_steps(counters.stored_steps);
-  response->set_stored_values(counters.stored_values);
-  response->set_stored_bytes(counters.stored_bytes);
-  response->set_rejected_records(counters.rejected_records);
-  if (environment.batches) response->set_batches(environment.batches());
-  response->set_syncs(counters.syncs);
-  response->set_disk_bytes(store.disk_bytes());
-  struct statvfs disk = {};
-  if (!store.data_dir().empty() &&
-      ::statvfs(store.data_dir().c_str(), &disk) == 0) {
-    response->set_disk_free_bytes(static_cast<std::uint64_t>(disk.f_bavail) *
-                                  disk.f_frsize);
-  }
-  response->set_resident_bytes(ResidentBytes());
+  ToProto(CollectFigures(environment), response);
   if (environment.keeping) environment.keeping(response->mutable_keeping());
   return absl::OkStatus();
 }

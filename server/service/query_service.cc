@@ -1,5 +1,6 @@
 #include "server/service/query_service.h"
 
+#include <chrono>
 #include <exception>
 #include <new>
 #include <string>
@@ -36,6 +37,13 @@ QueryService::QueryService(QueryEnvironment environment,
                            const QueryServiceOptions& options)
     : environment_(std::move(environment)) {
   environment_.open_watches = [this] { return hub_->open(); };
+  environment_.calls = [this] {
+    CallsFigures calls;
+    calls.methods = meter_.Figures(std::chrono::steady_clock::now());
+    calls.running = static_cast<std::uint32_t>(pool_->running());
+    calls.waiting = static_cast<std::uint32_t>(pool_->queued());
+    return calls;
+  };
   hub_ = std::make_unique<WatchHub>(&environment_, &overheads_,
                                     options.max_watches);
   pool_ = std::make_unique<WorkerPool>(options.threads, options.max_queued);
@@ -50,15 +58,21 @@ void QueryService::Shutdown(std::chrono::steady_clock::time_point deadline) {
 }
 
 grpc::ServerUnaryReactor* QueryService::Submit(
-    grpc::CallbackServerContext* context, Task task) {
+    grpc::CallbackServerContext* context, const char* method, Task task) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto arrived = std::chrono::steady_clock::now();
+  const auto finish = [this, reactor, method,
+                       arrived](const absl::Status& status) {
+    meter_.Ended(method, arrived, std::chrono::steady_clock::now(),
+                 status.ok());
+    reactor->Finish(ToGrpcStatus(status));
+  };
   if (stopping_) {
-    reactor->Finish(
-        ToGrpcStatus(absl::UnavailableError("the collector is shutting down")));
+    finish(absl::UnavailableError("the collector is shutting down"));
     return reactor;
   }
   const bool queued =
-      pool_->TrySubmit([this, context, reactor, task = std::move(task)] {
+      pool_->TrySubmit([this, context, finish, task = std::move(task)] {
         const Cancelled cancelled = [this, context] {
           return stopping_ || context->IsCancelled();
         };
@@ -66,11 +80,11 @@ grpc::ServerUnaryReactor* QueryService::Submit(
         if (stopping_ && absl::IsCancelled(status)) {
           status = absl::UnavailableError("the collector is shutting down");
         }
-        reactor->Finish(ToGrpcStatus(status));
+        finish(status);
       });
   if (!queued) {
-    reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError(
-        "too many queries are waiting; try again")));
+    finish(absl::ResourceExhaustedError(
+        "too many queries are waiting; try again"));
   }
   return reactor;
 }
@@ -78,7 +92,7 @@ grpc::ServerUnaryReactor* QueryService::Submit(
 grpc::ServerUnaryReactor* QueryService::ListRuns(
     grpc::CallbackServerContext* context, const v1::ListRunsRequest* request,
     v1::ListRunsResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "ListRuns", [=, this](const Cancelled& cancelled) {
     return server::ListRuns(environment_, *request, cancelled, &overheads_,
                             response);
   });
@@ -87,7 +101,7 @@ grpc::ServerUnaryReactor* QueryService::ListRuns(
 grpc::ServerUnaryReactor* QueryService::GetRun(
     grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
     v1::GetRunResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "GetRun", [=, this](const Cancelled& cancelled) {
     return server::GetRun(environment_, *request, cancelled, &overheads_,
                           response);
   });
@@ -97,7 +111,7 @@ grpc::ServerUnaryReactor* QueryService::ListParameters(
     grpc::CallbackServerContext* context,
     const v1::ListParametersRequest* request,
     v1::ListParametersResponse* response) {
-  return Submit(context, [=, this](const Cancelled&) {
+  return Submit(context, "ListParameters", [=, this](const Cancelled&) {
     return server::ListParameters(environment_, *request, response);
   });
 }
@@ -105,7 +119,7 @@ grpc::ServerUnaryReactor* QueryService::ListParameters(
 grpc::ServerUnaryReactor* QueryService::GetSeries(
     grpc::CallbackServerContext* context, const v1::GetSeriesRequest* request,
     v1::GetSeriesResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "GetSeries", [=, this](const Cancelled& cancelled) {
     return server::GetSeries(environment_, *request, cancelled, response);
   });
 }
@@ -113,7 +127,7 @@ grpc::ServerUnaryReactor* QueryService::GetSeries(
 grpc::ServerUnaryReactor* QueryService::GetSnapshot(
     grpc::CallbackServerContext* context, const v1::GetSnapshotRequest* request,
     v1::GetSnapshotResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "GetSnapshot", [=, this](const Cancelled& cancelled) {
     return server::GetSnapshot(environment_, *request, cancelled, response);
   });
 }
@@ -121,7 +135,7 @@ grpc::ServerUnaryReactor* QueryService::GetSnapshot(
 grpc::ServerUnaryReactor* QueryService::GetHeatMap(
     grpc::CallbackServerContext* context, const v1::GetHeatMapRequest* request,
     v1::GetHeatMapResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "GetHeatMap", [=, this](const Cancelled& cancelled) {
     return server::GetHeatMap(environment_, *request, cancelled, response);
   });
 }
@@ -130,15 +144,17 @@ grpc::ServerUnaryReactor* QueryService::GetHistograms(
     grpc::CallbackServerContext* context,
     const v1::GetHistogramsRequest* request,
     v1::GetHistogramsResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
-    return server::GetHistograms(environment_, *request, cancelled, response);
-  });
+  return Submit(context, "GetHistograms",
+                [=, this](const Cancelled& cancelled) {
+                  return server::GetHistograms(environment_, *request,
+                                               cancelled, response);
+                });
 }
 
 grpc::ServerUnaryReactor* QueryService::GetTop(
     grpc::CallbackServerContext* context, const v1::GetTopRequest* request,
     v1::GetTopResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "GetTop", [=, this](const Cancelled& cancelled) {
     return server::GetTop(environment_, *request, cancelled, response);
   });
 }
@@ -146,7 +162,7 @@ grpc::ServerUnaryReactor* QueryService::GetTop(
 grpc::ServerUnaryReactor* QueryService::CompareRuns(
     grpc::CallbackServerContext* context, const v1::CompareRunsRequest* request,
     v1::CompareRunsResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "CompareRuns", [=, this](const Cancelled& cancelled) {
     return server::CompareRuns(environment_, *request, cancelled, response);
   });
 }
@@ -154,7 +170,7 @@ grpc::ServerUnaryReactor* QueryService::CompareRuns(
 grpc::ServerUnaryReactor* QueryService::ListGaps(
     grpc::CallbackServerContext* context, const v1::ListGapsRequest* request,
     v1::ListGapsResponse* response) {
-  return Submit(context, [=, this](const Cancelled& cancelled) {
+  return Submit(context, "ListGaps", [=, this](const Cancelled& cancelled) {
     return server::ListGaps(environment_, *request, cancelled, response);
   });
 }
@@ -167,7 +183,7 @@ grpc::ServerWriteReactor<v1::WatchResponse>* QueryService::Watch(
 grpc::ServerUnaryReactor* QueryService::DeleteRun(
     grpc::CallbackServerContext* context, const v1::DeleteRunRequest* request,
     v1::DeleteRunResponse* response) {
-  return Submit(context, [=, this](const Cancelled&) {
+  return Submit(context, "DeleteRun", [=, this](const Cancelled&) {
     return server::DeleteRun(environment_, *request, &overheads_, response);
   });
 }
@@ -183,7 +199,7 @@ grpc::ServerUnaryReactor* QueryService::PinRun(
 grpc::ServerUnaryReactor* QueryService::GetStatus(
     grpc::CallbackServerContext* context,
     const v1::GetStatusRequest* /*request*/, v1::GetStatusResponse* response) {
-  return Submit(context, [=, this](const Cancelled&) {
+  return Submit(context, "GetStatus", [=, this](const Cancelled&) {
     return server::GetStatus(environment_, response);
   });
 }

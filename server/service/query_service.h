@@ -15,6 +15,7 @@
 #include "gradtap/v1/query.grpc.pb.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
+#include "server/service/call_meter.h"
 #include "server/service/watch_hub.h"
 #include "server/service/worker_pool.h"
 
@@ -29,8 +30,8 @@ struct QueryServiceOptions {
 // Thread-safe. Must outlive the server that it is registered with.
 class QueryService final : public v1::Query::CallbackService {
  public:
-  // What `environment` points to must outlive the service. Its open_watches is
-  // set here.
+  // What `environment` points to must outlive the service. Its open_watches and
+  // calls are set here.
   QueryService(QueryEnvironment environment,
                const QueryServiceOptions& options = {});
   ~QueryService() override;
@@ -90,12 +91,13 @@ class QueryService final : public v1::Query::CallbackService {
  private:
   using Task = std::function<absl::Status(const Cancelled& cancelled)>;
 
-  // Runs `task` on the pool, or refuses.
+  // Runs `task` on the pool, or refuses. `method` is a literal.
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
-                                   Task task);
+                                   const char* method, Task task);
 
   QueryEnvironment environment_;
   OverheadCache overheads_;
+  CallMeter meter_;
   std::atomic<bool> stopping_{false};
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<WorkerPool> pool_;  // Last: its tasks use all of the above.

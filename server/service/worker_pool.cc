@@ -32,6 +32,16 @@ bool WorkerPool::TrySubmit(std::function<void()> task) {
   return true;
 }
 
+std::size_t WorkerPool::queued() const {
+  MutexLock lock(mu_);
+  return queue_.size();
+}
+
+std::size_t WorkerPool::running() const {
+  MutexLock lock(mu_);
+  return running_;
+}
+
 void WorkerPool::WaitIdle(std::chrono::steady_clock::time_point deadline) {
   MutexLock lock(mu_);
   while ((running_ > 0 || !queue_.empty()) && idle_.WaitUntil(mu_, deadline)) {

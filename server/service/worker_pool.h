@@ -34,6 +34,9 @@ class WorkerPool {
   [[nodiscard]] bool TrySubmit(std::function<void()> task)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  std::size_t queued() const ABSL_LOCKS_EXCLUDED(mu_);
+  std::size_t running() const ABSL_LOCKS_EXCLUDED(mu_);
+
   // Returns when nothing is queued or running, or at the deadline.
   void WaitIdle(std::chrono::steady_clock::time_point deadline)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -42,7 +45,7 @@ class WorkerPool {
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
 
   const std::size_t max_queued_;
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar work_;  // A task, or closed.
   CondVar idle_;  // No task any more.
   std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);

@@ -57,6 +57,10 @@ class Engine {
   rocksdb::ColumnFamilyHandle* tiles() const { return families_[5]; }
   rocksdb::ColumnFamilyHandle* rollups() const { return families_[6]; }
 
+  const std::vector<rocksdb::ColumnFamilyHandle*>& families() const {
+    return families_;
+  }
+
   // Frees the disk space of a range that has just been deleted: first whole
   // files, then what shares files with others. If it fails, compaction does it
   // later.

@@ -293,11 +293,4 @@ absl::Status RocksdbStore::ScanByOrdinal(
   return failure.ok() ? scanned : failure;
 }
 
-StoreCounters RocksdbStore::counters() const {
-  MutexLock lock(mu_);
-  return counters_;
-}
-
-std::uint64_t RocksdbStore::disk_bytes() const { return folder_->DiskBytes(); }
-
 }  // namespace gradtap::server

@@ -1,6 +1,7 @@
 // The sealing half of RocksdbStore.
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <limits>
 #include <utility>
@@ -19,8 +20,6 @@
 namespace gradtap::server {
 namespace {
 
-// Rows of a branch that goes on stay rows: its newest steps are read most.
-constexpr std::uint64_t kTailRows = 64;
 // Values of rows that are gathered at a time.
 constexpr std::size_t kSlabBytes = std::size_t{32} << 20;
 // A stream that has been silent for this long is taken to have ended.
@@ -66,6 +65,19 @@ absl::Status ForEachRow(const Engine& engine, const BranchKey& branch,
   return ToStatus(it->status(), kReading);
 }
 
+// As StoreCounters counts them.
+std::uint64_t ValuesOf(const StepView& step) {
+  std::uint64_t records = 0;
+  for (const StepView::Columns& columns : step.columns()) {
+    records += columns.size;
+    for (const char c : columns.absent) {
+      records -=
+          static_cast<unsigned>(std::popcount(static_cast<unsigned char>(c)));
+    }
+  }
+  return 9 * records;
+}
+
 Sealed WithoutChapter(Sealed sealed) {
   sealed.chapter_first = std::numeric_limits<std::int64_t>::min();
   sealed.chapter_windows = 0;
@@ -104,9 +116,14 @@ void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
         branch.rows -
         (sealed == catalog_.sealed.end() ? 0 : sealed->second.rows);
     if (rows == 0) continue;
-    const std::uint64_t wanted =
-        to_seal_.try_emplace(key, kTileSteps + kTailRows).first->second;
-    ripe |= rows >= wanted || HasEnded(stream, branch, now);
+    Waiting& waiting =
+        to_seal_.try_emplace(key, Waiting{kTileSteps + kTailRows, {}})
+            .first->second;
+    if (rows < waiting.wanted && !HasEnded(stream, branch, now)) continue;
+    ripe = true;
+    if (!waiting.due_since.has_value()) {
+      waiting.due_since = std::chrono::steady_clock::now();
+    }
   }
   if (ripe && sealer_ != nullptr) sealer_->Wake();
 }
@@ -142,10 +159,11 @@ std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
       it = to_seal_.erase(it);
       continue;
     }
-    if (next.ended || next.rows >= it->second) {
+    if (IsDue(next, it->second)) {
       sealed_last_ = it->first;
       return next;
     }
+    it->second.due_since.reset();
     ++it;
   }
   return std::nullopt;
@@ -153,13 +171,27 @@ std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
 
 absl::StatusOr<bool> RocksdbStore::SealOne() {
   MutexLock seal_lock(seal_mu_);
+  absl::StatusOr<bool> sealed = SealNext();
+  MutexLock lock(mu_);
+  NoteTrouble(sealed.status(), &sealing_trouble_);
+  return sealed;
+}
+
+absl::StatusOr<bool> RocksdbStore::SealNext() {
   for (;;) {
     const std::optional<ToSeal> next = NextToSeal();
     if (!next.has_value()) return false;
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
-    if (lacking.ok() && *lacking == 0) return true;
-    MutexLock lock(mu_);
     const std::pair key{next->key.stream, next->key.branch};
+    MutexLock lock(mu_);
+    if (lacking.ok() && *lacking == 0) {
+      const auto waiting = to_seal_.find(key);
+      if (waiting != to_seal_.end() &&
+          !IsDue(ToSealLocked(key), waiting->second)) {
+        waiting->second.due_since.reset();
+      }
+      return true;
+    }
     if (absl::IsNotFound(lacking.status())) {  // Deleted meanwhile.
       to_seal_.erase(key);
     } else if (!lacking.ok()) {
@@ -169,7 +201,7 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
     } else if (next->ended) {
       to_seal_.erase(key);  // There are less rows than the books say.
     } else {
-      to_seal_[key] = next->rows + *lacking;
+      to_seal_[key] = {next->rows + *lacking, {}};
     }
   }
 }
@@ -200,6 +232,8 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
     return BindChapter(open, from.key, from.sealed, WithoutChapter(from.sealed),
                        write);
   }
+  const auto started = std::chrono::steady_clock::now();
+  std::uint64_t values = 0;
   SealedBatch batch(open, from.key, write);
   WindowBuilder builder(
       [&](std::uint32_t id) { return LayoutOf(from.key.stream, id); },
@@ -212,6 +246,7 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
         const absl::StatusOr<bool> taken = builder.Take(step, ordinal);
         if (!taken.ok()) return taken;
         stopped = !*taken;
+        if (*taken) values += ValuesOf(step);
         if (*taken && step.has_histograms()) {
           const absl::Status put = batch.PutHistograms(body, step);
           if (!put.ok()) return put;
@@ -248,11 +283,16 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   const Sealed sealed = AfterWindow(from.sealed, builder);
   s = batch.Finish(builder.Timeline(), sealed);
   if (!s.ok()) return s;
+  const auto ended = std::chrono::steady_clock::now();
+  window_latency_.Record(ended - started, ended);
+  sealed_windows_.Add(1, ended);
+  sealed_values_.Add(values, ended);
   {
     MutexLock lock(mu_);
     ++counters_.sealed_windows;
     counters_.sealed_rows += builder.rows();
     counters_.sealed_bytes += batch.bytes();
+    counters_.sealed_values += values;
   }
   const bool last = from.ended && builder.rows() == from.rows;
   if (last) ReclaimRows(*open, from.key, sealed.end);
@@ -295,10 +335,7 @@ absl::Status RocksdbStore::WriteSealed(const BranchKey& key,
   }
   const rocksdb::Status written =
       engine->db()->Write(rocksdb::WriteOptions(), batch);
-  if (!written.ok()) {
-    failed_ = true;
-    return ToStatus(written, "data folder: cannot write");
-  }
+  if (!written.ok()) return FailedLocked(written);
   if (sealed == nullptr) return absl::OkStatus();
   MutexLock lock(mu_);
   catalog_.sealed[{key.stream, key.branch}] = *sealed;

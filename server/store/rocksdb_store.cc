@@ -78,14 +78,23 @@ absl::Status RocksdbStore::WriteLocked(rocksdb::WriteBatch* batch) {
   if (open == nullptr) return DatabaseFailing();
   rocksdb::WriteOptions synced;
   synced.sync = true;
+  const auto started = std::chrono::steady_clock::now();
   const rocksdb::Status written = open->db()->Write(synced, batch);
-  if (!written.ok()) {
-    failed_ = true;
-    return ToStatus(written, "data folder: cannot write");
-  }
+  if (!written.ok()) return FailedLocked(written);
+  const auto ended = std::chrono::steady_clock::now();
+  sync_latency_.Record(ended - started, ended);
   MutexLock lock(mu_);
   ++counters_.syncs;
+  NoteTrouble(absl::OkStatus(), &trouble_);
   return absl::OkStatus();
+}
+
+absl::Status RocksdbStore::FailedLocked(const rocksdb::Status& written) {
+  failed_ = true;
+  absl::Status status = ToStatus(written, "data folder: cannot write");
+  MutexLock lock(mu_);
+  NoteTrouble(status, &trouble_);
+  return status;
 }
 
 absl::Status RocksdbStore::RecoverLocked() {
@@ -96,13 +105,17 @@ absl::Status RocksdbStore::RecoverLocked() {
   while (failed_ && sealing_ && sealing_ended_.WaitUntil(write_mu_, deadline)) {
   }
   if (!failed_) return absl::OkStatus();
-  if (const std::shared_ptr<Engine> open = engine()) {
-    if (const absl::Status s = open->Probe(); !s.ok()) return s;
-  }
+  absl::Status recovered;
+  if (const std::shared_ptr<Engine> open = engine()) recovered = open->Probe();
   // Not DB::Resume(): it can wait for ever for a flush that failed.
-  if (const absl::Status s = ReopenLocked(); !s.ok()) return s;
-  failed_ = false;
-  return absl::OkStatus();
+  if (recovered.ok()) recovered = ReopenLocked();
+  if (recovered.ok()) {
+    failed_ = false;
+  } else {
+    MutexLock lock(mu_);
+    NoteTrouble(recovered, &trouble_);
+  }
+  return recovered;
 }
 
 absl::Status RocksdbStore::ReopenLocked() {
@@ -222,6 +235,7 @@ absl::StatusOr<StreamEntry> RocksdbStore::CreateStreamLocked(
 
 absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
   if (commits.empty()) return absl::OkStatus();
+  const auto started = std::chrono::steady_clock::now();
   std::vector<std::string> changed;
   {
     MutexLock write_lock(write_mu_);
@@ -268,6 +282,8 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
     counters_.rejected_records += builder.counters().rejected_records;
     counters_.commits += builder.counters().commits;
   }
+  const auto ended = std::chrono::steady_clock::now();
+  commit_latency_.Record(ended - started, ended);
   for (const std::string& run : changed) listeners_.Notify(run);
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 #ifndef GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
 #define GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -26,6 +27,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/recent.h"
 #include "core/sync.h"
 #include "rocksdb/write_batch.h"
 #include "server/store/branch_key.h"
@@ -114,6 +116,7 @@ class RocksdbStore final : public Store {
       std::function<void(const std::string& run)> listener) override;
   void RemoveListener(int id) override;
   StoreCounters counters() const override;
+  StoreFigures figures() const override ABSL_LOCKS_EXCLUDED(mu_);
   std::uint64_t disk_bytes() const override;
   std::uint32_t format_version() const override { return kFormatVersion; }
   const std::string& data_dir() const override { return folder_->dir(); }
@@ -141,6 +144,16 @@ class RocksdbStore final : public Store {
     std::shared_ptr<const RunEntry> run;
   };
   class WindowWalk;
+  // Rows of a branch that goes on stay rows: its newest steps are read most.
+  static constexpr std::uint64_t kTailRows = 64;
+
+  // Why a branch waits to be sealed.
+  struct Waiting {
+    // So many rows make it due: it had too few when it was last looked at.
+    std::uint64_t wanted = 0;
+    // Since when it has been due without a break.
+    std::optional<std::chrono::steady_clock::time_point> due_since;
+  };
 
   RocksdbStore(std::unique_ptr<DataFolder> folder, const StoreOptions& options,
                rocksdb::Env* env);
@@ -152,11 +165,21 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
       StreamId stream, std::uint32_t schema_id);
 
+  SealingFigures SealingFiguresLocked() const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // `*trouble` is what `status` says, since now if it was not so before.
+  void NoteTrouble(const absl::Status& status, Trouble* trouble)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Its rows are 0 if there is nothing to seal.
   ToSeal ToSealLocked(const std::pair<StreamId, std::uint32_t>& key) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<ToSeal> NextToSeal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(mu_);
+  static bool IsDue(const ToSeal& branch, const Waiting& waiting) {
+    return branch.rows > 0 && (branch.ended || branch.rows >= waiting.wanted);
+  }
+  absl::StatusOr<bool> SealNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // 0: done. Else the rows there are make no window yet, and lack so many more
   // at least.
   absl::StatusOr<std::uint64_t> SealWindow(const ToSeal& from)
@@ -198,6 +221,9 @@ class RocksdbStore final : public Store {
   // Writes and syncs. After a failure RecoverLocked() is due.
   absl::Status WriteLocked(rocksdb::WriteBatch* batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
+  // What a failed write is to return.
+  absl::Status FailedLocked(const rocksdb::Status& written)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_) ABSL_LOCKS_EXCLUDED(mu_);
   // Call first in whatever writes, before reading the catalog: if the last
   // write failed it brings the database back, which may read the catalog anew.
   absl::Status RecoverLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_);
@@ -240,10 +266,18 @@ class RocksdbStore final : public Store {
   // Changed only with write_mu_ held as well.
   Catalog catalog_ ABSL_GUARDED_BY(mu_);
   StoreCounters counters_ ABSL_GUARDED_BY(mu_);
-  // Branches that NextToSeal() is to look at, and how many rows those must have
-  // that had too few when they were last looked at.
-  std::map<std::pair<StreamId, std::uint32_t>, std::uint64_t> to_seal_
+  // Branches that NextToSeal() is to look at.
+  std::map<std::pair<StreamId, std::uint32_t>, Waiting> to_seal_
       ABSL_GUARDED_BY(mu_);
+  Trouble trouble_ ABSL_GUARDED_BY(mu_);
+  Trouble sealing_trouble_ ABSL_GUARDED_BY(mu_);
+
+  // Locks of their own.
+  LatencyHistogram commit_latency_;
+  LatencyHistogram sync_latency_;
+  LatencyHistogram window_latency_;
+  RecentSum sealed_windows_{std::chrono::steady_clock::now()};
+  RecentSum sealed_values_{std::chrono::steady_clock::now()};
 
   std::unique_ptr<Sealer> sealer_;  // Null if it is not wanted.
 };

@@ -25,6 +25,7 @@
 #include "core/codec.h"
 #include "core/schema.h"
 #include "core/step_data.h"
+#include "server/store/figures.h"
 #include "server/store/rollup/block.h"
 #include "server/store/rollup/entry.h"
 #include "server/store/rollup/statistic.h"
@@ -236,7 +237,8 @@ struct StoreCounters {  // Since Open(); each only grows.
   std::uint64_t syncs = 0;
   std::uint64_t sealed_windows = 0;
   std::uint64_t sealed_rows = 0;
-  std::uint64_t sealed_bytes = 0;  // Of windows, as written.
+  std::uint64_t sealed_bytes = 0;   // Of windows, as written.
+  std::uint64_t sealed_values = 0;  // As stored_values counts them.
   // About what runs took that have been deleted, and values of shrunk ones.
   std::uint64_t removed_bytes = 0;
 };
@@ -399,6 +401,7 @@ class Store {
   virtual void RemoveListener(int id) = 0;
 
   virtual StoreCounters counters() const = 0;
+  virtual StoreFigures figures() const { return {}; }
   virtual std::uint64_t disk_bytes() const = 0;
   virtual std::uint32_t format_version() const = 0;
   virtual const std::string& data_dir() const = 0;

@@ -360,6 +360,64 @@ TEST_F(CliTest, StatusInAllOutputs) {
             collector_.service.status.SerializeAsString());
 }
 
+TEST_F(CliTest, StatusSaysFirstWhatIsWrong) {
+  v1::CollectorFigures& figures = *collector_.service.status.mutable_figures();
+  figures.mutable_storing()->set_what("disk \x1b[31m full");
+  figures.mutable_storing()->set_since_unix_ns(kFakeStart + 10'000'000'000);
+  figures.set_writes_stopped(true);
+  const std::vector<std::string> lines = Lines(Run({"status"}).out);
+  ASSERT_GT(lines.size(), 3u);
+  EXPECT_THAT(lines[1], StartsWith("STORING FAILS"));
+  EXPECT_THAT(lines[1], HasSubstr("for 1 min: disk \\x1b[31m full"));
+  EXPECT_THAT(lines[2], StartsWith("WRITES STOPPED"));
+}
+
+TEST_F(CliTest, StatusShowsLatenciesLagAndCalls) {
+  v1::CollectorFigures& figures = *collector_.service.status.mutable_figures();
+  v1::LatencyFigures& commit = *figures.mutable_commit();
+  commit.set_count(900);
+  commit.set_recent(120);
+  commit.set_p50_ns(1'200'000);
+  commit.set_p99_ns(34'000'000);
+  commit.set_max_ns(2'500'000'000);
+  figures.mutable_sealing()->set_rows_waiting(5000);
+  figures.mutable_sealing()->set_rows_due(4900);
+  figures.mutable_sealing()->set_branches_due(1);
+  figures.mutable_sealing()->set_due_for_ns(90'000'000'000);
+  v1::FamilyFigures& family = *figures.add_families();
+  family.set_name("tiles");
+  family.set_disk_bytes(3 << 20);
+  v1::CallFigures& call = *figures.add_calls();
+  call.set_method("GetSeries");
+  call.set_failed(2);
+  *call.mutable_latency() = commit;
+  const std::string out = Run({"status"}).out;
+  EXPECT_THAT(out, HasSubstr("commit latency      p50 1.2 ms, p99 34 ms, max "
+                             "2.5 s (120 in the last minute)\n"));
+  EXPECT_THAT(out, HasSubstr("sync latency        none in the last minute\n"));
+  EXPECT_THAT(out, HasSubstr("5,000 rows to seal, 4,900 due in 1 branch for "
+                             "90 s\n"));
+  EXPECT_THAT(out, HasSubstr("tables              tiles 3 MiB\n"));
+  EXPECT_THAT(out, HasSubstr("GetSeries    900       2          120  1.2 ms  "
+                             "34 ms  2.5 s\n"));
+  const auto rows = ReadCsv(Run({"status", "-o", "csv"}).out);
+  ASSERT_EQ(rows.size(), 2u);
+  ASSERT_EQ(rows[0].size(), rows[1].size());
+  const auto column = [&](const std::string& name) {
+    for (std::size_t i = 0; i < rows[0].size(); ++i) {
+      if (rows[0][i] == name) return rows[1][i];
+    }
+    return std::string("no such column");
+  };
+  EXPECT_EQ(column("commit_p99_ns"), "34000000");
+  EXPECT_EQ(column("rows_due"), "4900");
+  EXPECT_EQ(column("tiles_disk_bytes"), "3145728");
+  EXPECT_EQ(column("writes_stopped"), "false");
+  EXPECT_EQ(Run({"status", "--calls", "-o", "csv"}).out,
+            "call,failed,count,sum_ns,recent,p50_ns,p99_ns,max_ns\n"
+            "GetSeries,2,900,0,120,1200000,34000000,2500000000\n");
+}
+
 TEST_F(CliTest, DeleteInAllOutputs) {
   EXPECT_EQ(Run({"delete", "mnist", "--yes"}).out,
             "Deleted run mnist: 4 steps, 12.1 KiB.\n");

@@ -54,6 +54,16 @@ TEST(TextTest, NumbersForPeopleHaveFourDigits) {
   EXPECT_EQ(HumanNumber(-kInf), "-Infinity");
 }
 
+TEST(TextTest, LatenciesHaveThreeDigitsAndAFittingUnit) {
+  EXPECT_EQ(HumanLatency(0), "0 us");
+  EXPECT_EQ(HumanLatency(850'400), "850 us");
+  EXPECT_EQ(HumanLatency(999'700), "1 ms");
+  EXPECT_EQ(HumanLatency(1'234'000), "1.23 ms");
+  EXPECT_EQ(HumanLatency(999'700'000), "1 s");
+  EXPECT_EQ(HumanLatency(90'000'000'000), "90 s");
+  EXPECT_EQ(HumanLatency(200'000'000'000), "3 min 20 s");
+}
+
 TEST(TextTest, CountsAreWholeWithSeparators) {
   EXPECT_EQ(HumanCount(0), "0");
   EXPECT_EQ(HumanCount(999), "999");

@@ -223,5 +223,30 @@ TEST_F(RunQueryTest, StatusCountsWhatWasStored) {
   EXPECT_GT(response.resident_bytes(), 0u);
 }
 
+TEST_F(RunQueryTest, StatusHasTotalsAndTheCallsFigures) {
+  AddRun("run", schema_, 3);
+  AddRun("other", schema_, 2);
+  environment_.calls = [] {
+    CallsFigures calls;
+    calls.methods = {{"GetSeries", {7, 70, 2, 10, 20, 30}, 1}};
+    calls.waiting = 4;
+    return calls;
+  };
+  v1::GetStatusResponse response;
+  GRADTAP_ASSERT_OK(GetStatus(environment_, &response));
+  const v1::CollectorFigures& figures = response.figures();
+  EXPECT_EQ(figures.total_rows(), 5u);
+  EXPECT_EQ(figures.total_steps(), 5u);
+  EXPECT_EQ(figures.streams(), 2u);
+  ASSERT_EQ(figures.calls_size(), 1);
+  EXPECT_EQ(figures.calls(0).method(), "GetSeries");
+  EXPECT_EQ(figures.calls(0).failed(), 1u);
+  EXPECT_EQ(figures.calls(0).latency().count(), 7u);
+  EXPECT_EQ(figures.calls(0).latency().p50_ns(), 10);
+  EXPECT_EQ(figures.calls(0).latency().p99_ns(), 20);
+  EXPECT_EQ(figures.calls(0).latency().max_ns(), 30);
+  EXPECT_EQ(figures.calls_waiting(), 4u);
+}
+
 }  // namespace
 }  // namespace gradtap::server::testing

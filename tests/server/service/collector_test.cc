@@ -138,6 +138,30 @@ TEST_F(CollectorTest, EveryQueryAnswers) {
   EXPECT_EQ(status.data_dir(), dir_.path() + "/data");
 }
 
+TEST_F(CollectorTest, CallsAndTheirFailuresAreTimedByMethod) {
+  Start();
+  Feeder feeder(&collector_->store(), "run");
+  feeder.Step(0, 1);
+  for (const char* run : {"run", "nobody", "run"}) {
+    grpc::ClientContext context;
+    v1::GetRunRequest request;
+    request.set_run(run);
+    v1::GetRunResponse response;
+    stub_->GetRun(&context, request, &response);
+  }
+  grpc::ClientContext context;
+  v1::GetStatusResponse status;
+  ASSERT_TRUE(stub_->GetStatus(&context, {}, &status).ok());
+  ASSERT_EQ(status.figures().calls_size(), 1);
+  const v1::CallFigures& calls = status.figures().calls(0);
+  EXPECT_EQ(calls.method(), "GetRun");
+  EXPECT_EQ(calls.failed(), 1u);
+  EXPECT_EQ(calls.latency().count(), 3u);
+  EXPECT_GT(calls.latency().max_ns(), 0);
+  EXPECT_EQ(status.figures().calls_running(), 1u);  // This one.
+  EXPECT_GE(status.figures().commit().count(), 2u);
+}
+
 TEST_F(CollectorTest, RankingsAndComparisonsAnswer) {
   Start();
   Feeder feeder(&collector_->store(), "run");
