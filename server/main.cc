@@ -138,6 +138,11 @@ int main(int argc, char** argv) {
                  "Folder of the data, of this process alone; made if it is "
                  "not there")
       ->capture_default_str();
+  app.add_option("--backup-dir", options.backup_dir,
+                 "Folder in which `gradtap backup` makes copies; 'off' for "
+                 "none. Default: the data folder's name with .backups after "
+                 "it")
+      ->option_text("DIR|off");
   app.add_option("--grpc-listen", options.grpc_listen,
                  "HOST:PORT for agents and clients; port 0 picks a free one")
       ->capture_default_str();

@@ -84,6 +84,9 @@ constexpr CommandEntry kCommands[] = {
     {"import", "Deliver from copies of what processes have left", AddImport},
     {"pin", "Protect runs from being removed, by anybody", AddPin},
     {"unpin", "Let pinned runs go again", AddUnpin},
+    {"backup", "Make a copy of all that the collector stores", AddBackup},
+    {"compact", "Pack what the collector stores as tightly as it gets",
+     AddCompact},
     {"delete", "Delete a run and all its records", AddDelete},
 };
 

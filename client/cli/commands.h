@@ -35,6 +35,8 @@ Command AddPin(CLI::App& app);
 Command AddUnpin(CLI::App& app);
 Command AddHistogram(CLI::App& app);
 Command AddAudit(CLI::App& app);
+Command AddBackup(CLI::App& app);
+Command AddCompact(CLI::App& app);
 Command AddDrain(CLI::App& app);
 Command AddImport(CLI::App& app);
 

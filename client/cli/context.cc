@@ -27,6 +27,7 @@ ChannelOptions Context::channel_options() const {
   if (options_.timeout) {
     options.connect_deadline = *options_.timeout;
     options.deadline = *options_.timeout;
+    options.long_deadline = *options_.timeout;
   }
   return options;
 }

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gradtap/v1/query.grpc.pb.h"
+#include "gradtap/v1/upkeep.grpc.pb.h"
 
 namespace gradtap::client {
 
@@ -32,6 +33,8 @@ struct ChannelOptions {
   bool use_proxy = false;
   std::chrono::milliseconds connect_deadline{5000};
   std::chrono::milliseconds deadline{60000};
+  // For calls of the Upkeep service, which move gigabytes.
+  std::chrono::milliseconds long_deadline{std::chrono::hours(24)};
   std::size_t max_answer_bytes = 256u << 20;
 };
 
@@ -69,11 +72,16 @@ class QueryChannel {
   absl::Status Call(grpc::Status (v1::Query::Stub::*method)(
                         grpc::ClientContext*, const Request&, Response*),
                     const Request& request, Response* response) const {
-    absl::Status checked = CheckText(request);
-    if (!checked.ok()) return checked;
-    grpc::ClientContext context;
-    Prepare(&context, /*with_deadline=*/true);
-    return Convert((stub_.get()->*method)(&context, request, response));
+    return CallOn(stub_.get(), options_.deadline, method, request, response);
+  }
+  // The same of the Upkeep service, with the deadline for long calls.
+  template <typename Request, typename Response>
+  absl::Status Call(grpc::Status (v1::Upkeep::Stub::*method)(
+                        grpc::ClientContext*, const Request&, Response*),
+                    const Request& request, Response* response) const {
+    const auto stub = v1::Upkeep::NewStub(channel_);
+    return CallOn(stub.get(), options_.long_deadline, method, request,
+                  response);
   }
 
   v1::Query::Stub& stub() const { return *stub_; }
@@ -91,6 +99,18 @@ class QueryChannel {
  private:
   QueryChannel(ChannelOptions options, std::string address,
                std::shared_ptr<grpc::Channel> channel);
+
+  template <typename Stub, typename Method, typename Request, typename Response>
+  absl::Status CallOn(Stub* stub, std::chrono::milliseconds deadline,
+                      Method method, const Request& request,
+                      Response* response) const {
+    absl::Status checked = CheckText(request);
+    if (!checked.ok()) return checked;
+    grpc::ClientContext context;
+    Prepare(&context, /*with_deadline=*/false);
+    context.set_deadline(std::chrono::system_clock::now() + deadline);
+    return Convert((stub->*method)(&context, request, response));
+  }
 
   absl::Status Unreachable(std::string_view why) const;
 

@@ -12,6 +12,7 @@
 #include "server/keeping/keeping_thread.h"
 #include "server/query/environment.h"
 #include "server/service/query_service.h"
+#include "server/service/upkeep_service.h"
 
 namespace gradtap::server {
 namespace {
@@ -76,6 +77,9 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
     const CollectorOptions& options) {
   absl::StatusOr<ListenAddress> address = PermittedAddress(options);
   if (!address.ok()) return address.status();
+  absl::StatusOr<std::string> backups =
+      BackupFolder(options.backup_dir, options.data_dir);
+  if (!backups.ok()) return backups.status();
   absl::StatusOr<std::unique_ptr<Store>> store =
       OpenRocksdbStore({options.data_dir});
   if (!store.ok()) return store.status();
@@ -110,6 +114,8 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   service.max_watches = options.max_watches;
   collector->query_ =
       std::make_unique<QueryService>(std::move(environment), service);
+  collector->upkeep_ = std::make_unique<UpkeepService>(
+      collector->store_.get(), options.clock, *std::move(backups));
   absl::Status status = collector->Listen();
   if (!status.ok()) return status;
   collector->keeping_thread_ =
@@ -140,6 +146,7 @@ absl::Status Collector::Listen() {
                            grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(ingest_->service());
   builder.RegisterService(query_.get());
+  builder.RegisterService(upkeep_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port == 0) {
     return absl::UnavailableError(
@@ -152,6 +159,7 @@ absl::Status Collector::Listen() {
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(true);
   health->SetServingStatus(v1::Query::service_full_name(), true);
+  health->SetServingStatus(v1::Upkeep::service_full_name(), true);
   health->SetServingStatus("gradtap.v1.Telemetry", true);
   return absl::OkStatus();
 }
@@ -166,12 +174,15 @@ void Collector::Shutdown() {
     server_->GetHealthCheckService()->Shutdown();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
     query_->Shutdown(std::chrono::steady_clock::now() + options_.drain_timeout);
+    upkeep_->Shutdown(std::chrono::steady_clock::now() +
+                      options_.drain_timeout);
     // All calls have ended, or had their time. What is left is the last bytes
     // and connections without a call, whose clients may take seconds to notice.
     server_->Shutdown(std::chrono::system_clock::now() + kLastBytes);
     server_->Wait();
     server_ = nullptr;
   }
+  upkeep_ = nullptr;
   query_ = nullptr;
   keeper_ = nullptr;
   ingest_ = nullptr;

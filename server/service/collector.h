@@ -31,9 +31,12 @@ class Keeper;
 struct KeeperSurroundings;
 class KeepingThread;
 class QueryService;
+class UpkeepService;
 
 struct CollectorOptions {
   std::string data_dir;
+  // Where backups go, as BackupFolder() (upkeep_service.h) takes it.
+  std::string backup_dir;
   // HOST:PORT; port 0: a free one.
   std::string grpc_listen = "127.0.0.1:7317";
   // Permits another address than loopback: there is neither TLS nor a token.
@@ -56,8 +59,9 @@ struct CollectorOptions {
 class Collector {
  public:
   // Opens the store and listens. kInvalidArgument: malformed or not permitted
-  // address; kUnavailable: it cannot be listened on, with the system's reason;
-  // else as OpenRocksdbStore().
+  // address, or a folder for backups within that of the data; kUnavailable: it
+  // cannot be listened on, with the system's reason; else as
+  // OpenRocksdbStore().
   static absl::StatusOr<std::unique_ptr<Collector>> Start(
       const CollectorOptions& options);
 
@@ -90,6 +94,7 @@ class Collector {
   std::unique_ptr<Ingest> ingest_;
   std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<QueryService> query_;
+  std::unique_ptr<UpkeepService> upkeep_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<KeepingThread> keeping_thread_;
 };

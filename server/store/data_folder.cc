@@ -145,11 +145,15 @@ absl::StatusOr<int> TakeLock(const std::string& dir) {
   return fd;
 }
 
+}  // namespace
+
 absl::Status WriteFormat(const std::string& dir) {
   return WriteFileAtomically(
       dir, "FORMAT",
       absl::StrCat(std::string(kFormatWord), kFormatVersion, "\n"));
 }
+
+namespace {
 
 absl::Status CheckFormat(const std::string& dir) {
   const std::string path = absl::StrCat(dir, "/FORMAT");

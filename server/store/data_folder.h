@@ -11,6 +11,8 @@
 //                  steps is in windows.
 //   DIR/db/        the database (keys.h)
 //
+// A copy of FORMAT and db/ is a data folder, if nobody writes to it meanwhile.
+//
 // Layer: server/store.
 
 #ifndef GRADTAP_SERVER_STORE_DATA_FOLDER_H_
@@ -26,6 +28,9 @@
 namespace gradtap::server {
 
 inline constexpr std::uint32_t kFormatVersion = 3;
+
+// Writes DIR/FORMAT of this version, durably.
+absl::Status WriteFormat(const std::string& dir);
 
 // Holds the lock for its life. The file stays; only the lock goes.
 class DataFolder {

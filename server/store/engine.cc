@@ -146,6 +146,11 @@ Engine::~Engine() {
   db_->Close().PermitUncheckedError();
 }
 
+std::string Engine::NameOf(rocksdb::ColumnFamilyHandle* family) {
+  const std::string& name = family->GetName();
+  return name == rocksdb::kDefaultColumnFamilyName ? "catalog" : name;
+}
+
 void Engine::Reclaim(const KeyRange& range) const {
   if (reclaiming_stopped_) return;
   const rocksdb::Slice from(range.begin), to(range.end);

@@ -61,6 +61,9 @@ class Engine {
     return families_;
   }
 
+  // "catalog" for the first of them.
+  static std::string NameOf(rocksdb::ColumnFamilyHandle* family);
+
   // Frees the disk space of a range that has just been deleted: first whole
   // files, then what shares files with others. If it fails, compaction does it
   // later.

@@ -45,7 +45,7 @@ StoreFigures RocksdbStore::figures() const {
   if (open == nullptr) return figures;
   for (rocksdb::ColumnFamilyHandle* family : open->families()) {
     FamilyFigures of;
-    of.name = family == open->catalog() ? "catalog" : family->GetName();
+    of.name = Engine::NameOf(family);
     of.disk_bytes = Property(*open, family, DB::Properties::kLiveSstFilesSize);
     of.memory_bytes =
         Property(*open, family, DB::Properties::kCurSizeAllMemTables);

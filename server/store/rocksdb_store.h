@@ -13,6 +13,7 @@
 #ifndef GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
 #define GRADTAP_SERVER_STORE_ROCKSDB_STORE_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -115,6 +116,11 @@ class RocksdbStore final : public Store {
   int AddListener(
       std::function<void(const std::string& run)> listener) override;
   void RemoveListener(int id) override;
+  absl::StatusOr<BackupResult> Backup(
+      const std::string& dir, const std::atomic<bool>& cancelled) override
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<CompactionResult> Compact(
+      std::atomic<bool>* cancelled) override ABSL_LOCKS_EXCLUDED(mu_);
   StoreCounters counters() const override;
   StoreFigures figures() const override ABSL_LOCKS_EXCLUDED(mu_);
   std::uint64_t disk_bytes() const override;

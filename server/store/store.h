@@ -9,6 +9,7 @@
 #ifndef GRADTAP_SERVER_STORE_STORE_H_
 #define GRADTAP_SERVER_STORE_STORE_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -29,6 +30,7 @@
 #include "server/store/rollup/block.h"
 #include "server/store/rollup/entry.h"
 #include "server/store/rollup/statistic.h"
+#include "server/store/upkeep.h"
 
 namespace gradtap::server {
 
@@ -399,6 +401,29 @@ class Store {
   virtual int AddListener(
       std::function<void(const std::string& run)> listener) = 0;
   virtual void RemoveListener(int id) = 0;
+
+  // ---- Upkeep, while all else goes on. It takes its time: minutes. ----
+
+  // Makes the folder `dir`, whose name is absolute: a data folder with
+  // everything that was committed before the call, and some beginning of what
+  // is meanwhile. On the same file system most of it is shared with this one's.
+  // All is there when it returns OK, and nothing otherwise. kAlreadyExists;
+  // kCancelled; kPermissionDenied and kResourceExhausted name what cannot be
+  // written.
+  virtual absl::StatusOr<BackupResult> Backup(
+      const std::string& dir, const std::atomic<bool>& cancelled) {
+    (void)dir, (void)cancelled;
+    return absl::UnimplementedError("this store makes no backups");
+  }
+
+  // Rewrites all tables, so that nothing that has been deleted or replaced
+  // takes room. kResourceExhausted: no room for the largest of them once more;
+  // kCancelled: some of it is done.
+  virtual absl::StatusOr<CompactionResult> Compact(
+      std::atomic<bool>* cancelled) {
+    (void)cancelled;
+    return absl::UnimplementedError("this store does not compact");
+  }
 
   virtual StoreCounters counters() const = 0;
   virtual StoreFigures figures() const { return {}; }

@@ -418,6 +418,57 @@ TEST_F(CliTest, StatusShowsLatenciesLagAndCalls) {
             "GetSeries,2,900,0,120,1200000,34000000,2500000000\n");
 }
 
+TEST_F(CliTest, BackupInAllOutputs) {
+  v1::BackupResponse& made = collector_.upkeep.backup;
+  made.set_path("/srv/data.backups/mine");
+  made.set_bytes(5 << 20);
+  made.set_runs(2);
+  made.set_rows(1234);
+  made.set_took_ns(1'500'000'000);
+  EXPECT_EQ(Run({"backup", "mine"}).out,
+            "Backed up 2 runs with 1,234 rows: 5 MiB in 1.5 s, on the "
+            "collector's host in\n/srv/data.backups/mine\n");
+  EXPECT_EQ(collector_.upkeep.last_backup.name(), "mine");
+  EXPECT_EQ(Run({"backup", "-o", "csv"}).out,
+            "path,bytes,runs,rows,took_ns\n"
+            "/srv/data.backups/mine,5242880,2,1234,1500000000\n");
+  EXPECT_EQ(collector_.upkeep.last_backup.name(), "");
+  EXPECT_EQ(FromJson<v1::BackupResponse>(Run({"backup", "--json"})).rows(),
+            1234u);
+}
+
+TEST_F(CliTest, CompactInAllOutputs) {
+  v1::CompactResponse& done = collector_.upkeep.compact;
+  done.set_bytes_before(3 << 20);
+  done.set_bytes_after(1 << 20);
+  done.set_took_ns(2'000'000);
+  v1::CompactResponse::Family& family = *done.add_families();
+  family.set_name("tiles");
+  family.set_bytes_before(3 << 20);
+  family.set_bytes_after(1 << 20);
+  EXPECT_EQ(Run({"compact"}).out,
+            "DATA   BEFORE  AFTER\n"
+            "tiles   3 MiB  1 MiB\n"
+            "all     3 MiB  1 MiB\n"
+            "Compacted in 2 ms.\n");
+  EXPECT_EQ(Run({"compact", "-o", "csv"}).out,
+            "family,bytes_before,bytes_after\ntiles,3145728,1048576\n");
+  EXPECT_EQ(
+      FromJson<v1::CompactResponse>(Run({"compact", "--json"})).families_size(),
+      1);
+}
+
+TEST_F(CliTest, WhatUpkeepRefusesIsSaidAndIsOne) {
+  collector_.upkeep.failure = {grpc::StatusCode::RESOURCE_EXHAUSTED,
+                               "a backup or a compaction is at work"};
+  for (const char* command : {"backup", "compact"}) {
+    const CliResult result = Run({command});
+    EXPECT_EQ(result.code, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, HasSubstr("is at work"));
+  }
+}
+
 TEST_F(CliTest, DeleteInAllOutputs) {
   EXPECT_EQ(Run({"delete", "mnist", "--yes"}).out,
             "Deleted run mnist: 4 steps, 12.1 KiB.\n");
@@ -492,7 +543,8 @@ TEST_F(CliTest, ARunMayBeNamedLikeACommand) {
 TEST_F(CliTest, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
        {"runs", "params", "series", "snapshot", "top", "compare", "watch",
-        "gaps", "status", "export", "delete", "drain", "import"}) {
+        "gaps", "status", "export", "backup", "compact", "delete", "drain",
+        "import"}) {
     const CliResult result = RunCli({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_EQ(result.err, "");

@@ -358,6 +358,7 @@ void FakeCollector::Start() {
   builder.AddListeningPort(address(), grpc::InsecureServerCredentials(),
                            &port_);
   builder.RegisterService(&service);
+  builder.RegisterService(&upkeep);
   server_ = builder.BuildAndStart();
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "gradtap/v1/query.grpc.pb.h"
+#include "gradtap/v1/upkeep.grpc.pb.h"
 
 namespace gradtap::client::testing {
 
@@ -112,13 +113,35 @@ class FakeQueryService final : public v1::Query::Service {
   std::string authorization_;
 };
 
-// A server around a fake service, on a free loopback port.
+// Answers what the test put in, or fails.
+class FakeUpkeepService final : public v1::Upkeep::Service {
+ public:
+  v1::BackupResponse backup;
+  v1::CompactResponse compact;
+  grpc::Status failure;
+  v1::BackupRequest last_backup;
+
+  grpc::Status Backup(grpc::ServerContext*, const v1::BackupRequest* request,
+                      v1::BackupResponse* response) override {
+    last_backup = *request;
+    *response = backup;
+    return failure;
+  }
+  grpc::Status Compact(grpc::ServerContext*, const v1::CompactRequest*,
+                       v1::CompactResponse* response) override {
+    *response = compact;
+    return failure;
+  }
+};
+
+// A server around fake services, on a free loopback port.
 class FakeCollector {
  public:
   FakeCollector() = default;
   ~FakeCollector() { Stop(); }
 
   FakeQueryService service;
+  FakeUpkeepService upkeep;
 
   // On the port of the last time, if there was one.
   void Start();
