@@ -13,13 +13,25 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "core/names.h"
 #include "server/keeping/option_values.h"
 #include "server/service/collector.h"
+#include "server/subcommands.h"
+
+namespace gradtap::server {
+
+void Say(const std::string& line) {
+  std::fprintf(stderr, "gradtapd: %s\n", EscapeForTerminal(line).c_str());
+}
+
+}  // namespace gradtap::server
 
 namespace {
+
+using gradtap::server::Say;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
@@ -35,11 +47,6 @@ std::string DefaultDataDir() {
     return (std::filesystem::path(home) / ".local/state/gradtap").string();
   }
   return "";
-}
-
-void Say(const std::string& line) {
-  std::fprintf(stderr, "gradtapd: %s\n",
-               gradtap::EscapeForTerminal(line).c_str());
 }
 
 // To be called before there is another thread.
@@ -124,6 +131,25 @@ void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
       ->group("Keeping");
 }
 
+// The options of serving.
+void AddServing(CLI::App* app, gradtap::server::CollectorOptions* options) {
+  app->add_option("--backup-dir", options->backup_dir,
+                  "Folder in which `gradtap backup` makes copies; 'off' for "
+                  "none. Default: the data folder's name with .backups after "
+                  "it")
+      ->option_text("DIR|off");
+  app->add_option("--grpc-listen", options->grpc_listen,
+                  "HOST:PORT for agents and clients; port 0 picks a free one")
+      ->capture_default_str();
+  app->add_flag("--allow-insecure", options->allow_insecure,
+                "Permit an address that others can reach: there is no TLS and "
+                "no token yet");
+}
+
+void AddDataDir(CLI::App* app, std::string* data_dir, const char* what) {
+  app->add_option("--data-dir", *data_dir, what)->capture_default_str();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -134,21 +160,10 @@ int main(int argc, char** argv) {
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
                "gradtapd");
   app.set_version_flag("--version", std::string("gradtapd ") + GRADTAP_VERSION);
-  app.add_option("--data-dir", options.data_dir,
-                 "Folder of the data, of this process alone; made if it is "
-                 "not there")
-      ->capture_default_str();
-  app.add_option("--backup-dir", options.backup_dir,
-                 "Folder in which `gradtap backup` makes copies; 'off' for "
-                 "none. Default: the data folder's name with .backups after "
-                 "it")
-      ->option_text("DIR|off");
-  app.add_option("--grpc-listen", options.grpc_listen,
-                 "HOST:PORT for agents and clients; port 0 picks a free one")
-      ->capture_default_str();
-  app.add_flag("--allow-insecure", options.allow_insecure,
-               "Permit an address that others can reach: there is no TLS and "
-               "no token yet");
+  AddDataDir(&app, &options.data_dir,
+             "Folder of the data, of this process alone; made if it is not "
+             "there");
+  AddServing(&app, &options);
   AddKeepingOptions(app, &options.keeping);
   app.footer(
       "The first line on standard output says where it listens:\n"
@@ -159,6 +174,21 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0\n"
       "  gradtapd --keep-for 90d --keep-bytes 500GiB --disk-reserve 20GiB");
+  struct {
+    const char* name;
+    const char* summary;
+    gradtap::server::Subcommand (*add)(CLI::App& app);
+  } const subcommands[] = {
+      {"verify", "Read all of a data folder and tell what is damaged",
+       gradtap::server::AddVerify},
+  };
+  std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>> commands;
+  for (const auto& entry : subcommands) {
+    CLI::App* sub = app.add_subcommand(entry.name, entry.summary);
+    AddDataDir(sub, &options.data_dir, "Folder of the data");
+    commands.emplace_back(sub, entry.add(*sub));
+  }
+  app.require_subcommand(0, 1);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.
@@ -170,6 +200,9 @@ int main(int argc, char** argv) {
   if (options.data_dir.empty()) {
     Say("neither XDG_STATE_HOME nor HOME names a folder; give --data-dir");
     return kExitUsage;
+  }
+  for (const auto& [sub, command] : commands) {
+    if (sub->parsed()) return command(options.data_dir);
   }
   return Run(options);
 }

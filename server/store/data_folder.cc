@@ -113,6 +113,23 @@ absl::Status CreateFolder(const std::string& dir) {
   return absl::OkStatus();
 }
 
+absl::Status LockedByAnother(const std::string& dir) {
+  std::string holder = "another collector";
+  const auto text = ReadSmallFile(absl::StrCat(dir, "/LOCK"));
+  if (text.ok() && text->has_value()) {
+    const std::string& pid = **text;
+    long long number = 0;
+    const auto [end, failed] =
+        std::from_chars(pid.data(), pid.data() + pid.size(), number);
+    if (failed == std::errc() && number > 0) {
+      holder = absl::StrCat("the collector with pid ", number);
+    }
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("data folder ", dir, " is locked by ", holder,
+                   "; stop it or choose another --data-dir"));
+}
+
 absl::StatusOr<int> TakeLock(const std::string& dir) {
   const std::string path = absl::StrCat(dir, "/LOCK");
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -121,20 +138,7 @@ absl::StatusOr<int> TakeLock(const std::string& dir) {
     const int error = errno;
     ::close(fd);
     if (error != EWOULDBLOCK) return NotWritable(path, error);
-    std::string holder = "another collector";
-    const auto text = ReadSmallFile(path);
-    if (text.ok() && text->has_value()) {
-      const std::string& pid = **text;
-      long long number = 0;
-      const auto [end, failed] =
-          std::from_chars(pid.data(), pid.data() + pid.size(), number);
-      if (failed == std::errc() && number > 0) {
-        holder = absl::StrCat("the collector with pid ", number);
-      }
-    }
-    return absl::FailedPreconditionError(
-        absl::StrCat("data folder ", dir, " is locked by ", holder,
-                     "; stop it or choose another --data-dir"));
+    return LockedByAnother(dir);
   }
   const std::string pid = absl::StrCat(::getpid(), "\n");
   if (::ftruncate(fd, 0) != 0 || !WriteAll(fd, pid)) {
@@ -155,7 +159,10 @@ absl::Status WriteFormat(const std::string& dir) {
 
 namespace {
 
-absl::Status CheckFormat(const std::string& dir) {
+// What FORMAT says; nothing if it is not there. kFailedPrecondition if it is of
+// a newer version.
+absl::StatusOr<std::optional<std::uint32_t>> ReadFormat(
+    const std::string& dir) {
   const std::string path = absl::StrCat(dir, "/FORMAT");
   const auto text = ReadSmallFile(path);
   if (!text.ok()) return text.status();
@@ -166,7 +173,7 @@ absl::Status CheckFormat(const std::string& dir) {
           absl::StrCat("data folder ", dir,
                        " holds a database but no FORMAT file; restore it"));
     }
-    return WriteFormat(dir);
+    return std::optional<std::uint32_t>();
   }
   std::string_view rest = **text;
   std::uint32_t version = 0;
@@ -188,7 +195,13 @@ absl::Status CheckFormat(const std::string& dir) {
                      "; this collector knows formats up to ", kFormatVersion,
                      ": use a newer gradtapd or another --data-dir"));
   }
-  if (version < kFormatVersion) return WriteFormat(dir);
+  return std::optional<std::uint32_t>(version);
+}
+
+absl::Status CheckFormat(const std::string& dir) {
+  const auto version = ReadFormat(dir);
+  if (!version.ok()) return version.status();
+  if (version->value_or(0) < kFormatVersion) return WriteFormat(dir);
   return absl::OkStatus();
 }
 
@@ -204,10 +217,40 @@ absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::Open(
   return folder;
 }
 
+absl::StatusOr<std::unique_ptr<DataFolder>> DataFolder::OpenToRead(
+    const std::string& dir, std::uint32_t* format) {
+  std::error_code error;
+  if (!fs::is_directory(dir, error)) {
+    return absl::NotFoundError(
+        absl::StrCat("there is no data folder ", dir, "; give --data-dir"));
+  }
+  // A copy may have no lock file: nobody has opened it.
+  const std::string path = absl::StrCat(dir, "/LOCK");
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && errno != ENOENT) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "data folder: cannot read ", path, ": ", ErrorText(errno)));
+  }
+  std::unique_ptr<DataFolder> folder(new DataFolder(dir, fd));
+  if (fd >= 0 && ::flock(fd, LOCK_SH | LOCK_NB) != 0) {
+    return LockedByAnother(dir);
+  }
+  const auto version = ReadFormat(dir);
+  if (!version.ok()) return version.status();
+  if (!version->has_value()) {
+    return absl::NotFoundError(absl::StrCat(
+        dir, " is no data folder: it has no FORMAT file; give --data-dir"));
+  }
+  *format = **version;
+  return folder;
+}
+
 DataFolder::DataFolder(std::string dir, int lock_fd)
     : dir_(std::move(dir)), lock_fd_(lock_fd) {}
 
-DataFolder::~DataFolder() { ::close(lock_fd_); }
+DataFolder::~DataFolder() {
+  if (lock_fd_ >= 0) ::close(lock_fd_);
+}
 
 std::uint64_t DataFolder::DiskBytes() const {
   std::uint64_t total = 0;

@@ -39,6 +39,11 @@ class DataFolder {
   // takes its lock. The errors are those of OpenRocksdbStore().
   static absl::StatusOr<std::unique_ptr<DataFolder>> Open(
       const std::string& dir);
+  // Of a folder that is there: nothing in it is changed, and while it is held
+  // no collector opens it. kNotFound: there is no data folder; a format of an
+  // older version is taken, too. `*format` is what FORMAT says.
+  static absl::StatusOr<std::unique_ptr<DataFolder>> OpenToRead(
+      const std::string& dir, std::uint32_t* format);
   ~DataFolder();
 
   DataFolder(const DataFolder&) = delete;

@@ -1,6 +1,7 @@
 #include "server/store/engine.h"
 
 #include <algorithm>
+#include <cstdarg>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -95,6 +96,34 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
   return options;
 }
 
+// In the order of Engine's accessors.
+std::vector<rocksdb::ColumnFamilyDescriptor> MakeFamilies() {
+  const auto cache = rocksdb::NewLRUCache(64 * kMiB);
+  const auto small = MakeFamilyOptions(8 * kMiB, false, cache);
+  return {{rocksdb::kDefaultColumnFamilyName, small},
+          {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
+          {"index", small},
+          {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)},
+          {"windows", small},
+          {"tiles", MakeTileOptions(cache)},
+          {"rollups", MakeTileOptions(cache)}};
+}
+
+class SilentLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+absl::Status CannotOpen(const std::string& dir, const rocksdb::Status& status) {
+  const std::string doing = absl::StrCat("data folder: cannot open ", dir);
+  if (absl::StrContains(status.ToString(), "Permission denied")) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(doing, ": ", status.ToString()));
+  }
+  return ToStatus(status, doing);
+}
+
 }  // namespace
 
 absl::Status ToStatus(const rocksdb::Status& status, std::string_view doing) {
@@ -111,35 +140,54 @@ absl::Status ToStatus(const rocksdb::Status& status, std::string_view doing) {
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
                                                      rocksdb::Env* env) {
-  const auto cache = rocksdb::NewLRUCache(64 * kMiB);
-  const auto small = MakeFamilyOptions(8 * kMiB, false, cache);
-  const std::vector<rocksdb::ColumnFamilyDescriptor> descriptors = {
-      {rocksdb::kDefaultColumnFamilyName, small},
-      {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
-      {"index", small},
-      {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)},
-      {"windows", small},
-      {"tiles", MakeTileOptions(cache)},
-      {"rollups", MakeTileOptions(cache)}};
   std::shared_ptr<Engine> engine(new Engine());
   rocksdb::DB* db = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(
-      MakeDbOptions(env), dir, descriptors, &engine->families_, &db);
-  if (!status.ok()) {
-    const std::string doing = absl::StrCat("data folder: cannot open ", dir);
-    if (absl::StrContains(status.ToString(), "Permission denied")) {
-      return absl::PermissionDeniedError(
-          absl::StrCat(doing, ": ", status.ToString()));
-    }
-    return ToStatus(status, doing);
-  }
+      MakeDbOptions(env), dir, MakeFamilies(), &engine->families_, &db);
+  if (!status.ok()) return CannotOpen(dir, status);
   engine->db_.reset(db);
+  return engine;
+}
+
+absl::StatusOr<std::shared_ptr<Engine>> Engine::OpenToRead(
+    const std::string& dir, bool strict) {
+  rocksdb::DBOptions options = MakeDbOptions(nullptr);
+  options.create_if_missing = false;
+  options.create_missing_column_families = false;
+  options.info_log = std::make_shared<SilentLog>();  // Else it makes a file.
+  if (strict) {
+    options.wal_recovery_mode =
+        rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  }
+  std::vector<std::string> names;
+  rocksdb::Status status =
+      rocksdb::DB::ListColumnFamilies(options, dir, &names);
+  if (!status.ok()) return CannotOpen(dir, status);
+  std::vector<rocksdb::ColumnFamilyDescriptor> present;
+  const auto all = MakeFamilies();
+  std::vector<bool> is_present;
+  for (const rocksdb::ColumnFamilyDescriptor& family : all) {
+    is_present.push_back(std::find(names.begin(), names.end(), family.name) !=
+                         names.end());
+    if (is_present.back()) present.push_back(family);
+  }
+  std::shared_ptr<Engine> engine(new Engine());
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  status = rocksdb::DB::OpenForReadOnly(options, dir, present, &handles, &db);
+  if (!status.ok()) return CannotOpen(dir, status);
+  engine->db_.reset(db);
+  auto handle = handles.begin();
+  for (const bool there : is_present) {
+    engine->families_.push_back(there ? *handle++ : nullptr);
+  }
   return engine;
 }
 
 Engine::~Engine() {
   if (db_ == nullptr) return;
   for (rocksdb::ColumnFamilyHandle* family : families_) {
+    if (family == nullptr) continue;
     db_->DestroyColumnFamilyHandle(family).PermitUncheckedError();
   }
   // All that was acknowledged is in a synced log: an error here loses nothing.

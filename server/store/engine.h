@@ -43,6 +43,12 @@ class Engine {
   // `env` is the machine's if null, and must outlive the engine.
   static absl::StatusOr<std::shared_ptr<Engine>> Open(const std::string& dir,
                                                       rocksdb::Env* env);
+  // To read alone: not a byte of the folder is changed, a log is read into
+  // memory. Families that an older format does not have are null. `strict`: a
+  // log that is damaged before its end is kDataLoss, and else cut off there, as
+  // Open() does.
+  static absl::StatusOr<std::shared_ptr<Engine>> OpenToRead(
+      const std::string& dir, bool strict);
   ~Engine();
 
   Engine(const Engine&) = delete;

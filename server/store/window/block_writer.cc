@@ -61,6 +61,18 @@ absl::Status BlockWriter::Write(const TileLayout& layout,
   return absl::OkStatus();
 }
 
+absl::Status BlockWriter::WriteRollupsOnly(const TileLayout& layout,
+                                           const BlockValues& values,
+                                           WindowSink* sink) {
+  for (int i = 1; i < kRoleCount; ++i) {
+    const auto role = static_cast<Role>(i);
+    if (!values.of(role).any) continue;
+    const absl::Status s = WriteRollups(layout, values, role, sink);
+    if (!s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BlockWriter::Put(const TileKey& key,
                               absl::StatusOr<std::string> tile,
                               WindowSink* sink) {

@@ -38,6 +38,10 @@ class BlockWriter {
   absl::Status Write(const TileLayout& layout, const BlockValues& values,
                      WindowSink* sink, RoleFields* fields);
 
+  // The roll-ups that Write() would put, and nothing else.
+  absl::Status WriteRollupsOnly(const TileLayout& layout,
+                                const BlockValues& values, WindowSink* sink);
+
   TileEncoder* encoder() { return &encoder_; }
 
  private:
