@@ -181,6 +181,8 @@ int main(int argc, char** argv) {
   } const subcommands[] = {
       {"verify", "Read all of a data folder and tell what is damaged",
        gradtap::server::AddVerify},
+      {"migrate", "Bring a data folder of an older format to the newest",
+       gradtap::server::AddMigrate},
   };
   std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>> commands;
   for (const auto& entry : subcommands) {

@@ -21,6 +21,7 @@ namespace gradtap::server {
 using Subcommand = std::function<int(const std::string& data_dir)>;
 
 Subcommand AddVerify(CLI::App& app);
+Subcommand AddMigrate(CLI::App& app);
 
 // A line on standard error, escaped for a terminal.
 void Say(const std::string& line);

@@ -144,7 +144,7 @@ RocksdbStore::ToSeal RocksdbStore::ToSealLocked(
     next.sealed = sealed->second;
   }
   next.rows = branch.rows - next.sealed.rows;
-  next.ended = HasEnded(stream, branch, NowUnixNanos());
+  next.ended = sealing_all_ || HasEnded(stream, branch, NowUnixNanos());
   return next;
 }
 
@@ -175,6 +175,32 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
   MutexLock lock(mu_);
   NoteTrouble(sealed.status(), &sealing_trouble_);
   return sealed;
+}
+
+absl::Status RocksdbStore::SealAll(
+    const std::function<void(std::uint64_t rows_left)>& progress) {
+  absl::Status damaged;
+  for (bool more = true; more;) {
+    {
+      MutexLock lock(mu_);
+      sealing_all_ = true;
+    }
+    const absl::StatusOr<bool> sealed = SealOne();
+    std::uint64_t left = 0;
+    {
+      MutexLock lock(mu_);
+      sealing_all_ = false;
+      left = SealingFiguresLocked().rows_waiting;
+    }
+    if (absl::IsDataLoss(sealed.status())) {  // That branch is set aside.
+      damaged.Update(sealed.status());
+    } else if (!sealed.ok()) {
+      return sealed.status();
+    }
+    more = !sealed.ok() || *sealed;
+    progress(left);
+  }
+  return damaged;
 }
 
 absl::StatusOr<bool> RocksdbStore::SealNext() {

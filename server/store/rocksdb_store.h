@@ -59,6 +59,14 @@ class RocksdbStore final : public Store {
   // those of Commit(), and kDataLoss for rows that cannot be read.
   absl::StatusOr<bool> SealOne() ABSL_LOCKS_EXCLUDED(seal_mu_, write_mu_, mu_);
 
+  // Seals all rows there are, the newest of branches that go on included: for a
+  // folder that nobody writes to meanwhile. Calls `progress` after each window
+  // with how many are left. kDataLoss: there are rows that cannot be read; all
+  // others are sealed.
+  absl::Status SealAll(
+      const std::function<void(std::uint64_t rows_left)>& progress)
+      ABSL_LOCKS_EXCLUDED(seal_mu_, write_mu_, mu_);
+
   absl::StatusOr<StreamEntry> OpenStream(const StreamHello& hello,
                                          std::int64_t now_unix_ns) override
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
@@ -275,6 +283,7 @@ class RocksdbStore final : public Store {
   // Branches that NextToSeal() is to look at.
   std::map<std::pair<StreamId, std::uint32_t>, Waiting> to_seal_
       ABSL_GUARDED_BY(mu_);
+  bool sealing_all_ ABSL_GUARDED_BY(mu_) = false;  // All branches are due.
   Trouble trouble_ ABSL_GUARDED_BY(mu_);
   Trouble sealing_trouble_ ABSL_GUARDED_BY(mu_);
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <vector>
@@ -256,6 +257,45 @@ TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
                 "--keep-bytes: 'much' is no");
   ExpectFailure(Run({"--disk-reserve", "-1GiB"}).get(), 2,
                 "--disk-reserve: '-1GiB' is no");
+}
+
+TEST_F(GradtapdTest, AFolderIsVerifiedAndMigratedOnceNoCollectorHasItOpen) {
+  const std::string folder = dir_.path() + "/data";
+  {
+    auto process = RunOn("data");
+    SendSteps(Connect(AddressOf(process->ReadLine())), 20);
+    ExpectFailure(Run({"verify", "--data-dir", folder}).get(), 1, "locked");
+    ExpectFailure(Run({"migrate", "--data-dir", folder}).get(), 1, "locked");
+    process->Signal(SIGKILL);
+    process->Wait();
+  }
+  const auto last_line = [](Gradtapd* process) {
+    std::string last;
+    for (std::string line; !(line = process->ReadLine()).empty();) last = line;
+    return last;
+  };
+  auto verify = Run({"verify", "--data-dir", folder});
+  EXPECT_EQ(last_line(verify.get()), "all is well");
+  EXPECT_EQ(verify->Wait(), 0);
+  auto migrate = Run({"--data-dir", folder, "migrate"});
+  EXPECT_THAT(migrate->ReadLine(),
+              HasSubstr("format 3 to 3, 20 rows sealed into 1 window"));
+  EXPECT_EQ(migrate->Wait(), 0);
+  std::filesystem::remove(folder + "/db/CURRENT");
+  auto damaged = Run({"verify", "--data-dir", folder});
+  EXPECT_THAT(damaged->ReadLine(), MatchesRegex("PROBLEM database: .*"));
+  EXPECT_EQ(last_line(damaged.get()), "1 problem");
+  EXPECT_EQ(damaged->Wait(), 1);
+  ExpectFailure(Run({"verify", "--data-dir", folder + "/none"}).get(), 1,
+                folder + "/none");
+}
+
+TEST_F(GradtapdTest, ABackupFolderWithinTheDataIsRefused) {
+  const std::string folder = dir_.path() + "/data";
+  ExpectFailure(Run({"--data-dir", folder, "--backup-dir", folder + "/copies",
+                     "--grpc-listen", "127.0.0.1:0"})
+                    .get(),
+                2, "--backup-dir");
 }
 
 TEST_F(GradtapdTest, HelpShowsAnExampleAndVersionTheVersion) {
