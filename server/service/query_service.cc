@@ -191,7 +191,7 @@ grpc::ServerUnaryReactor* QueryService::DeleteRun(
 grpc::ServerUnaryReactor* QueryService::PinRun(
     grpc::CallbackServerContext* context, const v1::PinRunRequest* request,
     v1::PinRunResponse* response) {
-  return Submit(context, [=, this](const Cancelled&) {
+  return Submit(context, "PinRun", [=, this](const Cancelled&) {
     return server::PinRun(environment_, *request, response);
   });
 }

@@ -206,7 +206,10 @@ absl::Status RocksdbStore::SealAll(
 absl::StatusOr<bool> RocksdbStore::SealNext() {
   for (;;) {
     const std::optional<ToSeal> next = NextToSeal();
-    if (!next.has_value()) return false;
+    if (!next.has_value()) {
+      ReclaimSealed();
+      return false;
+    }
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
     const std::pair key{next->key.stream, next->key.branch};
     MutexLock lock(mu_);
@@ -229,6 +232,17 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
     } else {
       to_seal_[key] = {next->rows + *lacking, {}};
     }
+  }
+}
+
+// With nothing left to seal, so that rows of other runs in the same files are
+// not written anew for each run that ends.
+void RocksdbStore::ReclaimSealed() {
+  if (to_reclaim_.empty()) return;
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return;
+  for (const auto& [key, end] : std::exchange(to_reclaim_, {})) {
+    ReclaimRows(*open, key, end);
   }
 }
 
@@ -321,7 +335,7 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
     counters_.sealed_values += values;
   }
   const bool last = from.ended && builder.rows() == from.rows;
-  if (last) ReclaimRows(*open, from.key, sealed.end);
+  if (last) to_reclaim_.emplace_back(from.key, sealed.end);
   if (from.sealed.chapter_windows >= 2 &&
       sealed.chapter_first != from.sealed.chapter_first) {
     // What was open has come to its end without this window.

@@ -218,6 +218,9 @@ class RocksdbStore final : public Store {
                            const ToShrink& branch, const ShrunkPart& part,
                            rocksdb::WriteBatch* batch)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // Gives back the space of rows of branches that were sealed to their end.
+  void ReclaimSealed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // Without a sync: what is lost is sealed again.
   absl::Status WriteSealed(const BranchKey& key, const Engine* engine,
                            rocksdb::WriteBatch* batch, const Sealed* sealed)
@@ -262,6 +265,9 @@ class RocksdbStore final : public Store {
   // One window is sealed at a time. Before write_mu_.
   Mutex seal_mu_;
   BlockWriter block_writer_ ABSL_GUARDED_BY(seal_mu_);
+  // Branches, and below which step their rows are gone.
+  std::vector<std::pair<BranchKey, std::int64_t>> to_reclaim_
+      ABSL_GUARDED_BY(seal_mu_);
   // The branch that NextToSeal() gave last.
   std::pair<StreamId, std::uint32_t> sealed_last_ ABSL_GUARDED_BY(seal_mu_);
 

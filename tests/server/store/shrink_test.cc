@@ -13,6 +13,7 @@
 #include "keeping_testing.h"
 #include "server/store/stored_step.h"
 #include "server/store/tile/tile.h"
+#include "server/store/verify/verify.h"
 #include "tests/support/status_matchers.h"
 
 namespace gradtap::server::testing {
@@ -244,6 +245,20 @@ TEST_F(ShrinkTest, OnAFullDiskNothingIsTakenAndWhatIsTakenLasts) {
   EXPECT_EQ(steps.size(), std::size_t{kChapter + 400});
   EXPECT_FALSE(steps.at(0).has_columns);
   EXPECT_TRUE(steps.at(kChapter).has_columns);
+}
+
+TEST_F(ShrinkTest, WhatIsLeftAgreesWithItself) {
+  AddRun("run", 2 * kChapter + 400, kParameters);
+  SealAll();
+  ASSERT_TRUE(Shrink().has_value());
+  store_.reset();
+  const auto verified =
+      VerifyFolder(dir_.path() + "/data",
+                   [](const std::string& place, const std::string& what) {
+                     ADD_FAILURE() << place << ": " << what;
+                   });
+  GRADTAP_EXPECT_OK(verified);
+  Open();
 }
 
 // Neither damage nor zeros: who has a step in hand is told.
