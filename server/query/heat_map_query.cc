@@ -175,13 +175,6 @@ absl::Status HeatMap::Prepare() {
 absl::StatusOr<bool> HeatMap::UseRollups(const RunView& run, const Line& line,
                                          const StepWindow& window) {
   if (!RollsUpAlways(statistic_)) return false;
-  for (const Segment& segment : line.segments) {
-    const Branch& branch = segment.stream->branches[segment.branch];
-    // Of these steps nothing else is left.
-    if (branch.rolled_up_end > std::max(segment.begin, window.begin)) {
-      return true;
-    }
-  }
   for (const Segment& segment : line.segments) {  // Is anything else left?
     const Branch& branch = segment.stream->branches[segment.branch];
     const std::int64_t begin = std::max(segment.begin, window.begin);

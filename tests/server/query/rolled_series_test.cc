@@ -253,136 +253,137 @@ TEST_F(RolledSeriesTest, AClockThatWasSetBackHidesNoStep) {
   EXPECT_EQ(all.series(0).step_size(), 2000);
   Check("weight.std", "^p1$");
   Check("grad.l2", "^p[12]$");
-  // ---- Steps of which only roll-ups are left. ----
+}
 
-  TEST_F(RolledSeriesTest, ZoomedOutShrunkStepsAnswerExactlyAsBefore) {
-    AddSchema(0, 5);
-    AddSteps(0, 2 * kChapter + 700, 0, 11);
-    SealAll();
-    const std::vector<std::string> statistics = {
-        "weight.mean", "grad.l2", "grad.max", "update.ratio", "grad.nonfinite"};
-    std::vector<std::string> before;
-    for (const std::string& statistic : statistics) {
-      before.push_back(Get(statistic, "p[12]", kPoints).SerializeAsString());
-    }
-    Shrink();
-    for (std::size_t i = 0; i < statistics.size(); ++i) {
-      EXPECT_EQ(Get(statistics[i], "p[12]", kPoints).SerializeAsString(),
-                before[i])
-          << statistics[i];
+// ---- Steps of which only roll-ups are left. ----
+
+TEST_F(RolledSeriesTest, ZoomedOutShrunkStepsAnswerExactlyAsBefore) {
+  AddSchema(0, 5);
+  AddSteps(0, 2 * kChapter + 700, 0, 11);
+  SealAll();
+  const std::vector<std::string> statistics = {
+      "weight.mean", "grad.l2", "grad.max", "update.ratio", "grad.nonfinite"};
+  std::vector<std::string> before;
+  for (const std::string& statistic : statistics) {
+    before.push_back(Get(statistic, "p[12]", kPoints).SerializeAsString());
+  }
+  Shrink();
+  for (std::size_t i = 0; i < statistics.size(); ++i) {
+    EXPECT_EQ(Get(statistics[i], "p[12]", kPoints).SerializeAsString(),
+              before[i])
+        << statistics[i];
+  }
+}
+
+TEST_F(RolledSeriesTest, StepByStepShrunkStepsHaveExtremesAndAGap) {
+  AddSchema(0, 5);
+  AddSteps(0, kChapter + 700);
+  SealAll();
+  const auto before = ToMap(Get("grad.max", "p4", 0).series(0));
+  Shrink();
+  const auto answer = Get("grad.max", "p4", 0);
+  ASSERT_EQ(answer.series_size(), 1);
+  EXPECT_EQ(answer.series(0).points_before(), before.size());
+  const auto after = ToMap(answer.series(0));
+  const auto old_end = before.lower_bound(kChapter);
+  CheckPoints({before.begin(), old_end},
+              {after.begin(), after.lower_bound(kChapter)});
+  // Of each 64 at least two.
+  EXPECT_GE(std::distance(after.begin(), after.lower_bound(kChapter)), 128);
+  for (auto it = old_end; it != before.end(); ++it) {
+    ASSERT_EQ(after.count(it->first), 1U);
+    if (std::isfinite(it->second.value)) {
+      EXPECT_EQ(after.at(it->first).value, it->second.value);
     }
   }
+  ASSERT_EQ(answer.gaps_size(), 1);
+  const v1::GapInfo& gap = answer.gaps(0);
+  EXPECT_EQ(gap.gap().cause(), v1::GAP_CAUSE_ROLLED_UP);
+  EXPECT_FALSE(gap.lost());
+  EXPECT_EQ(gap.gap().first_step(), 0);
+  EXPECT_EQ(gap.gap().last_step(), kChapter - 1);
+  EXPECT_EQ(gap.gap().steps(), std::uint64_t{kChapter});
+}
 
-  TEST_F(RolledSeriesTest, StepByStepShrunkStepsHaveExtremesAndAGap) {
-    AddSchema(0, 5);
-    AddSteps(0, kChapter + 700);
-    SealAll();
-    const auto before = ToMap(Get("grad.max", "p4", 0).series(0));
-    Shrink();
-    const auto answer = Get("grad.max", "p4", 0);
+TEST_F(RolledSeriesTest, WhatIsNotRolledUpIsAGapOfShrunkSteps) {
+  AddSchema(0, 5);
+  AddSteps(0, kChapter + 700);
+  SealAll();
+  Shrink();
+  for (const std::uint32_t points : {0U, kPoints}) {
+    const auto answer = Get("grad.zero", "p4", points);
     ASSERT_EQ(answer.series_size(), 1);
-    EXPECT_EQ(answer.series(0).points_before(), before.size());
-    const auto after = ToMap(answer.series(0));
-    const auto old_end = before.lower_bound(kChapter);
-    CheckPoints({before.begin(), old_end},
-                {after.begin(), after.lower_bound(kChapter)});
-    // Of each 64 at least two.
-    EXPECT_GE(std::distance(after.begin(), after.lower_bound(kChapter)), 128);
-    for (auto it = old_end; it != before.end(); ++it) {
-      ASSERT_EQ(after.count(it->first), 1U);
-      if (std::isfinite(it->second.value)) {
-        EXPECT_EQ(after.at(it->first).value, it->second.value);
-      }
-    }
-    ASSERT_EQ(answer.gaps_size(), 1);
-    const v1::GapInfo& gap = answer.gaps(0);
-    EXPECT_EQ(gap.gap().cause(), v1::GAP_CAUSE_ROLLED_UP);
-    EXPECT_FALSE(gap.lost());
-    EXPECT_EQ(gap.gap().first_step(), 0);
-    EXPECT_EQ(gap.gap().last_step(), kChapter - 1);
-    EXPECT_EQ(gap.gap().steps(), std::uint64_t{kChapter});
+    EXPECT_GE(answer.series(0).step(0), kChapter);
+    EXPECT_EQ(GapSteps(answer), std::uint64_t{kChapter});
   }
+}
 
-  TEST_F(RolledSeriesTest, WhatIsNotRolledUpIsAGapOfShrunkSteps) {
-    AddSchema(0, 5);
-    AddSteps(0, kChapter + 700);
-    SealAll();
-    Shrink();
-    for (const std::uint32_t points : {0U, kPoints}) {
-      const auto answer = Get("grad.zero", "p4", points);
-      ASSERT_EQ(answer.series_size(), 1);
-      EXPECT_GE(answer.series(0).step(0), kChapter);
-      EXPECT_EQ(GapSteps(answer), std::uint64_t{kChapter});
-    }
-  }
+TEST_F(RolledSeriesTest, ASnapshotOfAShrunkStepNamesTheNearestWithValues) {
+  AddSchema(0, 5);
+  AddSteps(0, 2 * kChapter + 700);
+  SealAll();
+  Shrink();
+  v1::GetSnapshotRequest request;
+  request.set_run("run");
+  request.set_step(100);
+  v1::GetSnapshotResponse response;
+  EXPECT_THAT(GetSnapshot(environment_, request, {}, &response),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("has no step 100"),
+                             HasSubstr("only its roll-ups and scalars"),
+                             HasSubstr("the nearest known: 4096"))));
+  request.set_step(kChapter);
+  GRADTAP_EXPECT_OK(GetSnapshot(environment_, request, {}, &response));
+}
 
-  TEST_F(RolledSeriesTest, ASnapshotOfAShrunkStepNamesTheNearestWithValues) {
-    AddSchema(0, 5);
-    AddSteps(0, 2 * kChapter + 700);
-    SealAll();
-    Shrink();
-    v1::GetSnapshotRequest request;
-    request.set_run("run");
-    request.set_step(100);
-    v1::GetSnapshotResponse response;
-    EXPECT_THAT(GetSnapshot(environment_, request, {}, &response),
-                StatusIs(absl::StatusCode::kNotFound,
-                         AllOf(HasSubstr("has no step 100"),
-                               HasSubstr("only its roll-ups and scalars"),
-                               HasSubstr("the nearest known: 4096"))));
-    request.set_step(kChapter);
-    GRADTAP_EXPECT_OK(GetSnapshot(environment_, request, {}, &response));
-  }
+TEST_F(RolledSeriesTest, GapsCountShrunkStepsApart) {
+  AddSchema(0, 5);
+  AddSteps(0, kChapter + 1500, 0, 10);
+  SealAll();
+  v1::ListGapsRequest request;
+  request.set_run("run");
+  v1::ListGapsResponse before;
+  GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &before));
+  EXPECT_EQ(before.rolled_up_steps(), 0U);
+  Shrink();
+  v1::ListGapsResponse after;
+  GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &after));
+  EXPECT_EQ(after.rolled_up_steps(), std::uint64_t{kChapter});
+  EXPECT_EQ(after.skipped_steps(), before.skipped_steps());
+  EXPECT_EQ(after.lost_steps(), 0U);
+  EXPECT_EQ(after.gaps_size(), before.gaps_size() + 1);
+  // The newest have their values.
+  request.mutable_steps()->set_begin(-100);
+  v1::ListGapsResponse newest;
+  GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &newest));
+  EXPECT_EQ(newest.rolled_up_steps(), 0U);
+}
 
-  TEST_F(RolledSeriesTest, GapsCountShrunkStepsApart) {
-    AddSchema(0, 5);
-    AddSteps(0, kChapter + 1500, 0, 10);
-    SealAll();
-    v1::ListGapsRequest request;
-    request.set_run("run");
-    v1::ListGapsResponse before;
-    GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &before));
-    EXPECT_EQ(before.rolled_up_steps(), 0U);
-    Shrink();
-    v1::ListGapsResponse after;
-    GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &after));
-    EXPECT_EQ(after.rolled_up_steps(), std::uint64_t{kChapter});
-    EXPECT_EQ(after.skipped_steps(), before.skipped_steps());
-    EXPECT_EQ(after.lost_steps(), 0U);
-    EXPECT_EQ(after.gaps_size(), before.gaps_size() + 1);
-    // The newest have their values.
-    request.mutable_steps()->set_begin(-100);
-    v1::ListGapsResponse newest;
-    GRADTAP_ASSERT_OK(ListGaps(environment_, request, {}, &newest));
-    EXPECT_EQ(newest.rolled_up_steps(), 0U);
-  }
-
-  TEST_F(RolledSeriesTest,
-         AHeatMapOfShrunkStepsIsFromRollUpsHoweverFewTheyAre) {
-    AddSchema(0, 5);
-    AddSteps(0, kChapter + 700);
-    SealAll();
-    v1::GetHeatMapRequest request;
-    request.set_run("run");
-    request.set_statistic("grad.max");
-    request.mutable_steps()->set_end(640);
-    v1::GetHeatMapResponse before;
-    GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &before));
-    Shrink();
-    request.mutable_steps()->set_end(kChapter);
-    v1::GetHeatMapResponse after;
-    GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &after));
-    EXPECT_NE(before.bucket_steps() % 64, 0U);
-    EXPECT_EQ(after.bucket_steps() % 64, 0U);
-    EXPECT_GT(after.buckets_size(), 0);
-    EXPECT_EQ(after.gaps_size(), 0);
-    // What has no roll-up that always holds is a gap.
-    request.set_statistic("grad.zero");
-    v1::GetHeatMapResponse zero;
-    GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &zero));
-    ASSERT_EQ(zero.gaps_size(), 1);
-    EXPECT_EQ(zero.gaps(0).gap().cause(), v1::GAP_CAUSE_ROLLED_UP);
-  }
+TEST_F(RolledSeriesTest, AHeatMapOfShrunkStepsIsFromRollUpsHoweverFewTheyAre) {
+  AddSchema(0, 5);
+  AddSteps(0, kChapter + 700);
+  SealAll();
+  v1::GetHeatMapRequest request;
+  request.set_run("run");
+  request.set_statistic("grad.max");
+  request.mutable_steps()->set_end(640);
+  v1::GetHeatMapResponse before;
+  GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &before));
+  Shrink();
+  request.mutable_steps()->set_end(kChapter);
+  v1::GetHeatMapResponse after;
+  GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &after));
+  EXPECT_NE(before.bucket_steps() % 64, 0U);
+  EXPECT_EQ(after.bucket_steps() % 64, 0U);
+  EXPECT_GT(after.buckets_size(), 0);
+  EXPECT_EQ(after.gaps_size(), 0);
+  // What has no roll-up that always holds is a gap.
+  request.set_statistic("grad.zero");
+  v1::GetHeatMapResponse zero;
+  GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, {}, &zero));
+  ASSERT_EQ(zero.gaps_size(), 1);
+  EXPECT_EQ(zero.gaps(0).gap().cause(), v1::GAP_CAUSE_ROLLED_UP);
+}
 
 }  // namespace
 }  // namespace gradtap::server::testing
