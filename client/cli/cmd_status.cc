@@ -175,9 +175,13 @@ Table CallsTable(const v1::CollectorFigures& figures) {
 
 absl::Status WriteTables(const v1::GetStatusResponse& status,
                          const std::string& address, Context& context) {
-  StatusTable table(address, context.io().clock.UnixNanos());
+  const std::int64_t now = context.io().clock.UnixNanos();
+  StatusTable table(address, now);
   table.Add(status);
   std::string text = table.table().Render(context.table_style());
+  const std::string removals = RemovalsText(status.keeping(), kRemovalsShown,
+                                            now, context.table_style());
+  if (!removals.empty()) absl::StrAppend(&text, "\n", removals);
   const v1::CollectorFigures& figures = status.figures();
   if (figures.calls_size() > 0) {
     absl::StrAppend(&text, "\n",
