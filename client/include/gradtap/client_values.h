@@ -47,7 +47,7 @@ struct RunSummary {
   std::uint64_t lost_steps = 0;
   std::int64_t start_time_unix_ns = 0;
   std::int64_t last_seen_unix_ns = 0;
-  double overhead = 0;  // Share of step time; NaN: unknown.
+  double overhead = 0;           // Share of step time; NaN: unknown.
   std::uint64_t bytes = 0;       // Encoded records, as they came.
   std::uint64_t disk_bytes = 0;  // About what they take on disk.
   // Of stored_steps those of which only roll-ups and scalars are left.

@@ -93,7 +93,7 @@ TEST_F(KeepingTest, DeletingGivesTheFoldersBytesBackRowsAndWindowsAlike) {
   const std::uint64_t empty = store_->disk_bytes();
   for (const bool sealed : {false, true}) {
     SCOPED_TRACE(sealed);
-    End(AddRun("run", 1'600, 1'000));         // 64 MB of values.
+    End(AddRun("run", 1'600, 1'000));  // 64 MB of values.
     if (sealed) {
       EXPECT_EQ(SealAll(), 13 + 1);  // One of the run that is kept.
     }

@@ -30,7 +30,7 @@ class KeepingTest : public ::testing::Test {
     store_.reset();
     StoreOptions options;
     options.data_dir = dir_.path() + "/data";
-    options.seal = false;      // SealAll() does it.
+    options.seal = false;  // SealAll() does it.
     options.window_steps = 128;
     options.shrink_bytes = 1;  // A chapter at a time.
     auto store = RocksdbStore::Open(options, env_);
