@@ -37,7 +37,7 @@ void CommitBuilder::SetStream(StreamId stream, StreamState state) {
   change.run = state.run.entry->run;
   change.parts = std::move(state.parts);
   if (runs_.count(change.run) == 0) {
-    runs_[change.run] = {state.run.run_id, *state.run.entry};
+    runs_[change.run] = {state.run.run_id, *state.run.entry, {}};
   }
 }
 
@@ -160,6 +160,9 @@ void CommitBuilder::AddStep(const StreamCommit::Step& step, Target* target) {
   batch_.Put(
       engine_.index(), keys::Ordinal(run.run_id, ordinal),
       keys::EncodeOrdinalValue({false, stream.id, step.branch, step.step}));
+  run.records.push_back(std::make_shared<const TailRecord>(
+      TailRecord{ordinal, stream.id, step.branch, step.step,
+                 std::string(step.body), std::nullopt}));
   ++target->Touch(step.branch, step.step, step.step).rows;
   if (step.has_statistics) {
     ++stream.stored_steps;
@@ -181,6 +184,9 @@ void CommitBuilder::AddGap(const StreamCommit::Gap& gap, Target* target) {
   batch_.Put(engine_.index(), keys::Ordinal(run.run_id, ordinal),
              keys::EncodeOrdinalValue(
                  {true, stream.id, gap.branch, gap.gap.first_step}));
+  run.records.push_back(std::make_shared<const TailRecord>(
+      TailRecord{ordinal, stream.id, gap.branch, gap.gap.first_step, "",
+                 GapRow{stream.id, gap.branch, ordinal, gap.gap}}));
   target->Touch(gap.branch, gap.gap.first_step, gap.gap.last_step);
   if (IsLost(gap.gap.cause)) {
     stream.lost_steps += gap.gap.steps;

@@ -17,6 +17,7 @@
 #include "server/store/catalog.h"
 #include "server/store/engine.h"
 #include "server/store/store.h"
+#include "server/store/tail.h"
 
 namespace gradtap::server {
 
@@ -47,6 +48,7 @@ class CommitBuilder {
   struct RunChange {
     std::uint64_t run_id = 0;
     RunEntry entry;
+    TailRecords records;  // All that is added, in order.
   };
   // By name: what stands in the catalog once the batch is written.
   std::map<std::string, RunChange>& runs() { return runs_; }

@@ -119,6 +119,10 @@ absl::Status RocksdbStore::DeleteEntry(std::string_view run,
     for (const KeyRange& range : ranges) {
       batch.DeleteRange(range.family, range.begin, range.end);
     }
+    {
+      MutexLock lock(mu_);
+      tail_.Forget(found.run_id);  // Before anything is gone from below it.
+    }
     open->BeginTakingValues();
     const absl::Status written = WriteLocked(&batch);
     open->EndTakingValues();

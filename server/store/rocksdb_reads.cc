@@ -1,7 +1,7 @@
 // The reading half of RocksdbStore.
 
 #include <algorithm>
-#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +72,11 @@ absl::StatusOr<bool> VisitOrdinal(
 absl::StatusOr<RocksdbStore::Reader> RocksdbStore::ReaderOfStream(
     StreamId stream) const {
   MutexLock lock(mu_);
+  return ReaderOfStreamLocked(stream);
+}
+
+absl::StatusOr<RocksdbStore::Reader> RocksdbStore::ReaderOfStreamLocked(
+    StreamId stream) const {
   const CatalogRun* run = catalog_.FindStream(stream);
   if (run == nullptr) {
     return absl::NotFoundError(absl::StrCat("there is no stream ", stream));
@@ -143,14 +148,37 @@ std::int64_t RocksdbStore::RolledUpEnd(const BranchKey& branch) const {
 absl::Status RocksdbStore::ScanSteps(
     StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
     const std::function<bool(const StepRow&)>& visit) {
-  const auto reader = ReaderOfStream(stream);
-  if (!reader.ok()) return reader.status();
-  rocksdb::ManagedSnapshot snapshot(reader->engine->db());
-  StepScan scan(
-      reader->engine, snapshot.snapshot(),
-      [&](std::uint32_t id) { return LayoutOf(stream, id); },
-      [&](const BranchKey& at) { return RolledUpEnd(at); });
-  return scan.Scan({reader->run_id, stream, branch}, begin, end, visit);
+  Reader reader;
+  TailRecords rows;
+  std::int64_t database_end = end;  // What comes after that is in `rows`.
+  std::optional<rocksdb::ManagedSnapshot> snapshot;
+  {
+    MutexLock lock(mu_);
+    absl::StatusOr<Reader> found = ReaderOfStreamLocked(stream);
+    if (!found.ok()) return found.status();
+    reader = *std::move(found);
+    std::optional<std::int64_t> first;
+    rows = tail_.Steps(reader.run_id, stream, branch, begin, end, &first);
+    if (first.has_value()) database_end = std::min(end, *first);
+    ++(begin < database_end ? counters_.database_scans : counters_.tail_scans);
+    // Both parts are as of one moment: no delete comes between them.
+    if (begin < database_end) snapshot.emplace(reader.engine->db());
+  }
+  bool goes_on = true;
+  if (snapshot.has_value()) {
+    StepScan scan(
+        reader.engine, snapshot->snapshot(),
+        [&](std::uint32_t id) { return LayoutOf(stream, id); },
+        [&](const BranchKey& at) { return RolledUpEnd(at); });
+    const absl::Status s =
+        scan.Scan({reader.run_id, stream, branch}, begin, database_end,
+                  [&](const StepRow& row) { return goes_on = visit(row); });
+    if (!s.ok()) return s;
+  }
+  for (auto row = rows.begin(); goes_on && row != rows.end(); ++row) {
+    goes_on = visit(RowOf(*row));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<std::string>> RocksdbStore::ReadHistogramBlock(
@@ -248,6 +276,9 @@ absl::Status RocksdbStore::ScanByOrdinal(
     std::string_view run, std::uint64_t after,
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   Reader reader;
+  TailRecords records;
+  std::uint64_t database_end = 0;  // What comes from there on is in `records`.
+  std::optional<rocksdb::ManagedSnapshot> snapshot;
   {
     MutexLock lock(mu_);
     const auto found = catalog_.runs.find(run);
@@ -255,27 +286,56 @@ absl::Status RocksdbStore::ScanByOrdinal(
       return absl::NotFoundError(
           absl::StrCat("there is no run ", std::string(run)));
     }
+    const std::uint64_t head = found->second.entry->ordinal;
+    if (after >= head) return absl::OkStatus();
     reader = {engine_, found->second.run_id};
+    if (reader.engine == nullptr) {
+      return absl::UnavailableError(
+          "data folder: the database is being opened again");
+    }
+    records = tail_.After(reader.run_id, after);
+    database_end = records.empty() ? head + 1 : records.front()->ordinal;
+    ++(after + 1 < database_end ? counters_.database_scans
+                                : counters_.tail_scans);
+    // Both parts are as of one moment: no delete comes between them.
+    if (after + 1 < database_end) snapshot.emplace(reader.engine->db());
   }
-  if (reader.engine == nullptr) {
-    return absl::UnavailableError(
-        "data folder: the database is being opened again");
+  bool goes_on = true;
+  if (snapshot.has_value()) {
+    const auto visit_some = [&](const StepRow* row, const GapRow* gap) {
+      return goes_on = visit(row, gap);
+    };
+    const absl::Status s = ScanOrdinals(reader, snapshot->snapshot(), after + 1,
+                                        database_end, visit_some);
+    if (!s.ok()) return s;
   }
-  if (after == std::numeric_limits<std::uint64_t>::max()) {
-    return absl::OkStatus();
+  for (auto it = records.begin(); goes_on && it != records.end(); ++it) {
+    const TailRecord& record = **it;
+    if (record.gap.has_value()) {
+      goes_on = visit(nullptr, &*record.gap);
+    } else {
+      const StepRow row = RowOf(*it);
+      goes_on = visit(&row, nullptr);
+    }
   }
+  return absl::OkStatus();
+}
+
+absl::Status RocksdbStore::ScanOrdinals(
+    const Reader& reader, const rocksdb::Snapshot* snapshot,
+    std::uint64_t begin, std::uint64_t end,
+    const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   const Engine& engine = *reader.engine;
-  rocksdb::ManagedSnapshot snapshot(engine.db());
   StreamId stream = 0;  // Of the row at hand.
   StepScan steps(
-      reader.engine, snapshot.snapshot(),
+      reader.engine, snapshot,
       [&](std::uint32_t id) { return LayoutOf(stream, id); },
       [&](const BranchKey& at) { return RolledUpEnd(at); });
   absl::Status failure;
   const absl::Status scanned = Scan(
-      engine, engine.index(), keys::Ordinal(reader.run_id, after + 1),
-      keys::After(keys::OfRun(keys::kOrdinal, reader.run_id)),
-      snapshot.snapshot(), [&](std::string_view key, std::string_view value) {
+      engine, engine.index(), keys::Ordinal(reader.run_id, begin),
+      keys::Ordinal(reader.run_id, end), snapshot,
+      [&](std::string_view key, std::string_view value) {
         // Its second number is the ordinal.
         const auto parsed = keys::ParseStreamKey(keys::kOrdinal, key);
         const auto at = keys::DecodeOrdinalValue(value);
@@ -285,12 +345,17 @@ absl::Status RocksdbStore::ScanByOrdinal(
         }
         stream = at->stream;
         const auto goes_on =
-            VisitOrdinal(engine, snapshot.snapshot(), &steps, reader.run_id,
+            VisitOrdinal(engine, snapshot, &steps, reader.run_id,
                          parsed->stream, *at, visit);
         failure = goes_on.status();
         return goes_on.ok() && *goes_on;
       });
   return failure.ok() ? scanned : failure;
+}
+
+std::size_t RocksdbStore::tail_bytes() const {
+  MutexLock lock(mu_);
+  return tail_.bytes();
 }
 
 }  // namespace gradtap::server

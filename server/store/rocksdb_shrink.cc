@@ -184,6 +184,7 @@ absl::Status RocksdbStore::WriteShrunk(const std::shared_ptr<Engine>& from,
   const absl::Status written = WriteLocked(batch);
   if (written.ok()) {
     MutexLock lock(mu_);
+    tail_.Forget(branch.key.run_id);  // Which would show their values.
     catalog_.runs[part.run].entry = std::move(entry);
     counters_.removed_bytes += part.bytes;
   }

@@ -30,6 +30,13 @@ bool MergeHello(const StreamHello& from, StreamHello* into) {
   return changed;
 }
 
+// Whether more is to be expected of it.
+bool IsLive(const RunEntry& run) {
+  return std::any_of(
+      run.streams.begin(), run.streams.end(),
+      [](const StreamEntry& stream) { return !stream.end.has_value(); });
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> OpenRocksdbStore(
@@ -64,7 +71,8 @@ RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
       env_(env),
       window_steps_(options.window_steps),
       shrink_bytes_(options.shrink_bytes),
-      schemas_(kCachedParameters) {}
+      schemas_(kCachedParameters),
+      tail_(TailLimits{.bytes = options.tail_bytes}) {}
 
 std::shared_ptr<Engine> RocksdbStore::engine() const {
   MutexLock lock(mu_);
@@ -136,6 +144,7 @@ absl::Status RocksdbStore::ReopenLocked() {
   MutexLock lock(mu_);
   engine_ = *std::move(opened);
   catalog_ = *std::move(catalog);
+  tail_.Clear();  // What failed to be written may be there after all.
   for (const auto& [name, run] : catalog_.runs) {
     for (const StreamEntry& stream : run.entry->streams) {
       NoteStreamLocked(stream);
@@ -263,6 +272,7 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
     MutexLock lock(mu_);
     for (auto& [name, run] : builder.runs()) {
       changed.push_back(name);
+      tail_.Append(run.run_id, std::move(run.records), IsLive(run.entry));
       catalog_.runs[name] = {
           run.run_id, std::make_shared<const RunEntry>(std::move(run.entry))};
     }

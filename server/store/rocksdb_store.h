@@ -30,6 +30,7 @@
 #include "absl/status/statusor.h"
 #include "core/recent.h"
 #include "core/sync.h"
+#include "rocksdb/snapshot.h"
 #include "rocksdb/write_batch.h"
 #include "server/store/branch_key.h"
 #include "server/store/catalog.h"
@@ -40,6 +41,7 @@
 #include "server/store/sealer.h"
 #include "server/store/store.h"
 #include "server/store/stored_schemas.h"
+#include "server/store/tail.h"
 #include "server/store/window/block_writer.h"
 
 namespace gradtap::server {
@@ -134,6 +136,8 @@ class RocksdbStore final : public Store {
   std::uint64_t disk_bytes() const override;
   std::uint32_t format_version() const override { return kFormatVersion; }
   const std::string& data_dir() const override { return folder_->dir(); }
+  // Of the newest steps in memory.
+  std::size_t tail_bytes() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   // What a reader needs: it keeps the engine open.
@@ -172,10 +176,18 @@ class RocksdbStore final : public Store {
   RocksdbStore(std::unique_ptr<DataFolder> folder, const StoreOptions& options,
                rocksdb::Env* env);
 
-  absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const;
+  absl::StatusOr<Reader> ReaderOfStream(StreamId stream) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<Reader> ReaderOfStreamLocked(StreamId stream) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Of a branch: below which step its windows have no values. 0: all have.
   std::int64_t RolledUpEnd(const BranchKey& branch) const
       ABSL_LOCKS_EXCLUDED(mu_);
+  // Of the database, ordinals [begin, end).
+  absl::Status ScanOrdinals(
+      const Reader& reader, const rocksdb::Snapshot* snapshot,
+      std::uint64_t begin, std::uint64_t end,
+      const std::function<bool(const StepRow*, const GapRow*)>& visit);
   absl::StatusOr<std::shared_ptr<const TileLayout>> LayoutOf(
       StreamId stream, std::uint32_t schema_id);
 
@@ -286,6 +298,8 @@ class RocksdbStore final : public Store {
   // Changed only with write_mu_ held as well.
   Catalog catalog_ ABSL_GUARDED_BY(mu_);
   StoreCounters counters_ ABSL_GUARDED_BY(mu_);
+  // What is durable and in the catalog.
+  Tail tail_ ABSL_GUARDED_BY(mu_);
   // Branches that NextToSeal() is to look at.
   std::map<std::pair<StreamId, std::uint32_t>, Waiting> to_seal_
       ABSL_GUARDED_BY(mu_);

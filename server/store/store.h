@@ -110,7 +110,8 @@ class TimelineView;
 // in format 1 may have them in the body. Of a step that has been sealed it is
 // empty: the step is then that row of `window`, which may be kept, and which
 // all steps of one window that a scan visits share. OpenStep() (stored_step.h)
-// makes one thing of both.
+// makes one thing of both. A body that `body_owner` owns stays for as long as
+// that is held; another is gone once the visit is over.
 struct StepRow {
   StreamId stream = 0;
   std::uint32_t branch = 0;
@@ -119,6 +120,7 @@ struct StepRow {
   std::string_view body;
   std::shared_ptr<SealedWindow> window;
   std::uint32_t window_row = 0;
+  std::shared_ptr<const void> body_owner = nullptr;
 };
 
 // Roll-ups of one statistic of a parameter over recorded steps in a row.
@@ -243,6 +245,10 @@ struct StoreCounters {  // Since Open(); each only grows.
   std::uint64_t sealed_values = 0;  // As stored_values counts them.
   // About what runs took that have been deleted, and values of shrunk ones.
   std::uint64_t removed_bytes = 0;
+  // Scans of steps, by step or ordinal, that needed the database, and those
+  // that the newest steps in memory had all of.
+  std::uint64_t database_scans = 0;
+  std::uint64_t tail_scans = 0;
 };
 
 // Thread-safe. Reads never wait for a sync.
@@ -442,6 +448,8 @@ struct StoreOptions {
   // About how much ShrinkOldest() takes at a time: less would rewrite more than
   // it frees, more would take what was not asked for.
   std::uint64_t shrink_bytes = std::uint64_t{64} << 20;
+  // Of the newest steps of all runs, which are kept in memory; 0: none is.
+  std::size_t tail_bytes = std::size_t{64} << 20;
 };
 
 // Opens the folder for this process alone. kFailedPrecondition: locked by

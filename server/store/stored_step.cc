@@ -12,9 +12,11 @@ constexpr FieldSet kNonfiniteFields = BitOf(WindowField::kNan) |
 class RowStep final : public StoredStep {
  public:
   static absl::StatusOr<std::shared_ptr<const StoredStep>> Open(
-      std::string body, std::uint64_t ordinal) {
+      std::shared_ptr<const void> owner, std::string_view body,
+      std::uint64_t ordinal) {
     std::shared_ptr<RowStep> step(new RowStep());
-    step->body_ = std::move(body);
+    step->owner_ = std::move(owner);
+    step->body_ = body;
     absl::StatusOr<StepView> view = StepView::Parse(step->body_);
     if (!view.ok()) return view.status();
     step->view_ = *std::move(view);
@@ -52,6 +54,7 @@ class RowStep final : public StoredStep {
 
   std::uint64_t bytes_read() const override { return body_.size(); }
   bool in_window() const override { return false; }
+  const StepView* row_view() const override { return &view_; }
 
   std::vector<HistogramData> HistogramsInside() const override {
     return view_.DecodeHistograms();
@@ -73,7 +76,8 @@ class RowStep final : public StoredStep {
     }
   }
 
-  std::string body_;
+  std::shared_ptr<const void> owner_;
+  std::string_view body_;
   StepView view_;
 };
 
@@ -223,7 +227,14 @@ FieldSet FieldsOf(Field field) {
 
 absl::StatusOr<std::shared_ptr<const StoredStep>> StoredStep::OfRow(
     std::string body, std::uint64_t ordinal) {
-  return RowStep::Open(std::move(body), ordinal);
+  const auto owned = std::make_shared<const std::string>(std::move(body));
+  return RowStep::Open(owned, *owned, ordinal);
+}
+
+absl::StatusOr<std::shared_ptr<const StoredStep>> StoredStep::OfSharedRow(
+    std::shared_ptr<const void> owner, std::string_view body,
+    std::uint64_t ordinal) {
+  return RowStep::Open(std::move(owner), body, ordinal);
 }
 
 std::shared_ptr<const StoredStep> StoredStep::OfWindow(
@@ -234,6 +245,9 @@ std::shared_ptr<const StoredStep> StoredStep::OfWindow(
 absl::StatusOr<std::shared_ptr<const StoredStep>> OpenStep(const StepRow& row) {
   if (row.window != nullptr) {
     return StoredStep::OfWindow(row.window, row.window_row);
+  }
+  if (row.body_owner != nullptr) {
+    return StoredStep::OfSharedRow(row.body_owner, row.body, row.ordinal);
   }
   return StoredStep::OfRow(std::string(row.body), row.ordinal);
 }

@@ -34,6 +34,11 @@ class StoredStep {
   // kInvalidArgument if `body` is not a gradtap.v1.Step.
   static absl::StatusOr<std::shared_ptr<const StoredStep>> OfRow(
       std::string body, std::uint64_t ordinal);
+  // The same of a body that `owner` owns, without a copy. Any threads may use
+  // it at once.
+  static absl::StatusOr<std::shared_ptr<const StoredStep>> OfSharedRow(
+      std::shared_ptr<const void> owner, std::string_view body,
+      std::uint64_t ordinal);
   // `row` is below the window's rows().
   static std::shared_ptr<const StoredStep> OfWindow(
       std::shared_ptr<SealedWindow> window, std::uint32_t row);
@@ -74,6 +79,8 @@ class StoredStep {
   virtual std::uint64_t bytes_read() const = 0;
 
   virtual bool in_window() const = 0;
+  // The row as it was committed. Null: it is not one.
+  virtual const StepView* row_view() const { return nullptr; }
   // The same step, with nothing read of it yet, which another thread may use
   // beside this one. Null: it is not worth it.
   virtual std::shared_ptr<const StoredStep> ForAnotherThread() const {

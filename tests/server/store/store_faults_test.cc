@@ -77,13 +77,17 @@ TEST(StorePowerTest, WhateverWriteThePowerFailsAtAcknowledgedStepsAreThere) {
   EXPECT_GT(lives_with_some, operations / 4);
 }
 
-class StoreFaultsTest : public ::testing::Test {
+// With the newest steps in memory, and without: what is read is the same.
+class StoreFaultsTest : public ::testing::TestWithParam<std::size_t> {
  protected:
   void SetUp() override { Open(env_.env()); }
 
   void Open(rocksdb::Env* env) {
     store_.reset();
-    auto store = RocksdbStore::Open({temp_.path()}, env);
+    StoreOptions options;
+    options.data_dir = temp_.path();
+    options.tail_bytes = GetParam();
+    auto store = RocksdbStore::Open(options, env);
     GRADTAP_ASSERT_OK(store);
     store_ = *std::move(store);
     const auto stream = store_->OpenStream(MakeHello(), kNow);
@@ -105,7 +109,7 @@ class StoreFaultsTest : public ::testing::Test {
   StreamId id_ = 0;
 };
 
-TEST_F(StoreFaultsTest, AFullDiskRefusesCommitsAndServesReads) {
+TEST_P(StoreFaultsTest, AFullDiskRefusesCommitsAndServesReads) {
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().SetFull(true);
   for (int i = 0; i < 3; ++i) {
@@ -120,7 +124,7 @@ TEST_F(StoreFaultsTest, AFullDiskRefusesCommitsAndServesReads) {
   EXPECT_EQ(store_->Runs().size(), 1U);
 }
 
-TEST_F(StoreFaultsTest, WhenThereIsRoomAgainTheNextCommitWorksAndLasts) {
+TEST_P(StoreFaultsTest, WhenThereIsRoomAgainTheNextCommitWorksAndLasts) {
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().SetFull(true);
   ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
@@ -133,7 +137,7 @@ TEST_F(StoreFaultsTest, WhenThereIsRoomAgainTheNextCommitWorksAndLasts) {
   EXPECT_EQ(CheckStore(store_.get()), 9U);
 }
 
-TEST_F(StoreFaultsTest, AQuotaIsNoticedThoughTheDiskSaysItHasRoom) {
+TEST_P(StoreFaultsTest, AQuotaIsNoticedThoughTheDiskSaysItHasRoom) {
   env_.fs().HideFullness();
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().SetFull(true);
@@ -147,7 +151,7 @@ TEST_F(StoreFaultsTest, AQuotaIsNoticedThoughTheDiskSaysItHasRoom) {
   EXPECT_EQ(CheckStore(store_.get()), 6U);
 }
 
-TEST_F(StoreFaultsTest, FullAgainAndAgainLosesNothing) {
+TEST_P(StoreFaultsTest, FullAgainAndAgainLosesNothing) {
   std::int64_t next = 0;
   for (int round = 0; round < 8; ++round) {
     env_.fs().SetFull(true);
@@ -163,7 +167,7 @@ TEST_F(StoreFaultsTest, FullAgainAndAgainLosesNothing) {
   EXPECT_EQ(CheckStore(store_.get()), static_cast<std::uint64_t>(next));
 }
 
-TEST_F(StoreFaultsTest, PowerLostWhileTheDiskIsFullLeavesWhatWasAcknowledged) {
+TEST_P(StoreFaultsTest, PowerLostWhileTheDiskIsFullLeavesWhatWasAcknowledged) {
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().SetFull(true);
   ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
@@ -173,7 +177,7 @@ TEST_F(StoreFaultsTest, PowerLostWhileTheDiskIsFullLeavesWhatWasAcknowledged) {
 
 // The bytes of a commit whose sync failed may be there all the same: then it
 // is whole, and its cursor says so.
-TEST_F(StoreFaultsTest, AFailedSyncRefusesTheCommitAndAStreamGoesOnAfterIt) {
+TEST_P(StoreFaultsTest, AFailedSyncRefusesTheCommitAndAStreamGoesOnAfterIt) {
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().FailSyncs(1);
   EXPECT_THAT(CommitSteps(store_.get(), id_, 3),
@@ -190,7 +194,7 @@ TEST_F(StoreFaultsTest, AFailedSyncRefusesTheCommitAndAStreamGoesOnAfterIt) {
   EXPECT_EQ(CheckStore(store_.get()), durable);
 }
 
-TEST_F(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
+TEST_P(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
   GRADTAP_ASSERT_OK(CommitSteps(store_.get(), id_, 0));
   env_.fs().FailSyncs(1);
   ASSERT_FALSE(CommitSteps(store_.get(), id_, 3).ok());
@@ -208,6 +212,9 @@ TEST_F(StoreFaultsTest, AFailedDatabaseIsNotClosedUnderAReader) {
   GRADTAP_ASSERT_OK(stream);
   EXPECT_GE(CheckStore(store_.get()), 3U);
 }
+
+INSTANTIATE_TEST_SUITE_P(Tail, StoreFaultsTest,
+                         ::testing::Values(std::size_t{1} << 20, 0U));
 
 }  // namespace
 }  // namespace gradtap::server

@@ -32,7 +32,8 @@ using ::testing::UnorderedElementsAre;
 
 constexpr std::int64_t kNow = 1'700'000'000'000'000'000;
 
-class StoreTest : public ::testing::Test {
+// With the newest steps in memory, and without: what is read is the same.
+class StoreTest : public ::testing::TestWithParam<std::size_t> {
  protected:
   void SetUp() override { Open(); }
 
@@ -54,7 +55,10 @@ class StoreTest : public ::testing::Test {
 
   void Open() {
     store_.reset();
-    auto store = OpenRocksdbStore({temp_.path() + "/data"});
+    StoreOptions options;
+    options.data_dir = temp_.path() + "/data";
+    options.tail_bytes = GetParam();
+    auto store = OpenRocksdbStore(options);
     GRADTAP_ASSERT_OK(store);
     store_ = *std::move(store);
   }
@@ -99,7 +103,7 @@ class StoreTest : public ::testing::Test {
   std::unique_ptr<Store> store_;
 };
 
-TEST_F(StoreTest, AnEmptyFolderHasNoRuns) {
+TEST_P(StoreTest, AnEmptyFolderHasNoRuns) {
   EXPECT_THAT(store_->Runs(), IsEmpty());
   EXPECT_EQ(store_->FindRun("run"), nullptr);
   EXPECT_EQ(store_->format_version(), 3U);
@@ -107,7 +111,7 @@ TEST_F(StoreTest, AnEmptyFolderHasNoRuns) {
   EXPECT_GT(store_->disk_bytes(), 0U);
 }
 
-TEST_F(StoreTest, AStreamIsFoundAgainAndNotMadeTwice) {
+TEST_P(StoreTest, AStreamIsFoundAgainAndNotMadeTwice) {
   const StreamId id = OpenStream();
   EXPECT_EQ(OpenStream(), id);
   EXPECT_NE(OpenStream(MakeHello("run", "launch", 1)), id);
@@ -121,7 +125,7 @@ TEST_F(StoreTest, AStreamIsFoundAgainAndNotMadeTwice) {
   EXPECT_EQ(store_->FindRun("run")->created_unix_ns, kNow);
 }
 
-TEST_F(StoreTest, TagsOfAReturningStreamAreMerged) {
+TEST_P(StoreTest, TagsOfAReturningStreamAreMerged) {
   OpenStream();
   StreamHello hello = MakeHello();
   hello.tags = {{"team", "speech"}, {"seed", "7"}};
@@ -131,7 +135,7 @@ TEST_F(StoreTest, TagsOfAReturningStreamAreMerged) {
               ElementsAre(Pair("seed", "7"), Pair("team", "speech")));
 }
 
-TEST_F(StoreTest, RowsComeBackAsTheyWereInOrderOfStep) {
+TEST_P(StoreTest, RowsComeBackAsTheyWereInOrderOfStep) {
   const StreamId id = OpenStream();
   const OwnedCommit commit = StepsCommit(id, 1, 0, 299);
   GRADTAP_ASSERT_OK(Commit(commit.commit));
@@ -150,7 +154,7 @@ TEST_F(StoreTest, RowsComeBackAsTheyWereInOrderOfStep) {
   EXPECT_EQ(StepsOf(store_.get(), id).size(), 300U);
 }
 
-TEST_F(StoreTest, EmptyAndReversedRangesVisitNothing) {
+TEST_P(StoreTest, EmptyAndReversedRangesVisitNothing) {
   const StreamId id = OpenStream();
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 9).commit));
   for (const auto& [begin, end] :
@@ -165,7 +169,7 @@ TEST_F(StoreTest, EmptyAndReversedRangesVisitNothing) {
       StatusIs(absl::StatusCode::kNotFound, HasSubstr("stream 2")));
 }
 
-TEST_F(StoreTest, ACommitMovesCursorCountsAndBranchTogether) {
+TEST_P(StoreTest, ACommitMovesCursorCountsAndBranchTogether) {
   const StreamId id = OpenStream();
   OwnedCommit commit = StepsCommit(id, 1, 10, 19);
   commit.commit.steps[3].has_statistics = false;
@@ -200,7 +204,7 @@ TEST_F(StoreTest, ACommitMovesCursorCountsAndBranchTogether) {
   check();
 }
 
-TEST_F(StoreTest, ACommitThatDoesNotFollowTheCursorIsRefused) {
+TEST_P(StoreTest, ACommitThatDoesNotFollowTheCursorIsRefused) {
   const StreamId id = OpenStream();
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 4).commit));
   for (const std::uint64_t first : {1U, 5U, 7U}) {
@@ -213,7 +217,7 @@ TEST_F(StoreTest, ACommitThatDoesNotFollowTheCursorIsRefused) {
   EXPECT_EQ(StepsOf(store_.get(), id).size(), 7U);
 }
 
-TEST_F(StoreTest, OneMisfitInAGroupStoresNothingOfTheGroup) {
+TEST_P(StoreTest, OneMisfitInAGroupStoresNothingOfTheGroup) {
   const StreamId a = OpenStream(MakeHello("a"));
   const StreamId b = OpenStream(MakeHello("b"));
   const OwnedCommit good = StepsCommit(a, 1, 0, 4);
@@ -227,7 +231,7 @@ TEST_F(StoreTest, OneMisfitInAGroupStoresNothingOfTheGroup) {
   EXPECT_EQ(store_->counters().commits, 0U);
 }
 
-TEST_F(StoreTest, AGroupOfManyStreamsAndSeveralCommitsOfOneIsOneSync) {
+TEST_P(StoreTest, AGroupOfManyStreamsAndSeveralCommitsOfOneIsOneSync) {
   const StreamId a = OpenStream(MakeHello("a"));
   const StreamId b = OpenStream(MakeHello("b"));
   const std::uint64_t syncs = store_->counters().syncs;
@@ -243,7 +247,7 @@ TEST_F(StoreTest, AGroupOfManyStreamsAndSeveralCommitsOfOneIsOneSync) {
   EXPECT_EQ(Ordinals(0, "a").size(), 10U);
 }
 
-TEST_F(StoreTest, BranchesAreKeptApart) {
+TEST_P(StoreTest, BranchesAreKeptApart) {
   const StreamId id = OpenStream();
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 9).commit));
   OwnedCommit back = StepsCommit(id, 11, 5, 7);
@@ -271,7 +275,7 @@ TEST_F(StoreTest, BranchesAreKeptApart) {
                        HasSubstr("branch 3 does not follow branch 1")));
 }
 
-TEST_F(StoreTest, GapsComeInOrderOfBranchAndStep) {
+TEST_P(StoreTest, GapsComeInOrderOfBranchAndStep) {
   const StreamId id = OpenStream();
   StreamCommit commit;
   commit.stream = id;
@@ -293,7 +297,7 @@ TEST_F(StoreTest, GapsComeInOrderOfBranchAndStep) {
   EXPECT_EQ((*gaps)[2].ordinal, 3U);
 }
 
-TEST_F(StoreTest, OrdinalsFollowCommitsAndSurviveAReopen) {
+TEST_P(StoreTest, OrdinalsFollowCommitsAndSurviveAReopen) {
   const StreamId a = OpenStream();
   const StreamId b = OpenStream(MakeHello("run", "launch", 1));
   OwnedCommit first = StepsCommit(a, 1, 0, 2);
@@ -314,7 +318,7 @@ TEST_F(StoreTest, OrdinalsFollowCommitsAndSurviveAReopen) {
       StatusIs(absl::StatusCode::kNotFound, HasSubstr("nope")));
 }
 
-TEST_F(StoreTest, SchemasAreDecodedOnceAndShared) {
+TEST_P(StoreTest, SchemasAreDecodedOnceAndShared) {
   const StreamId id = OpenStream();
   const std::string one =
       testing::BodyOf(EncodeSchema(testing::MakeSchema(1, 3)));
@@ -338,7 +342,7 @@ TEST_F(StoreTest, SchemasAreDecodedOnceAndShared) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no schema 3")));
 }
 
-TEST_F(StoreTest, PartsWaitForTheirRecordAndGoWithIt) {
+TEST_P(StoreTest, PartsWaitForTheirRecordAndGoWithIt) {
   const StreamId id = OpenStream();
   StreamCommit commit;
   commit.stream = id;
@@ -363,7 +367,7 @@ TEST_F(StoreTest, PartsWaitForTheirRecordAndGoWithIt) {
   EXPECT_THAT(*store_->ReadParts(id), ElementsAre("four"));
 }
 
-TEST_F(StoreTest, ADeletedRunIsGoneForGoodAndItsNameIsFree) {
+TEST_P(StoreTest, ADeletedRunIsGoneForGoodAndItsNameIsFree) {
   const StreamId id = OpenStream();
   const StreamId kept = OpenStream(MakeHello("kept"));
   GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 99).commit));
@@ -384,7 +388,7 @@ TEST_F(StoreTest, ADeletedRunIsGoneForGoodAndItsNameIsFree) {
   EXPECT_THAT(Ordinals(), IsEmpty());
 }
 
-TEST_F(StoreTest, DeletingFreesTheDisk) {
+TEST_P(StoreTest, DeletingFreesTheDisk) {
   const StreamId id = OpenStream();
   std::string noise(2 << 20, '\0');
   std::uint32_t x = 1;
@@ -404,7 +408,7 @@ TEST_F(StoreTest, DeletingFreesTheDisk) {
   EXPECT_LT(store_->disk_bytes(), full / 2);
 }
 
-TEST_F(StoreTest, ListenersHearOfEveryChangeAndMayCallTheStore) {
+TEST_P(StoreTest, ListenersHearOfEveryChangeAndMayCallTheStore) {
   std::vector<std::string> heard;
   std::size_t runs_seen = 0;
   const int id = store_->AddListener([&](const std::string& run) {
@@ -426,7 +430,7 @@ TEST_F(StoreTest, ListenersHearOfEveryChangeAndMayCallTheStore) {
   EXPECT_EQ(heard.size(), 5U);
 }
 
-TEST_F(StoreTest, AListenerSeesWhatItIsToldOf) {
+TEST_P(StoreTest, AListenerSeesWhatItIsToldOf) {
   const StreamId id = OpenStream();
   std::uint64_t durable = 0;
   store_->AddListener([&](const std::string& run) {
@@ -436,11 +440,14 @@ TEST_F(StoreTest, AListenerSeesWhatItIsToldOf) {
   EXPECT_EQ(durable, 5U);
 }
 
-TEST_F(StoreTest, ASecondCollectorIsRefused) {
+TEST_P(StoreTest, ASecondCollectorIsRefused) {
   EXPECT_THAT(OpenRocksdbStore({temp_.path() + "/data"}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("pid " + std::to_string(::getpid()))));
 }
+
+INSTANTIATE_TEST_SUITE_P(Tail, StoreTest,
+                         ::testing::Values(std::size_t{1} << 20, 0U));
 
 }  // namespace
 }  // namespace gradtap::server
