@@ -1,10 +1,8 @@
 #include "server/query/watch_cursor.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
-#include "core/codec.h"
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
 #include "server/query/row_find.h"
@@ -36,20 +34,21 @@ StreamPlace FindStream(const RunView& run, StreamId id) {
 
 absl::StatusOr<std::unique_ptr<WatchCursor>> WatchCursor::Open(
     const QueryEnvironment* environment, OverheadCache* overheads,
-    const v1::WatchRequest& request) {
-  absl::StatusOr<SnapshotSelection> selection =
-      ParseSnapshotSelection(request.statistics(), request.match());
-  if (!selection.ok()) return selection.status();
+    WatchQuestions* questions, const v1::WatchRequest& request) {
+  absl::StatusOr<std::shared_ptr<WatchQuestion>> question =
+      questions->Get(environment, request);
+  if (!question.ok()) return question.status();
+  const SnapshotSelection& selection = (*question)->selection();
   absl::StatusOr<RunView> run = OpenRun(*environment->store, request.run());
   if (!run.ok()) return run.status();
-  std::unique_ptr<WatchCursor> cursor(new WatchCursor(environment, overheads));
+  std::unique_ptr<WatchCursor> cursor(
+      new WatchCursor(environment, overheads, *question));
   cursor->request_ = request;
-  cursor->selection_ = *std::move(selection);
   cursor->created_unix_ns_ = run->entry->created_unix_ns;
-  if (!cursor->selection_.statistics.records.empty()) {
-    absl::Status status = CheckParameters({*run}, 0, StatisticSelection{},
-                                          cursor->selection_.match,
-                                          request.match(), &cursor->schemas_);
+  if (!selection.statistics.records.empty()) {
+    absl::Status status =
+        CheckParameters({*run}, 0, StatisticSelection{}, selection.match,
+                        request.match(), (*question)->schemas());
     if (!status.ok()) return status;
   }
   const std::uint64_t head = run->entry->ordinal;
@@ -85,8 +84,8 @@ absl::StatusOr<RunView> WatchCursor::View() const {
   return run;
 }
 
-absl::StatusOr<bool> WatchCursor::Next(v1::WatchResponse* message) {
-  message->Clear();
+absl::StatusOr<bool> WatchCursor::Next(WatchMessage* message) {
+  *message = {};
   absl::StatusOr<RunView> run = View();
   if (!run.ok()) return run.status();
   if (!started_) {
@@ -246,7 +245,7 @@ absl::Status WatchCursor::Conflate(const RunView& run) {
 }
 
 absl::StatusOr<bool> WatchCursor::StateChange(const RunView& run,
-                                              v1::WatchResponse* message) {
+                                              WatchMessage* message) {
   const StateSince state = StateOf(
       run.attempts.back(),
       [this](StreamId id) { return environment_->LiveSession(id).has_value(); },
@@ -258,32 +257,28 @@ absl::StatusOr<bool> WatchCursor::StateChange(const RunView& run,
   if (!info.ok()) return info.status();
   state_ = state;
   attempts_ = attempts;
-  *message->mutable_run() = *std::move(info);
+  v1::WatchResponse told;
+  *told.mutable_run() = *std::move(info);
   // Whoever resumes from the first message still gets the steps behind it.
-  message->set_ordinal(pending_.empty() ? position_
-                                        : pending_.front().ordinal - 1);
-  message->set_conflated_steps(std::exchange(conflated_, 0));
+  told.set_ordinal(pending_.empty() ? position_ : pending_.front().ordinal - 1);
+  told.set_conflated_steps(std::exchange(conflated_, 0));
+  message->rest = told.SerializeAsString();
   return true;
 }
 
-absl::Status WatchCursor::Emit(const Event& event, v1::WatchResponse* message) {
-  message->set_ordinal(event.ordinal);
+absl::Status WatchCursor::Emit(const Event& event, WatchMessage* message) {
+  v1::WatchResponse rest;
   if (event.gap.has_value()) {
-    *message->mutable_gap() = *event.gap;
+    rest.set_ordinal(event.ordinal);
+    *rest.mutable_gap() = *event.gap;
   } else {
-    ReadBudget budget(environment_->limits.max_read_bytes, nullptr);
-    absl::Status status = FillSnapshot(
-        *environment_, request_.run(), event.rank, *event.row, selection_,
-        &schemas_, &budget, message->mutable_snapshot());
-    if (!status.ok()) return status;
-    if (!IsRecorded(*event.row->stored) &&
-        message->snapshot().scalars().empty()) {
-      *message->mutable_gap() = MakeGap(event.row->segment.attempt, event.rank,
-                                        event.row->segment.branch,
-                                        GapOfSkippedRow(*event.row->stored));
-    }
+    absl::StatusOr<std::shared_ptr<const EncodedEvent>> encoded =
+        question_->Encode(event.rank, *event.row, question_.use_count() > 1);
+    if (!encoded.ok()) return encoded.status();
+    message->event = *std::move(encoded);
   }
-  message->set_conflated_steps(std::exchange(conflated_, 0));
+  rest.set_conflated_steps(std::exchange(conflated_, 0));
+  message->rest = rest.SerializeAsString();
   return absl::OkStatus();
 }
 

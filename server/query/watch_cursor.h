@@ -17,34 +17,41 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
-#include "server/query/snapshot_query.h"
+#include "server/query/watch_question.h"
 
 namespace gradtap::server {
+
+// One encoded WatchResponse: the fields of `event`, if there is one, then
+// `rest`.
+struct WatchMessage {
+  std::shared_ptr<const EncodedEvent> event;
+  std::string rest;
+};
 
 class WatchCursor {
  public:
   // Committed rows and gaps that a live watcher may be behind.
   static constexpr std::uint64_t kMaxBacklog = 64;
 
-  // `environment` and `overheads` must outlive the cursor. kNotFound and
-  // kInvalidArgument as for GetSnapshot; kOutOfRange if after_ordinal is beyond
-  // what the run has.
+  // `environment` and `overheads` must outlive the cursor; `questions` are only
+  // used here. kNotFound and kInvalidArgument as for GetSnapshot; kOutOfRange
+  // if after_ordinal is beyond what the run has.
   static absl::StatusOr<std::unique_ptr<WatchCursor>> Open(
       const QueryEnvironment* environment, OverheadCache* overheads,
-      const v1::WatchRequest& request);
+      WatchQuestions* questions, const v1::WatchRequest& request);
 
   // Fills the next message and returns true, or false if there is none now;
   // then behind() says whether to call again at once, as looking through many
   // rows of other ranks is done in pieces. kNotFound once the run has been
   // deleted.
-  absl::StatusOr<bool> Next(v1::WatchResponse* message);
+  absl::StatusOr<bool> Next(WatchMessage* message);
   bool behind() const { return behind_; }
 
  private:
@@ -56,26 +63,25 @@ class WatchCursor {
     std::optional<v1::GapInfo> gap;
   };
 
-  WatchCursor(const QueryEnvironment* environment, OverheadCache* overheads)
+  WatchCursor(const QueryEnvironment* environment, OverheadCache* overheads,
+              std::shared_ptr<WatchQuestion> question)
       : environment_(environment),
         overheads_(overheads),
-        schemas_(environment->store) {}
+        question_(std::move(question)) {}
 
   absl::StatusOr<RunView> View() const;
   absl::Status Start(const RunView& run);
   absl::Status AddNewest(const RunView& run);
   absl::Status ReadBlock(const RunView& run, std::uint64_t until);
   absl::Status Conflate(const RunView& run);
-  absl::StatusOr<bool> StateChange(const RunView& run,
-                                   v1::WatchResponse* message);
-  absl::Status Emit(const Event& event, v1::WatchResponse* message);
+  absl::StatusOr<bool> StateChange(const RunView& run, WatchMessage* message);
+  absl::Status Emit(const Event& event, WatchMessage* message);
   bool WantsRank(std::uint32_t rank) const;
 
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
-  SchemaCache schemas_;
+  const std::shared_ptr<WatchQuestion> question_;
   v1::WatchRequest request_;
-  SnapshotSelection selection_;
 
   std::int64_t created_unix_ns_ = 0;  // Tells a run from its successor.
   bool started_ = false;

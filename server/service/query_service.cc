@@ -175,8 +175,8 @@ grpc::ServerUnaryReactor* QueryService::ListGaps(
   });
 }
 
-grpc::ServerWriteReactor<v1::WatchResponse>* QueryService::Watch(
-    grpc::CallbackServerContext* context, const v1::WatchRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* QueryService::Watch(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   return hub_->Open(context, request);
 }
 

@@ -27,8 +27,10 @@ struct QueryServiceOptions {
   std::uint32_t max_watches = 64;  // Open at a time.
 };
 
-// Thread-safe. Must outlive the server that it is registered with.
-class QueryService final : public v1::Query::CallbackService {
+// Thread-safe. Must outlive the server that it is registered with. Watch is
+// answered in bytes: see WatchHub.
+class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
+                               v1::Query::CallbackService> {
  public:
   // What `environment` points to must outlive the service. Its open_watches and
   // calls are set here.
@@ -75,9 +77,9 @@ class QueryService final : public v1::Query::CallbackService {
   grpc::ServerUnaryReactor* ListGaps(grpc::CallbackServerContext* context,
                                      const v1::ListGapsRequest* request,
                                      v1::ListGapsResponse* response) override;
-  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(
       grpc::CallbackServerContext* context,
-      const v1::WatchRequest* request) override;
+      const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* DeleteRun(grpc::CallbackServerContext* context,
                                       const v1::DeleteRunRequest* request,
                                       v1::DeleteRunResponse* response) override;

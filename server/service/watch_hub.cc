@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "grpcpp/support/slice.h"
 #include "server/query/watch_cursor.h"
 #include "server/service/grpc_status.h"
 
@@ -15,7 +17,7 @@ namespace {
 constexpr std::chrono::seconds kTick{1};
 
 // A call that was refused.
-class RefusedCall : public grpc::ServerWriteReactor<v1::WatchResponse> {
+class RefusedCall : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   explicit RefusedCall(const absl::Status& status) {
     Finish(ToGrpcStatus(status));
@@ -23,12 +25,46 @@ class RefusedCall : public grpc::ServerWriteReactor<v1::WatchResponse> {
   void OnDone() override { delete this; }
 };
 
+// Bytes that gRPC holds on to for as long as it needs them.
+template <typename Owner>
+grpc::Slice SharedSlice(std::shared_ptr<Owner> owner,
+                        const std::string& bytes) {
+  auto* held = new std::shared_ptr<Owner>(std::move(owner));
+  return grpc::Slice(
+      const_cast<char*>(bytes.data()), bytes.size(),
+      [](void* of) { delete static_cast<std::shared_ptr<Owner>*>(of); }, held);
+}
+
+grpc::ByteBuffer ToByteBuffer(const WatchMessage& message) {
+  std::vector<grpc::Slice> slices;
+  if (message.event != nullptr) {
+    for (const std::string* part :
+         {&message.event->head, &message.event->rows}) {
+      if (!part->empty()) slices.push_back(SharedSlice(message.event, *part));
+    }
+  }
+  if (!message.rest.empty() || slices.empty()) {
+    slices.emplace_back(message.rest);
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
+  v1::WatchRequest request;
+  grpc::Slice whole;
+  if (!bytes.DumpToSingleSlice(&whole).ok() ||
+      !request.ParseFromArray(whole.begin(), static_cast<int>(whole.size()))) {
+    return absl::InvalidArgumentError("the request is not a WatchRequest");
+  }
+  return request;
+}
+
 }  // namespace
 
 // The reactions of gRPC only note what happened and mark the call due: all else
 // is done by the hub's thread, which alone starts operations. No lock is held
 // while it does, as gRPC may react on the spot.
-class WatchHub::Call : public grpc::ServerWriteReactor<v1::WatchResponse> {
+class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   Call(WatchHub* hub, std::uint64_t id, const v1::WatchRequest& request)
       : hub_(hub), id_(id), request_(request) {}
@@ -57,10 +93,11 @@ class WatchHub::Call : public grpc::ServerWriteReactor<v1::WatchResponse> {
       MutexLock lock(mu_);
       writing_ = true;
     }
-    StartWrite(&message_);
+    StartWrite(&bytes_);
   }
 
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    bytes_.Clear();
     {
       MutexLock lock(mu_);
       writing_ = false;
@@ -83,12 +120,15 @@ class WatchHub::Call : public grpc::ServerWriteReactor<v1::WatchResponse> {
  private:
   absl::StatusOr<bool> NextMessage() {
     if (cursor_ == nullptr) {
-      absl::StatusOr<std::unique_ptr<WatchCursor>> cursor =
-          WatchCursor::Open(hub_->environment_, hub_->overheads_, request_);
+      absl::StatusOr<std::unique_ptr<WatchCursor>> cursor = WatchCursor::Open(
+          hub_->environment_, hub_->overheads_, &hub_->questions_, request_);
       if (!cursor.ok()) return cursor.status();
       cursor_ = *std::move(cursor);
     }
-    return cursor_->Next(&message_);
+    WatchMessage message;
+    const absl::StatusOr<bool> more = cursor_->Next(&message);
+    if (more.ok() && *more) bytes_ = ToByteBuffer(message);
+    return more;
   }
 
   void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -102,9 +142,9 @@ class WatchHub::Call : public grpc::ServerWriteReactor<v1::WatchResponse> {
   WatchHub* const hub_;
   const std::uint64_t id_;
   const v1::WatchRequest request_;
-  // Of the hub's thread; gRPC reads message_ while writing_.
+  // Of the hub's thread; bytes_ is gRPC's while writing_.
   std::unique_ptr<WatchCursor> cursor_;
-  v1::WatchResponse message_;
+  grpc::ByteBuffer bytes_;
 
   Mutex mu_;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
@@ -132,8 +172,10 @@ WatchHub::~WatchHub() {
   thread_.join();
 }
 
-grpc::ServerWriteReactor<v1::WatchResponse>* WatchHub::Open(
-    grpc::CallbackServerContext* /*context*/, const v1::WatchRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
+    grpc::CallbackServerContext* /*context*/, const grpc::ByteBuffer* bytes) {
+  const absl::StatusOr<v1::WatchRequest> request = ParseRequest(*bytes);
+  if (!request.ok()) return new RefusedCall(request.status());
   std::shared_ptr<Call> call;
   {
     MutexLock lock(mu_);
@@ -209,6 +251,7 @@ void WatchHub::Feed() {
         if (due_changed_.WaitUntil(mu_, next_tick)) continue;
         next_tick = std::chrono::steady_clock::now() + kTick;
         for (const auto& [id, call] : calls_) due_.insert(id);
+        if (calls_.empty()) questions_.Clear();
       }
       if (closed_) return;
       for (const std::uint64_t id : due_) {

@@ -2,8 +2,10 @@
 //
 // The store's listener only marks calls as due. The hub's thread reads for each
 // due call whose last message has left, so that a reader that does not read
-// costs nothing but its place: what it misses is conflated by its WatchCursor.
-// Ingest never waits for any of this.
+// costs nothing but its place, one message and the rows its cursor has at hand:
+// what it misses is conflated by its WatchCursor. Ingest never waits for any of
+// this. Messages are handed to gRPC as bytes, which those who ask for the same
+// thing share.
 //
 // Layer: server/service. This file: grpc, query.
 
@@ -21,9 +23,11 @@
 #include "core/sync.h"
 #include "gradtap/v1/query.pb.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
+#include "server/query/watch_question.h"
 
 namespace gradtap::server {
 
@@ -39,9 +43,10 @@ class WatchHub {
   WatchHub& operator=(const WatchHub&) = delete;
 
   // For gRPC: never waits and reads nothing. RESOURCE_EXHAUSTED over
-  // max_watches, UNAVAILABLE after Shutdown().
-  grpc::ServerWriteReactor<v1::WatchResponse>* Open(
-      grpc::CallbackServerContext* context, const v1::WatchRequest* request)
+  // max_watches, UNAVAILABLE after Shutdown(), INVALID_ARGUMENT if the request
+  // is not a WatchRequest.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE, each as soon as its message has left.
@@ -62,6 +67,7 @@ class WatchHub {
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
   const std::uint32_t max_watches_;
+  WatchQuestions questions_;  // Of the hub's thread.
 
   mutable Mutex mu_;
   CondVar due_changed_;

@@ -11,6 +11,7 @@
 #include "server/query/series_query.h"
 #include "server/query/snapshot_query.h"
 #include "server/query/watch_cursor.h"
+#include "server/query/watch_testing.h"
 
 namespace gradtap::server::testing {
 namespace {
@@ -364,14 +365,17 @@ TEST_F(HistogramQueryTest, AWatcherSeesQuantilesWhereThereAreHistograms) {
   request.add_statistics("weight.p100");
   request.add_statistics("weight.max");
   request.set_after_ordinal(0);
-  auto cursor = WatchCursor::Open(&environment_, &overheads, request);
+  WatchQuestions questions;
+  auto cursor =
+      WatchCursor::Open(&environment_, &overheads, &questions, request);
   GRADTAP_ASSERT_OK(cursor);
   std::vector<int> columns;
-  v1::WatchResponse message;
+  WatchMessage next;
   for (;;) {
-    const absl::StatusOr<bool> more = (*cursor)->Next(&message);
+    const absl::StatusOr<bool> more = (*cursor)->Next(&next);
     GRADTAP_ASSERT_OK(more);
     if (!*more) break;
+    const v1::WatchResponse message = Parsed(next);
     if (!message.has_snapshot()) continue;
     columns.push_back(message.snapshot().statistics_size());
     for (const v1::SnapshotRow& row : message.snapshot().rows()) {

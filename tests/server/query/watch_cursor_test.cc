@@ -1,6 +1,7 @@
 #include "server/query/watch_cursor.h"
 
 #include "server/query/query_testing.h"
+#include "server/query/watch_testing.h"
 
 namespace gradtap::server::testing {
 namespace {
@@ -14,7 +15,8 @@ class WatchCursorTest : public QueryTest {
   WatchCursorTest() : schema_(MakeSchema(1, {MakeParameter("w")})) {}
 
   std::unique_ptr<WatchCursor> Watch(const v1::WatchRequest& request) {
-    auto cursor = WatchCursor::Open(&environment_, &overheads_, request);
+    auto cursor =
+        WatchCursor::Open(&environment_, &overheads_, &questions_, request);
     GRADTAP_EXPECT_OK(cursor);
     return cursor.ok() ? *std::move(cursor) : nullptr;
   }
@@ -30,12 +32,12 @@ class WatchCursorTest : public QueryTest {
   // All messages that there are now.
   std::vector<v1::WatchResponse> Drain(WatchCursor* cursor) {
     std::vector<v1::WatchResponse> messages;
-    v1::WatchResponse message;
+    WatchMessage message;
     for (;;) {
       const absl::StatusOr<bool> more = cursor->Next(&message);
       GRADTAP_EXPECT_OK(more);
       if (!more.ok() || (!*more && !cursor->behind())) return messages;
-      if (*more) messages.push_back(message);
+      if (*more) messages.push_back(Parsed(message));
     }
   }
 
@@ -55,6 +57,7 @@ class WatchCursorTest : public QueryTest {
   }
 
   OverheadCache overheads_;
+  WatchQuestions questions_;
   const Schema schema_;
 };
 
@@ -147,9 +150,9 @@ TEST_F(WatchCursorTest, StepsDeliveredAndConflatedSumToThoseStored) {
   for (const int burst : {3, 64, 65, 1, 200, 130, 2, 66}) {
     AddSteps(stream, step, step + burst);
     step += burst;
-    v1::WatchResponse one;  // A reader that takes one now and then.
+    WatchMessage one;  // A reader that takes one now and then.
     ASSERT_TRUE(*cursor->Next(&one));
-    count({one});
+    count({Parsed(one)});
   }
   count(Drain(cursor.get()));
   EXPECT_EQ(total, static_cast<std::uint64_t>(step));
@@ -218,7 +221,7 @@ TEST_F(WatchCursorTest, ADeletedRunEndsTheWatchEvenIfTheNameComesBack) {
   auto cursor = Watch();
   Drain(cursor.get());
   GRADTAP_ASSERT_OK(store_.DeleteRun("run"));
-  v1::WatchResponse message;
+  WatchMessage message;
   EXPECT_THAT(cursor->Next(&message),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
   Open("run", "one", 0, kStart + kSecond);
@@ -226,10 +229,40 @@ TEST_F(WatchCursorTest, ADeletedRunEndsTheWatchEvenIfTheNameComesBack) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
 }
 
+TEST_F(WatchCursorTest, WhoAsksForTheSameSharesTheMessage) {
+  const StreamId stream = AddRun("run", schema_, 1);
+  v1::WatchRequest other = Ask();
+  other.add_statistics("grad.mean");
+  std::vector<std::unique_ptr<WatchCursor>> cursors;
+  cursors.push_back(Watch());
+  cursors.push_back(Watch());
+  cursors.push_back(Watch(other));
+  for (const auto& cursor : cursors) Drain(cursor.get());
+  AddSteps(stream, 1, 3);
+  const auto next = [&](std::size_t which) {
+    WatchMessage message;
+    EXPECT_TRUE(*cursors[which]->Next(&message));
+    return message.event;
+  };
+  const auto first = next(0);
+  EXPECT_EQ(next(1), first);
+  EXPECT_NE(next(2), first);
+  // Also for one that comes later, when the first has been sent.
+  const EncodedEvent* second = next(0).get();
+  EXPECT_EQ(next(1).get(), second);
+  // Another run of that name has the same ordinals, and other steps.
+  GRADTAP_ASSERT_OK(store_.DeleteRun("run"));
+  AddRun("run", schema_, 3);
+  auto fresh = Watch();
+  const auto messages = Drain(fresh.get());
+  EXPECT_EQ(messages[1].snapshot().time_unix_ns(), kStart + 2 * kSecond);
+}
+
 TEST_F(WatchCursorTest, BadRequestsAreRefusedAtTheDoor) {
   AddRun("run", schema_, 1);
   const auto open = [this](const v1::WatchRequest& request) {
-    return WatchCursor::Open(&environment_, &overheads_, request).status();
+    return WatchCursor::Open(&environment_, &overheads_, &questions_, request)
+        .status();
   };
   v1::WatchRequest request = Ask();
   request.set_run("rum");

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <future>
 #include <thread>
 #include <vector>
 
+#include "grpcpp/generic/generic_stub.h"
 #include "server/service/service_testing.h"
 
 namespace gradtap::server::testing {
@@ -72,6 +74,51 @@ TEST_F(WatchTest, ShowsTheRunTheNewestStepThenEachNewOneAndTheEnd) {
   EXPECT_EQ(watcher->Read().gap().gap().last_step(), 45);
   feeder.End();
   EXPECT_EQ(watcher->Read().run().state(), v1::RUN_STATE_FINISHED);
+}
+
+TEST_F(WatchTest, WhoKeepsUpNeverReadsTheDatabase) {
+  Start();
+  Feeder feeder(&collector_->store(), "run");
+  feeder.Step(0, 0);
+  v1::WatchRequest other = Ask();
+  other.add_statistics("grad.l2");
+  std::vector<std::unique_ptr<Watcher>> watchers;
+  for (const v1::WatchRequest& request : {Ask(), Ask(), other}) {
+    watchers.push_back(Watch(request));
+    watchers.back()->Read();
+    EXPECT_EQ(watchers.back()->Read().snapshot().step(), 0);
+  }
+  const StoreCounters before = collector_->store().counters();
+  for (int step = 1; step <= 100; ++step) {
+    feeder.Step(step, static_cast<float>(step));
+    if (step % 10 == 0) feeder.Gap(1000 + step, 1000 + step);
+    for (const auto& watcher : watchers) {
+      const v1::WatchResponse message = watcher->Read();
+      ASSERT_EQ(message.snapshot().step(), step);
+      ASSERT_EQ(message.snapshot().rows(0).value(0), step);
+      if (step % 10 == 0) {
+        ASSERT_TRUE(watcher->Read().has_gap());
+      }
+    }
+  }
+  const StoreCounters after = collector_->store().counters();
+  EXPECT_EQ(after.database_scans, before.database_scans);
+  EXPECT_GE(after.tail_scans, before.tail_scans + 300);
+}
+
+TEST_F(WatchTest, WhatIsNoRequestIsRefused) {
+  Start();
+  grpc::GenericStub stub(channel_);
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  const grpc::Slice noise("\xff\xff\xff");
+  const grpc::ByteBuffer request(&noise, 1);
+  grpc::ByteBuffer answer;
+  std::promise<grpc::Status> done;
+  stub.UnaryCall(&context, "/gradtap.v1.Query/Watch", {}, &request, &answer,
+                 [&done](grpc::Status status) { done.set_value(status); });
+  const grpc::Status status = done.get_future().get();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(WatchTest, ResumesWhereAnotherConnectionLeftOff) {
