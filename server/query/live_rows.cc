@@ -195,17 +195,17 @@ LiveRows::LiveRows(std::shared_ptr<const SchemaIndex> index,
   }
 }
 
-std::string LiveRows::Encode(const StepView& step) const {
+std::string LiveRows::Encode(const StepView& step, std::string* scratch) const {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   const std::size_t values = statistics_.size();
   RecordReader records(step, roles_);
   // Indexes of what is absent take a byte each: there are at most 64.
   static_assert(kMaxStatistics <= 128);
   std::array<std::uint8_t, kMaxStatistics> absent;
-  std::string bytes;
-  bytes.resize(heads_.size() +
-               rows_.size() * (2 * kTagAndLength + (8 + 1) * values));
-  auto* const begin = reinterpret_cast<std::uint8_t*>(bytes.data());
+  const std::size_t most =
+      heads_.size() + rows_.size() * (2 * kTagAndLength + (8 + 1) * values);
+  if (scratch->size() < most) scratch->resize(most);
+  auto* const begin = reinterpret_cast<std::uint8_t*>(scratch->data());
   std::uint8_t* out = begin;
   std::array<double, kMaxStatistics> value;
   for (const RowHead& row : rows_) {
@@ -233,8 +233,7 @@ std::string LiveRows::Encode(const StepView& step) const {
     out = CodedOutputStream::WriteVarint32ToArray(absents, out);
     append(absent.data(), absents);
   }
-  bytes.resize(static_cast<std::size_t>(out - begin));
-  return bytes;
+  return scratch->substr(0, static_cast<std::size_t>(out - begin));
 }
 
 }  // namespace gradtap::server

@@ -33,8 +33,9 @@ class LiveRows {
   std::size_t size() const { return rows_.size(); }
 
   // Encoded fields `rows` of a GetSnapshotResponse, one for each parameter that
-  // matches. `step` is of the schema.
-  std::string Encode(const StepView& step) const;
+  // matches. `step` is of the schema. `scratch` keeps its memory from one step
+  // to the next.
+  std::string Encode(const StepView& step, std::string* scratch) const;
 
  private:
   struct RowHead {

@@ -60,21 +60,21 @@ void RecentEvents::Clear() {
 }
 
 absl::StatusOr<std::shared_ptr<WatchQuestion>> WatchQuestion::Create(
-    const QueryEnvironment* environment, std::shared_ptr<RecentEvents> recent,
+    const QueryEnvironment* environment, std::shared_ptr<WatchMemory> memory,
     const v1::WatchRequest& request) {
   absl::StatusOr<SnapshotSelection> selection =
       ParseSnapshotSelection(request.statistics(), request.match());
   if (!selection.ok()) return selection.status();
   return std::shared_ptr<WatchQuestion>(new WatchQuestion(
-      environment, std::move(recent), request, *std::move(selection)));
+      environment, std::move(memory), request, *std::move(selection)));
 }
 
 WatchQuestion::WatchQuestion(const QueryEnvironment* environment,
-                             std::shared_ptr<RecentEvents> recent,
+                             std::shared_ptr<WatchMemory> memory,
                              const v1::WatchRequest& request,
                              SnapshotSelection selection)
     : environment_(environment),
-      recent_(std::move(recent)),
+      memory_(std::move(memory)),
       run_(request.run()),
       selection_(std::move(selection)),
       head_selection_(WithoutParameters(selection_)),
@@ -95,7 +95,7 @@ absl::StatusOr<std::shared_ptr<const EncodedEvent>> WatchQuestion::Encode(
                   [](const auto& entry) { return entry.second.expired(); });
   }
   encoded_[key] = *event;
-  recent_->Add(*event);
+  memory_->recent.Add(*event);
   return event;
 }
 
@@ -117,7 +117,7 @@ absl::StatusOr<std::shared_ptr<const EncodedEvent>> WatchQuestion::EncodeAnew(
     for (const Statistic& statistic : selection_.statistics.records) {
       snapshot->add_statistics(statistic.name);
     }
-    event->rows = (*live)->Encode(*row.stored->row_view());
+    event->rows = (*live)->Encode(*row.stored->row_view(), &memory_->scratch);
     event->head = HeadOf(row.ordinal, *snapshot, event->rows.size());
     return event;
   }
@@ -156,9 +156,6 @@ absl::StatusOr<std::shared_ptr<const LiveRows>> WatchQuestion::LiveRowsOf(
   return found->second;
 }
 
-WatchQuestions::WatchQuestions()
-    : recent_(std::make_shared<RecentEvents>(kRecentBytes)) {}
-
 absl::StatusOr<std::shared_ptr<WatchQuestion>> WatchQuestions::Get(
     const QueryEnvironment* environment, const v1::WatchRequest& request) {
   v1::WatchRequest question;
@@ -169,13 +166,16 @@ absl::StatusOr<std::shared_ptr<WatchQuestion>> WatchQuestions::Get(
       questions_[question.SerializeAsString()];
   if (auto open = known.lock()) return open;
   absl::StatusOr<std::shared_ptr<WatchQuestion>> created =
-      WatchQuestion::Create(environment, recent_, request);
+      WatchQuestion::Create(environment, memory_, request);
   if (created.ok()) known = *created;
   std::erase_if(questions_,
                 [](const auto& entry) { return entry.second.expired(); });
   return created;
 }
 
-void WatchQuestions::Clear() { recent_->Clear(); }
+void WatchQuestions::Clear() {
+  memory_->recent.Clear();
+  memory_->scratch = {};
+}
 
 }  // namespace gradtap::server

@@ -49,12 +49,21 @@ class RecentEvents {
   std::size_t bytes_ = 0;
 };
 
+// What all questions use.
+struct WatchMemory {
+  // Of messages that have been sent, in bytes.
+  static constexpr std::size_t kRecentBytes = std::size_t{32} << 20;
+
+  RecentEvents recent{kRecentBytes};
+  std::string scratch;  // One message is made here.
+};
+
 class WatchQuestion {
  public:
   // `environment` must outlive it. kNotFound and kInvalidArgument as for
   // GetSnapshot.
   static absl::StatusOr<std::shared_ptr<WatchQuestion>> Create(
-      const QueryEnvironment* environment, std::shared_ptr<RecentEvents> recent,
+      const QueryEnvironment* environment, std::shared_ptr<WatchMemory> memory,
       const v1::WatchRequest& request);
 
   const SnapshotSelection& selection() const { return selection_; }
@@ -68,7 +77,7 @@ class WatchQuestion {
 
  private:
   WatchQuestion(const QueryEnvironment* environment,
-                std::shared_ptr<RecentEvents> recent,
+                std::shared_ptr<WatchMemory> memory,
                 const v1::WatchRequest& request, SnapshotSelection selection);
 
   absl::StatusOr<std::shared_ptr<const EncodedEvent>> EncodeAnew(
@@ -77,7 +86,7 @@ class WatchQuestion {
   absl::StatusOr<std::shared_ptr<const LiveRows>> LiveRowsOf(const Row& row);
 
   const QueryEnvironment* const environment_;
-  const std::shared_ptr<RecentEvents> recent_;
+  const std::shared_ptr<WatchMemory> memory_;
   const std::string run_;
   const SnapshotSelection selection_;
   SnapshotSelection head_selection_;  // The same without parameters.
@@ -93,11 +102,6 @@ class WatchQuestion {
 // The questions that are open.
 class WatchQuestions {
  public:
-  // What is held of messages that have been sent, in bytes.
-  static constexpr std::size_t kRecentBytes = std::size_t{32} << 20;
-
-  WatchQuestions();
-
   // The one of another request of the same run, statistics and pattern, or a
   // new one.
   absl::StatusOr<std::shared_ptr<WatchQuestion>> Get(
@@ -107,7 +111,7 @@ class WatchQuestions {
   void Clear();
 
  private:
-  const std::shared_ptr<RecentEvents> recent_;
+  const std::shared_ptr<WatchMemory> memory_ = std::make_shared<WatchMemory>();
   std::map<std::string, std::weak_ptr<WatchQuestion>> questions_;
 };
 
