@@ -11,9 +11,12 @@
 #include <thread>
 #include <vector>
 
-#include "gradtap/v1/query.grpc.pb.h"
+#include "google/protobuf/arena.h"
+#include "gradtap/v1/query.pb.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/security/credentials.h"
 
 namespace gradtap::bench {
@@ -22,6 +25,7 @@ namespace {
 struct Arrival {
   std::int64_t step = 0;
   std::int64_t at_ns = 0;
+  std::int64_t parsed_ns = 0;
   std::size_t bytes = 0;
   std::uint64_t conflated = 0;
 };
@@ -42,14 +46,15 @@ std::vector<std::string> Statistics(const std::string& ask) {
   return names;
 }
 
-// One connection with one call.
+// One connection with one call, which is read as bytes, so that it is known
+// when they have come and how long parsing takes.
 class Subscriber {
  public:
   Subscriber(const SubscriberOptions& options, int index) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
-    stub_ = v1::Query::NewStub(grpc::CreateCustomChannel(
+    stub_ = std::make_unique<grpc::GenericStub>(grpc::CreateCustomChannel(
         options.address, grpc::InsecureChannelCredentials(), arguments));
     v1::WatchRequest request;
     request.set_run("run");
@@ -61,37 +66,64 @@ class Subscriber {
     }
     for (const std::string& name : names) request.add_statistics(name);
     request.add_statistics("scalar.loss");
-    reader_ = stub_->Watch(&context_, request);
+    call_ = stub_->PrepareCall(&context_, "/gradtap.v1.Query/Watch", &queue_);
+    call_->StartCall(this);
+    Done();
+    const grpc::Slice bytes(request.SerializeAsString());
+    call_->WriteLast(grpc::ByteBuffer(&bytes, 1), grpc::WriteOptions(), this);
+    Done();
   }
 
   // Up to the newest step.
-  bool Begin() {
-    v1::WatchResponse message;
-    return reader_->Read(&message) && reader_->Read(&message);
-  }
+  bool Begin() { return Read() && Read(); }
 
   void ReadUntil(std::int64_t last_step) {
-    v1::WatchResponse message;
-    while (reader_->Read(&message)) {
-      if (!message.has_snapshot()) continue;
-      arrivals_.push_back({message.snapshot().step(), MonotonicNanos(), 0,
-                           message.conflated_steps()});
-      arrivals_.back().bytes = message.ByteSizeLong();
-      if (message.snapshot().step() >= last_step) break;
+    while (Read()) {
+      Arrival arrival;
+      arrival.at_ns = MonotonicNanos();
+      arrival.bytes = bytes_.Length();
+      google::protobuf::Arena arena;
+      auto* message =
+          google::protobuf::Arena::CreateMessage<v1::WatchResponse>(&arena);
+      if (!grpc::SerializationTraits<v1::WatchResponse>::Deserialize(&bytes_,
+                                                                     message)
+               .ok()) {
+        return;
+      }
+      if (!message->has_snapshot()) continue;
+      arrival.parsed_ns = MonotonicNanos();
+      arrival.step = message->snapshot().step();
+      arrival.conflated = message->conflated_steps();
+      arrivals_.push_back(arrival);
+      if (arrival.step >= last_step) break;
     }
     Cancel();
   }
 
   void Cancel() {
     context_.TryCancel();
-    reader_->Finish();
+    grpc::Status status;
+    call_->Finish(&status, this);
+    Done();
   }
   const std::vector<Arrival>& arrivals() const { return arrivals_; }
 
  private:
-  std::unique_ptr<v1::Query::Stub> stub_;
+  bool Done() {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue_.Next(&tag, &ok) && ok;
+  }
+  bool Read() {
+    call_->Read(&bytes_, this);
+    return Done();
+  }
+
+  std::unique_ptr<grpc::GenericStub> stub_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::WatchResponse>> reader_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+  grpc::ByteBuffer bytes_;
   std::vector<Arrival> arrivals_;
 };
 
@@ -126,9 +158,10 @@ int RunSubscribers(const SubscriberOptions& options) {
   for (const auto& subscriber : stalled) subscriber->Cancel();
   for (std::size_t i = 0; i < live.size(); ++i) {
     for (const Arrival& a : live[i]->arrivals()) {
-      std::printf("%zu %lld %lld %zu %llu\n", i, static_cast<long long>(a.step),
-                  static_cast<long long>(a.at_ns), a.bytes,
-                  static_cast<unsigned long long>(a.conflated));
+      std::printf(
+          "%zu %lld %lld %lld %zu %llu\n", i, static_cast<long long>(a.step),
+          static_cast<long long>(a.at_ns), static_cast<long long>(a.parsed_ns),
+          a.bytes, static_cast<unsigned long long>(a.conflated));
     }
   }
   std::printf("end\n");

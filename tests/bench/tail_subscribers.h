@@ -27,7 +27,8 @@ std::int64_t MonotonicNanos();
 
 // Prints "ready" once each subscriber has the newest step, then runs until each
 // live one has had `last_step`; then prints one line for each message,
-// "SUBSCRIBER STEP NANOS BYTES CONFLATED", and "end". 0, or 1 after an error.
+// "SUBSCRIBER STEP ARRIVED PARSED BYTES CONFLATED", and "end". 0, or 1 after an
+// error.
 int RunSubscribers(const SubscriberOptions& options);
 
 }  // namespace gradtap::bench
