@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "rocksdb/env.h"
 #include "server/store/rocksdb_store.h"
 #include "server/store/store_testing.h"
 #include "support/status_matchers.h"
@@ -70,7 +71,7 @@ class World {
     options.data_dir = temp_.path() + "/" + std::to_string(which);
     options.seal = false;  // SealOne() does it.
     options.tail_bytes = which == 0 ? 0 : 4000 + Below(20'000);
-    auto store = RocksdbStore::Open(options, nullptr);
+    auto store = RocksdbStore::Open(options, envs_[which].get());
     GRADTAP_ASSERT_OK(store);
     stores_[which] = *std::move(store);
   }
@@ -195,6 +196,12 @@ class World {
 
   std::mt19937_64 random_;
   gradtap::testing::TempDir temp_;
+  // Files in memory: nothing here is about syncs, which take long.
+  std::unique_ptr<rocksdb::Env> envs_[2] = {
+      std::unique_ptr<rocksdb::Env>(
+          rocksdb::NewMemEnv(rocksdb::Env::Default())),
+      std::unique_ptr<rocksdb::Env>(
+          rocksdb::NewMemEnv(rocksdb::Env::Default()))};
   std::unique_ptr<RocksdbStore> stores_[2];  // Without, and with a tail.
   std::map<StreamId, Stream> streams_;
   std::uint64_t tail_scans_ = 0;
@@ -205,12 +212,12 @@ TEST(TailPropertyTest, ReadsAreThoseOfAStoreWithoutATail) {
   for (std::uint64_t seed = 1; seed <= 2; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     World world(seed);
-    for (int i = 0; i < 200 && !::testing::Test::HasFailure(); ++i) {
+    for (int i = 0; i < 110 && !::testing::Test::HasFailure(); ++i) {
       world.Act();
-      for (int k = 0; k < 3; ++k) world.Compare();
+      for (int k = 0; k < 4; ++k) world.Compare();
     }
-    EXPECT_GT(world.tail_scans(), 50U);
-    EXPECT_GT(world.mixed(), 20U);
+    EXPECT_GT(world.tail_scans(), 20U);
+    EXPECT_GT(world.mixed(), 10U);
   }
 }
 
