@@ -26,6 +26,9 @@ absl::Status ChapterBinder::Bind(std::int64_t first_step, std::uint32_t windows,
   if (!one_schema) return batch.WriteLast(bound);
   const auto layout = layout_of_(windows_.front().schema_id());
   if (!layout.ok()) return layout.status();
+  const absl::Status s =
+      batch.PutChapter(EncodeChapter(windows_, last_step_ + 1));
+  if (!s.ok()) return s;
   for (int i = 1; i < kRoleCount; ++i) {
     const auto role = static_cast<Role>(i);
     for (const RollupStatistic statistic : kRollupStatistics) {
@@ -33,16 +36,16 @@ absl::Status ChapterBinder::Bind(std::int64_t first_step, std::uint32_t windows,
       for (std::uint32_t block = 0; block < (*layout)->blocks(); ++block) {
         const std::uint32_t rows = (*layout)->Rows(role, block);
         for (std::uint32_t row = 0; row < rows; row += kRollupParameters) {
-          const absl::Status s =
+          const absl::Status joined =
               JoinGroup({0, role, statistic, windows_.front().schema_id(),
                          RollupGroupOf(block, row)},
                         &batch);
-          if (!s.ok()) return s;
+          if (!joined.ok()) return joined;
         }
       }
     }
   }
-  return batch.FinishChapter(EncodeChapter(windows_, last_step_ + 1), bound);
+  return batch.WriteLast(bound);
 }
 
 absl::Status ChapterBinder::ReadWindows(std::int64_t first_step,

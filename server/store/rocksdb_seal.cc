@@ -22,6 +22,8 @@ namespace {
 
 // Values of rows that are gathered at a time.
 constexpr std::size_t kSlabBytes = std::size_t{32} << 20;
+// Of a commit, for the sealer.
+constexpr std::chrono::seconds kBrake{1};
 // A stream that has been silent for this long is taken to have ended.
 constexpr std::chrono::hours kIdle{1};
 
@@ -137,6 +139,12 @@ RocksdbStore::ToSeal RocksdbStore::ToSealLocked(
       run->entry->streams[IndexOf(*run->entry, key.first)];
   const Branch& branch = stream.branches[key.second];
   next.key = {run->run_id, key.first, key.second};
+  std::uint64_t rows = 0;
+  for (const Branch& one : stream.branches) rows += one.rows;
+  if (rows > 0) {
+    next.row_bytes =
+        static_cast<double>(stream.bytes) / static_cast<double>(rows);
+  }
   const auto sealed = catalog_.sealed.find(key);
   if (sealed == catalog_.sealed.end()) {
     next.sealed.end = std::numeric_limits<std::int64_t>::min();
@@ -169,11 +177,32 @@ std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
   return std::nullopt;
 }
 
+double RocksdbStore::DueBytesLocked() const {
+  double bytes = 0;
+  for (const auto& [key, waiting] : to_seal_) {
+    const ToSeal branch = ToSealLocked(key);
+    if (!IsDue(branch, waiting)) continue;
+    bytes += branch.row_bytes * static_cast<double>(branch.rows);
+  }
+  return bytes;
+}
+
+void RocksdbStore::WaitForSealer() {
+  if (sealer_ == nullptr) return;
+  const auto deadline = std::chrono::steady_clock::now() + kBrake;
+  MutexLock lock(mu_);
+  while (sealing_trouble_.what.empty() &&
+         DueBytesLocked() > static_cast<double>(max_due_bytes_) &&
+         window_sealed_.WaitUntil(mu_, deadline)) {
+  }
+}
+
 absl::StatusOr<bool> RocksdbStore::SealOne() {
   MutexLock seal_lock(seal_mu_);
   absl::StatusOr<bool> sealed = SealNext();
   MutexLock lock(mu_);
   NoteTrouble(sealed.status(), &sealing_trouble_);
+  window_sealed_.NotifyAll();
   return sealed;
 }
 

@@ -70,6 +70,7 @@ RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
     : folder_(std::move(folder)),
       env_(env),
       window_steps_(options.window_steps),
+      max_due_bytes_(options.max_due_bytes),
       shrink_bytes_(options.shrink_bytes),
       schemas_(kCachedParameters),
       tail_(TailLimits{.bytes = options.tail_bytes}) {}
@@ -244,6 +245,7 @@ absl::StatusOr<StreamEntry> RocksdbStore::CreateStreamLocked(
 
 absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
   if (commits.empty()) return absl::OkStatus();
+  WaitForSealer();
   const auto started = std::chrono::steady_clock::now();
   std::vector<std::string> changed;
   {

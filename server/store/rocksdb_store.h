@@ -149,6 +149,7 @@ class RocksdbStore final : public Store {
   // A branch with rows to seal.
   struct ToSeal {
     BranchKey key;
+    double row_bytes = 0;    // Of a row of its stream, on average.
     Sealed sealed;           // As it stands.
     std::uint64_t rows = 0;  // Not sealed yet.
     bool ended = false;      // No more rows are to be expected.
@@ -230,6 +231,10 @@ class RocksdbStore final : public Store {
                            const ToShrink& branch, const ShrunkPart& part,
                            rocksdb::WriteBatch* batch)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // About the bytes of rows that are due.
+  double DueBytesLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // While too much is due, a second at most; not while sealing fails.
+  void WaitForSealer() ABSL_LOCKS_EXCLUDED(mu_);
   // Gives back the space of rows of branches that were sealed to their end.
   void ReclaimSealed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
@@ -270,6 +275,7 @@ class RocksdbStore final : public Store {
   const std::unique_ptr<DataFolder> folder_;
   rocksdb::Env* const env_;
   const std::uint32_t window_steps_;
+  const std::uint64_t max_due_bytes_;
   const std::uint64_t shrink_bytes_;
   Listeners listeners_;
   StoredSchemas schemas_;
@@ -291,6 +297,7 @@ class RocksdbStore final : public Store {
   // go.
   bool sealing_ ABSL_GUARDED_BY(write_mu_) = false;
   CondVar sealing_ended_;
+  CondVar window_sealed_;
 
   mutable Mutex mu_;
   // Null while a failing database is being opened again.

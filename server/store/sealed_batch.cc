@@ -116,12 +116,10 @@ void ReclaimRows(const Engine& engine, const BranchKey& key, std::int64_t end) {
                   key_of(end)});
 }
 
-absl::Status SealedBatch::FinishChapter(std::string_view chapter,
-                                        const Sealed& sealed) {
-  Add(engine_->windows(),
-      keys::Chapter(key_.run_id, key_.stream, key_.branch, first_step_),
-      chapter);
-  return WriteLast(sealed);
+absl::Status SealedBatch::PutChapter(std::string_view chapter) {
+  return Put(engine_->windows(),
+             keys::Chapter(key_.run_id, key_.stream, key_.branch, first_step_),
+             chapter);
 }
 
 }  // namespace gradtap::server

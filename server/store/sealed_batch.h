@@ -55,8 +55,9 @@ class SealedBatch final : public WindowSink {
   absl::Status Finish(std::string_view timeline, const Sealed& sealed);
   // Nothing else but how far the branch is sealed.
   absl::Status WriteLast(const Sealed& sealed);
-  // A chapter's end.
-  absl::Status FinishChapter(std::string_view chapter, const Sealed& sealed);
+  // A chapter. Before any of its joined roll-ups, which are read with it; those
+  // that are not joined yet are read without.
+  absl::Status PutChapter(std::string_view chapter);
 
   // Put so far.
   std::uint64_t bytes() const { return bytes_; }

@@ -442,6 +442,9 @@ struct StoreOptions {
   std::string data_dir;  // Created (0700) if it is not there.
   // A thread of its own turns rows into windows once there are enough of them.
   bool seal = true;
+  // About the bytes of rows that may wait to be sealed: with more, each commit
+  // waits for the sealer, a second at most.
+  std::uint64_t max_due_bytes = std::uint64_t{256} << 20;
   // Recorded steps of a window; 0: as many as suit the model. For tests, which
   // want many windows of few steps.
   std::uint32_t window_steps = 0;

@@ -33,7 +33,7 @@ class RolledRun : public ::testing::Test {
     options.seal = false;
     options.window_steps = 128;
     options.shrink_bytes = 1;  // A chapter at a time.
-    options.tail_bytes = 0;  // Or the newest steps would be read as rows.
+    options.tail_bytes = 0;    // Or the newest steps would be read as rows.
     auto store = RocksdbStore::Open(options, nullptr);
     GRADTAP_ASSERT_OK(store);
     store_ = *std::move(store);

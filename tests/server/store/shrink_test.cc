@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,8 +56,13 @@ class ShrinkTest : public KeepingTest {
             Record record;
             if ((*step)->Read(Role::kGrad, place, kAllFields, &record) ==
                 StoredStep::Presence::kValue) {
-              seen.values.append(reinterpret_cast<const char*>(&record),
-                                 sizeof record);
+              for (const float value :
+                   {record.mean, record.std, record.abs_mean, record.min,
+                    record.max}) {
+                seen.values +=
+                    std::to_string(std::bit_cast<std::uint32_t>(value)) + " ";
+              }
+              seen.values += std::to_string(record.zero) + ";";
             }
           }
           EXPECT_TRUE((*step)->status().ok()) << (*step)->status();
