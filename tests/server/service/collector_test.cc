@@ -400,7 +400,7 @@ std::unique_ptr<Collector> StartOverOldRuns(const std::string& data_dir,
     auto store = OpenRocksdbStore({data_dir});
     GRADTAP_EXPECT_OK(store);
     for (const char* run : {"old", "pinned"}) {
-      Feeder feeder((*store).get(), run);
+      Feeder feeder((*store).get(), run, kStart);
       feeder.Step(0, 1);
       feeder.End();
     }

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -82,7 +83,10 @@ inline std::string StepRecord(std::int64_t step, float mean,
 // Writes into a store as ingest would.
 class Feeder {
  public:
-  Feeder(Store* store, const std::string& run) : store_(store) {
+  // Its records seem to have come at `seen_unix_ns`, or now.
+  Feeder(Store* store, const std::string& run,
+         std::optional<std::int64_t> seen_unix_ns = std::nullopt)
+      : store_(store), last_seen_unix_ns_(seen_unix_ns) {
     StreamHello hello;
     hello.run = run;
     hello.launch = "launch";
@@ -152,11 +156,13 @@ class Feeder {
   void Commit(StreamCommit commit) {
     commit.stream = stream_;
     commit.first_seq = commit.last_seq = ++seq_;
-    commit.last_seen_unix_ns = RealClock().UnixNanos();
+    commit.last_seen_unix_ns =
+        last_seen_unix_ns_.value_or(RealClock().UnixNanos());
     GRADTAP_EXPECT_OK(store_->Commit({&commit, 1}));
   }
 
   Store* const store_;
+  const std::optional<std::int64_t> last_seen_unix_ns_;
   StreamId stream_ = 0;
   std::uint64_t seq_ = 0;
 };
