@@ -119,7 +119,10 @@ double StudentT(std::size_t freedom) {
 }
 
 void PrintTrend(const Figure& figure) {
-  const std::vector<double>& y = figure.of_piece;
+  const std::vector<double> y(
+      figure.of_piece.begin() +
+          static_cast<std::ptrdiff_t>(figure.of_piece.size() / 5),
+      figure.of_piece.end());
   const auto n = static_cast<double>(y.size());
   double mean = 0, at = 0, xx = 0, xy = 0, rest = 0;
   for (const double v : y) mean += v / n;
