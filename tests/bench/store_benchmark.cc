@@ -1,10 +1,9 @@
 // What the store takes and gives, without a network: steps drawn from recorded
 // runs are committed, sealed, and asked for.
 //
-//   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N] [--steps
-//   N]
-//                   [--runs N] [--dir DIR] [--queries N] [--keep 1] [--series
-//                   0]
+//   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N]
+//                   [--steps N] [--runs N] [--dir DIR] [--queries N]
+//                   [--keep 1] [--series 0] [--compact 1]
 //
 // Prints, for all runs together: commits and sealing (values a second of wall
 // and of CPU time), bytes on disk for each float, and how long queries of the
@@ -15,6 +14,7 @@
 // folder stays, and is asked as it is when it is there already.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -49,9 +49,10 @@ struct Options {
   std::string dir = "/tmp/gradtap-store-benchmark";
   std::size_t parameters = 50;
   std::int64_t steps = 3000;
-  int queries = 100;  // Of each kind.
-  int runs = 1;       // The same again.
-  std::string of;     // "cnn" or "gpt": the recording itself, as it is.
+  int queries = 100;     // Of each kind.
+  int runs = 1;          // The same again.
+  std::string of;        // "cnn" or "gpt": the recording itself, as it is.
+  bool compact = false;  // Before it is asked.
   bool series = true;
   bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
@@ -68,7 +69,7 @@ void Time(const char* what, int times, const std::function<void(int)>& query) {
     ms.push_back(1e3 * Seconds(Clock::now() - begin));
   }
   std::sort(ms.begin(), ms.end());
-  std::printf("  %-44s first %8.2f  median %8.2f  p99 %8.2f ms\n", what, ms[0],
+  std::printf("  %-44s least %8.2f  median %8.2f  p99 %8.2f ms\n", what, ms[0],
               ms[ms.size() / 2], ms[(ms.size() * 99) / 100]);
 }
 
@@ -184,6 +185,21 @@ void LoadAll(const Recorded& recorded, const Options& options) {
   std::printf("  resident %.0f MiB\n", ResidentMiB());
 }
 
+void Compact(server::Store* store, const Options& options) {
+  std::atomic<bool> cancelled{false};
+  const auto compacted = store->Compact(&cancelled);
+  Check(compacted.status());
+  double all = 0;
+  std::printf("  compacted, bytes a float:");
+  for (const auto& family : compacted->families) {
+    const double bytes =
+        static_cast<double>(family.bytes_after) / Values(options);
+    all += bytes;
+    std::printf(" %s %.3f,", family.name.c_str(), bytes);
+  }
+  std::printf(" all %.3f\n", all);
+}
+
 int Run(Options options) {
   const Recorded recorded =
       std::filesystem::exists(options.recorded + "/cnn.f32")
@@ -198,6 +214,7 @@ int Run(Options options) {
   auto store = OpenStore(options);
   std::printf("  on disk %.3f bytes a float\n",
               static_cast<double>(store->disk_bytes()) / Values(options));
+  if (options.compact) Compact(store.get(), options);
   if (options.queries > 0) {
     std::printf("opened anew:\n");
     Ask(store.get(), options, 1);
@@ -223,6 +240,7 @@ int main(int argc, char** argv) {
       options.parameters = std::strtoul(value, nullptr, 10);
     if (name == "--runs") options.runs = std::atoi(value);
     if (name == "--of") options.of = value;
+    if (name == "--compact") options.compact = std::atoi(value) != 0;
     if (name == "--series") options.series = std::atoi(value) != 0;
     if (name == "--keep") options.keep = std::atoi(value) != 0;
     if (name == "--queries") options.queries = std::atoi(value);
