@@ -32,7 +32,7 @@ class KeepingTest : public ::testing::Test {
     options.data_dir = dir_.path() + "/data";
     options.seal = false;  // SealAll() does it.
     options.window_steps = 128;
-    options.tail_bytes = 0;    // Or the newest steps would be read as rows.
+    options.tail_bytes = tail_bytes_;
     options.shrink_bytes = 1;  // A chapter at a time.
     auto store = RocksdbStore::Open(options, env_);
     ASSERT_TRUE(store.ok()) << store.status();
@@ -119,6 +119,7 @@ class KeepingTest : public ::testing::Test {
   rocksdb::Env* env_ = nullptr;  // That Open() gives to the store.
   std::unique_ptr<RocksdbStore> store_;
   std::mt19937_64 random_{7};
+  std::size_t tail_bytes_ = 0;  // Or the newest steps would be read as rows.
 };
 
 }  // namespace gradtap::server::testing

@@ -253,6 +253,20 @@ TEST_F(ShrinkTest, OnAFullDiskNothingIsTakenAndWhatIsTakenLasts) {
   EXPECT_TRUE(steps.at(kChapter).has_columns);
 }
 
+TEST_F(ShrinkTest, StepsThatAreStillInMemoryAreShrunkToo) {
+  tail_bytes_ = std::size_t{64} << 20;
+  Open();
+  const StreamId id = AddRun("run", kChapter + 400, kParameters);
+  SealAll();
+  ASSERT_GT(store_->tail_bytes(), 0U);
+  ASSERT_TRUE(Read(id).at(kChapter - 1).has_columns);
+  ASSERT_TRUE(Shrink().has_value());
+  const auto steps = Read(id);
+  EXPECT_EQ(steps.size(), std::size_t{kChapter + 400});
+  EXPECT_FALSE(steps.at(kChapter - 1).has_columns);
+  EXPECT_TRUE(steps.at(kChapter).has_columns);
+}
+
 TEST_F(ShrinkTest, WhatIsLeftAgreesWithItself) {
   AddRun("run", 2 * kChapter + 400, kParameters);
   SealAll();
