@@ -12,7 +12,7 @@ namespace gradtap::server {
 namespace {
 
 // Of one synced write: a group beyond it would only make its members wait.
-constexpr std::size_t kGroupBytes = std::size_t{16} << 20;
+constexpr std::size_t kGroupBytes = std::size_t{4} << 20;
 
 // What a commit adds to a write: its bytes, and keys for each row and gap.
 std::size_t WriteBytes(const StreamCommit& commit) {

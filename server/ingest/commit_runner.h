@@ -42,7 +42,7 @@ class CommitRunner {
   CommitRunner(Store* store, const Clock* clock, const IngestLimits& limits)
       : store_(store), clock_(clock), limits_(limits) {}
 
-  // In order. Commits between two openings share a synced write, up to 16 MiB.
+  // In order. Commits between two openings share a synced write, up to 4 MiB.
   void Run(std::deque<CommitTask> tasks);
 
  private:

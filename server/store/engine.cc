@@ -19,6 +19,11 @@ namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 constexpr std::uint64_t kSpareBytes = 16 * kMiB;
+// Of each family, up to twice this: one fills while another is written. Rows,
+// which are most of what is written, fill theirs first, and all families go to
+// disk together. More than this makes no commit faster.
+constexpr std::size_t kMemtableBytes = 6 * kMiB;
+constexpr std::size_t kBlockCacheBytes = 32 * kMiB;
 
 bool Supported(rocksdb::CompressionType type) {
   const auto types = rocksdb::GetSupportedCompressions();
@@ -47,7 +52,6 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   options.atomic_flush = true;
   // A family that is seldom written must not keep every log alive.
   options.max_total_wal_size = 128 * kMiB;
-  options.db_write_buffer_size = 96 * kMiB;
   options.max_background_jobs = 2;
   options.max_open_files = 512;
   options.skip_stats_update_on_db_open = true;
@@ -60,10 +64,9 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
 }
 
 rocksdb::ColumnFamilyOptions MakeFamilyOptions(
-    std::size_t write_buffer_bytes, bool large_values,
-    const std::shared_ptr<rocksdb::Cache>& cache) {
+    bool large_values, const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions options;
-  options.write_buffer_size = write_buffer_bytes;
+  options.write_buffer_size = kMemtableBytes;
   options.level_compaction_dynamic_level_bytes = true;
   // Packed floats shrink by an eighth at best, and upper levels are rewritten
   // soon: no time is spent there. The last level holds nine tenths of the
@@ -90,7 +93,7 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(
 // keys, so that files mostly move down as they are.
 rocksdb::ColumnFamilyOptions MakeTileOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
-  auto options = MakeFamilyOptions(32 * kMiB, true, cache);
+  auto options = MakeFamilyOptions(true, cache);
   options.compression = rocksdb::kNoCompression;
   options.bottommost_compression = rocksdb::kNoCompression;
   return options;
@@ -98,12 +101,12 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
 
 // In the order of Engine's accessors.
 std::vector<rocksdb::ColumnFamilyDescriptor> MakeFamilies() {
-  const auto cache = rocksdb::NewLRUCache(64 * kMiB);
-  const auto small = MakeFamilyOptions(8 * kMiB, false, cache);
+  const auto cache = rocksdb::NewLRUCache(kBlockCacheBytes);
+  const auto small = MakeFamilyOptions(false, cache);
   return {{rocksdb::kDefaultColumnFamilyName, small},
-          {"rows", MakeFamilyOptions(32 * kMiB, true, cache)},
+          {"rows", MakeFamilyOptions(true, cache)},
           {"index", small},
-          {"histograms", MakeFamilyOptions(16 * kMiB, true, cache)},
+          {"histograms", MakeFamilyOptions(true, cache)},
           {"windows", small},
           {"tiles", MakeTileOptions(cache)},
           {"rollups", MakeTileOptions(cache)}};

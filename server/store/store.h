@@ -452,7 +452,7 @@ struct StoreOptions {
   // it frees, more would take what was not asked for.
   std::uint64_t shrink_bytes = std::uint64_t{64} << 20;
   // Of the newest steps of all runs, which are kept in memory; 0: none is.
-  std::size_t tail_bytes = std::size_t{32} << 20;
+  std::size_t tail_bytes = std::size_t{12} << 20;
 };
 
 // Opens the folder for this process alone. kFailedPrecondition: locked by

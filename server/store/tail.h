@@ -48,7 +48,7 @@ StepRow RowOf(const SharedTailRecord& record);
 struct TailLimits {
   // Of all runs together; 0: nothing is kept. What a reader holds on to after
   // it has gone from here is not counted.
-  std::size_t bytes = std::size_t{32} << 20;
+  std::size_t bytes = std::size_t{12} << 20;
   // Of one run: a reader copies so many pointers while it holds the lock.
   std::size_t records_of_run = 4096;
 };
