@@ -18,9 +18,9 @@ class Client::Impl {
       : channel_(std::move(channel)) {}
 
   // One call; the answer converted.
-  template <typename Request, typename Response>
-  auto Ask(grpc::Status (v1::Query::Stub::*method)(grpc::ClientContext*,
-                                                   const Request&, Response*),
+  template <typename Stub, typename Request, typename Response>
+  auto Ask(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                        Response*),
            const Request& request) const
       -> Result<decltype(FromProto(std::declval<const Response&>()))> {
     Response response;
@@ -51,6 +51,7 @@ Result<Client> Client::Connect(const ClientOptions& options) {
   channel_options.use_proxy = options.use_proxy;
   channel_options.connect_deadline = options.connect_deadline;
   channel_options.deadline = options.deadline;
+  channel_options.long_deadline = options.long_deadline;
   channel_options.max_answer_bytes = options.max_answer_bytes;
   absl::StatusOr<std::unique_ptr<QueryChannel>> channel =
       QueryChannel::Connect(channel_options);
@@ -95,6 +96,10 @@ Result<HistogramsAnswer> Client::Histograms(
                      "': one of weight, grad, update, grad_local, buffer"};
   }
   return impl_->Ask(&v1::Query::Stub::GetHistograms, ToProto(query));
+}
+
+Result<HeatMapAnswer> Client::HeatMap(const HeatMapQuery& query) const {
+  return impl_->Ask(&v1::Query::Stub::GetHeatMap, ToProto(query));
 }
 
 Result<TopAnswer> Client::Top(const TopQuery& query) const {
@@ -159,6 +164,16 @@ Result<bool> Client::PinRun(const std::string& run, bool pinned) const {
       impl_->channel().Call(&v1::Query::Stub::PinRun, request, &response);
   if (!status.ok()) return ToError(status);
   return response.changed();
+}
+
+Result<BackupResult> Client::Backup(const std::string& name) const {
+  v1::BackupRequest request;
+  request.set_name(name);
+  return impl_->Ask(&v1::Upkeep::Stub::Backup, request);
+}
+
+Result<CompactResult> Client::Compact() const {
+  return impl_->Ask(&v1::Upkeep::Stub::Compact, v1::CompactRequest());
 }
 
 Result<CollectorStatus> Client::Status() const {

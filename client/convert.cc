@@ -329,6 +329,22 @@ GapList FromProto(const v1::ListGapsResponse& in) {
   return out;
 }
 
+BackupResult FromProto(const v1::BackupResponse& in) {
+  return {in.path(), in.bytes(), in.runs(), in.rows(), in.took_ns()};
+}
+
+CompactResult FromProto(const v1::CompactResponse& in) {
+  CompactResult out;
+  out.bytes_before = in.bytes_before();
+  out.bytes_after = in.bytes_after();
+  for (const v1::CompactResponse::Family& family : in.families()) {
+    out.families.push_back(
+        {family.name(), family.bytes_before(), family.bytes_after()});
+  }
+  out.took_ns = in.took_ns();
+  return out;
+}
+
 CollectorStatus FromProto(const v1::GetStatusResponse& in) {
   CollectorStatus out;
   out.version = in.version();

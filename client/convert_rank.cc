@@ -1,6 +1,9 @@
-// What stands out: GetTop, CompareRuns.
+// What stands out: GetHeatMap, GetTop, CompareRuns.
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <limits>
 #include <utility>
 
 #include "client/convert.h"
@@ -49,7 +52,56 @@ ComparedLine FromRow(const v1::CompareRow& row) {
   return line;
 }
 
+HeatMapRow FromRow(const v1::HeatMapRow& in, std::size_t buckets) {
+  HeatMapRow row;
+  row.parameter = in.parameter();
+  row.kind = ToKind(in.kind());
+  const auto columns =
+      std::min(buckets, static_cast<std::size_t>(in.worst_size()));
+  row.worst.assign(in.worst().begin(),
+                   in.worst().begin() + static_cast<std::ptrdiff_t>(columns));
+  row.worst.resize(buckets, std::numeric_limits<float>::quiet_NaN());
+  if (in.flags().empty()) return row;
+  const auto flagged = std::min(buckets, in.flags().size());
+  row.flags.assign(in.flags().begin(),
+                   in.flags().begin() + static_cast<std::ptrdiff_t>(flagged));
+  row.flags.resize(buckets);
+  return row;
+}
+
 }  // namespace
+
+HeatMapAnswer FromProto(const v1::GetHeatMapResponse& in) {
+  HeatMapAnswer out;
+  out.run = in.run();
+  out.attempt = in.attempt();
+  out.rank = in.rank();
+  out.statistic = in.statistic();
+  out.bucket_steps = in.bucket_steps();
+  out.buckets.reserve(in.buckets_size());
+  for (const v1::HeatMapBucket& bucket : in.buckets()) {
+    out.buckets.push_back({bucket.first_step(), bucket.last_step(),
+                           bucket.recorded(), bucket.first_time_unix_ns()});
+  }
+  out.rows.reserve(in.rows_size());
+  for (const v1::HeatMapRow& row : in.rows()) {
+    out.rows.push_back(FromRow(row, out.buckets.size()));
+  }
+  for (const v1::GapInfo& gap : in.gaps()) out.gaps.push_back(FromProto(gap));
+  return out;
+}
+
+v1::GetHeatMapRequest ToProto(const HeatMapQuery& in) {
+  v1::GetHeatMapRequest out;
+  out.set_run(in.run);
+  out.set_statistic(in.statistic);
+  out.set_match(in.match);
+  *out.mutable_steps() = ToRange(in.steps);
+  out.set_max_buckets(in.max_buckets);
+  out.set_rank(in.rank);
+  out.set_attempt(in.attempt);
+  return out;
+}
 
 TopAnswer FromProto(const v1::GetTopResponse& in) {
   TopAnswer out;

@@ -92,7 +92,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
 
 absl::Status CheckOptions(const ChannelOptions& options) {
   if (options.connect_deadline <= milliseconds::zero() ||
-      options.deadline <= milliseconds::zero()) {
+      options.deadline <= milliseconds::zero() ||
+      options.long_deadline <= milliseconds::zero()) {
     return absl::InvalidArgumentError("deadlines must be positive");
   }
   for (const char c : options.token) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -244,6 +245,72 @@ TEST_F(ClientTest, GapsStatusAndDeleteAnswer) {
   EXPECT_TRUE(client_->PinRun("mnist", true).value());
   EXPECT_FALSE(client_->PinRun("mnist", true).value());
   EXPECT_TRUE(client_->Run("mnist")->run.pinned);
+}
+
+TEST_F(ClientTest, ABackupSaysWhereItIsAndWhatIsInIt) {
+  v1::BackupResponse& made = collector_.upkeep.backup;
+  made.set_path("/srv/data.backups/mine");
+  made.set_bytes(5 << 20);
+  made.set_runs(2);
+  made.set_rows(1234);
+  made.set_took_ns(1'500'000'000);
+  const auto backup = client_->Backup("mine");
+  ASSERT_TRUE(backup.ok()) << backup.error().message;
+  EXPECT_EQ(backup->path, "/srv/data.backups/mine");
+  EXPECT_EQ(backup->bytes, 5u << 20);
+  EXPECT_EQ(backup->runs, 2u);
+  EXPECT_EQ(backup->rows, 1234u);
+  EXPECT_EQ(backup->took_ns, 1'500'000'000);
+  EXPECT_EQ(collector_.upkeep.last_backup.name(), "mine");
+  EXPECT_TRUE(client_->Backup().ok());
+  EXPECT_EQ(collector_.upkeep.last_backup.name(), "");
+}
+
+TEST_F(ClientTest, CompactionSaysWhatEachKindOfDataTook) {
+  v1::CompactResponse& done = collector_.upkeep.compact;
+  done.set_bytes_before(30);
+  done.set_bytes_after(12);
+  done.set_took_ns(7);
+  v1::CompactResponse::Family* family = done.add_families();
+  family->set_name("tiles");
+  family->set_bytes_before(20);
+  family->set_bytes_after(10);
+  const auto compacted = client_->Compact();
+  ASSERT_TRUE(compacted.ok()) << compacted.error().message;
+  EXPECT_EQ(compacted->bytes_before, 30u);
+  EXPECT_EQ(compacted->bytes_after, 12u);
+  EXPECT_EQ(compacted->took_ns, 7);
+  ASSERT_EQ(compacted->families.size(), 1u);
+  EXPECT_EQ(compacted->families[0].name, "tiles");
+  EXPECT_EQ(compacted->families[0].bytes_before, 20u);
+  EXPECT_EQ(compacted->families[0].bytes_after, 10u);
+}
+
+TEST_F(ClientTest, BackupAndCompactHaveADeadlineOfTheirOwn) {
+  collector_.upkeep.hangs = true;
+  ClientOptions options;
+  options.collector = collector_.address();
+  options.long_deadline = std::chrono::milliseconds(20);
+  const auto hurried = Client::Connect(options);
+  ASSERT_TRUE(hurried.ok()) << hurried.error().message;
+  const auto compacted = hurried->Compact();
+  const auto backup = hurried->Backup();
+  ASSERT_FALSE(compacted.ok() || backup.ok());
+  EXPECT_EQ(compacted.error().code, ErrorCode::kDeadline);
+  EXPECT_EQ(backup.error().code, ErrorCode::kDeadline);
+  options.long_deadline = std::chrono::milliseconds(0);
+  EXPECT_EQ(Client::Connect(options).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(ClientTest, WhatUpkeepRefusesIsAnErrorWithItsReason) {
+  collector_.upkeep.failure = {grpc::StatusCode::ALREADY_EXISTS,
+                               "there is a backup 'mine'"};
+  const auto compacted = client_->Compact();
+  const auto backup = client_->Backup("mine");
+  ASSERT_FALSE(compacted.ok() || backup.ok());
+  EXPECT_EQ(backup.error().code, ErrorCode::kRefused);
+  EXPECT_THAT(backup.error().message, HasSubstr("'mine'"));
+  EXPECT_EQ(compacted.error().code, ErrorCode::kRefused);
 }
 
 TEST_F(ClientTest, AnUnknownRunIsNotFoundWithTheNearestName) {

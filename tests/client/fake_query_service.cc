@@ -353,6 +353,29 @@ grpc::Status FakeQueryService::GetStatus(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+void FakeUpkeepService::HangOn(grpc::ServerContext* context) const {
+  while (hangs && !context->IsCancelled()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+grpc::Status FakeUpkeepService::Backup(grpc::ServerContext* context,
+                                       const v1::BackupRequest* request,
+                                       v1::BackupResponse* response) {
+  HangOn(context);
+  last_backup = *request;
+  *response = backup;
+  return failure;
+}
+
+grpc::Status FakeUpkeepService::Compact(grpc::ServerContext* context,
+                                        const v1::CompactRequest*,
+                                        v1::CompactResponse* response) {
+  HangOn(context);
+  *response = compact;
+  return failure;
+}
+
 void FakeCollector::Start() {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address(), grpc::InsecureServerCredentials(),

@@ -113,25 +113,24 @@ class FakeQueryService final : public v1::Query::Service {
   std::string authorization_;
 };
 
-// Answers what the test put in, or fails.
+// Answers what the test put in, or fails, or does not answer at all.
 class FakeUpkeepService final : public v1::Upkeep::Service {
  public:
   v1::BackupResponse backup;
   v1::CompactResponse compact;
   grpc::Status failure;
   v1::BackupRequest last_backup;
+  // Every call waits until its client has given up.
+  std::atomic<bool> hangs{false};
 
-  grpc::Status Backup(grpc::ServerContext*, const v1::BackupRequest* request,
-                      v1::BackupResponse* response) override {
-    last_backup = *request;
-    *response = backup;
-    return failure;
-  }
-  grpc::Status Compact(grpc::ServerContext*, const v1::CompactRequest*,
-                       v1::CompactResponse* response) override {
-    *response = compact;
-    return failure;
-  }
+  grpc::Status Backup(grpc::ServerContext* context,
+                      const v1::BackupRequest* request,
+                      v1::BackupResponse* response) override;
+  grpc::Status Compact(grpc::ServerContext* context, const v1::CompactRequest*,
+                       v1::CompactResponse* response) override;
+
+ private:
+  void HangOn(grpc::ServerContext* context) const;
 };
 
 // A server around fake services, on a free loopback port.

@@ -32,6 +32,7 @@
 #include <utility>
 #include <vector>
 
+#include "gradtap/client_queries.h"
 #include "gradtap/client_values.h"
 
 namespace gradtap {
@@ -109,9 +110,11 @@ struct ClientOptions {
   std::string token;
   // Let gRPC use http_proxy and its relatives.
   bool use_proxy = false;
-  // For Connect(), and for each call (Watch excepted).
+  // For Connect(), for each call (Watch excepted), and for Backup() and
+  // Compact(), which move gigabytes.
   std::chrono::milliseconds connect_deadline{5000};
   std::chrono::milliseconds deadline{60000};
+  std::chrono::milliseconds long_deadline{std::chrono::hours(24)};
   // A larger answer is kRefused.
   std::size_t max_answer_bytes = 256u << 20;
 };
@@ -156,7 +159,8 @@ struct WatchEvent {
 // --------------------------------------------------------------
 
 // Thread-safe: any thread may call any method, several at a time. Every call
-// waits for its answer, at most options.deadline.
+// waits for its answer, at most options.deadline; Backup() and Compact() at
+// most options.long_deadline.
 class Client {
  public:
   // Waits until the collector answers, at most options.connect_deadline; a
@@ -174,6 +178,10 @@ class Client {
   Result<SnapshotAnswer> Snapshot(const SnapshotQuery& query) const;
   // kNotFound: no step, or not that one, has histograms.
   Result<HistogramsAnswer> Histograms(const HistogramsQuery& query) const;
+  // One statistic of many parameters over many steps, the worst of each bucket
+  // of steps. kInvalidArgument: no statistic of records that every step has.
+  // kRefused: more cells than the collector's limit; it names a narrower query.
+  Result<HeatMapAnswer> HeatMap(const HeatMapQuery& query) const;
   // The parameters that stand out.
   Result<TopAnswer> Top(const TopQuery& query) const;
   // How a run differs from a good one, and from which step on.
@@ -193,6 +201,17 @@ class Client {
   // A pinned run is never removed or shrunk by the collector itself. False: it
   // was pinned, or not, before.
   Result<bool> PinRun(const std::string& run, bool pinned) const;
+  // Copies all that is stored into a folder of this name
+  // ([A-Za-z0-9._-]{1,128}, not beginning with a dot; empty: the time) within
+  // the collector's folder for backups. All that was acknowledged before the
+  // call is in it; training and queries go on. kInvalidArgument: the name is
+  // none. kRefused: there is one of that name, no room, another one is at work,
+  // or the collector makes none.
+  Result<BackupResult> Backup(const std::string& name = {}) const;
+  // Rewrites all tables, as tightly as it gets; training and queries go on,
+  // more slowly. kRefused: no room for the largest kind of data once more, or
+  // another one is at work.
+  Result<CompactResult> Compact() const;
   Result<CollectorStatus> Status() const;
 
  private:

@@ -1,12 +1,13 @@
-// What gradtap's query library is asked, and what it answers: plain structs.
-// Included by gradtap/client.h, which says how absent values, names and times
-// are to be read.
+// What gradtap's query library answers: plain structs. Included by
+// gradtap/client.h, which says how absent values, names and times are to be
+// read.
 //
 // C++17; std types only.
 
 #ifndef GRADTAP_CLIENT_VALUES_H_
 #define GRADTAP_CLIENT_VALUES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -256,6 +257,57 @@ struct TopAnswer {
   std::uint32_t ranked_nonfinite = 0;
 };
 
+// A column of a heat map: recorded steps in a row. Steps that were not recorded
+// are in none.
+struct HeatMapBucket {
+  std::int64_t first_step = 0;
+  std::int64_t last_step = 0;  // Inclusive.
+  std::uint32_t recorded = 0;  // How many.
+  std::int64_t first_time_unix_ns = 0;
+};
+
+// One parameter of a heat map; an entry for each of its buckets.
+struct HeatMapRow {
+  // Bits of `flags`.
+  static constexpr std::uint8_t kNonfinite = 1;
+  static constexpr std::uint8_t kAbsent = 2;
+
+  std::string parameter;
+  ParameterKind kind = ParameterKind::kUnknown;
+  // The worst finite value of the bucket's steps, rounded to float32. Worst is
+  // the largest; of finite_fraction the smallest; of mean, sum, min and max the
+  // one of largest magnitude, with its sign. NaN: no step has one.
+  std::vector<float> worst;
+  std::vector<std::uint8_t> flags;  // Empty: no bucket has any.
+
+  // Some step's value, or an element of its tensor, was NaN or infinite.
+  bool nonfinite(std::size_t bucket) const {
+    return bucket < flags.size() && (flags[bucket] & kNonfinite) != 0;
+  }
+  // The statistic was absent at some step.
+  bool absent(std::size_t bucket) const {
+    return bucket < flags.size() && (flags[bucket] & kAbsent) != 0;
+  }
+  // Nothing of this parameter was recorded.
+  bool missing(std::size_t bucket) const {
+    return bucket >= worst.size() || (worst[bucket] != worst[bucket] &&
+                                      !nonfinite(bucket) && !absent(bucket));
+  }
+};
+
+struct HeatMapAnswer {
+  std::string run;
+  std::uint32_t attempt = 0;  // The newest that is shown.
+  std::uint32_t rank = 0;
+  std::string statistic;
+  // Recorded steps of each bucket; the last one, and those beside a restart,
+  // may have fewer.
+  std::uint32_t bucket_steps = 0;
+  std::vector<HeatMapBucket> buckets;  // In the order of steps.
+  std::vector<HeatMapRow> rows;        // In the schema's order.
+  std::vector<GapEntry> gaps;          // That touch the steps asked for.
+};
+
 // Something that is not the same in two runs.
 struct DifferenceEntry {
   std::string parameter;  // Empty: of the run.
@@ -308,6 +360,30 @@ struct DeletedRun {
   std::uint64_t deleted_bytes = 0;
 };
 
+// A copy of all that a collector has stored: a data folder itself.
+struct BackupResult {
+  std::string path;  // On the collector's host.
+  // Of its files. On the data's own file system most take no room of their own.
+  std::uint64_t bytes = 0;
+  std::uint32_t runs = 0;
+  std::uint64_t rows = 0;  // At least so many are in it.
+  std::int64_t took_ns = 0;
+};
+
+struct CompactResult {
+  // One kind of data.
+  struct Family {
+    std::string name;
+    std::uint64_t bytes_before = 0;
+    std::uint64_t bytes_after = 0;
+  };
+  // Of tables; what was in logs alone counts after.
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
+  std::vector<Family> families;
+  std::int64_t took_ns = 0;
+};
+
 struct CollectorStatus {
   std::string version;
   std::int64_t start_time_unix_ns = 0;
@@ -326,111 +402,6 @@ struct CollectorStatus {
   std::uint64_t disk_bytes = 0;
   std::uint64_t disk_free_bytes = 0;
   std::uint64_t resident_bytes = 0;
-};
-
-// ---- Queries
-// -----------------------------------------------------------------
-
-// Half-open, like a Python slice. Negative counts from the end of the line.
-struct StepSlice {
-  std::optional<std::int64_t> begin;
-  std::optional<std::int64_t> end;
-};
-
-struct RunsQuery {
-  RunState state = RunState::kUnknown;  // kUnknown: all.
-  std::vector<RunTag> tags;             // All must be equal.
-};
-
-struct ParametersQuery {
-  std::string run;
-  std::string match;                 // RE2, unanchored; empty: all.
-  std::vector<ParameterKind> kinds;  // Empty: all.
-  std::uint32_t attempt = 0;         // 0: the newest.
-  std::uint32_t rank = 0;
-};
-
-struct SeriesQuery {
-  std::vector<std::string> runs;        // At least one.
-  std::vector<std::string> statistics;  // At least one; "scalar.*" works.
-  std::string match;
-  StepSlice steps;
-  std::int64_t since_unix_ns = 0;  // 0: open.
-  std::int64_t until_unix_ns = 0;
-  std::uint32_t max_points = 0;      // 0: all.
-  std::vector<std::uint32_t> ranks;  // Empty with merged false: all.
-  bool merged = false;
-  std::uint32_t attempt = 0;  // 0: the canonical line.
-  // Patterns: instead of a series a parameter one for all that match each of
-  // them, as if they were one tensor.
-  std::vector<std::string> merge;
-};
-
-struct SnapshotQuery {
-  std::string run;
-  std::optional<std::int64_t> step;     // Unset: the last.
-  std::vector<std::string> statistics;  // Empty: a useful choice.
-  std::string match;
-  std::uint32_t rank = 0;
-  bool merged = false;
-  std::uint32_t attempt = 0;
-  std::vector<std::string> merge;  // As in SeriesQuery: a row each.
-};
-
-struct HistogramsQuery {
-  std::string run;
-  std::optional<std::int64_t> step;  // Unset: the last that has histograms.
-  std::string parameter;             // By its exact name; empty: see `match`.
-  std::string match;                 // A pattern; empty: all.
-  std::string role;                  // "weight", "grad", ...; empty: all.
-  std::uint32_t rank = 0;
-  bool merged = false;  // Over the ranks: those of shards add.
-  std::uint32_t attempt = 0;
-};
-
-// kChange: how many times larger or smaller; kGrowth: larger before smaller;
-// kDifference. These three want since_step. kDefault: kChange if that is set,
-// else kValue.
-enum class TopOrder { kDefault, kValue, kChange, kGrowth, kDifference };
-
-struct TopQuery {
-  std::string run;
-  std::string statistic;                   // Empty: grad.l2.
-  std::optional<std::int64_t> step;        // Unset: the last.
-  std::optional<std::int64_t> since_step;  // Rank by the change from there.
-  TopOrder order = TopOrder::kDefault;
-  bool ascending = false;
-  std::uint32_t limit = 0;  // 0: 20.
-  std::string match;
-  std::uint32_t rank = 0;
-  bool merged = false;
-  std::uint32_t attempt = 0;
-};
-
-// kDistance: by how far they are apart; kFirstStep: by where they diverge.
-enum class CompareOrder { kDistance, kFirstStep };
-
-struct CompareQuery {
-  std::string good_run;
-  std::string other_run;
-  std::vector<std::string> statistics;  // Empty: a useful choice.
-  std::string match;
-  StepSlice steps;
-  std::uint32_t rank = 0;
-  bool merged = false;
-  std::uint32_t good_attempt = 0;
-  std::uint32_t other_attempt = 0;
-  CompareOrder order = CompareOrder::kDistance;
-  std::uint32_t limit = 0;           // 0: 20.
-  double noise_factor = 0;           // 0: 5.
-  std::uint32_t steps_in_a_row = 0;  // 0: 5.
-};
-
-struct GapsQuery {
-  std::string run;
-  StepSlice steps;
-  std::uint32_t attempt = 0;         // 0: all.
-  std::vector<std::uint32_t> ranks;  // Empty: all.
 };
 
 }  // namespace client
