@@ -30,44 +30,44 @@ class Checker {
     }
   }
 
-  void Cells(const std::vector<Extremes>& cells) {
+  void HeatMap(const std::vector<double>& worst) {
     const std::size_t buckets = Buckets(data_, q_);
-    const bool map = q_.kind == Question::Kind::kHeatMap;
-    Expect(cells.size() == buckets * (map ? data_.shape().parameters : 1),
+    Expect(worst.size() == buckets * data_.shape().parameters,
            "another number of buckets");
+    for (std::size_t i = 0; i < worst.size(); ++i) {
+      const std::size_t p = i / buckets;
+      const Ends ends = EndsOfBucket(p, i % buckets);
+      Same(worst[i], WorstOf(q_, ends.min, ends.max), p,
+           static_cast<std::int64_t>(i % buckets) * q_.bucket_steps);
+    }
+  }
+
+  void Cells(const std::vector<Extremes>& cells) {
+    Expect(cells.size() == Buckets(data_, q_), "another number of buckets");
     for (std::size_t i = 0; i < cells.size(); ++i) {
-      const std::size_t p = map ? i / buckets : q_.parameter;
-      const auto from =
-          static_cast<std::int64_t>(i % buckets) * q_.bucket_steps;
-      const Ends ends = EndsOf(
-          p, from, std::min(from + q_.bucket_steps, data_.shape().steps));
-      Same(cells[i].min, ends.min, p, from);
-      Same(cells[i].max, ends.max, p, from);
+      const Ends ends = EndsOfBucket(q_.parameter, i);
+      const auto from = static_cast<std::int64_t>(i) * q_.bucket_steps;
+      Same(cells[i].min, ends.min, q_.parameter, from);
+      Same(cells[i].max, ends.max, q_.parameter, from);
     }
   }
 
   void Points(const std::vector<Point>& points) {
-    const bool map = q_.kind == Question::Kind::kHeatMap;
-    std::vector<Extremes> seen(data_.shape().parameters, {INFINITY, -INFINITY});
-    std::vector<std::size_t> numbers(data_.shape().parameters);
+    Expect(points.size() <= std::max<std::size_t>(6, 2 * Buckets(data_, q_)),
+           "another number of points: " + std::to_string(points.size()));
+    Ends seen;
     for (const Point& point : points) {
+      Expect(point.parameter == q_.parameter, "another parameter");
+      Expect(point.step >= 0 && point.step < data_.shape().steps,
+             "another step");
       Same(point.value, SentAt(point.step, point.parameter), point.parameter,
            point.step);
-      Extremes& ends = seen.at(point.parameter);
-      ends.min = std::min(ends.min, point.value);
-      ends.max = std::max(ends.max, point.value);
-      ++numbers[point.parameter];
+      seen.min = std::min(seen.min, point.value);
+      seen.max = std::max(seen.max, point.value);
     }
-    const std::size_t first = map ? 0 : q_.parameter;
-    const std::size_t last = map ? data_.shape().parameters : first + 1;
-    for (std::size_t p = first; p < last; ++p) {
-      Expect(numbers[p] > 0 &&
-                 numbers[p] <= std::max<std::size_t>(6, 2 * Buckets(data_, q_)),
-             "another number of points: " + std::to_string(numbers[p]));
-      const Ends ends = EndsOf(p, 0, data_.shape().steps);
-      Same(seen[p].min, ends.min, p, -1);
-      Same(seen[p].max, ends.max, p, -1);
-    }
+    const Ends ends = EndsOf(q_.parameter, 0, data_.shape().steps);
+    Same(seen.min, ends.min, q_.parameter, -1);
+    Same(seen.max, ends.max, q_.parameter, -1);
   }
 
  private:
@@ -81,6 +81,12 @@ class Checker {
     };
     if (!q_.l2) return at(q_.field);
     return std::sqrt(kNumel * (at(0) * at(0) + at(1) * at(1)));
+  }
+  Ends EndsOfBucket(std::size_t p, std::size_t bucket) const {
+    const std::int64_t from =
+        static_cast<std::int64_t>(bucket) * q_.bucket_steps;
+    return EndsOf(p, from,
+                  std::min(from + q_.bucket_steps, data_.shape().steps));
   }
   Ends EndsOf(std::size_t p, std::int64_t from, std::int64_t to) const {
     Ends ends;
@@ -96,6 +102,11 @@ class Checker {
     ++counts_->values;
     if (std::bit_cast<std::uint32_t>(static_cast<float>(got)) ==
         std::bit_cast<std::uint32_t>(static_cast<float>(sent))) {
+      return;
+    }
+    // The smallest and largest of 0 and -0 may be either.
+    if (got == sent && (q_.kind == Question::Kind::kSeries ||
+                        q_.kind == Question::Kind::kHeatMap)) {
       return;
     }
     const double error = std::abs(got - sent) / std::abs(sent);
@@ -135,6 +146,8 @@ void Check(const DataSet& data, const Question& question, const Answer& answer,
   if (question.kind == Question::Kind::kColumn ||
       question.kind == Question::Kind::kStep) {
     checker.Values(answer.values);
+  } else if (question.kind == Question::Kind::kHeatMap) {
+    checker.HeatMap(answer.values);
   } else if (answer.points.empty()) {
     checker.Cells(answer.cells);
   } else {

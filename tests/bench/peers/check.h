@@ -22,8 +22,8 @@ struct CheckCounts {
 };
 
 // Throws when an answer is wrong: a value is missing, or further than 1e-6 from
-// the one that was sent. Of a store with buckets of its own each point must be
-// one that was sent, and the extremes over all steps among them.
+// the one that was sent. Of a series from a store with buckets of its own each
+// point must be one that was sent, and the extremes over all steps among them.
 void Check(const DataSet& data, const Question& question, const Answer& answer,
            const std::string& who, CheckCounts* counts);
 

@@ -125,18 +125,22 @@ Answer Decode(const std::string& text, const Question& question, std::size_t n,
       }
       break;
     case Question::Kind::kSeries:
-    case Question::Kind::kHeatMap: {
-      const bool map = question.kind == Question::Kind::kHeatMap;
-      answer.cells.resize((map ? n : 1) * buckets, {1, 0});
+      answer.cells.resize(buckets, {1, 0});
       while (!reader.done()) {
-        const std::size_t p = map ? reader.Next<std::uint32_t>() : 0;
-        const std::size_t bucket = reader.Next<std::uint32_t>();
-        Extremes& cell = answer.cells.at(p * buckets + bucket);
+        Extremes& cell = answer.cells.at(reader.Next<std::uint32_t>());
         cell.min = static_cast<double>(reader.Next<float>());
         cell.max = static_cast<double>(reader.Next<float>());
       }
       break;
-    }
+    case Question::Kind::kHeatMap:
+      answer.values.resize(n * buckets, 1e300);
+      while (!reader.done()) {
+        const std::size_t p = reader.Next<std::uint32_t>();
+        const std::size_t bucket = reader.Next<std::uint32_t>();
+        answer.values.at(p * buckets + bucket) =
+            static_cast<double>(reader.Next<float>());
+      }
+      break;
   }
   return answer;
 }
@@ -229,10 +233,11 @@ class ClickHousePeer : public Peer {
                     : kFieldNames[question.field];
     const std::string role = "role = " + std::to_string(question.role);
     const std::string step = "step = " + std::to_string(question.step);
-    const std::string cell = "toUInt32(intDiv(step, " +
-                             std::to_string(question.bucket_steps) +
-                             ")) AS b, min(" + field + "), max(" + field +
-                             ") FROM " + table + " WHERE " + role;
+    const std::string bucket = "toUInt32(intDiv(step, " +
+                               std::to_string(question.bucket_steps) +
+                               ")) AS b, ";
+    const std::string min = "min(" + field + ")", max = "max(" + field + ")";
+    const std::string from = " FROM " + table + " WHERE " + role;
     std::string query;
     switch (question.kind) {
       case Question::Kind::kColumn:
@@ -244,12 +249,17 @@ class ClickHousePeer : public Peer {
                 " WHERE " + step + " ORDER BY role, p";
         break;
       case Question::Kind::kSeries:
-        query = "SELECT " + cell +
+        query = "SELECT " + bucket + min + ", " + max + from +
                 " AND p = " + std::to_string(question.parameter) +
                 " GROUP BY b ORDER BY b";
         break;
       case Question::Kind::kHeatMap:
-        query = "SELECT p, " + cell + " GROUP BY p, b";
+        query =
+            "SELECT p, " + bucket +
+            (WorstIsByMagnitude(question)
+                 ? "if(" + max + " < -" + min + ", " + min + ", " + max + ")"
+                 : max) +
+            from + " GROUP BY p, b";
         break;
     }
     std::string text = http_->Post("/", query + " FORMAT RowBinary");

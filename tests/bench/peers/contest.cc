@@ -62,6 +62,14 @@ std::string Machine() {
          load.substr(0, load.find(' '));
 }
 
+// Whether gradtap's heat map has columns of any number of steps, or of
+// multiples of 64 (proto/gradtap/v1/heat_map.proto), which all peers then are
+// asked for.
+bool HasNarrowColumns(const Shape& shape, std::size_t buckets) {
+  const auto steps = static_cast<std::uint64_t>(shape.steps);
+  return steps / 64 < buckets && steps * shape.parameters <= 16'000'000;
+}
+
 // A question of repetition i: spread over roles, fields, parameters and the
 // older half of the steps, the same in each run.
 Question Draw(const DataSet& data, Question::Kind kind, std::size_t buckets,
@@ -79,6 +87,10 @@ Question Draw(const DataSet& data, Question::Kind kind, std::size_t buckets,
   const auto wanted = static_cast<std::int64_t>(buckets);
   question.bucket_steps =
       std::max<std::int64_t>(1, (shape.steps + wanted - 1) / wanted);
+  if (kind == Question::Kind::kHeatMap && !HasNarrowColumns(shape, buckets)) {
+    const std::int64_t runs = (shape.steps + 63) / 64;
+    question.bucket_steps = 64 * ((runs + wanted - 1) / wanted);
+  }
   return question;
 }
 
@@ -141,9 +153,11 @@ void Contest::CheckAll(std::size_t i, const DataSet& data) {
     if (kind == Kind::kHeatMap && data.shape().parameters <= kDeepParameters) {
       continue;
     }
-    for (int repetition = 0; repetition < 4; ++repetition) {
-      Question question = Draw(data, kind, kind == Kind::kSeries ? 1000 : 20,
-                               1000 + repetition);
+    // Series in narrow and in wide buckets, which roll-ups answer.
+    for (int repetition = 0; repetition < 8; ++repetition) {
+      Question question = Draw(
+          data, kind, kind == Kind::kSeries && repetition % 4 < 2 ? 1000 : 20,
+          1000 + repetition);
       question.l2 = kind == Kind::kSeries && repetition % 2 == 1;
       const auto decode = peers_[i]->Ask(data, question);
       Check(data, question, decode(), peers_[i]->name(),

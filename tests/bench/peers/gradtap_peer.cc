@@ -1,7 +1,5 @@
 // gradtap itself: fed by `peers_feeder`, which is the agent without LibTorch,
 // and asked through the query library.
-//
-// A heat map is asked as series until the collector has a query for it.
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -121,8 +119,9 @@ class GradtapPeer : public Peer {
       case Question::Kind::kStep:
         return AskSnapshot(data, question);
       case Question::Kind::kSeries:
-      case Question::Kind::kHeatMap:
         return AskSeries(data, question);
+      case Question::Kind::kHeatMap:
+        return AskHeatMap(data, question);
     }
     return {};
   }
@@ -163,9 +162,7 @@ class GradtapPeer : public Peer {
     query.statistics = {question.l2
                             ? std::string(kRoleNames[question.role]) + ".l2"
                             : StatisticOf(question.role, question.field)};
-    if (question.kind == Question::Kind::kSeries) {
-      query.match = "^p" + std::to_string(question.parameter) + "$";
-    }
+    query.match = "^p" + std::to_string(question.parameter) + "$";
     query.max_points = static_cast<std::uint32_t>(2 * Buckets(data, question));
     auto answered = client_->Series(query);
     if (!answered) throw std::runtime_error(answered.error().message);
@@ -175,6 +172,34 @@ class GradtapPeer : public Peer {
         for (const client::SeriesPoint& point : line.points) {
           answer.points.push_back({ParameterOf(line.parameter), point.step,
                                    point.value.value_or(1e300)});
+        }
+      }
+      return answer;
+    };
+  }
+  std::function<Answer()> AskHeatMap(const DataSet& data,
+                                     const Question& question) {
+    client::HeatMapQuery query;
+    query.run = data.shape().name;
+    query.statistic = StatisticOf(question.role, question.field);
+    query.max_buckets = static_cast<std::uint32_t>(Buckets(data, question));
+    auto answered = client_->HeatMap(query);
+    if (!answered) throw std::runtime_error(answered.error().message);
+    return [map = *std::move(answered), n = data.shape().parameters,
+            width = question.bucket_steps, buckets = Buckets(data, question)] {
+      if (map.bucket_steps != width) {
+        throw std::runtime_error("gradtap's heat map has columns of " +
+                                 std::to_string(map.bucket_steps) +
+                                 " steps in the place of " +
+                                 std::to_string(width));
+      }
+      Answer answer;
+      answer.values.resize(n * buckets, 1e300);
+      for (const client::HeatMapRow& row : map.rows) {
+        for (std::size_t b = 0; b < row.worst.size(); ++b) {
+          if (row.nonfinite(b) || row.absent(b)) continue;  // None was sent.
+          answer.values.at(ParameterOf(row.parameter) * buckets + b) =
+              static_cast<double>(row.worst[b]);
         }
       }
       return answer;

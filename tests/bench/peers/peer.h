@@ -22,7 +22,7 @@ struct Question {
     kSeries,   // One parameter's statistic over all steps, in step buckets.
     kColumn,   // One statistic of all parameters at one step.
     kStep,     // All fifteen floats of all parameters at one step.
-    kHeatMap,  // One statistic of all parameters, in step buckets.
+    kHeatMap,  // One statistic of all parameters, its worst in step buckets.
   };
   Kind kind = Kind::kSeries;
   std::size_t role = 0;
@@ -34,6 +34,15 @@ struct Question {
   std::int64_t step = 0;
   std::int64_t bucket_steps = 1;
 };
+
+// What a bucket's worst value is: of statistics of either sign the one of
+// largest magnitude, of two such the positive one; of others the largest.
+inline bool WorstIsByMagnitude(const Question& question) {
+  return question.field != 1 && question.field != 2;  // std, abs_mean.
+}
+inline double WorstOf(const Question& question, double min, double max) {
+  return WorstIsByMagnitude(question) && max < -min ? min : max;
+}
 
 // Smallest and largest value of a bucket of steps.
 struct Extremes {
@@ -48,10 +57,11 @@ struct Point {
 
 struct Answer {
   // kColumn: one a parameter. kStep: the same for each role and field.
+  // kHeatMap: the worst of each bucket, buckets of a parameter after each
+  // other.
   std::vector<double> values;
-  // kSeries, kHeatMap: buckets of a parameter after each other.
-  std::vector<Extremes> cells;
-  // The same from a store that has buckets of its own: what it chose to keep.
+  std::vector<Extremes> cells;  // kSeries: one a bucket.
+  // kSeries of a store that has buckets of its own: what it chose to keep.
   std::vector<Point> points;
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -29,6 +30,16 @@ class PeersTest : public ::testing::Test {
     Answer answer;
     answer.values.assign(column, column + data.shape().parameters);
     return answer;
+  }
+  static Extremes EndsOf(const DataSet& data, const Question& question,
+                         std::size_t p, std::int64_t from, std::int64_t to) {
+    Extremes ends{INFINITY, -INFINITY};
+    for (std::int64_t step = from; step < to; ++step) {
+      const double value = data.At(step, question.role, question.field, p);
+      ends.min = std::min(ends.min, value);
+      ends.max = std::max(ends.max, value);
+    }
+    return ends;
   }
 
   testing::TempDir dir_;
@@ -111,23 +122,44 @@ TEST_F(PeersTest, PointsThatLeaveOutAnExtremeAreRefused) {
 
 TEST_F(PeersTest, ABucketWithoutItsExtremeIsRefused) {
   const DataSet data = Make("a", 1);
-  Question question{Question::Kind::kHeatMap, 2, 0};
-  question.bucket_steps = 40;
+  Question question{Question::Kind::kSeries, 2, 0};
+  question.parameter = 3;
+  question.bucket_steps = 25;
   Answer answer;
-  for (std::size_t p = 0; p < 6; ++p) {
-    const double first = data.At(0, 2, 0, p);
-    Extremes cell{first, first};
-    for (std::int64_t step = 1; step < 40; ++step) {
-      const double value = data.At(step, 2, 0, p);
-      cell.min = std::min(cell.min, value);
-      cell.max = std::max(cell.max, value);
-    }
-    answer.cells.push_back(cell);
-  }
+  answer.cells = {EndsOf(data, question, 3, 0, 25),
+                  EndsOf(data, question, 3, 25, 40)};
   Check(data, question, answer, "it", &counts_);
-  answer.cells[5].min = answer.cells[5].max;
+  EXPECT_EQ(counts_.values, 4u);
+  answer.cells[1].min = answer.cells[1].max;
   EXPECT_THROW(Check(data, question, answer, "it", &counts_),
                std::runtime_error);
+}
+
+TEST_F(PeersTest, AHeatMapHasTheWorstOfEachBucket) {
+  const DataSet data = Make("a", 1);
+  for (const std::size_t field : {0, 1, 3}) {  // mean, std, min.
+    Question question{Question::Kind::kHeatMap, 1, field};
+    question.bucket_steps = 25;
+    Answer answer;
+    for (std::size_t p = 0; p < 6; ++p) {
+      for (const std::int64_t from : {0, 25}) {
+        const Extremes ends = EndsOf(data, question, p, from,
+                                     std::min<std::int64_t>(from + 25, 40));
+        answer.values.push_back(WorstOf(question, ends.min, ends.max));
+        EXPECT_EQ(answer.values.back(), field == 1             ? ends.max
+                                        : field == 3           ? ends.min
+                                        : -ends.min > ends.max ? ends.min
+                                                               : ends.max);
+      }
+    }
+    Check(data, question, answer, "it", &counts_);
+    answer.values[7] *= 1.001;
+    EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+                 std::runtime_error);
+    answer.values.pop_back();
+    EXPECT_THROW(Check(data, question, answer, "it", &counts_),
+                 std::runtime_error);
+  }
 }
 
 TEST(PeersTableTest, SaysWhereGradtapLosesAndHowMuch) {

@@ -106,18 +106,22 @@ Answer Decode(const PGresult* result, const Question& question, std::size_t n,
       }
       break;
     case Question::Kind::kSeries:
-    case Question::Kind::kHeatMap: {
-      const bool map = question.kind == Question::Kind::kHeatMap;
-      answer.cells.resize((map ? n : 1) * buckets, {1, 0});
+      answer.cells.resize(buckets, {1, 0});
       for (int row = 0; row < rows; ++row) {
-        const std::size_t p = map ? Read32(PQgetvalue(result, row, 3)) - 1 : 0;
-        const std::size_t bucket = Read32(PQgetvalue(result, row, 0));
-        answer.cells.at(p * buckets + bucket) = {
+        answer.cells.at(Read32(PQgetvalue(result, row, 0))) = {
             ReadFloat(PQgetvalue(result, row, 1)),
             ReadFloat(PQgetvalue(result, row, 2))};
       }
       break;
-    }
+    case Question::Kind::kHeatMap:
+      answer.values.resize(n * buckets, 1e300);
+      for (int row = 0; row < rows; ++row) {
+        const std::size_t p = Read32(PQgetvalue(result, row, 2)) - 1;
+        const std::size_t bucket = Read32(PQgetvalue(result, row, 0));
+        answer.values.at(p * buckets + bucket) =
+            ReadFloat(PQgetvalue(result, row, 1));
+      }
+      break;
   }
   return answer;
 }
@@ -289,8 +293,11 @@ std::function<Answer()> PostgresPeer::Ask(const DataSet& data,
       break;
     }
     case Question::Kind::kHeatMap:
-      query = "SELECT " + bucket + " AS b, min(v), max(v), p::int FROM " +
-              table + ", unnest(" + field +
+      query = "SELECT " + bucket + " AS b, " +
+              (WorstIsByMagnitude(question)
+                   ? "CASE WHEN max(v) < -min(v) THEN min(v) ELSE max(v) END"
+                   : "max(v)") +
+              ", p::int FROM " + table + ", unnest(" + field +
               ") WITH ORDINALITY AS u(v, p) WHERE" + role + " GROUP BY b, p";
       break;
   }

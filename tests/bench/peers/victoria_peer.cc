@@ -135,6 +135,52 @@ std::vector<Sample> Parse(const std::string& text) {
   return samples;
 }
 
+Answer DecodeInstant(const std::string& text, const Question& question,
+                     std::size_t n) {
+  const bool all = question.kind == Question::Kind::kStep;
+  Answer answer;
+  answer.values.resize(n * (all ? kFloats : 1), 1e300);
+  std::map<std::string, std::size_t> columns;
+  for (std::size_t i = 0; i < kFloats; ++i) {
+    columns[MetricOf(i / kFields, i % kFields)] = i;
+  }
+  for (const Sample& sample : Parse(text)) {
+    const std::size_t column = all ? columns.at(sample.name) : 0;
+    answer.values.at(column * n + sample.parameter) =
+        sample.values.at(0).second;
+  }
+  return answer;
+}
+
+// A heat map's worst is chosen here where it takes both ends: MetricsQL has no
+// function for the value of largest magnitude that keeps its sign.
+Answer DecodeRange(const std::string& text, const Question& question,
+                   std::size_t n, std::size_t buckets) {
+  const bool map = question.kind == Question::Kind::kHeatMap;
+  const bool both = !map || WorstIsByMagnitude(question);
+  std::vector<Extremes> cells((map ? n : 1) * buckets, {1e300, 1e300});
+  for (const Sample& sample : Parse(text)) {
+    for (const auto& [seconds, value] : sample.values) {
+      const auto bucket = static_cast<std::size_t>((seconds - kEpochSeconds) /
+                                                   question.bucket_steps);
+      Extremes& cell =
+          cells.at((map ? sample.parameter : 0) * buckets + bucket);
+      if (!both || sample.rollup == "min_over_time") cell.min = value;
+      if (!both || sample.rollup == "max_over_time") cell.max = value;
+    }
+  }
+  Answer answer;
+  if (!map) {
+    answer.cells = std::move(cells);
+    return answer;
+  }
+  for (const Extremes& cell : cells) {
+    answer.values.push_back(both ? WorstOf(question, cell.min, cell.max)
+                                 : cell.max);
+  }
+  return answer;
+}
+
 class VictoriaPeer : public Peer {
  public:
   explicit VictoriaPeer(VictoriaPath path) : path_(path) {}
@@ -241,11 +287,14 @@ class VictoriaPeer : public Peer {
     const std::int64_t w = question.bucket_steps;
     const std::string width = std::to_string(w) + "s";
     const auto buckets = static_cast<std::int64_t>(Buckets(data, question));
+    const std::string bucket = Bucket(
+        question, "{run=\"" + data.shape().name + "\"" + labels + "}", width);
+    const bool largest = question.kind == Question::Kind::kHeatMap &&
+                         !WorstIsByMagnitude(question);
     const std::string query =
-        "aggr_over_time((\"min_over_time\", \"max_over_time\"), " +
-        Bucket(question, "{run=\"" + data.shape().name + "\"" + labels + "}",
-               width) +
-        ")";
+        largest ? "max_over_time(" + bucket + ")"
+                : "aggr_over_time((\"min_over_time\", \"max_over_time\"), " +
+                      bucket + ")";
     return http_->Get(
         "/api/v1/query_range?query=" + UrlEncoded(query) + "&nocache=1&step=" +
         width + "&start=" + std::to_string(kEpochSeconds + w - 1) +
@@ -278,41 +327,13 @@ std::function<Answer()> VictoriaPeer::Ask(const DataSet& data,
       text = Range(data, question, "");
       break;
   }
-  const std::size_t buckets = Buckets(data, question);
-  return [text = std::move(text), question, n, buckets] {
-    Answer answer;
-    const bool cells = question.kind == Question::Kind::kSeries ||
-                       question.kind == Question::Kind::kHeatMap;
-    const bool map = question.kind == Question::Kind::kHeatMap;
-    if (cells) answer.cells.resize((map ? n : 1) * buckets, {1, 0});
-    if (!cells) {
-      answer.values.resize(
-          n * (question.kind == Question::Kind::kStep ? kFloats : 1), 1e300);
-    }
-    std::map<std::string, std::size_t> columns;
-    for (std::size_t i = 0; i < kFloats; ++i) {
-      columns[MetricOf(i / kFields, i % kFields)] = i;
-    }
-    for (const Sample& sample : Parse(text)) {
-      if (!cells) {
-        const std::size_t column = question.kind == Question::Kind::kStep
-                                       ? columns.at(sample.name)
-                                       : 0;
-        answer.values.at(column * n + sample.parameter) =
-            sample.values.at(0).second;
-        continue;
-      }
-      for (const auto& [seconds, value] : sample.values) {
-        const auto bucket = static_cast<std::size_t>((seconds - kEpochSeconds) /
-                                                     question.bucket_steps);
-        Extremes& cell =
-            answer.cells.at((map ? sample.parameter : 0) * buckets + bucket);
-        if (sample.rollup == "min_over_time") cell.min = value;
-        if (sample.rollup == "max_over_time") cell.max = value;
-      }
-    }
-    return answer;
-  };
+  return
+      [text = std::move(text), question, n, buckets = Buckets(data, question)] {
+        return question.kind == Question::Kind::kSeries ||
+                       question.kind == Question::Kind::kHeatMap
+                   ? DecodeRange(text, question, n, buckets)
+                   : DecodeInstant(text, question, n);
+      };
 }
 
 }  // namespace
