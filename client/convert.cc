@@ -363,6 +363,8 @@ CollectorStatus FromProto(const v1::GetStatusResponse& in) {
   out.disk_bytes = in.disk_bytes();
   out.disk_free_bytes = in.disk_free_bytes();
   out.resident_bytes = in.resident_bytes();
+  out.rows_waiting = in.figures().sealing().rows_waiting();
+  out.rows_due = in.figures().sealing().rows_due();
   return out;
 }
 

@@ -57,6 +57,10 @@ class ClientTest : public ::testing::Test {
     collector_.service.runs["live"] = MakeLive("live", 6, 3);
     collector_.service.status.set_version("0.1.0");
     collector_.service.status.set_runs(2);
+    v1::SealingFigures& sealing =
+        *collector_.service.status.mutable_figures()->mutable_sealing();
+    sealing.set_rows_waiting(9);
+    sealing.set_rows_due(4);
     collector_.Start();
     ClientOptions options;
     options.collector = collector_.address();
@@ -241,6 +245,8 @@ TEST_F(ClientTest, GapsStatusAndDeleteAnswer) {
   gaps.run = "mnist";
   EXPECT_EQ(client_->Gaps(gaps)->lost_steps, 1u);
   EXPECT_EQ(client_->Status()->version, "0.1.0");
+  EXPECT_EQ(client_->Status()->rows_waiting, 9u);
+  EXPECT_EQ(client_->Status()->rows_due, 4u);
   EXPECT_EQ(client_->DeleteRun("mnist")->deleted_steps, 4u);
   EXPECT_TRUE(client_->PinRun("mnist", true).value());
   EXPECT_FALSE(client_->PinRun("mnist", true).value());

@@ -402,6 +402,10 @@ struct CollectorStatus {
   std::uint64_t disk_bytes = 0;
   std::uint64_t disk_free_bytes = 0;
   std::uint64_t resident_bytes = 0;
+  // Stored rows that are not sealed into windows yet, and of them those that
+  // may be: what the sealer is behind.
+  std::uint64_t rows_waiting = 0;
+  std::uint64_t rows_due = 0;
 };
 
 }  // namespace client
