@@ -62,7 +62,6 @@ class GradtapPeer : public Peer {
   }
 
   void Start(const std::string& folder) override {
-    folder_ = folder;
     port_ = FreePort();
     server_ = std::make_unique<ServerProcess>(
         std::vector<std::string>{bin_ + "/gradtapd", "--data-dir",
@@ -98,15 +97,16 @@ class GradtapPeer : public Peer {
     return all.count() - std::stod(said);
   }
   double ClientCpuSeconds() const override { return client_cpu_; }
-  // What stands in its log becomes tables when it starts.
+  // The run has ended: all of it is sealed, and then merged.
   void Settle() override {
-    client_.reset();
-    earlier_cpu_ += server_->Stop(SIGTERM);
-    Start(folder_);
-    for (double before = -1, now = CpuSeconds(); now - before > 0.02;) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(500));
-      before = std::exchange(now, CpuSeconds());
+    for (;;) {
+      const auto status = client_->Status();
+      if (!status) throw std::runtime_error(status.error().message);
+      if (status->rows_due == 0) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
+    const auto compacted = client_->Compact();
+    if (!compacted) throw std::runtime_error(compacted.error().message);
   }
   std::uint64_t DiskBytes(const std::string& folder) const override {
     return bench::DiskBytes(folder + "/data", "");
@@ -207,7 +207,6 @@ class GradtapPeer : public Peer {
   }
 
   const std::string bin_;
-  std::string folder_;
   int port_ = 0;
   std::optional<Client> client_;
   double client_cpu_ = 0;

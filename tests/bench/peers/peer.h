@@ -76,6 +76,8 @@ class Peer {
   virtual std::string Settings() const = 0;
   // True: a variant of another peer that is loaded, and not asked.
   virtual bool ingest_only() const { return false; }
+  // True: it stores gradtap's own tiles, and is no measure of their size.
+  virtual bool has_our_tiles() const { return false; }
 
   // Returns when it answers. `folder` is its own, empty or from a run before.
   virtual void Start(const std::string& folder) = 0;
@@ -97,13 +99,12 @@ class Peer {
   virtual std::function<Answer()> Ask(const DataSet& data,
                                       const Question& question) = 0;
 
-  // Of its server, of those before a restart in Settle() too.
-  double CpuSeconds() const { return earlier_cpu_ + server_->CpuSeconds(); }
+  // Of its server.
+  double CpuSeconds() const { return server_->CpuSeconds(); }
   std::uint64_t PssBytes() const { return server_->PssBytes(); }
 
  protected:
   std::unique_ptr<ServerProcess> server_;
-  double earlier_cpu_ = 0;
 };
 
 std::unique_ptr<Peer> MakeGradtapPeer(const std::string& bin);
@@ -112,6 +113,7 @@ std::unique_ptr<Peer> MakeVictoriaPeer(VictoriaPath path);
 enum class ClickHouseCodec { kLz4, kZstd };
 std::unique_ptr<Peer> MakeClickHousePeer(ClickHouseCodec codec);
 std::unique_ptr<Peer> MakePostgresPeer();
+std::unique_ptr<Peer> MakeSqlitePeer(const std::string& bin);
 
 inline std::size_t Buckets(const DataSet& data, const Question& question) {
   return static_cast<std::size_t>(
