@@ -24,9 +24,7 @@ using namespace gradtap::bench;  // NOLINT
 
 constexpr int kSkipped = 77;  // As ctest's SKIP_RETURN_CODE says.
 
-// Every column that a table can have. Our own tiles in SQLite, which isolates
-// the engine, come here once the tiles' code can be called for it: as a program
-// of its own, so that its CPU time and memory count like those of a server.
+// Every column that a table can have.
 std::vector<std::unique_ptr<Peer>> AllPeers(const std::string& bin) {
   std::vector<std::unique_ptr<Peer>> peers;
   peers.push_back(MakeGradtapPeer(bin));
@@ -35,6 +33,7 @@ std::vector<std::unique_ptr<Peer>> AllPeers(const std::string& bin) {
   peers.push_back(MakeClickHousePeer(ClickHouseCodec::kLz4));
   peers.push_back(MakeClickHousePeer(ClickHouseCodec::kZstd));
   peers.push_back(MakePostgresPeer());
+  peers.push_back(MakeSqlitePeer(bin));
   return peers;
 }
 
@@ -138,9 +137,10 @@ int main(int argc, char** argv) {
   app.add_option("--deep", a.deep,
                  "PARAMETERSxSTEPS of the data set for series; at most 100 "
                  "parameters, such as 4x1000000");
-  app.add_option("--only", a.only,
-                 "Peers beside gradtap: victoria, clickhouse, postgresql, with "
-                 "their variants. One that is missing: exit code 77")
+  app.add_option(
+         "--only", a.only,
+         "Peers beside gradtap: victoria, clickhouse, postgresql, "
+         "sqlite, with their variants. One that is missing: exit code 77")
       ->delimiter(',');
   app.add_option("--rounds", a.contest.rounds, "Loadings of --wide")
       ->check(CLI::Range(1, 20))
