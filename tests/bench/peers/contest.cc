@@ -109,6 +109,7 @@ Contest::Contest(ContestOptions options,
     figures.name = peer->name();
     figures.settings = peer->Settings();
     figures.asked = !peer->ingest_only();
+    figures.has_our_tiles = peer->has_our_tiles();
     figures_.peers.push_back(std::move(figures));
   }
 }

@@ -17,6 +17,8 @@ struct Row {
   bool more_is_better = false;
   bool compared = true;
   std::vector<std::optional<double>> values;
+  // What gradtap's may be.
+  std::optional<double> at_most = std::nullopt;
 };
 
 std::string Short(double value) {
@@ -52,6 +54,32 @@ std::optional<double> SpreadOf(const PeerFigures& peer,
                             return a.wall_seconds < b.wall_seconds;
                           });
   return most->wall_seconds / least->wall_seconds;
+}
+
+// Over the disk of the smallest peer that is bit-exact; none: there is no such
+// peer.
+std::optional<Row> DiskShares(const Figures& figures, const Shape& shape) {
+  Row row{shape.name + ": disk, over the smallest bit-exact peer's",
+          "",
+          false,
+          false,
+          {},
+          kMostDiskShare};
+  double smallest = INFINITY;
+  for (const PeerFigures& peer : figures.peers) {
+    const std::optional<double> disk = OfLoads(
+        peer, shape.name, [](const LoadFigures& l) { return l.disk_bytes; });
+    const bool exact = peer.checks.values > 0 && peer.checks.inexact == 0;
+    if (&peer != figures.peers.data() && disk && exact && !peer.has_our_tiles) {
+      smallest = std::min(smallest, *disk);
+    }
+    row.values.push_back(disk);
+  }
+  if (!std::isfinite(smallest) || !row.values[0]) return std::nullopt;
+  for (std::optional<double>& value : row.values) {
+    if (value) *value /= smallest;
+  }
+  return row;
 }
 
 std::vector<Row> LoadRows(const Figures& figures, const Shape& shape) {
@@ -95,6 +123,9 @@ std::vector<Row> LoadRows(const Figures& figures, const Shape& shape) {
       row.values.push_back(OfLoads(peer, shape.name, line.of));
     }
     rows.push_back(std::move(row));
+    if (line.unit != "bytes/value") continue;
+    std::optional<Row> shares = DiskShares(figures, shape);
+    if (shares) rows.push_back(*std::move(shares));
   }
   Row spread{
       shape.name + ": its rounds' longest over shortest", "", false, false, {}};
@@ -140,6 +171,10 @@ std::string CellOf(const Row& row, std::size_t peer) {
   const std::optional<double> value = row.values[peer];
   if (!value) return "-";
   std::string cell = Short(*value);
+  if (peer == 0 && row.at_most) {
+    return cell + (*value <= *row.at_most ? " (within " : " (MISSES ") +
+           Short(*row.at_most) + ")";
+  }
   const std::optional<double> ours = row.values[0];
   if (peer == 0 || !row.compared || !ours || *value <= 0 || *ours <= 0)
     return cell;
@@ -299,6 +334,7 @@ std::string JsonOf(const Figures& figures) {
            ",\"settings\":" + Quoted(peer.settings) +
            ",\"compared_values\":" + std::to_string(peer.checks.values) +
            ",\"inexact_values\":" + std::to_string(peer.checks.inexact) +
+           ",\"has_our_tiles\":" + (peer.has_our_tiles ? "true" : "false") +
            ",\"loads\":" + LoadsJson(peer) +
            ",\"warm_ms\":" + TimesJson(peer.warm) +
            ",\"cold_ms\":" + TimesJson(peer.cold) + "}";

@@ -32,6 +32,7 @@ struct PeerFigures {
   std::string name;
   std::string settings;
   bool asked = false;
+  bool has_our_tiles = false;
   CheckCounts checks;
   // By the name of the data set; one a round.
   std::map<std::string, std::vector<LoadFigures>> loads;
@@ -48,6 +49,10 @@ struct Figures {
   std::vector<PeerFigures> peers;      // The first is gradtap.
   std::vector<std::string> skipped;    // Why, in words.
 };
+
+// What gradtap may take of the disk that the smallest peer takes which gives
+// back every float as it was sent.
+inline constexpr double kMostDiskShare = 0.7;
 
 double Median(std::vector<double> values);
 // The smallest that at least `share` of the values do not exceed.

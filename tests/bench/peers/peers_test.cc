@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -173,6 +174,47 @@ TEST(PeersTableTest, SaysWhereGradtapLosesAndHowMuch) {
   const std::string table = TableOf(figures);
   EXPECT_NE(table.find("1.00 (0.250x LOSS)"), std::string::npos) << table;
   EXPECT_NE(table.find("3.00 (3.00x)"), std::string::npos) << table;
+}
+
+// gradtap and others, each loaded with `wide` into so many bytes.
+Figures FiguresOf(const std::vector<double>& disk_bytes) {
+  Figures figures;
+  figures.shapes = {{"wide", 101, 10}};
+  for (const double bytes : disk_bytes) {
+    PeerFigures& peer = figures.peers.emplace_back();
+    peer.checks.values = 10;
+    LoadFigures load;
+    load.disk_bytes = bytes;
+    peer.loads["wide"] = {load};
+  }
+  return figures;
+}
+
+// The cells of the row, or nothing.
+std::string DiskSharesOf(const Figures& figures) {
+  const std::string table = TableOf(figures);
+  const std::string label = "wide: disk, over the smallest bit-exact peer's";
+  const std::size_t at = table.find(label);
+  if (at == std::string::npos) return "";
+  std::istringstream row(table.substr(
+      at + label.size(), table.find('\n', at) - at - label.size()));
+  std::string cells;
+  for (std::string word; row >> word;)
+    cells += (cells.empty() ? "" : " ") + word;
+  return cells;
+}
+
+TEST(PeersTableTest, DiskIsComparedWithTheSmallestBitExactPeer) {
+  Figures figures = FiguresOf({600, 900, 1000, 700});
+  figures.peers[1].checks.inexact = 1;  // Smaller, but not all that was sent.
+  figures.peers[3].has_our_tiles = true;
+  EXPECT_EQ(DiskSharesOf(figures), "0.600 (within 0.700) 0.900 1.00 0.700");
+  figures.peers[1].checks.inexact = 0;
+  EXPECT_EQ(DiskSharesOf(figures), "0.667 (within 0.700) 1.00 1.11 0.778");
+  figures.peers[1].loads["wide"][0].disk_bytes = 800;
+  EXPECT_EQ(DiskSharesOf(figures), "0.750 (MISSES 0.700) 1.00 1.25 0.875");
+  figures.peers[1].checks = figures.peers[2].checks = {};  // Never asked.
+  EXPECT_EQ(DiskSharesOf(figures), "");
 }
 
 TEST(PeersTableTest, QuantilesAreByRank) {
