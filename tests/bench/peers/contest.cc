@@ -154,11 +154,12 @@ void Contest::CheckAll(std::size_t i, const DataSet& data) {
     if (kind == Kind::kHeatMap && data.shape().parameters <= kDeepParameters) {
       continue;
     }
-    // Series in narrow and in wide buckets, which roll-ups answer.
     for (int repetition = 0; repetition < 8; ++repetition) {
-      Question question = Draw(
-          data, kind, kind == Kind::kSeries && repetition % 4 < 2 ? 1000 : 20,
-          1000 + repetition);
+      // Narrow buckets, and wide ones, which roll-ups answer.
+      const bool narrow = repetition % 4 < 2;
+      const std::size_t buckets =
+          kind == Kind::kSeries ? (narrow ? 1000 : 20) : (narrow ? 20 : 4);
+      Question question = Draw(data, kind, buckets, 1000 + repetition);
       question.l2 = kind == Kind::kSeries && repetition % 2 == 1;
       const auto decode = peers_[i]->Ask(data, question);
       Check(data, question, decode(), peers_[i]->name(),
