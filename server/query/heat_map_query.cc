@@ -21,6 +21,7 @@
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
 #include "server/query/series_check.h"
+#include "server/query/step_values.h"
 #include "server/store/rollup/block.h"
 #include "server/store/rollup/statistic.h"
 
@@ -30,8 +31,11 @@ namespace {
 // Below so many values steps are read one by one, and columns may be narrow.
 constexpr std::uint64_t kExactValues = 16'000'000;
 constexpr std::size_t kMinGaps = 1'000;
-// Parameters that are worth a second thread.
+// Parameters that are worth a second thread, and values.
 constexpr std::uint32_t kWorthAThread = 1024;
+constexpr std::size_t kWorthABatchThread = 16'384;
+// Of rows that wait to be gone through together; a window has less.
+constexpr std::size_t kMaxBatchBytes = std::size_t{4} << 20;
 
 absl::StatusOr<Statistic> ParseOne(const std::string& name) {
   if (name.empty()) {
@@ -76,6 +80,14 @@ class HeatMap {
     std::vector<HeatMapCells*> at_place;  // By place; null: not shown.
   };
 
+  // Steps of one sealed window, or rows, with one schema.
+  struct Batch {
+    const Plan* plan = nullptr;
+    std::vector<std::shared_ptr<const StoredStep>> steps;
+    std::vector<std::uint32_t> buckets;  // One for each.
+    std::uint64_t row_bytes = 0;
+  };
+
   absl::Status Prepare();
   absl::StatusOr<bool> UseRollups(const RunView& run, const Line& line,
                                   const StepWindow& window);
@@ -87,8 +99,10 @@ class HeatMap {
                           std::uint32_t schema_id, const Plan& plan,
                           std::uint32_t first, std::uint32_t end) const;
   absl::Status FillSteps(const HeatMapStretch& stretch);
-  void FillStep(const StoredStep& step, const Plan& plan,
-                std::uint32_t bucket) const;
+  absl::Status FillBatch(const Batch& batch);
+  // plan.parameters[first, end) of the batch.
+  void FillParameters(const Batch& batch, std::size_t first,
+                      std::size_t end) const;
 
   const QueryEnvironment& environment_;
   const v1::GetHeatMapRequest& request_;
@@ -333,36 +347,87 @@ absl::Status HeatMap::FillSteps(const HeatMapStretch& stretch) {
         return absl::OkStatus();
       });
   std::uint64_t recorded = 0;
+  Batch batch;
   for (;;) {
     const absl::StatusOr<const Row*> row = reader.Peek();
     if (!row.ok()) return row.status();
-    if (*row == nullptr) return absl::OkStatus();
-    const StoredStep& step = *(*row)->stored;
-    if (step.has_columns()) {
-      const auto plan = PlanOf(stretch.segment.stream->id, step.schema_id());
+    if (*row == nullptr) return FillBatch(batch);
+    const std::shared_ptr<const StoredStep>& step = (*row)->stored;
+    if (step->has_columns()) {
+      const auto plan = PlanOf(stretch.segment.stream->id, step->schema_id());
       if (!plan.ok()) return plan.status();
+      if (!batch.steps.empty() &&
+          (batch.plan != *plan ||
+           batch.steps.back()->window() != step->window() ||
+           batch.row_bytes >= kMaxBatchBytes)) {
+        if (absl::Status s = FillBatch(batch); !s.ok()) return s;
+        batch = {};
+      }
       const std::uint64_t unit =
           stretch.first_unit + recorded++ / stretch.unit_steps;
       const std::uint32_t bucket =
           grid_->BucketOf(static_cast<std::uint32_t>(unit));
-      if (bucket < grid_->buckets()) FillStep(step, **plan, bucket);
+      if (bucket < grid_->buckets()) {
+        batch.plan = *plan;
+        batch.steps.push_back(step);
+        batch.buckets.push_back(bucket);
+        if (!step->in_window()) batch.row_bytes += step->bytes_read();
+      }
     }
     if (absl::Status s = reader.Pop(); !s.ok()) return s;
   }
 }
 
-void HeatMap::FillStep(const StoredStep& step, const Plan& plan,
-                       std::uint32_t bucket) const {
-  const bool look = step.MayHaveNonfinite(statistic_.role);
-  for (std::size_t i = 0; i < plan.parameters.size(); ++i) {
-    const Places& places = plan.index->places()[plan.parameters[i]];
-    const std::optional<Value> value = Evaluate(statistic_, step, places);
-    if (!value.has_value()) continue;
-    const std::optional<Value> elements =
-        look && !value->absent ? Evaluate(nonfinite_, step, places)
-                               : std::nullopt;
-    plan.cells[i]->Add(bucket, *value,
-                       elements.has_value() && elements->value > 0);
+// A parameter with all steps, then the next: they lie side by side in a tile,
+// and in the answer.
+absl::Status HeatMap::FillBatch(const Batch& batch) {
+  if (batch.steps.empty()) return absl::OkStatus();
+  const StoredStep& one = *batch.steps.back();
+  const std::uint64_t before = one.bytes_read();
+  const std::size_t all = batch.plan->parameters.size();
+  std::size_t middle = all;
+  Batch other;
+  if (one.in_window() && all * batch.steps.size() >= kWorthABatchThread) {
+    middle = MiddleOf(batch.plan->parameters);
+    other = batch;
+    const std::shared_ptr<SealedWindow> copy = one.window()->Clone();
+    for (auto& step : other.steps) step = step->In(copy);
+  }
+  const auto fill_rest = [&] { FillParameters(other, middle, all); };
+  std::thread thread;
+  if (middle < all) {
+    try {
+      thread = std::thread(fill_rest);
+    } catch (const std::system_error&) {  // Too many threads: alone, then.
+      fill_rest();
+    }
+  }
+  FillParameters(batch, 0, middle);
+  if (thread.joinable()) thread.join();
+  absl::Status s = one.status();
+  if (s.ok() && one.in_window()) s = budget_.Charge(one.bytes_read() - before);
+  if (!s.ok() || middle == all) return s;
+  s = other.steps.back()->status();
+  return s.ok() ? budget_.Charge(other.steps.back()->bytes_read()) : s;
+}
+
+void HeatMap::FillParameters(const Batch& batch, std::size_t first,
+                             std::size_t end) const {
+  for (std::size_t i = first; i < end; ++i) {
+    const Places& places =
+        batch.plan->index->places()[batch.plan->parameters[i]];
+    HeatMapCells* const cells = batch.plan->cells[i];
+    for (std::size_t s = 0; s < batch.steps.size(); ++s) {
+      const StoredStep& step = *batch.steps[s];
+      const std::optional<Value> value = Evaluate(statistic_, step, places);
+      if (!value.has_value()) continue;
+      const std::optional<Value> elements =
+          !value->absent && step.MayHaveNonfinite(statistic_.role)
+              ? Evaluate(nonfinite_, step, places)
+              : std::nullopt;
+      cells->Add(batch.buckets[s], *value,
+                 elements.has_value() && elements->value > 0);
+    }
   }
 }
 

@@ -38,16 +38,6 @@ class Evaluation {
     }
   }
 
-  // Where a block begins, about half-way.
-  std::size_t Middle() const {
-    std::size_t i = parameters_.size() / 2;
-    while (i < parameters_.size() && parameters_[i] / kTileParameters ==
-                                         parameters_[i - 1] / kTileParameters) {
-      ++i;
-    }
-    return i;
-  }
-
  private:
   const SchemaIndex& index_;
   const std::vector<std::size_t>& parameters_;
@@ -58,6 +48,16 @@ class Evaluation {
 
 }  // namespace
 
+std::size_t MiddleOf(const std::vector<std::size_t>& parameters) {
+  std::size_t i = parameters.size() / 2;
+  while (i > 0 && i < parameters.size() &&
+         parameters[i] / kTileParameters ==
+             parameters[i - 1] / kTileParameters) {
+    ++i;
+  }
+  return i;
+}
+
 absl::Status EvaluateStep(const StoredStep& step, const SchemaIndex& index,
                           const std::vector<std::size_t>& parameters,
                           const std::vector<const Statistic*>& statistics,
@@ -66,12 +66,14 @@ absl::Status EvaluateStep(const StoredStep& step, const SchemaIndex& index,
   Evaluation evaluation(index, parameters, statistics, histograms, values);
   const std::size_t all = parameters.size();
   const std::shared_ptr<const StoredStep> other =
-      all < kWorthAThread ? nullptr : step.ForAnotherThread();
+      all < kWorthAThread || !step.in_window()
+          ? nullptr
+          : step.In(step.window()->Clone());
   if (other == nullptr) {
     evaluation.Fill(step, 0, all);
     return step.status();
   }
-  const std::size_t middle = evaluation.Middle();
+  const std::size_t middle = MiddleOf(parameters);
   std::thread thread;
   try {
     thread = std::thread([&] { evaluation.Fill(*other, middle, all); });

@@ -17,6 +17,10 @@
 
 namespace gradtap::server {
 
+// Where a block of tiles begins, about half-way through `parameters`, which are
+// rising indexes of a schema: two threads decode none twice.
+std::size_t MiddleOf(const std::vector<std::size_t>& parameters);
+
 // Values of `parameters`, which are rising indexes of the schema, each with all
 // of `statistics`: that of parameter i and statistic s stands at
 // i * statistics.size() + s. A sealed step of many parameters is decoded by two

@@ -21,7 +21,7 @@ namespace gradtap::server {
 namespace {
 
 // Values of rows that are gathered at a time.
-constexpr std::size_t kSlabBytes = std::size_t{12} << 20;
+constexpr std::size_t kSlabBytes = std::size_t{8} << 20;
 // Of a commit, for the sealer.
 constexpr std::chrono::seconds kBrake{1};
 // A stream that has been silent for this long is taken to have ended.

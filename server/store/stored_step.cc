@@ -53,7 +53,6 @@ class RowStep final : public StoredStep {
   }
 
   std::uint64_t bytes_read() const override { return body_.size(); }
-  bool in_window() const override { return false; }
   const StepView* row_view() const override { return &view_; }
 
   std::vector<HistogramData> HistogramsInside() const override {
@@ -133,13 +132,14 @@ class WindowStep final : public StoredStep {
     }
   }
 
-  std::shared_ptr<const StoredStep> ForAnotherThread() const override {
-    return std::make_shared<const WindowStep>(window_->Clone(), row_);
+  const SealedWindow* window() const override { return window_.get(); }
+  std::shared_ptr<const StoredStep> In(
+      std::shared_ptr<SealedWindow> copy) const override {
+    return std::make_shared<const WindowStep>(std::move(copy), row_);
   }
 
   absl::Status status() const override { return window_->status(); }
   std::uint64_t bytes_read() const override { return window_->bytes_read(); }
-  bool in_window() const override { return true; }
 
  private:
   void ReadField(Role role, std::uint32_t place, WindowField field,

@@ -78,12 +78,16 @@ class StoredStep {
   // What all that was read for it, and for others of its window, took.
   virtual std::uint64_t bytes_read() const = 0;
 
-  virtual bool in_window() const = 0;
+  // The sealed window that it is of; null: it is a row.
+  virtual const SealedWindow* window() const { return nullptr; }
+  bool in_window() const { return window() != nullptr; }
   // The row as it was committed. Null: it is not one.
   virtual const StepView* row_view() const { return nullptr; }
-  // The same step, with nothing read of it yet, which another thread may use
-  // beside this one. Null: it is not worth it.
-  virtual std::shared_ptr<const StoredStep> ForAnotherThread() const {
+  // The same step of `copy`, a clone of its window, which another thread may
+  // use beside this one. Null: it is a row, which any threads may use at once.
+  virtual std::shared_ptr<const StoredStep> In(
+      std::shared_ptr<SealedWindow> copy) const {
+    static_cast<void>(copy);
     return nullptr;
   }
 

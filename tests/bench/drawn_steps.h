@@ -32,10 +32,10 @@ std::vector<Recorded::Series> AsIs(const Recorded& recorded,
 class DrawnSteps {
  public:
   // Without `as_is` each parameter is a recorded one, begins at a step of its
-  // own and has a factor.
+  // own and has a factor. Runs of other seeds have other times and scalars.
   DrawnSteps(const Recorded& recorded, std::size_t parameters,
-             const std::vector<Recorded::Series>& as_is)
-      : recorded_(recorded), random_(1) {
+             const std::vector<Recorded::Series>& as_is, unsigned seed = 1)
+      : recorded_(recorded), random_(seed) {
     for (const Recorded::Series& series : as_is) {
       from_.push_back({series, 0, 1});
     }
@@ -60,7 +60,9 @@ class DrawnSteps {
     step_.step = step;
     step_.wall_time_unix_ns = 1'700'000'000'000'000'000 + step * 50'000'000 +
                               static_cast<std::int64_t>(random_() % 4'000'000);
-    step_.scalars[0].value = 1.0 / static_cast<double>(step + 1);
+    step_.scalars[0].value =  // A loss is a float32, and noisy.
+        static_cast<float>(random_() % 1000 + 1000) /
+        (1000.0F + static_cast<float>(step));
     step_.scalars[1].value = 0.05 + 1e-9 * static_cast<double>(random_() % 999);
     const std::int64_t n = recorded_.steps();
     for (std::size_t i = 0; i < from_.size(); ++i) {

@@ -3,7 +3,7 @@
 //
 //   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N]
 //                   [--steps N] [--runs N] [--dir DIR] [--queries N]
-//                   [--keep 1] [--series 0] [--compact 1]
+//                   [--keep 1] [--series 0] [--heat_maps 0] [--compact 1]
 //
 // Prints, for all runs together: commits and sealing (values a second of wall
 // and of CPU time), bytes on disk for each float, and how long queries of the
@@ -54,6 +54,7 @@ struct Options {
   std::string of;        // "cnn" or "gpt": the recording itself, as it is.
   bool compact = false;  // Before it is asked.
   bool series = true;
+  bool heat_maps = true;
   bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
 
@@ -135,7 +136,7 @@ void Ask(server::Store* store, const Options& options, int times) {
            Check(server::GetSnapshot(environment, request, {}, &response));
          });
   }
-  AskHeatMaps(environment, times);
+  if (options.heat_maps) AskHeatMaps(environment, times);
 }
 
 std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {
@@ -159,7 +160,8 @@ void LoadAll(const Recorded& recorded, const Options& options) {
   const auto begin = Clock::now();
   double in_commits = 0;
   for (int run = 0; run < options.runs; ++run) {
-    DrawnSteps source(recorded, options.parameters, as_is);
+    DrawnSteps source(recorded, options.parameters, as_is,
+                      static_cast<unsigned>(run + 1));
     RunWriter writer(store.get(),
                      run == 0 ? "run" : "run" + std::to_string(run),
                      options.parameters, &source);
@@ -242,6 +244,7 @@ int main(int argc, char** argv) {
     if (name == "--of") options.of = value;
     if (name == "--compact") options.compact = std::atoi(value) != 0;
     if (name == "--series") options.series = std::atoi(value) != 0;
+    if (name == "--heat_maps") options.heat_maps = std::atoi(value) != 0;
     if (name == "--keep") options.keep = std::atoi(value) != 0;
     if (name == "--queries") options.queries = std::atoi(value);
     if (name == "--steps") options.steps = std::strtoll(value, nullptr, 10);
