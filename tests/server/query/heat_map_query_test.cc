@@ -211,6 +211,17 @@ TEST_F(HeatMapTest, FewStepsAreReadOneByOne) {
   Check("grad.l2", 20, 127, 129);
 }
 
+// Two threads share a window's parameters.
+TEST_F(HeatMapTest, ManyParametersAreReadByTwoThreads) {
+  AddSchema(0, 333);
+  AddSteps(0, 350);  // Two windows, and rows.
+  SealAll();
+  ASSERT_EQ(store_->counters().sealed_windows, 2U);
+  Check("weight.max", 350);
+  Check("grad.l2", 60);
+  Check("update.ratio", 60, 20, 250);
+}
+
 TEST_F(HeatMapTest, ManyStepsComeFromRollups) {
   AddSchema(0, 12);
   AddSteps(0, 4096 + 3 * 128 + 150);  // A chapter, windows, rows.
