@@ -214,6 +214,8 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
 void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
                        const std::function<at::Tensor()>& closure,
                        std::span<const Scalar> scalars, at::Tensor* loss) {
+  // Before the closure, which may throw.
+  if (!Inert()) capture_->NoteOptimizer(optimizer);
   try {
     agent::CallOptimizerStep(
         optimizer, closure, [&] { Before(nullptr, &optimizer); }, loss);
@@ -239,7 +241,10 @@ void Agent::Impl::Before(const torch::optim::Optimizer* only,
                          const torch::optim::Optimizer* stepping) noexcept {
   const Call call(this);
   if (!call) return;
-  if (stepping != nullptr) NoteRates(*stepping);
+  if (stepping != nullptr) {
+    capture_->NoteOptimizer(*stepping);
+    NoteRates(*stepping);
+  }
   before_called_ = true;
   RecordGradients(Role::kGrad, only);
 }

@@ -72,6 +72,7 @@ StreamSummary FromStream(const v1::StreamInfo& in) {
   out.branches = in.branches();
   out.schemas = in.schemas();
   out.rejected_records = in.rejected_records();
+  out.optimizers.assign(in.optimizers().begin(), in.optimizers().end());
   return out;
 }
 

@@ -60,7 +60,7 @@ void AppendToRecordList(std::string_view record, std::string* list);
 // What that adds besides the record's own bytes; at most 6.
 std::size_t RecordListOverhead(std::size_t record_bytes);
 
-// A fingerprint of the table without its schema_id; never zero.
+// A fingerprint of the table, without schema_id and optimizers; never zero.
 std::uint64_t FingerprintOf(const std::vector<Parameter>& parameters);
 
 // ---- Reading. Input is untrusted: a malformed one is kInvalidArgument, saying

@@ -4,6 +4,7 @@
 
 #include "core/codec.h"
 #include "core/codec_check.h"
+#include "core/limits.h"
 #include "core/wire.h"
 
 namespace gradtap {
@@ -129,6 +130,20 @@ absl::Status ReadParameter(std::string_view body, Parameter* p) {
   return absl::OkStatus();
 }
 
+absl::Status ReadOptimizer(std::string_view text,
+                           std::vector<std::string>* optimizers) {
+  if (optimizers->size() == kMaxSchemaOptimizers) {
+    return Malformed(
+        "Schema",
+        absl::StrCat("names more than ", kMaxSchemaOptimizers, " optimizers"));
+  }
+  const std::string_view error =
+      text.empty() ? "is empty" : codec::TextError(text);
+  if (!error.empty()) return Malformed("Schema: an optimizer's type", error);
+  optimizers->emplace_back(text);
+  return absl::OkStatus();
+}
+
 absl::Status CheckUnique(const std::vector<Parameter>& parameters) {
   std::vector<std::string_view> names;
   names.reserve(parameters.size());
@@ -176,6 +191,9 @@ absl::StatusOr<Schema> DecodeSchema(std::string_view body,
       schema.fingerprint = reader.value();
     } else if (reader.Is(field::kParameters, Type::kBytes)) {
       status = ReadParameter(reader.bytes(), &schema.parameters.emplace_back());
+      if (!status.ok()) return status;
+    } else if (reader.Is(field::kOptimizers, Type::kBytes)) {
+      status = ReadOptimizer(reader.bytes(), &schema.optimizers);
       if (!status.ok()) return status;
     }
   }

@@ -78,6 +78,9 @@ std::string EncodeSchema(const Schema& schema) {
                      schema.fingerprint != 0 ? schema.fingerprint
                                              : FingerprintOf(schema.parameters),
                      &body);
+  for (const std::string& optimizer : schema.optimizers) {
+    AppendBytesField(field::kOptimizers, SafeName(optimizer), &body);
+  }
   return AsRecord(wire::record::kSchema, body);
 }
 

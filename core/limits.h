@@ -13,9 +13,12 @@ namespace gradtap {
 // Scalars of one step, the agent's own included.
 inline constexpr std::size_t kMaxStepScalars = 1024;
 
-// The agent's own: what a step cost, loss_scale and up to 16 learning rates. The
-// rest is room for what later versions add.
+// The agent's own: what a step cost, loss_scale and up to 16 learning rates.
+// The rest is room for what later versions add.
 inline constexpr std::size_t kAgentScalars = 24;
+
+// Optimizers that a schema names.
+inline constexpr std::size_t kMaxSchemaOptimizers = 64;
 
 // Histograms of one step: one for each record of 100,000 parameters and more.
 inline constexpr std::size_t kMaxStepHistograms = 1'000'000;

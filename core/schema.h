@@ -55,7 +55,9 @@ struct Parameter {
 struct Schema {
   std::uint32_t schema_id = 0;
   std::vector<Parameter> parameters;
-  std::uint64_t fingerprint = 0;
+  std::uint64_t fingerprint = 0;  // Of the parameters alone.
+  // Types, in the order of their first use; empty: unknown. Safe, like names.
+  std::vector<std::string> optimizers;
 };
 
 }  // namespace gradtap

@@ -68,7 +68,12 @@ enum : std::uint32_t {
 };
 }  // namespace parameter
 namespace schema {
-enum : std::uint32_t { kSchemaId = 1, kParameters = 2, kFingerprint = 3 };
+enum : std::uint32_t {
+  kSchemaId = 1,
+  kParameters = 2,
+  kFingerprint = 3,
+  kOptimizers = 4
+};
 }  // namespace schema
 namespace sparse {
 enum : std::uint32_t { kIndexDelta = 1, kCount = 2 };

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -77,6 +78,11 @@ class Capture {
   virtual absl::Status ReduceGradientsOf(
       Role role, const torch::optim::Optimizer& optimizer) noexcept = 0;
 
+  // One that the loop steps with. The first of its type comes into the schema,
+  // which is a new one then, once TakeNewSchema() is asked.
+  virtual void NoteOptimizer(
+      const torch::optim::Optimizer& optimizer) noexcept = 0;
+
   // What is recorded of gradients from now on is multiplier * gradient: the
   // inverse of a loss scale that the loop leaves on them. Finite, not zero.
   virtual void SetGradientMultiplier(double multiplier) noexcept = 0;
@@ -114,7 +120,8 @@ class Capture {
   // Valid after the first BeginStep() that succeeded.
   virtual const Schema& schema() const = 0;
   // True once for each table, when schema() is to be sent: before the first
-  // step that refers to it. A table that was never asked for takes no id.
+  // step that refers to it, which may be the one in step(). A table that was
+  // never asked for takes no id.
   virtual bool TakeNewSchema() noexcept = 0;
   // Its roles and schema_id are the capture's; the rest is the caller's.
   virtual StepData& step() = 0;
@@ -141,6 +148,9 @@ void CallOptimizerStep(torch::optim::Optimizer& optimizer,
                        const std::function<at::Tensor()>& closure,
                        const std::function<void()>& evaluated,
                        at::Tensor* loss);
+
+// The most derived type.
+const std::type_info& TypeOf(const torch::optim::Optimizer& optimizer);
 
 // Calls `visit` with the TensorImpl of each of the optimizer's parameters.
 void VisitParameters(const torch::optim::Optimizer& optimizer,

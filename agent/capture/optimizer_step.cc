@@ -22,6 +22,10 @@ void CallOptimizerStep(torch::optim::Optimizer& optimizer,
   });
 }
 
+const std::type_info& TypeOf(const torch::optim::Optimizer& optimizer) {
+  return typeid(optimizer);
+}
+
 void VisitParameters(const torch::optim::Optimizer& optimizer,
                      const std::function<void(const void* impl)>& visit) {
   for (const torch::optim::OptimizerParamGroup& group :

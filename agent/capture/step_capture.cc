@@ -107,15 +107,29 @@ void StepCapture::TakeTable(std::vector<Parameter> parameters,
   }
   schema_.parameters = std::move(parameters);
   schema_.fingerprint = fingerprint;
-  if (schema_taken_ || schema_.schema_id == 0) ++schema_.schema_id;
-  schema_taken_ = false;
+  TakeNextSchemaId();
   LayOutColumns();
 }
 
+void StepCapture::TakeNextSchemaId() {
+  if (schema_taken_ || schema_.schema_id == 0) ++schema_.schema_id;
+  schema_taken_ = false;
+}
+
+// What cannot be named is left out: it is not worth a step.
+void StepCapture::NoteOptimizer(
+    const torch::optim::Optimizer& optimizer) noexcept {
+  static_cast<void>(Guarded([&] { optimizers_.Note(TypeOf(optimizer)); }));
+}
+
 bool StepCapture::TakeNewSchema() noexcept {
-  if (schema_taken_ || schema_.schema_id == 0) return false;
-  schema_taken_ = true;
-  return true;
+  if (schema_.schema_id == 0) return false;
+  if (schema_.optimizers.size() != optimizers_.names().size() &&
+      Guarded([&] { schema_.optimizers = optimizers_.names(); }).ok()) {
+    TakeNextSchemaId();
+    step_.schema_id = schema_.schema_id;
+  }
+  return !std::exchange(schema_taken_, true);
 }
 
 void StepCapture::LayOutColumns() {

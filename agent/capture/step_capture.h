@@ -24,6 +24,7 @@
 #include "agent/capture/histogram_slots.h"
 #include "agent/capture/known_tensor.h"
 #include "agent/capture/module_walk.h"
+#include "agent/capture/optimizer_types.h"
 #include "agent/capture/sparse_reduce.h"
 #include "agent/capture/tensor_view.h"
 #include "agent/capture/work_list.h"
@@ -44,6 +45,8 @@ class StepCapture : public Capture {
   absl::Status ReduceGradients(Role role) noexcept override;
   absl::Status ReduceGradientsOf(
       Role role, const torch::optim::Optimizer& optimizer) noexcept override;
+  void NoteOptimizer(
+      const torch::optim::Optimizer& optimizer) noexcept override;
   void SetGradientMultiplier(double multiplier) noexcept override {
     gradient_multiplier_ = multiplier;
   }
@@ -109,6 +112,7 @@ class StepCapture : public Capture {
                  std::vector<at::Tensor> tensors);
   void TakeSameTable(std::vector<at::Tensor> tensors);
   void LayOutColumns();
+  void TakeNextSchemaId();
 
   // step_reduce.cc: gradients.
   absl::Status Fill(Role role, const torch::optim::Optimizer* only) noexcept;
@@ -164,6 +168,7 @@ class StepCapture : public Capture {
   std::int64_t last_walk_ = 0;
   std::map<std::string, std::string> without_gradients_;  // Name, reason.
   Schema schema_;
+  OptimizerTypes optimizers_;
   std::vector<Entry> entries_;
   // For gradients of one optimizer, once asked for: which entry a TensorImpl
   // is, sorted (empty: not made yet); which entries are the optimizer's; and at

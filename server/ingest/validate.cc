@@ -166,7 +166,8 @@ absl::Status StreamValidator::AcceptSchema(std::string_view body_untrusted,
   if (schema->fingerprint == 0) return Bad("a schema without a fingerprint");
   schema_id_ = schema->schema_id;
   UseSchema(*schema);
-  batch->commit.schemas.push_back({schema_id_, body_untrusted});
+  batch->commit.schemas.push_back(
+      {schema_id_, body_untrusted, schema->optimizers});
   return absl::OkStatus();
 }
 

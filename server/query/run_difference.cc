@@ -36,14 +36,14 @@ const Attempt* AttemptOf(const RunSide& side) {
 }
 
 // The newest of the lowest rank; its streams are in the order of their start.
-const StreamHello* HelloOf(const RunSide& side) {
+const StreamEntry* StreamOf(const RunSide& side) {
   const Attempt* attempt = AttemptOf(side);
-  const StreamHello* hello = nullptr;
-  if (attempt == nullptr || side.ranks.empty()) return hello;
+  const StreamEntry* newest = nullptr;
+  if (attempt == nullptr || side.ranks.empty()) return newest;
   for (const StreamEntry* stream : attempt->streams) {
-    if (stream->hello.rank == side.ranks.front()) hello = &stream->hello;
+    if (stream->hello.rank == side.ranks.front()) newest = stream;
   }
-  return hello;
+  return newest;
 }
 
 std::map<std::string, std::string> TagsOf(const RunSide& side) {
@@ -71,13 +71,17 @@ std::string ShapeText(const Parameter& parameter) {
   return text + "]";
 }
 
-std::string AliasText(const Parameter& parameter) {
-  std::string text;
-  for (const std::string& alias : parameter.aliases) {
-    if (!text.empty()) text += ", ";
-    text += alias;
+std::string Joined(const std::vector<std::string>& texts) {
+  std::string joined;
+  for (const std::string& text : texts) {
+    if (!joined.empty()) joined += ", ";
+    joined += text;
   }
-  return text;
+  return joined;
+}
+
+std::string AliasText(const Parameter& parameter) {
+  return Joined(parameter.aliases);
 }
 
 std::string_view PlacementText(const Parameter& parameter) {
@@ -167,14 +171,20 @@ void AddRunDifferences(const RunSide& good, const RunSide& other,
     AddIfDiffers("tag." + key, Find(good_tags, key), Find(other_tags, key),
                  response);
   }
-  const StreamHello* a = HelloOf(good);
-  const StreamHello* b = HelloOf(other);
-  if (a == nullptr || b == nullptr) return;
-  AddIfDiffers("agent_version", a->agent_version, b->agent_version, response);
-  AddIfDiffers("torch_version", a->torch_version, b->torch_version, response);
-  AddIfDiffers("host", a->host, b->host, response);
-  AddIfDiffers("world_size", std::to_string(a->world_size),
-               std::to_string(b->world_size), response);
+  const StreamEntry* mine = StreamOf(good);
+  const StreamEntry* theirs = StreamOf(other);
+  if (mine == nullptr || theirs == nullptr) return;
+  const StreamHello& a = mine->hello;
+  const StreamHello& b = theirs->hello;
+  AddIfDiffers("agent_version", a.agent_version, b.agent_version, response);
+  AddIfDiffers("torch_version", a.torch_version, b.torch_version, response);
+  AddIfDiffers("host", a.host, b.host, response);
+  AddIfDiffers("world_size", std::to_string(a.world_size),
+               std::to_string(b.world_size), response);
+  // Older agents do not tell: that is no difference.
+  if (mine->optimizers.empty() || theirs->optimizers.empty()) return;
+  AddIfDiffers("optimizer", Joined(mine->optimizers),
+               Joined(theirs->optimizers), response);
 }
 
 absl::Status AddParameterDifferences(const RunSide& good, const RunSide& other,

@@ -56,6 +56,7 @@ void FillStream(const QueryEnvironment& environment, const StreamEntry& stream,
   info->set_branches(static_cast<std::uint32_t>(stream.branches.size()));
   info->set_schemas(stream.schema_id);
   info->set_rejected_records(stream.rejected_records);
+  for (const std::string& type : stream.optimizers) info->add_optimizers(type);
 }
 
 // The line that stands for the run: the canonical one of its lowest rank.

@@ -131,6 +131,9 @@ std::string EncodeCursor(const StreamEntry& stream) {
     PutVarint(stream.end->steps_skipped, &out);
     PutVarint(stream.end->steps_lost, &out);
   }
+  if (stream.optimizers.empty()) return out;
+  PutVarint(stream.optimizers.size(), &out);
+  for (const std::string& type : stream.optimizers) PutString(type, &out);
   return out;
 }
 
@@ -155,6 +158,12 @@ absl::Status DecodeCursor(std::string_view bytes, StreamEntry* stream) {
     end.steps_skipped = in->Varint();
     end.steps_lost = in->Varint();
     stream->end = end;
+  }
+  if (in->ok() && !in->at_end()) {
+    const std::uint64_t optimizers = in->Varint();
+    for (std::uint64_t i = 0; i < optimizers && in->ok(); ++i) {
+      stream->optimizers.emplace_back(in->String());
+    }
   }
   if (!in->ok() || branches == 0 || branches > kMaxBranches) {
     return Damaged("cursor", bytes);

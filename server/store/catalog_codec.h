@@ -5,7 +5,7 @@
 //   hello  = version run launch rank world-size nonce start host pid
 //            agent-version torch-version count{key value}
 //   cursor = version durable-seq stored-steps skipped-steps lost-steps bytes
-//            rejected schema-id last-seen branches end
+//            rejected schema-id last-seen branches end [count{optimizer}]
 //   end    = 0 | 1 reason wall-time seen recorded skipped lost
 //   branch = version first-step last-step rows
 //            [rollback-step [rolled-up-end rolled-up-steps]]

@@ -102,6 +102,7 @@ absl::Status CommitBuilder::Add(const StreamCommit& commit) {
                keys::Schema(run.run_id, stream.id, schema.schema_id),
                Slice(schema.body));
     stream.schema_id = std::max(stream.schema_id, schema.schema_id);
+    stream.optimizers = schema.optimizers;
   }
   AddRows(commit, &target);
   AddParts(commit, &target);

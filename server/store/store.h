@@ -87,6 +87,8 @@ struct StreamEntry {
   std::uint64_t bytes = 0;  // Encoded records, as they came.
   std::uint64_t rejected_records = 0;
   std::uint32_t schema_id = 0;  // Newest; 0: none yet.
+  // Of that schema; empty: unknown.
+  std::vector<std::string> optimizers;
   std::int64_t last_seen_unix_ns = 0;
   std::optional<EndData> end;
   std::vector<Branch> branches;  // In order; at least branch 0.
@@ -198,7 +200,8 @@ struct StreamCommit {
   };
   struct SchemaBody {
     std::uint32_t schema_id = 0;
-    std::string_view body;  // The encoded gradtap.v1.Schema.
+    std::string_view body;                     // The encoded gradtap.v1.Schema.
+    std::vector<std::string> optimizers = {};  // As in the body.
   };
   struct Gap {
     std::uint32_t branch = 0;

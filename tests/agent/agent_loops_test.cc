@@ -229,6 +229,20 @@ TEST_F(GanTest, OptimizersOfAStepAreNumberedInTheirOrder) {
   EXPECT_FALSE(d().HasScalar(d().steps[0], "agent.lr.2"));
 }
 
+TEST_F(GanTest, TheFirstSchemaNamesAllOptimizersOfAStep) {
+  AttachBoth();
+  torch::optim::SGD sgd(model_.parameters(), 0.1);
+  for (int i = 0; i < 2; ++i) {
+    tap_->BeforeOptimizerStep(d_optimizer_);
+    tap_->BeforeOptimizerStep(sgd);
+    tap_->AfterOptimizerStep();
+    ++expected_steps_;
+  }
+  EXPECT_THAT(d().order, ElementsAre("schema 1", "step 0", "step 1"));
+  EXPECT_THAT(d().schemas[0].optimizers,
+              ElementsAre("gradtap::Descent", "torch::optim::SGD"));
+}
+
 // OptimizerOptions::get_lr() throws where nobody has overridden it.
 TEST_F(AgentTest, AnOptimizerThatDoesNotTellItsRateIsRecordedWithout) {
   struct Silent : torch::optim::OptimizerCloneableOptions<Silent> {

@@ -75,6 +75,43 @@ TEST_F(AgentTest, TheStatusIsDeliverysBooks) {
   EXPECT_EQ(s.steps_at_hand, 0u);
 }
 
+TEST_F(AgentTest, TheFirstSchemaNamesTheTypeOfAHandWrittenOptimizer) {
+  class Lion : public Descent {
+    using Descent::Descent;
+  };
+  Attach();
+  Lion lion(model_.parameters());
+  for (int i = 0; i < 2; ++i) {
+    Backward();
+    tap_->Step(lion);
+    ++expected_steps_;
+  }
+  ASSERT_THAT(d().schemas, SizeIs(1));
+  EXPECT_THAT(d().schemas[0].optimizers, ElementsAre("Lion"));
+}
+
+TEST_F(AgentTest, AnOptimizerOfAnotherTypeComesIntoANewSchemaOfTheSameTable) {
+  Attach();
+  Step();
+  Step();
+  torch::optim::SGD sgd(model_.parameters(), 0.1);
+  for (int i = 0; i < 2; ++i) {
+    Backward();
+    tap_->Step(sgd);
+    ++expected_steps_;
+    Step();  // With the first one: that is no change.
+  }
+  EXPECT_THAT(d().order, ElementsAre("schema 1", "step 0", "step 1", "schema 2",
+                                     "step 2", "step 3", "step 4", "step 5"));
+  EXPECT_THAT(d().schemas[0].optimizers, ElementsAre("gradtap::Descent"));
+  EXPECT_THAT(d().schemas[1].optimizers,
+              ElementsAre("gradtap::Descent", "torch::optim::SGD"));
+  EXPECT_EQ(d().schemas[0].fingerprint, d().schemas[1].fingerprint);
+  EXPECT_EQ(d().steps[1].schema_id, 1u);
+  EXPECT_EQ(d().steps[2].schema_id, 2u);
+  EXPECT_EQ(d().steps[5].schema_id, 2u);
+}
+
 TEST_F(AgentTest, WhatTheOptimizerThrowsPassesThroughAndTheStepIsAGap) {
   Attach();
   Step();
@@ -279,8 +316,9 @@ TEST_F(AgentTest, TheRingIsSizedAlsoIfTheFirstStepIsSkippedWithoutScalars) {
   Attach();
   tap_->StepSkipped("found inf");
   ++expected_steps_;
-  Step();
-  EXPECT_THAT(d().order, ElementsAre("schema 1", "skipped 0", "step 1"));
+  Step();  // Only now the optimizer's type is known.
+  EXPECT_THAT(d().order,
+              ElementsAre("schema 1", "skipped 0", "schema 2", "step 1"));
   EXPECT_THAT(d().reserved, SizeIs(1));
 }
 

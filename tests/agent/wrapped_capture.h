@@ -30,6 +30,9 @@ class WrappedCapture : public agent::Capture {
       Role role, const torch::optim::Optimizer& o) noexcept override {
     return real_->ReduceGradientsOf(role, o);
   }
+  void NoteOptimizer(const torch::optim::Optimizer& o) noexcept override {
+    real_->NoteOptimizer(o);
+  }
   void SetGradientMultiplier(double multiplier) noexcept override {
     real_->SetGradientMultiplier(multiplier);
   }

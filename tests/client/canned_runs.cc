@@ -36,6 +36,7 @@ void SetRun(const std::string& name, v1::RunState state, std::int64_t last_step,
   stream.set_first_step(0);
   stream.set_last_step(last_step);
   stream.set_stored_steps(steps);
+  stream.add_optimizers("torch::optim::AdamW");
 }
 
 v1::Parameter& AddParameter(const std::string& name, v1::Kind kind,

@@ -116,6 +116,8 @@ TEST_F(ClientTest, ARunListsItsAttemptsAndStreams) {
   ASSERT_EQ(run->attempts.size(), 1u);
   ASSERT_EQ(run->attempts[0].streams.size(), 2u);
   EXPECT_EQ(run->attempts[0].streams[0].process_nonce, "\x01\xff");
+  EXPECT_THAT(run->attempts[0].streams[0].optimizers,
+              ElementsAre("torch::optim::AdamW"));
 }
 
 TEST_F(ClientTest, ParametersCarryAliasesShapesAndTotals) {

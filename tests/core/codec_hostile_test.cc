@@ -441,6 +441,20 @@ TEST(DecodeSchemaTest, ValuesOfNewerVersionsAreUnspecified) {
   EXPECT_EQ(schema->parameters[0].roles, std::vector<Role>{Role::kWeight});
 }
 
+TEST(DecodeSchemaTest, OptimizersAreChecked) {
+  EXPECT_THAT(DecodeSchema(Bytes(4, "")),
+              StatusIs(kInvalid, HasSubstr("optimizer's type: is empty")));
+  EXPECT_THAT(DecodeSchema(Bytes(4, "\xff")),
+              StatusIs(kInvalid, HasSubstr("UTF-8")));
+  EXPECT_THAT(DecodeSchema(Bytes(4, std::string(513, 'x'))),
+              StatusIs(kInvalid, HasSubstr("512")));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += Bytes(4, "Adam");
+  GRADTAP_EXPECT_OK(DecodeSchema(many));
+  EXPECT_THAT(DecodeSchema(many + Bytes(4, "Adam")),
+              StatusIs(kInvalid, HasSubstr("more than 64 optimizers")));
+}
+
 TEST(DecodeSchemaTest, TooManyParametersAreRefusedByTheirNumber) {
   std::string body;
   for (int i = 0; i < 11; ++i) body += Bytes(2, "");

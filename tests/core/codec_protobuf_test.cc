@@ -121,6 +121,7 @@ v1::Record MessageOf(const Schema& in) {
     }
     one->set_unsupported_reason(p.unsupported_reason);
   }
+  for (const std::string& type : in.optimizers) out->add_optimizers(type);
   return record;
 }
 
@@ -196,6 +197,7 @@ TEST(CodecProtobufTest, SchemasGoBothWays) {
         testing::SameParameter(back->parameters[i], schema.parameters[i]));
   }
   EXPECT_EQ(back->fingerprint, schema.fingerprint);
+  EXPECT_EQ(back->optimizers, schema.optimizers);
 }
 
 TEST(CodecProtobufTest, GapsRollbacksAndEndsGoBothWays) {

@@ -130,6 +130,7 @@ inline Schema SampleSchema() {
   c.unsupported_reason = "a meta tensor has no data";
   schema.parameters.push_back(c);
   schema.fingerprint = FingerprintOf(schema.parameters);
+  schema.optimizers = {"torch::optim::AdamW", "Lion"};
   return schema;
 }
 

@@ -96,6 +96,7 @@ TEST(CodecTest, SchemasComeBackWhole) {
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_TRUE(SameParameter(back->parameters[i], schema.parameters[i])) << i;
   }
+  EXPECT_EQ(back->optimizers, schema.optimizers);
 }
 
 TEST(CodecTest, LongOrInvalidTextOfASchemaIsMadeReadable) {
@@ -105,6 +106,7 @@ TEST(CodecTest, LongOrInvalidTextOfASchemaIsMadeReadable) {
   p.module_type = std::string(100'000, 'T');
   p.unsupported_reason = "\x80";
   schema.parameters.push_back(p);
+  schema.optimizers = {"B\xff"};
   const std::string bytes = EncodeSchema(schema);
   const auto back = DecodeSchema(BodyOf(bytes, RecordKind::kSchema));
   GRADTAP_ASSERT_OK(back);
@@ -112,6 +114,7 @@ TEST(CodecTest, LongOrInvalidTextOfASchemaIsMadeReadable) {
   EXPECT_EQ(back->parameters[0].module_type.size(), 512u);
   EXPECT_EQ(back->parameters[0].unsupported_reason, "\\x80");
   EXPECT_NE(back->fingerprint, 0u);
+  EXPECT_EQ(back->optimizers, std::vector<std::string>{"B\\xff"});
 }
 
 TEST(CodecTest, FingerprintsTellTablesApart) {

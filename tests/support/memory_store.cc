@@ -51,7 +51,7 @@ void MemoryStore::CommitOne(StreamId stream, StreamCommit commit) {
 void MemoryStore::AddSchema(StreamId stream, const Schema& schema) {
   const std::string body = BodyOf(EncodeSchema(schema));
   StreamCommit commit;
-  commit.schemas.push_back({schema.schema_id, body});
+  commit.schemas.push_back({schema.schema_id, body, schema.optimizers});
   commit.bytes = body.size();
   CommitOne(stream, commit);
 }
@@ -168,6 +168,7 @@ void MemoryStore::CommitLocked(const StreamCommit& commit, RunEntry* run,
     schemas_[{stream->id, schema.schema_id}] =
         std::make_shared<const Schema>(*DecodeSchema(schema.body));
     stream->schema_id = schema.schema_id;
+    stream->optimizers = schema.optimizers;
   }
   for (const auto& added : commit.new_branches) {
     stream->branches.push_back({added.branch, -1, -1, 0, added.rollback_step});

@@ -68,6 +68,8 @@ struct StreamSummary {
   std::int64_t pid = 0;
   std::string agent_version;
   std::string torch_version;
+  // Types, in the order of their first use; empty: unknown.
+  std::vector<std::string> optimizers;
   std::uint64_t durable_seq = 0;
   std::uint64_t stored_steps = 0;
   std::uint64_t skipped_steps = 0;
@@ -311,7 +313,7 @@ struct HeatMapAnswer {
 // Something that is not the same in two runs.
 struct DifferenceEntry {
   std::string parameter;  // Empty: of the run.
-  // "tag.KEY", "torch_version", "host", ...; "shape", "dtype", ...;
+  // "tag.KEY", "torch_version", "optimizer", ...; "shape", "dtype", ...;
   // "parameter": one of the runs lacks it.
   std::string what;
   std::optional<std::string> good;  // nullopt: not there.

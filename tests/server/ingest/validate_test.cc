@@ -254,6 +254,15 @@ TEST_F(ValidatorTest, SchemasRise) {
   EXPECT_THAT(Accept({SchemaRecord(3)})->commit.schemas, SizeIs(1));
 }
 
+TEST_F(ValidatorTest, TheOptimizersOfASchemaAreCommittedWithIt) {
+  Schema schema = testing::MakeSchema();
+  schema.optimizers = {"torch::optim::SGD", "Lion"};
+  const auto batch = Accept({EncodeSchema(schema), SchemaRecord(2)});
+  ASSERT_THAT(batch->commit.schemas, SizeIs(2));
+  EXPECT_EQ(batch->commit.schemas[0].optimizers, schema.optimizers);
+  EXPECT_THAT(batch->commit.schemas[1].optimizers, IsEmpty());
+}
+
 TEST_F(ValidatorTest, HostileSchemasAreRejected) {
   limits_.max_parameters = 3;
   Begin({});

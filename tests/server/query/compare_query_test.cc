@@ -291,6 +291,33 @@ TEST_F(CompareQueryTest, TagsVersionsAndHostsThatDifferAreNamed) {
   EXPECT_EQ(answer->parameter_differences(), 0u);
 }
 
+TEST_F(CompareQueryTest, OptimizersThatDifferAreNamedIfBothAreKnown) {
+  Schema schema = schema_;
+  schema.optimizers = {"torch::optim::SGD"};
+  const StreamId good = Open("good");
+  store_.AddSchema(good, schema);
+  const StreamId other = Open("other");
+  store_.AddSchema(other, schema_);  // Of an older agent.
+  const auto differences = [this] {
+    std::vector<std::string> lines;
+    const auto answer = Get(Ask());
+    for (const v1::Difference& one : answer->differences()) {
+      lines.push_back(one.parameter() + one.what() + ": " + one.good() + " / " +
+                      one.other());
+    }
+    return lines;
+  };
+  EXPECT_THAT(differences(), IsEmpty());
+  schema.schema_id = 2;
+  store_.AddSchema(other, schema);
+  EXPECT_THAT(differences(), IsEmpty());
+  schema.schema_id = 3;
+  schema.optimizers.push_back("Lion");
+  store_.AddSchema(other, schema);
+  EXPECT_THAT(differences(), ElementsAre("optimizer: torch::optim::SGD / "
+                                         "torch::optim::SGD, Lion"));
+}
+
 TEST_F(CompareQueryTest, ParametersThatDifferAreNamed) {
   Parameter grown = MakeParameter("grown");
   Parameter frozen = MakeParameter("frozen");

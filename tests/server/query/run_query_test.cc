@@ -120,6 +120,18 @@ TEST_F(RunQueryTest, StatesAndTagsSelectRuns) {
   EXPECT_EQ(List(request).runs_size(), 0);
 }
 
+TEST_F(RunQueryTest, AStreamShowsTheOptimizersOfItsNewestSchema) {
+  const StreamId stream = AddRun("run", schema_, 1);
+  EXPECT_EQ(Get("run").attempts(0).streams(0).optimizers_size(), 0);
+  Schema next = schema_;
+  next.schema_id = 2;
+  next.optimizers = {"torch::optim::AdamW", "Lion"};
+  store_.AddSchema(stream, next);
+  const v1::GetRunResponse answer = Get("run");
+  EXPECT_THAT(answer.attempts(0).streams(0).optimizers(),
+              ElementsAre("torch::optim::AdamW", "Lion"));
+}
+
 TEST_F(RunQueryTest, ARunShowsItsAttemptsAndStreams) {
   const StreamId first = AddRun("run", schema_, 3);
   store_.AddEnd(first, {EndReason::kStopped, kStart + 9, 3, 3, 0, 0});

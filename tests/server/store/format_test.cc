@@ -156,6 +156,20 @@ TEST(CatalogCodecTest, AStreamComesBack) {
   EXPECT_EQ(back.end->reason, EndReason::kStopped);
   EXPECT_EQ(back.end->steps_lost, 2U);
   EXPECT_EQ(back.branches.size(), 3U);
+  EXPECT_TRUE(back.optimizers.empty());
+
+  // At the end, so that older values are those of streams without.
+  const std::string older = EncodeCursor(stream);
+  stream.optimizers = {"torch::optim::AdamW", "Lion"};
+  const std::string cursor = EncodeCursor(stream);
+  EXPECT_EQ(cursor.substr(0, older.size()), older);
+  StreamEntry with;
+  GRADTAP_ASSERT_OK(DecodeCursor(cursor, &with));
+  EXPECT_EQ(with.optimizers, stream.optimizers);
+  for (std::size_t size = older.size() + 1; size < cursor.size(); ++size) {
+    StreamEntry cut;
+    EXPECT_FALSE(DecodeCursor(cursor.substr(0, size), &cut).ok()) << size;
+  }
 }
 
 TEST(CatalogCodecTest, EveryTruncationIsDataLoss) {

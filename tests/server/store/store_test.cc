@@ -328,10 +328,11 @@ TEST_P(StoreTest, SchemasAreDecodedOnceAndShared) {
   commit.stream = id;
   commit.first_seq = 1;
   commit.last_seq = 2;
-  commit.schemas = {{1, one}, {2, two}};
+  commit.schemas = {{1, one, {"Lion"}}, {2, two, {"Lion", "Sophia"}}};
   GRADTAP_ASSERT_OK(Commit(commit));
   Open();
   EXPECT_EQ(Entry(id).schema_id, 2U);
+  EXPECT_THAT(Entry(id).optimizers, ElementsAre("Lion", "Sophia"));
   const auto first = store_->ReadSchema(id, 1);
   GRADTAP_ASSERT_OK(first);
   EXPECT_EQ((*first)->parameters.size(), 3U);
