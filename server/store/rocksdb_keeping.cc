@@ -133,6 +133,7 @@ absl::Status RocksdbStore::DeleteEntry(std::string_view run,
       catalog_.parts.erase(stream.id);
       for (const Branch& branch : stream.branches) {
         catalog_.sealed.erase({stream.id, branch.branch});
+        StopWaitingLocked({stream.id, branch.branch});
       }
     }
     catalog_.runs.erase(name);

@@ -109,7 +109,6 @@ Sealed AfterWindow(const Sealed& before, const WindowBuilder& builder) {
 }  // namespace
 
 void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
-  const std::int64_t now = NowUnixNanos();
   bool ripe = false;
   for (const Branch& branch : stream.branches) {
     const std::pair key{stream.id, branch.branch};
@@ -117,15 +116,12 @@ void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
     const std::uint64_t rows =
         branch.rows -
         (sealed == catalog_.sealed.end() ? 0 : sealed->second.rows);
-    if (rows == 0) continue;
-    Waiting& waiting =
-        to_seal_.try_emplace(key, Waiting{kTileSteps + kTailRows, {}})
-            .first->second;
-    if (rows < waiting.wanted && !HasEnded(stream, branch, now)) continue;
-    ripe = true;
-    if (!waiting.due_since.has_value()) {
-      waiting.due_since = std::chrono::steady_clock::now();
-    }
+    const auto waiting =
+        rows > 0
+            ? to_seal_.try_emplace(key, Waiting{kTileSteps + kTailRows}).first
+            : to_seal_.find(key);
+    if (waiting == to_seal_.end()) continue;
+    ripe |= IsDue(LookAtLocked(waiting), waiting->second);
   }
   if (ripe && sealer_ != nullptr) sealer_->Wake();
 }
@@ -162,27 +158,60 @@ std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
   auto it = to_seal_.upper_bound(sealed_last_);
   for (std::size_t left = to_seal_.size(); left > 0; --left) {
     if (it == to_seal_.end()) it = to_seal_.begin();
-    const ToSeal next = ToSealLocked(it->first);
+    const ToSeal next = LookAtLocked(it);
     if (next.rows == 0) {
-      it = to_seal_.erase(it);
+      it = StopWaitingLocked(it);
       continue;
     }
     if (IsDue(next, it->second)) {
       sealed_last_ = it->first;
       return next;
     }
-    it->second.due_since.reset();
     ++it;
   }
   return std::nullopt;
 }
 
-double RocksdbStore::DueBytesLocked() const {
-  double bytes = 0;
+std::uint64_t RocksdbStore::DueBytesOf(const ToSeal& branch,
+                                       const Waiting& waiting) {
+  if (!IsDue(branch, waiting)) return 0;
+  return static_cast<std::uint64_t>(branch.row_bytes *
+                                    static_cast<double>(branch.rows));
+}
+
+RocksdbStore::ToSeal RocksdbStore::LookAtLocked(
+    WaitingBranches::iterator waiting) {
+  const ToSeal branch = ToSealLocked(waiting->first);
+  Waiting& entry = waiting->second;
+  if (!IsDue(branch, entry)) {
+    entry.due_since.reset();
+  } else if (!entry.due_since.has_value()) {
+    entry.due_since = std::chrono::steady_clock::now();
+  }
+  due_bytes_ -= entry.due_bytes;
+  entry.due_bytes = DueBytesOf(branch, entry);
+  due_bytes_ += entry.due_bytes;
+  return branch;
+}
+
+RocksdbStore::WaitingBranches::iterator RocksdbStore::StopWaitingLocked(
+    WaitingBranches::iterator waiting) {
+  due_bytes_ -= waiting->second.due_bytes;
+  return to_seal_.erase(waiting);
+}
+
+void RocksdbStore::StopWaitingLocked(
+    const std::pair<StreamId, std::uint32_t>& key) {
+  const auto waiting = to_seal_.find(key);
+  if (waiting != to_seal_.end()) StopWaitingLocked(waiting);
+}
+
+RocksdbStore::DueBytes RocksdbStore::DueBytesForTest() const {
+  MutexLock lock(mu_);
+  DueBytes bytes;
+  bytes.sum = due_bytes_;
   for (const auto& [key, waiting] : to_seal_) {
-    const ToSeal branch = ToSealLocked(key);
-    if (!IsDue(branch, waiting)) continue;
-    bytes += branch.row_bytes * static_cast<double>(branch.rows);
+    bytes.walked += DueBytesOf(ToSealLocked(key), waiting);
   }
   return bytes;
 }
@@ -191,8 +220,7 @@ void RocksdbStore::WaitForSealer() {
   if (sealer_ == nullptr) return;
   const auto deadline = std::chrono::steady_clock::now() + kBrake;
   MutexLock lock(mu_);
-  while (sealing_trouble_.what.empty() &&
-         DueBytesLocked() > static_cast<double>(max_due_bytes_) &&
+  while (sealing_trouble_.what.empty() && due_bytes_ > max_due_bytes_ &&
          window_sealed_.WaitUntil(mu_, deadline)) {
   }
 }
@@ -242,24 +270,19 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
     const std::pair key{next->key.stream, next->key.branch};
     MutexLock lock(mu_);
-    if (lacking.ok() && *lacking == 0) {
-      const auto waiting = to_seal_.find(key);
-      if (waiting != to_seal_.end() &&
-          !IsDue(ToSealLocked(key), waiting->second)) {
-        waiting->second.due_since.reset();
-      }
-      return true;
-    }
+    if (lacking.ok() && *lacking == 0) return true;
     if (absl::IsNotFound(lacking.status())) {  // Deleted meanwhile.
-      to_seal_.erase(key);
+      StopWaitingLocked(key);
     } else if (!lacking.ok()) {
       // Others go first the next time.
-      if (absl::IsDataLoss(lacking.status())) to_seal_.erase(key);
+      if (absl::IsDataLoss(lacking.status())) StopWaitingLocked(key);
       return lacking.status();
     } else if (next->ended) {
-      to_seal_.erase(key);  // There are less rows than the books say.
+      StopWaitingLocked(key);  // There are less rows than the books say.
     } else {
-      to_seal_[key] = {next->rows + *lacking, {}};
+      const auto waiting = to_seal_.try_emplace(key).first;
+      waiting->second.wanted = next->rows + *lacking;
+      LookAtLocked(waiting);
     }
   }
 }
@@ -408,6 +431,8 @@ absl::Status RocksdbStore::WriteSealed(const BranchKey& key,
   if (sealed == nullptr) return absl::OkStatus();
   MutexLock lock(mu_);
   catalog_.sealed[{key.stream, key.branch}] = *sealed;
+  const auto waiting = to_seal_.find({key.stream, key.branch});
+  if (waiting != to_seal_.end()) LookAtLocked(waiting);
   return absl::OkStatus();
 }
 

@@ -151,6 +151,9 @@ absl::Status RocksdbStore::ReopenLocked() {
       NoteStreamLocked(stream);
     }
   }
+  for (auto it = to_seal_.begin(); it != to_seal_.end(); ++it) {
+    LookAtLocked(it);
+  }
   return absl::OkStatus();
 }
 

@@ -138,6 +138,12 @@ class RocksdbStore final : public Store {
   const std::string& data_dir() const override { return folder_->dir(); }
   // Of the newest steps in memory.
   std::size_t tail_bytes() const ABSL_LOCKS_EXCLUDED(mu_);
+  // The sum that commits wait by, and what it is a sum of, looked at anew.
+  struct DueBytes {
+    std::uint64_t sum = 0;
+    std::uint64_t walked = 0;
+  };
+  DueBytes DueBytesForTest() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   // What a reader needs: it keeps the engine open.
@@ -171,8 +177,11 @@ class RocksdbStore final : public Store {
     // So many rows make it due: it had too few when it was last looked at.
     std::uint64_t wanted = 0;
     // Since when it has been due without a break.
-    std::optional<std::chrono::steady_clock::time_point> due_since;
+    std::optional<std::chrono::steady_clock::time_point> due_since = {};
+    // Its part of due_bytes_.
+    std::uint64_t due_bytes = 0;
   };
+  using WaitingBranches = std::map<std::pair<StreamId, std::uint32_t>, Waiting>;
 
   RocksdbStore(std::unique_ptr<DataFolder> folder, const StoreOptions& options,
                rocksdb::Env* env);
@@ -231,8 +240,17 @@ class RocksdbStore final : public Store {
                            const ToShrink& branch, const ShrunkPart& part,
                            rocksdb::WriteBatch* batch)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  // About the bytes of rows that are due.
-  double DueBytesLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // About the bytes of its rows, if they are due.
+  static std::uint64_t DueBytesOf(const ToSeal& branch, const Waiting& waiting);
+  // Call whenever what ToSealLocked() says of it, or what it waits for, has
+  // changed: due_bytes_ follows.
+  ToSeal LookAtLocked(WaitingBranches::iterator waiting)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Returns the next one. Takes it out of due_bytes_ as well.
+  WaitingBranches::iterator StopWaitingLocked(WaitingBranches::iterator waiting)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StopWaitingLocked(const std::pair<StreamId, std::uint32_t>& key)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // While too much is due, a second at most; not while sealing fails.
   void WaitForSealer() ABSL_LOCKS_EXCLUDED(mu_);
   // Gives back the space of rows of branches that were sealed to their end.
@@ -308,8 +326,10 @@ class RocksdbStore final : public Store {
   // What is durable and in the catalog.
   Tail tail_ ABSL_GUARDED_BY(mu_);
   // Branches that NextToSeal() is to look at.
-  std::map<std::pair<StreamId, std::uint32_t>, Waiting> to_seal_
-      ABSL_GUARDED_BY(mu_);
+  WaitingBranches to_seal_ ABSL_GUARDED_BY(mu_);
+  // Sum over them: about the bytes of rows that were due when their branch was
+  // looked at last. A branch that falls silent is looked at by the sealer.
+  std::uint64_t due_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool sealing_all_ ABSL_GUARDED_BY(mu_) = false;  // All branches are due.
   Trouble trouble_ ABSL_GUARDED_BY(mu_);
   Trouble sealing_trouble_ ABSL_GUARDED_BY(mu_);
