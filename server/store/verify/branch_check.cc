@@ -97,10 +97,11 @@ void BranchCheck::CheckWindows() {
                  return;
                }
                ++findings_->summary.chapters;
-               chapters_.push_back({first, view->end(), std::string(value)});
+               chapters_.push_back(
+                   {first, view->end(), view->recorded(), std::string(value)});
              });
   if (sealed_.chapter_windows > 0) {
-    chapters_.push_back({sealed_.chapter_first, kNoEnd, ""});
+    chapters_.push_back({sealed_.chapter_first, kNoEnd, 0, ""});
   }
   const std::string begin = Prefix(keys::kTimeline, key_);
   ForEachKey(*engine_, engine_->windows(), begin, keys::After(begin), place_,
@@ -133,7 +134,7 @@ const ChapterPlace* BranchCheck::PlaceInChapter(std::int64_t first_step) {
         first_step != chapter.first_step) {
       ++in_chapter_.window;
     } else {
-      in_chapter_ = {chapter.first_step, 0};
+      in_chapter_ = {chapter.first_step, 0, chapter.recorded};
     }
     return &in_chapter_;
   }
@@ -150,8 +151,7 @@ void BranchCheck::CheckWindow(std::int64_t first_step,
     return absl::NotFoundError(
         absl::StrCat("its schema ", id, " is not there"));
   };
-  // Of a window that has been shrunk there are only roll-ups, which nothing is
-  // left to compare with.
+  // Of a window that has been shrunk there are only scalars and roll-ups.
   const bool shrunk = first_step < branch_.rolled_up_end;
   const auto window =
       OpenWindow(engine_, key_, {first_step, shrunk, engine_->taken()},
@@ -177,7 +177,11 @@ void BranchCheck::CheckWindow(std::int64_t first_step,
           view.fields(static_cast<Role>(i));
     }
   }
-  if (!shrunk) window_check_.Check(window->get(), first_step, chapter, place);
+  if (shrunk) {
+    window_check_.CheckRolledUp(window->get(), first_step, chapter, place);
+  } else {
+    window_check_.Check(window->get(), first_step, chapter, place);
+  }
 }
 
 void BranchCheck::CheckTimeline(const TimelineView& timeline) {
@@ -288,7 +292,6 @@ void BranchCheck::CheckRollups() {
           return;
         }
         if (FindWindow(first) == nullptr) return Stray("roll-ups", first);
-        if (first < branch_.rolled_up_end) return;  // Nothing to compare with.
         // Of a chapter that is being made they come first.
         const bool early = key[begin.size()] == 1 &&
                            sealed_.chapter_windows > 0 &&

@@ -77,7 +77,8 @@ class BranchCheck {
   struct Chapter {
     std::int64_t first_step = 0;
     std::int64_t end = 0;
-    std::string bytes;  // Empty: being made.
+    std::uint32_t recorded = 0;  // 0: being made.
+    std::string bytes;           // Empty: being made.
   };
   std::vector<Chapter> chapters_;
   ChapterPlace in_chapter_;

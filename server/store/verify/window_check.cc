@@ -86,6 +86,40 @@ class WindowCheck::Comparison final : public WindowSink {
   const std::string& place_;
 };
 
+// Takes what BlockWriter makes for the keys and shapes alone.
+class WindowCheck::Attendance final : public WindowSink {
+ public:
+  Attendance(WindowCheck* check, std::int64_t first_step,
+             const ChapterPlace* chapter, const std::string& place)
+      : check_(check),
+        first_step_(first_step),
+        chapter_(chapter),
+        place_(place) {}
+
+  absl::Status PutTile(const TileKey&, std::string_view) override {
+    return absl::OkStatus();
+  }
+  absl::Status PutScalar(std::string_view, std::string_view) override {
+    return absl::OkStatus();
+  }
+  absl::Status PutRollups(const RollupKey& key,
+                          std::string_view value) override {
+    const absl::Status s =
+        check_->CheckAlone(key, value, first_step_, chapter_);
+    if (!s.ok()) {
+      check_->findings_->Report(
+          place_, absl::StrCat(NameOf(key), ": ", std::string(s.message())));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  WindowCheck* const check_;
+  const std::int64_t first_step_;
+  const ChapterPlace* const chapter_;
+  const std::string& place_;
+};
+
 void WindowCheck::Check(SealedWindow* window, std::int64_t first_step,
                         const ChapterPlace* chapter, const std::string& place) {
   CheckScalars(window, place);
@@ -104,6 +138,39 @@ void WindowCheck::Check(SealedWindow* window, std::int64_t first_step,
     findings_->ReportUnlessOk(
         place,
         writer_.WriteRollupsOnly(window->layout(), values_, &comparison));
+  }
+}
+
+// Which roll-ups there are hangs on roles and steps, not on values: zeros will
+// do.
+void WindowCheck::CheckRolledUp(SealedWindow* window, std::int64_t first_step,
+                                const ChapterPlace* chapter,
+                                const std::string& place) {
+  CheckScalars(window, place);
+  const TimelineView& timeline = window->timeline();
+  if (timeline.recorded() == 0) return;
+  Attendance attendance(this, first_step, chapter, place);
+  values_.schema_id = timeline.schema_id();
+  values_.steps = timeline.recorded();
+  for (std::uint32_t block = 0; block < window->layout().blocks(); ++block) {
+    values_.block = block;
+    for (int i = 1; i < kRoleCount; ++i) {
+      const auto role = static_cast<Role>(i);
+      const std::uint32_t rows = window->layout().Rows(role, block);
+      RoleValues& values = values_.of(role);
+      values.any =
+          (timeline.fields(role) & BitOf(WindowField::kMean)) != 0 && rows > 0;
+      values.counted.fill(false);
+      for (FloatBlock& column : values.floats) {
+        column.parameters = rows;
+        column.steps = values_.steps;
+        column.present.clear();
+        column.values.assign(column.size(), 0.0F);
+      }
+    }
+    findings_->ReportUnlessOk(
+        place,
+        writer_.WriteRollupsOnly(window->layout(), values_, &attendance));
   }
 }
 
@@ -297,7 +364,8 @@ absl::Status WindowCheck::CompareCoarse(const RollupKey& key,
   if (!s.ok()) return s;
   const RollupShape& shape = reader_.shape();
   std::vector<RollupEntry> fine(shape.runs());
-  if (coarse.size() != shape.parameters) {
+  if (coarse.size() != shape.parameters ||
+      other_.shape().steps != shape.steps) {
     return absl::DataLossError("the coarser level is of another shape");
   }
   for (std::uint32_t p = 0; p < shape.parameters; ++p) {
@@ -308,6 +376,76 @@ absl::Status WindowCheck::CompareCoarse(const RollupKey& key,
     }
   }
   return absl::OkStatus();
+}
+
+// ---- Of windows without values. ----
+
+absl::Status WindowCheck::CheckAlone(const RollupKey& key,
+                                     std::string_view bytes,
+                                     std::int64_t first_step,
+                                     const ChapterPlace* chapter) {
+  if (const absl::Status s = other_.Open(bytes); !s.ok()) return s;
+  const std::uint32_t parameters = other_.shape().parameters;
+  std::string stored;
+  auto found = Read(key, first_step, &stored);
+  if (!found.ok()) return found.status();
+  if (*found) {
+    if (const absl::Status s = reader_.Open(stored); !s.ok()) return s;
+    if (reader_.shape() == other_.shape()) {
+      ++rollup_keys_;
+      return CheckEntries(key, first_step);
+    }
+  }
+  if (chapter == nullptr) {
+    return absl::DataLossError(*found ? "it is of another shape"
+                                      : "it is missing");
+  }
+  found = Read(key, chapter->first_step, &stored);
+  if (!found.ok()) return found.status();
+  if (!*found) return absl::DataLossError("it is missing");
+  if (const absl::Status s = reader_.Open(stored); !s.ok()) return s;
+  const RollupShape& shape = reader_.shape();
+  if (shape.parameters != parameters || shape.run != kRollupRun ||
+      shape.steps % values_.steps != 0 ||
+      shape.steps / values_.steps <= chapter->window ||
+      (chapter->recorded != 0 && shape.steps != chapter->recorded)) {
+    return absl::DataLossError("it is of another shape");
+  }
+  if (chapter->window != 0) return absl::OkStatus();  // Once is enough.
+  ++rollup_keys_;
+  const absl::Status s = CheckEntries(key, first_step);
+  return s.ok() ? CompareCoarse(key, *chapter) : s;
+}
+
+absl::Status WindowCheck::CheckEntries(const RollupKey& key,
+                                       std::int64_t first_step) {
+  if (const absl::Status s = reader_.ReadAll(&entries_); !s.ok()) return s;
+  const RollupShape& shape = reader_.shape();
+  std::vector<Absence> absences;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    const RollupEntry& entry = entries_[i];
+    const auto run = static_cast<std::uint32_t>(i % shape.runs());
+    if (entry.steps() != shape.StepsOf(run)) {
+      return absl::DataLossError("an entry is of another number of steps");
+    }
+    if (entry.finite != 0 &&
+        !(entry.min <= entry.mean && entry.mean <= entry.max)) {
+      return absl::DataLossError("a mean is not between its extremes");
+    }
+    absences.push_back({entry.absent, entry.absent_at});
+  }
+  // A ratio is absent where the weight is, too.
+  if (key.statistic == RollupStatistic::kRatio) return absl::OkStatus();
+  if (first_step != absences_of_) absences_.clear();
+  absences_of_ = first_step;
+  const auto [first, is_first] =
+      absences_.try_emplace({key.role, key.group}, std::move(absences));
+  if (is_first || first->second.size() != absences.size() ||
+      first->second == absences) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(
+      "its absent steps are not those of the other statistics");
 }
 
 }  // namespace gradtap::server
