@@ -15,7 +15,7 @@
 namespace gradtap::server {
 namespace {
 
-constexpr std::size_t kRemovalsKept = 64;
+constexpr std::size_t kRemovalsKept = 100;
 // Of the wall clock, before it is taken for a jump.
 constexpr std::int64_t kClockSlackNs =
     std::chrono::nanoseconds(std::chrono::hours(1)).count();
@@ -62,7 +62,19 @@ Keeper::Keeper(KeeperSurroundings surroundings, const KeepingLimits& limits)
       start_unix_ns_(around_.clock->UnixNanos()),
       start_(around_.clock->Steady()),
       hearing_since_(start_unix_ns_) {
+  // What the collector did before it was started anew.
+  const auto notes = around_.store->ReadNotes();
+  if (!notes.ok()) {
+    SayOnce(absl::StrCat("cannot tell what was removed before: ",
+                         std::string(notes.status().message())));
+  }
   MutexLock lock(mu_);
+  for (const std::string& note :
+       notes.ok() ? *notes : std::vector<std::string>()) {
+    v1::Removal removal;
+    if (removal.ParseFromString(note)) removals_.push_front(std::move(removal));
+  }
+  while (removals_.size() > kRemovalsKept) removals_.pop_back();
   status_.set_keep_for_ns(limits.keep_for.count());
   status_.set_keep_bytes(limits.keep_bytes);
   status_.set_growth_bytes_per_day(std::numeric_limits<double>::quiet_NaN());
@@ -253,6 +265,12 @@ void Keeper::Decide(const DiskSpace& disk, bool more_to_remove) {
 
 void Keeper::Note(v1::Removal removal) {
   removal.set_time_unix_ns(around_.clock->UnixNanos());
+  const absl::Status noted =
+      around_.store->AddNote(removal.SerializeAsString(), kRemovalsKept);
+  if (!noted.ok()) {
+    SayOnce(absl::StrCat("what was removed is forgotten at the next start: ",
+                         std::string(noted.message())));
+  }
   MutexLock lock(mu_);
   if (removal.what() == v1::Removal::WHAT_RUN) {
     status_.set_removed_runs(status_.removed_runs() + 1);

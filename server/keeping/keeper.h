@@ -49,6 +49,7 @@ class Keeper {
   static constexpr std::chrono::seconds kBetweenLooks{5};
   static constexpr std::chrono::seconds kBetweenFullLooks{60};
 
+  // Reads from the store what was removed before it was started anew.
   Keeper(KeeperSurroundings surroundings, const KeepingLimits& limits);
 
   Keeper(const Keeper&) = delete;

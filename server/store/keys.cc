@@ -31,6 +31,12 @@ std::string After(std::string prefix) {
 
 std::string Ids() { return std::string(1, kIds); }
 
+std::string Note(std::uint64_t number) {
+  std::string key(1, kNote);
+  PutU64(number, &key);
+  return key;
+}
+
 std::string Run(std::string_view name) {
   std::string key(1, kRun);
   key.append(name);

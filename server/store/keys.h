@@ -1,7 +1,7 @@
 // The keys of a data folder's database.
 //
 //   key = run-key | head-key | cursor-key | branch-key | sealed-key
-//       | ids-key | probe-key                              (family "default")
+//       | ids-key | probe-key | note-key                   (family "default")
 //       | row-key                                          (family "rows")
 //       | schema-key | gap-key | part-key | ordinal-key    (family "index")
 //       | histogram-key                            (family "histograms")
@@ -10,8 +10,10 @@
 //       | rollup-key                               (family "rollups")
 //
 //   ids-key     = "N"                              -> next run-id, next stream
-//   probe-key   = "P"                              -> ""; has no meaning, no
-//   longer written run-key     = "R" name                         -> RunHead
+//   probe-key   = "P"                              -> ""; has no meaning, is no
+//                                                     longer written
+//   note-key    = "L" number                       -> a note (Store::AddNote())
+//   run-key     = "R" name                         -> RunHead
 //   head-key    = "h" run-id stream                -> StreamHello
 //   cursor-key  = "c" run-id stream                -> StreamCursor
 //   branch-key  = "b" run-id stream branch         -> Branch
@@ -32,7 +34,7 @@
 //   ordinal-value = "r" stream branch step         a row
 //                 | "g" stream branch first-step   a gap
 //
-//   run-id, stream, ordinal, seq  8 bytes, big-endian
+//   run-id, stream, ordinal, seq, number  8 bytes, big-endian
 //   branch, schema-id, block      4 bytes, big-endian
 //   role                          1 byte, as of gradtap.v1.Role
 //   level, field, statistic       1 byte, as of window/tile_key.h
@@ -70,6 +72,7 @@
 namespace gradtap::server::keys {
 
 inline constexpr char kIds = 'N';
+inline constexpr char kNote = 'L';
 inline constexpr char kRun = 'R';
 inline constexpr char kHead = 'h';
 inline constexpr char kCursor = 'c';
@@ -84,6 +87,7 @@ inline constexpr char kPart = 'p';
 inline constexpr char kOrdinal = 'o';
 
 std::string Ids();
+std::string Note(std::uint64_t number);
 std::string Run(std::string_view name);
 std::string Head(std::uint64_t run_id, std::uint64_t stream);
 std::string Cursor(std::uint64_t run_id, std::uint64_t stream);

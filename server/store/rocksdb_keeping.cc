@@ -1,9 +1,11 @@
 // The half of RocksdbStore that keeps the disk from filling: pins, sizes,
-// deletion, and what is refused while there is no room.
+// deletion, notes of what was removed, and what is refused while there is no
+// room.
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/store/bytes.h"
 #include "server/store/catalog_codec.h"
 #include "server/store/damage.h"
 #include "server/store/keys.h"
@@ -40,6 +42,22 @@ std::vector<KeyRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
     add(engine.catalog(), kind);
   }
   return ranges;
+}
+
+// In order.
+template <typename Visit>
+absl::Status ForEachNote(const Engine& engine, const Visit& visit) {
+  const std::string begin(1, keys::kNote);
+  const std::string end = keys::After(begin);
+  const rocksdb::Slice upper(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      engine.db()->NewIterator(options, engine.catalog()));
+  for (it->Seek(begin); it->Valid(); it->Next()) {
+    visit(it->key().ToString(), View(it->value()));
+  }
+  return ToStatus(it->status(), kReading);
 }
 
 }  // namespace
@@ -142,6 +160,43 @@ absl::Status RocksdbStore::DeleteEntry(std::string_view run,
   listeners_.Notify(name);
   for (const KeyRange& range : ranges) open->Reclaim(range);
   return absl::OkStatus();
+}
+
+// There are few, and seldom a new one: what is there is looked at each time.
+absl::Status RocksdbStore::AddNote(std::string_view note, std::size_t most) {
+  MutexLock write_lock(write_mu_);
+  if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return DatabaseFailing();
+  std::vector<std::string> there;
+  const absl::Status s = ForEachNote(
+      *open,
+      [&](const std::string& key, std::string_view) { there.push_back(key); });
+  if (!s.ok()) return s;
+  std::uint64_t number = 1;
+  if (!there.empty()) {
+    ByteReader last(std::string_view(there.back()).substr(1));
+    number = last.U64() + 1;
+    if (!last.ok() || !last.at_end()) return Damaged("note");
+  }
+  rocksdb::WriteBatch batch;
+  for (std::size_t i = 0; i + most <= there.size(); ++i) {
+    batch.Delete(open->catalog(), there[i]);
+  }
+  if (most > 0) batch.Put(open->catalog(), keys::Note(number), Slice(note));
+  return WriteLocked(&batch);
+}
+
+absl::StatusOr<std::vector<std::string>> RocksdbStore::ReadNotes() {
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return DatabaseFailing();
+  std::vector<std::string> notes;
+  const absl::Status s =
+      ForEachNote(*open, [&](const std::string&, std::string_view note) {
+        notes.emplace_back(note);
+      });
+  if (!s.ok()) return s;
+  return notes;
 }
 
 void RocksdbStore::RefuseRecords(std::string why) {

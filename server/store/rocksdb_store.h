@@ -122,6 +122,10 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::optional<ShrunkPart>> ShrinkOldest(
       const std::function<bool(const RunEntry&)>& may_shrink) override
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::Status AddNote(std::string_view note, std::size_t most) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<std::vector<std::string>> ReadNotes() override
+      ABSL_LOCKS_EXCLUDED(mu_);
   void RefuseRecords(std::string why) override ABSL_LOCKS_EXCLUDED(write_mu_);
   int AddListener(
       std::function<void(const std::string& run)> listener) override;

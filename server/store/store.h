@@ -399,6 +399,18 @@ class Store {
     return std::optional<ShrunkPart>();
   }
 
+  // Appends to a small log of what was done here, durably: an opaque text,
+  // which outlives the collector. The oldest go once there are more than
+  // `most`.
+  virtual absl::Status AddNote(std::string_view note, std::size_t most) {
+    (void)note, (void)most;
+    return absl::OkStatus();
+  }
+  // The oldest first.
+  virtual absl::StatusOr<std::vector<std::string>> ReadNotes() {
+    return std::vector<std::string>();
+  }
+
   // Until this is called with an empty text, OpenStream() and Commit() give
   // kResourceExhausted and `why`; all else goes on, deleting too.
   virtual void RefuseRecords(std::string why) { (void)why; }

@@ -124,7 +124,7 @@ void CheckStrays(const Engine& engine, const Catalog& catalog,
   check.Check(engine.index(), keys::kOrdinal, Of::kRun);
   check.CheckLetters(engine.index(), "sgpo");
   check.Check(engine.catalog(), keys::kSealed, Of::kBranch);
-  check.CheckLetters(engine.catalog(), "NPRhcbw");
+  check.CheckLetters(engine.catalog(), "LNPRhcbw");
 }
 
 }  // namespace gradtap::server

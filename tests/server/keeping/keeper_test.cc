@@ -61,6 +61,15 @@ class SizedStore : public gradtap::testing::MemoryStore {
     return std::optional<ShrunkPart>();
   }
   void RefuseRecords(std::string why) override { refused = std::move(why); }
+  absl::Status AddNote(std::string_view note, std::size_t most) override {
+    if (!note_fails.ok()) return note_fails;
+    notes.emplace_back(note);
+    if (notes.size() > most) notes.erase(notes.begin());
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::vector<std::string>> ReadNotes() override {
+    return notes;
+  }
   std::uint64_t disk_bytes() const override { return used; }
 
   std::map<std::string, std::uint64_t> sizes;
@@ -68,7 +77,8 @@ class SizedStore : public gradtap::testing::MemoryStore {
   DiskSpace disk{100 * kGiB, 50 * kGiB};
   std::uint64_t used = 0;
   std::function<void()> on_delete;
-  absl::Status delete_fails;
+  absl::Status delete_fails, note_fails;
+  std::vector<std::string> notes;
   std::string refused;
 };
 
@@ -144,6 +154,38 @@ TEST_F(KeeperTest, ARunGoesWithItsAgeAndThatIsSaidAndShown) {
   EXPECT_EQ(status.removals(0).what(), v1::Removal::WHAT_RUN);
   EXPECT_EQ(status.removals(0).why(), v1::Removal::WHY_AGE);
   EXPECT_EQ(status.removals(0).time_unix_ns(), clock_.UnixNanos());
+}
+
+TEST_F(KeeperTest, WhatWasRemovedIsShownAfterARestartTheNewestFirst) {
+  limits_.keep_for = hours(1);
+  Start();
+  for (int i = 0; i < 101; ++i) {
+    AddRun("run" + std::to_string(i), 1);
+    LookAfter(hours(2));
+  }
+  const v1::KeepingStatus before = Status();
+  EXPECT_EQ(before.removed_runs(), 101U);
+  ASSERT_EQ(before.removals_size(), 100);
+  store_.notes.insert(store_.notes.begin(), "\xff no removal");
+  Start();
+  const v1::KeepingStatus after = Status();
+  EXPECT_EQ(after.removed_runs(), 0U);  // Since the start.
+  ASSERT_EQ(after.removals_size(), 100);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(after.removals(i).run(), "run" + std::to_string(100 - i));
+    EXPECT_EQ(after.removals(i).SerializeAsString(),
+              before.removals(i).SerializeAsString());
+  }
+}
+
+TEST_F(KeeperTest, ARemovalThatCannotBeNotedIsShownAndSaid) {
+  limits_.keep_for = hours(1);
+  AddRun("run", 1);
+  Start();
+  store_.note_fails = absl::ResourceExhaustedError("no room for a note");
+  LookAfter(hours(2));
+  EXPECT_EQ(Status().removals_size(), 1);
+  EXPECT_THAT(said_.back(), HasSubstr("no room for a note"));
 }
 
 TEST_F(KeeperTest, AClockThatJumpsAheadMakesNothingOld) {

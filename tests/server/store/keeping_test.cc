@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "keeping_testing.h"
 #include "server/store/rocksdb_store.h"
@@ -15,7 +16,10 @@ namespace gradtap::server::testing {
 namespace {
 
 using ::gradtap::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 TEST_F(KeepingTest, APinLastsAcrossCommitsAndOpenings) {
   const StreamId id = AddRun("run", 3, 2);
@@ -35,6 +39,46 @@ TEST_F(KeepingTest, APinLastsAcrossCommitsAndOpenings) {
   EXPECT_FALSE(store_->FindRun("run")->pinned);
   EXPECT_THAT(store_->PinRun("walk", true).status(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("walk")));
+}
+
+TEST_F(KeepingTest, TheNewestNotesOutliveTheStore) {
+  const auto notes = [this] {
+    const auto read = store_->ReadNotes();
+    EXPECT_TRUE(read.ok()) << read.status();
+    return read.value_or(std::vector<std::string>());
+  };
+  EXPECT_THAT(notes(), IsEmpty());
+  for (const char* note : {"a", "b", "c"}) {
+    GRADTAP_ASSERT_OK(store_->AddNote(note, 3));
+  }
+  Open();
+  EXPECT_THAT(notes(), ElementsAre("a", "b", "c"));
+  GRADTAP_ASSERT_OK(store_->AddNote("d", 3));
+  EXPECT_THAT(notes(), ElementsAre("b", "c", "d"));
+  Open();
+  GRADTAP_ASSERT_OK(store_->AddNote("e", 2));
+  EXPECT_THAT(notes(), ElementsAre("d", "e"));
+  AddRun("run", 3, 2);
+  GRADTAP_ASSERT_OK(store_->DeleteRun("run"));
+  EXPECT_THAT(notes(), ElementsAre("d", "e"));
+}
+
+TEST_F(KeepingTest, ANoteThatFindsNoRoomIsRefusedAndTheNextOneIsKept) {
+  env_ = faulty_.env();
+  Open();
+  GRADTAP_ASSERT_OK(store_->AddNote("a", 3));
+  faulty_.fs().SetFull(true);
+  EXPECT_THAT(store_->AddNote("b", 3),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  faulty_.fs().SetFull(false);
+  GRADTAP_ASSERT_OK(store_->AddNote("c", 3));
+  faulty_.fs().FailFromOperation(1);
+  store_.reset();
+  faulty_.fs().LosePower();
+  env_ = nullptr;
+  Open();
+  EXPECT_EQ(store_->ReadNotes().value().front(), "a");
+  EXPECT_EQ(store_->ReadNotes().value().back(), "c");
 }
 
 TEST_F(KeepingTest, APinnedRunIsNotDeleted) {

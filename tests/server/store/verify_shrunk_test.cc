@@ -60,6 +60,7 @@ class VerifyShrunkTest : public ::testing::Test {
       GRADTAP_ASSERT_OK(part);
       if (!part->has_value()) break;
     }
+    GRADTAP_ASSERT_OK((*store)->AddNote("what was shrunk", 10));
     const Branch branch = (*store)->FindRun("run")->streams[0].branches[0];
     ASSERT_EQ(branch.rolled_up_end, kSteps);
   }
