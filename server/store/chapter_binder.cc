@@ -15,7 +15,7 @@ absl::Status ChapterBinder::Bind(std::int64_t first_step, std::uint32_t windows,
   if (const absl::Status s = ReadWindows(first_step, windows); !s.ok()) {
     return s;
   }
-  SealedBatch batch(engine_, key_, write);
+  SealedBatch batch(engine_, key_, write_bytes_, write);
   batch.set_first_step(first_step);
   // Places mean the same parameters in all windows only of one schema.
   bool one_schema = windows_.size() == windows;

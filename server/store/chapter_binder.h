@@ -6,6 +6,7 @@
 #ifndef GRADTAP_SERVER_STORE_CHAPTER_BINDER_H_
 #define GRADTAP_SERVER_STORE_CHAPTER_BINDER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,9 +26,10 @@ namespace gradtap::server {
 class ChapterBinder {
  public:
   ChapterBinder(std::shared_ptr<Engine> engine, const BranchKey& key,
-                LayoutOfSchema layout_of)
+                std::size_t write_bytes, LayoutOfSchema layout_of)
       : engine_(std::move(engine)),
         key_(key),
+        write_bytes_(write_bytes),
         layout_of_(std::move(layout_of)) {}
 
   // Binds so many windows from `first_step` on, two at least, and writes
@@ -42,6 +44,7 @@ class ChapterBinder {
 
   const std::shared_ptr<Engine> engine_;
   const BranchKey key_;
+  const std::size_t write_bytes_;  // Of SealedBatch.
   const LayoutOfSchema layout_of_;
   std::vector<std::string> bytes_;  // Of the timelines.
   std::vector<TimelineView> windows_;

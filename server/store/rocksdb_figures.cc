@@ -66,7 +66,9 @@ SealingFigures RocksdbStore::SealingFiguresLocked() const {
     figures.rows_waiting += branch.rows;
     if (!IsDue(branch, waiting)) continue;
     ++figures.branches_due;
-    figures.rows_due += branch.ended ? branch.rows : branch.rows - kTailRows;
+    const std::uint64_t stay =
+        branch.ended ? 0 : std::min(branch.rows, kTailRows);
+    figures.rows_due += branch.rows - stay;
     if (waiting.due_since.has_value()) {
       const std::chrono::nanoseconds due = now - *waiting.due_since;
       figures.due_for_ns =

@@ -113,11 +113,11 @@ void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
   for (const Branch& branch : stream.branches) {
     const std::pair key{stream.id, branch.branch};
     const auto sealed = catalog_.sealed.find(key);
-    const std::uint64_t rows =
-        branch.rows -
-        (sealed == catalog_.sealed.end() ? 0 : sealed->second.rows);
+    const bool any = sealed != catalog_.sealed.end();
+    const bool wanted = branch.rows > (any ? sealed->second.rows : 0) ||
+                        (any && sealed->second.chapter_windows >= 2);
     const auto waiting =
-        rows > 0
+        wanted
             ? to_seal_.try_emplace(key, Waiting{kTileSteps + kTailRows}).first
             : to_seal_.find(key);
     if (waiting == to_seal_.end()) continue;
@@ -149,6 +149,9 @@ RocksdbStore::ToSeal RocksdbStore::ToSealLocked(
   }
   next.rows = branch.rows - next.sealed.rows;
   next.ended = sealing_all_ || HasEnded(stream, branch, NowUnixNanos());
+  next.to_bind =
+      next.sealed.chapter_steps >= kChapterSteps ||
+      (next.ended && next.rows == 0 && next.sealed.chapter_windows >= 2);
   return next;
 }
 
@@ -159,7 +162,7 @@ std::optional<RocksdbStore::ToSeal> RocksdbStore::NextToSeal() {
   for (std::size_t left = to_seal_.size(); left > 0; --left) {
     if (it == to_seal_.end()) it = to_seal_.begin();
     const ToSeal next = LookAtLocked(it);
-    if (next.rows == 0) {
+    if (next.rows == 0 && !next.to_bind) {
       it = StopWaitingLocked(it);
       continue;
     }
@@ -320,13 +323,13 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {
     return WriteSealed(from.key, open.get(), batch, sealed);
   };
-  if (from.sealed.chapter_steps >= kChapterSteps) {  // Ended half-way.
+  if (from.to_bind) {  // Ended half-way.
     return BindChapter(open, from.key, from.sealed, WithoutChapter(from.sealed),
                        write);
   }
   const auto started = std::chrono::steady_clock::now();
   std::uint64_t values = 0;
-  SealedBatch batch(open, from.key, write);
+  SealedBatch batch(open, from.key, sealed_write_bytes_, write);
   WindowBuilder builder(
       [&](std::uint32_t id) { return LayoutOf(from.key.stream, id); },
       kSlabBytes, window_steps_);
@@ -404,8 +407,9 @@ absl::StatusOr<std::uint64_t> RocksdbStore::BindChapter(
     const std::shared_ptr<Engine>& engine, const BranchKey& key,
     const Sealed& chapter, const Sealed& sealed,
     const SealedBatch::Write& write) {
-  ChapterBinder binder(
-      engine, key, [&](std::uint32_t id) { return LayoutOf(key.stream, id); });
+  ChapterBinder binder(engine, key, sealed_write_bytes_, [&](std::uint32_t id) {
+    return LayoutOf(key.stream, id);
+  });
   const absl::Status s = binder.Bind(chapter.chapter_first,
                                      chapter.chapter_windows, sealed, write);
   if (!s.ok()) return s;

@@ -71,6 +71,7 @@ RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
       env_(env),
       window_steps_(options.window_steps),
       max_due_bytes_(options.max_due_bytes),
+      sealed_write_bytes_(options.sealed_write_bytes),
       shrink_bytes_(options.shrink_bytes),
       schemas_(kCachedParameters),
       tail_(TailLimits{.bytes = options.tail_bytes}) {}

@@ -163,6 +163,8 @@ class RocksdbStore final : public Store {
     Sealed sealed;           // As it stands.
     std::uint64_t rows = 0;  // Not sealed yet.
     bool ended = false;      // No more rows are to be expected.
+    // Windows are to become a chapter, and a crash has kept them from it.
+    bool to_bind = false;
   };
 
   // A branch with values to take: those of [begin, end).
@@ -210,13 +212,14 @@ class RocksdbStore final : public Store {
   // `*trouble` is what `status` says, since now if it was not so before.
   void NoteTrouble(const absl::Status& status, Trouble* trouble)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Its rows are 0 if there is nothing to seal.
+  // Its rows are 0 if there is nothing to seal; there may be something to bind.
   ToSeal ToSealLocked(const std::pair<StreamId, std::uint32_t>& key) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::optional<ToSeal> NextToSeal() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(mu_);
   static bool IsDue(const ToSeal& branch, const Waiting& waiting) {
-    return branch.rows > 0 && (branch.ended || branch.rows >= waiting.wanted);
+    return branch.to_bind ||
+           (branch.rows > 0 && (branch.ended || branch.rows >= waiting.wanted));
   }
   absl::StatusOr<bool> SealNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
@@ -298,6 +301,7 @@ class RocksdbStore final : public Store {
   rocksdb::Env* const env_;
   const std::uint32_t window_steps_;
   const std::uint64_t max_due_bytes_;
+  const std::size_t sealed_write_bytes_;
   const std::uint64_t shrink_bytes_;
   Listeners listeners_;
   StoredSchemas schemas_;

@@ -6,16 +6,13 @@
 #include "server/store/keys.h"
 
 namespace gradtap::server {
-namespace {
-
-// Bytes of one write: others wait for it.
-constexpr std::size_t kBatchBytes = std::size_t{2} << 20;
-
-}  // namespace
 
 SealedBatch::SealedBatch(std::shared_ptr<Engine> engine, const BranchKey& key,
-                         Write write)
-    : engine_(std::move(engine)), key_(key), write_(std::move(write)) {}
+                         std::size_t write_bytes, Write write)
+    : engine_(std::move(engine)),
+      key_(key),
+      write_bytes_(write_bytes),
+      write_(std::move(write)) {}
 
 void SealedBatch::Add(rocksdb::ColumnFamilyHandle* family,
                       const std::string& key, std::string_view value) {
@@ -24,7 +21,7 @@ void SealedBatch::Add(rocksdb::ColumnFamilyHandle* family,
 }
 
 absl::Status SealedBatch::WriteIfLarge() {
-  if (batch_.GetDataSize() < kBatchBytes) return absl::OkStatus();
+  if (batch_.GetDataSize() < write_bytes_) return absl::OkStatus();
   const absl::Status s = write_(&batch_, nullptr);
   batch_.Clear();
   return s;

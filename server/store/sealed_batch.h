@@ -5,6 +5,7 @@
 #ifndef GRADTAP_SERVER_STORE_SEALED_BATCH_H_
 #define GRADTAP_SERVER_STORE_SEALED_BATCH_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,8 +32,9 @@ class SealedBatch final : public WindowSink {
   using Write =
       std::function<absl::Status(rocksdb::WriteBatch*, const Sealed* sealed)>;
 
+  // A piece is of `write_bytes`, or little more.
   SealedBatch(std::shared_ptr<Engine> engine, const BranchKey& key,
-              Write write);
+              std::size_t write_bytes, Write write);
 
   // Where the window stands. Before anything but histograms is put.
   void set_first_step(std::int64_t step) { first_step_ = step; }
@@ -72,6 +74,7 @@ class SealedBatch final : public WindowSink {
 
   const std::shared_ptr<Engine> engine_;
   const BranchKey key_;
+  const std::size_t write_bytes_;
   const Write write_;
   std::int64_t first_step_ = 0;
   rocksdb::WriteBatch batch_;

@@ -463,6 +463,9 @@ struct StoreOptions {
   // Recorded steps of a window; 0: as many as suit the model. For tests, which
   // want many windows of few steps.
   std::uint32_t window_steps = 0;
+  // Bytes of one write of the sealer, which others wait for. For tests, which
+  // want many writes of little.
+  std::size_t sealed_write_bytes = std::size_t{2} << 20;
   // About how much ShrinkOldest() takes at a time: less would rewrite more than
   // it frees, more would take what was not asked for.
   std::uint64_t shrink_bytes = std::uint64_t{64} << 20;

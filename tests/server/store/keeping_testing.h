@@ -34,6 +34,7 @@ class KeepingTest : public ::testing::Test {
     options.window_steps = 128;
     options.tail_bytes = tail_bytes_;
     options.shrink_bytes = 1;  // A chapter at a time.
+    options.sealed_write_bytes = sealed_write_bytes_;
     auto store = RocksdbStore::Open(options, env_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
@@ -119,6 +120,7 @@ class KeepingTest : public ::testing::Test {
   rocksdb::Env* env_ = nullptr;  // That Open() gives to the store.
   std::unique_ptr<RocksdbStore> store_;
   std::mt19937_64 random_{7};
+  std::size_t sealed_write_bytes_ = std::size_t{2} << 20;
   std::size_t tail_bytes_ = 0;  // Or the newest steps would be read as rows.
 };
 
