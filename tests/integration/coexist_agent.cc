@@ -7,13 +7,25 @@
 
 namespace gradtap::testing {
 
+namespace {
+
+class Handwritten : public torch::optim::SGD {
+  using SGD::SGD;
+};
+
+}  // namespace
+
 TrainedRun TrainWithAgent(const std::string& collector, const std::string& run,
                           std::int64_t steps,
-                          const std::function<void()>& each_step) {
+                          const std::function<void()>& each_step,
+                          bool handwritten) {
   torch::manual_seed(1);
   TinyModel model;
-  torch::optim::SGD optimizer(model.parameters(),
-                              torch::optim::SGDOptions(0.05));
+  const torch::optim::SGDOptions rate(0.05);
+  torch::optim::SGD plain(model.parameters(), rate);
+  Handwritten own(model.parameters(), rate);
+  torch::optim::Optimizer& optimizer =
+      handwritten ? static_cast<torch::optim::Optimizer&>(own) : plain;
   AgentOptions options;
   options.collector = collector;
   options.run = run;

@@ -16,10 +16,11 @@ struct TrainedRun {
 };
 
 // Trains a small model for `steps` steps and delivers everything. `each_step`
-// is called after each.
+// is called after each. `handwritten`: by an optimizer that is not LibTorch's.
 TrainedRun TrainWithAgent(const std::string& collector, const std::string& run,
                           std::int64_t steps,
-                          const std::function<void()>& each_step = {});
+                          const std::function<void()>& each_step = {},
+                          bool handwritten = false);
 
 }  // namespace gradtap::testing
 

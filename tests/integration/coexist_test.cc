@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "integration/coexist_agent.h"
 #include "integration/collector.h"
@@ -64,6 +65,42 @@ TEST_F(CoexistTest, AClientThatComesAfterTheAgentAndOutlivesIt) {
   const auto runs = client->Runs();
   ASSERT_TRUE(runs.ok()) << runs.error().message;
   EXPECT_EQ(runs->size(), 2u);
+}
+
+TEST_F(CoexistTest, TheTypeOfTheOptimizerIsShownForEachAttemptAndCompared) {
+  ExpectBooks(TrainWithAgent(collector_.address(), "good", 5), "good");
+  ExpectBooks(TrainWithAgent(collector_.address(), "other", 5), "other");
+  auto client = Connect();
+  ASSERT_TRUE(client.ok()) << client.error().message;
+  client::CompareQuery query;
+  query.good_run = "good";
+  query.other_run = "other";
+  const auto before = client->Compare(query);
+  ASSERT_TRUE(before.ok()) << before.error().message;
+  EXPECT_TRUE(before->differences.empty());
+
+  // Another attempt.
+  EXPECT_TRUE(
+      TrainWithAgent(collector_.address(), "other", 5, {}, true).delivered);
+  const auto run = client->Run("other");
+  ASSERT_TRUE(run.ok()) << run.error().message;
+  ASSERT_EQ(run->attempts.size(), 2u);
+  const std::vector<std::string> plain = {"torch::optim::SGD"};
+  const std::vector<std::string> own = {"gradtap::testing::Handwritten"};
+  EXPECT_EQ(run->attempts[0].streams.at(0).optimizers, plain);
+  EXPECT_EQ(run->attempts[1].streams.at(0).optimizers, own);
+  const auto after = client->Compare(query);
+  ASSERT_TRUE(after.ok()) << after.error().message;
+  ASSERT_EQ(after->differences.size(), 1u);
+  EXPECT_EQ(after->differences[0].what, "optimizer");
+  EXPECT_EQ(after->differences[0].good, plain[0]);
+  EXPECT_EQ(after->differences[0].other, own[0]);
+  const Outcome table =
+      Gradtap(collector_.address(), {"compare", "good", "other"});
+  EXPECT_EQ(table.exit.code, 0) << table.err;
+  EXPECT_NE(table.out.find("torch::optim::SGD"), std::string::npos)
+      << table.out;
+  EXPECT_NE(table.out.find(own[0]), std::string::npos) << table.out;
 }
 
 TEST_F(CoexistTest, AHostProgramWithProtosAndAServerOfItsOwnRunsAndExits) {
