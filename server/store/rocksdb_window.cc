@@ -2,6 +2,10 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -26,14 +30,11 @@ class RocksdbWindowSource final : public WindowSource {
   // Past the block cache, which is for what is asked for again: a step takes
   // more tiles than it holds. What the system has of the files stays.
   absl::StatusOr<std::string_view> ReadTile(const TileKey& key) override {
-    rocksdb::ReadOptions once;
-    once.fill_cache = false;
-    next_ = (next_ + 1) % kKeptTiles;
-    const auto value =
-        Get(once, engine_->tiles(), &tiles_[next_],
-            keys::Tile(branch_.run_id, branch_.stream, branch_.branch,
-                       place_.first_step, static_cast<std::uint8_t>(key.role),
-                       static_cast<std::uint8_t>(key.field), key.block));
+    Column& column = columns_[static_cast<std::size_t>(key.role)]
+                             [static_cast<std::size_t>(key.field)];
+    const bool in_a_row = key.block == column.next_block;
+    column.next_block = key.block + 1;
+    const auto value = in_a_row ? Next(key, &column) : GetTile(key);
     if (!value.ok() || !value->empty() ||
         !engine_->MayHaveBeenTaken(place_.taken)) {
       return value;
@@ -48,6 +49,61 @@ class RocksdbWindowSource final : public WindowSource {
   }
 
  private:
+  // A role's tiles of one field, which are neighbours.
+  struct Column {
+    std::uint32_t next_block = std::numeric_limits<std::uint32_t>::max();
+    std::string end;  // After the last of them; `it` refers to it.
+    rocksdb::Slice upper;
+    std::unique_ptr<rocksdb::Iterator> it;
+  };
+
+  std::string KeyOf(const TileKey& key) const {
+    return keys::Tile(branch_.run_id, branch_.stream, branch_.branch,
+                      place_.first_step, static_cast<std::uint8_t>(key.role),
+                      static_cast<std::uint8_t>(key.field), key.block);
+  }
+
+  absl::StatusOr<std::string_view> GetTile(const TileKey& key) {
+    rocksdb::ReadOptions once;
+    once.fill_cache = false;
+    next_ = (next_ + 1) % kKeptTiles;
+    return Get(once, engine_->tiles(), &tiles_[next_], KeyOf(key));
+  }
+
+  // The next one of a column: a block of the file has several of them and is
+  // read once.
+  absl::StatusOr<std::string_view> Next(const TileKey& key, Column* column) {
+    const std::string wanted = KeyOf(key);
+    rocksdb::Iterator* it = column->it.get();
+    if (it == nullptr) {
+      it = OpenColumn(wanted, column);
+    } else if (it->Valid() && View(it->key()) < wanted) {
+      it->Next();
+    }
+    if (it->Valid() && View(it->key()) < wanted) it->Seek(wanted);
+    if (!it->Valid()) {
+      const rocksdb::Status status = it->status();
+      if (!status.ok()) return ToStatus(status, kReading);
+      return std::string_view();
+    }
+    if (View(it->key()) != wanted) return std::string_view();
+    next_ = (next_ + 1) % kKeptTiles;
+    tiles_[next_].Reset();
+    tiles_[next_].PinSelf(it->value());
+    return View(tiles_[next_]);
+  }
+
+  rocksdb::Iterator* OpenColumn(const std::string& from, Column* column) {
+    column->end = keys::After(from.substr(0, from.size() - 4));
+    column->upper = column->end;
+    rocksdb::ReadOptions once;
+    once.fill_cache = false;
+    once.iterate_upper_bound = &column->upper;
+    column->it.reset(engine_->db()->NewIterator(once, engine_->tiles()));
+    column->it->Seek(from);
+    return column->it.get();
+  }
+
   // Empty if the tile that was missed has not been taken: there never was one.
   absl::StatusOr<std::string_view> CheckNotTaken() {
     const auto bytes =
@@ -78,6 +134,7 @@ class RocksdbWindowSource final : public WindowSource {
   const std::shared_ptr<Engine> engine_;
   const BranchKey branch_;
   const WindowPlace place_;
+  std::array<std::array<Column, kWindowFields>, kRoleCount> columns_;
   std::array<rocksdb::PinnableSlice, kKeptTiles> tiles_;
   std::size_t next_ = 0;
   rocksdb::PinnableSlice scalar_;

@@ -10,7 +10,7 @@
 
 namespace gradtap::bench {
 
-Schema DrawnSchema(std::size_t parameters) {
+Schema DrawnSchema(std::size_t parameters, const std::vector<Role>& roles) {
   Schema schema;
   schema.schema_id = 1;
   for (std::size_t i = 0; i < parameters; ++i) {
@@ -19,7 +19,7 @@ Schema DrawnSchema(std::size_t parameters) {
     p.dtype = "float32";
     p.shape = {kNumel};
     p.numel = kNumel;
-    p.roles = {Role::kWeight, Role::kGrad, Role::kUpdate};
+    p.roles = roles;
     schema.parameters.push_back(std::move(p));
   }
   return schema;
@@ -37,8 +37,8 @@ std::vector<Recorded::Series> AsIs(const Recorded& recorded,
 }
 
 RunWriter::RunWriter(server::Store* store, const std::string& run,
-                     std::size_t parameters, DrawnSteps* source)
-    : store_(store), parameters_(parameters), source_(source) {
+                     DrawnSteps* source)
+    : store_(store), source_(source) {
   server::StreamHello hello;
   hello.run = run;
   hello.launch = "launch";
@@ -48,7 +48,7 @@ RunWriter::RunWriter(server::Store* store, const std::string& run,
 
 double RunWriter::WriteTo(std::int64_t end, bool last,
                           const std::function<void(double)>& on_commit) {
-  const std::string record = EncodeSchema(DrawnSchema(parameters_));
+  const std::string record = EncodeSchema(source_->schema());
   const std::string schema(ParseRecord(record)->body);
   double all = 0;
   while (step_ < end) {
@@ -72,7 +72,8 @@ double RunWriter::WriteTo(std::int64_t end, bool last,
       commit.steps.push_back({0,
                               first + static_cast<std::int64_t>(i),
                               true,
-                              3 * parameters_,
+                              source_->schema().parameters.size() *
+                                  source_->schema().parameters[0].roles.size(),
                               bodies[i],
                               {}});
     }

@@ -6,6 +6,7 @@
 #ifndef GRADTAP_TESTS_BENCH_DRAWN_STEPS_H_
 #define GRADTAP_TESTS_BENCH_DRAWN_STEPS_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,8 +22,15 @@
 
 namespace gradtap::bench {
 
-// Parameters with weight, gradient and update, of kNumel elements.
-Schema DrawnSchema(std::size_t parameters);
+// In the order of a recording's values.
+inline constexpr std::array kDrawnRoles = {Role::kWeight, Role::kGrad,
+                                           Role::kUpdate};
+
+// Parameters with weight, gradient and update, or some of them, of kNumel
+// elements.
+Schema DrawnSchema(std::size_t parameters,
+                   const std::vector<Role>& roles = {kDrawnRoles.begin(),
+                                                     kDrawnRoles.end()});
 
 // The parameters of one recording, "cnn" or "gpt"; empty: none.
 std::vector<Recorded::Series> AsIs(const Recorded& recorded,
@@ -33,9 +41,10 @@ class DrawnSteps {
  public:
   // Without `as_is` each parameter is a recorded one, begins at a step of its
   // own and has a factor. Runs of other seeds have other times and scalars.
-  DrawnSteps(const Recorded& recorded, std::size_t parameters,
+  DrawnSteps(const Recorded& recorded, const Schema& schema,
              const std::vector<Recorded::Series>& as_is, unsigned seed = 1)
-      : recorded_(recorded), random_(seed) {
+      : recorded_(recorded), random_(seed), schema_(schema) {
+    const std::size_t parameters = schema.parameters.size();
     for (const Recorded::Series& series : as_is) {
       from_.push_back({series, 0, 1});
     }
@@ -44,15 +53,15 @@ class DrawnSteps {
                        static_cast<std::int64_t>(random_() % 1000),
                        0.5F + static_cast<float>(random_() % 1000) / 1000});
     }
-    for (int i = 0; i < 3; ++i) {
-      step_.roles.emplace_back().role =
-          std::array{Role::kWeight, Role::kGrad, Role::kUpdate}[i];
+    for (const Role role : schema.parameters.at(0).roles) {
+      step_.roles.emplace_back().role = role;
       step_.roles.back().Resize(parameters);
     }
     step_.schema_id = 1;
     step_.scalars = {{"loss", 0}, {"agent.step_seconds", 0}};
   }
 
+  const Schema& schema() const { return schema_; }
   // Of the step made last.
   std::int64_t now_unix_ns() const { return step_.wall_time_unix_ns; }
 
@@ -70,10 +79,12 @@ class DrawnSteps {
       std::int64_t at = (step + from_[i].begin) % (2 * n - 2);
       if (at >= n) at = 2 * n - 2 - at;
       const float* values = recorded_.At(from_[i].series, at);
-      for (int role = 0; role < 3; ++role) {
-        const float* v = values + 5 * role;
+      for (RoleColumns& columns : step_.roles) {
+        const auto recorded =
+            std::find(kDrawnRoles.begin(), kDrawnRoles.end(), columns.role);
+        const float* v = values + 5 * (recorded - kDrawnRoles.begin());
         const float f = from_[i].factor;
-        step_.roles[role].Set(
+        columns.Set(
             i, {v[0] * f, v[1] * f, v[2] * f, v[3] * f, v[4] * f, 0, 0, 0, 0});
       }
     }
@@ -88,6 +99,7 @@ class DrawnSteps {
   };
   const Recorded& recorded_;
   std::mt19937_64 random_;
+  const Schema schema_;
   std::vector<From> from_;
   StepData step_;
 };
@@ -95,8 +107,7 @@ class DrawnSteps {
 // Commits one run in writes of some 8 MB.
 class RunWriter {
  public:
-  RunWriter(server::Store* store, const std::string& run,
-            std::size_t parameters, DrawnSteps* source);
+  RunWriter(server::Store* store, const std::string& run, DrawnSteps* source);
 
   // Steps from where the last call ended to `end`; the last ones of the run if
   // `last`. Returns the seconds of all commits; `on_commit` gets those of each.
@@ -105,7 +116,6 @@ class RunWriter {
 
  private:
   server::Store* const store_;
-  const std::size_t parameters_;
   DrawnSteps* const source_;
   server::StreamId stream_ = 0;
   std::uint64_t seq_ = 0;

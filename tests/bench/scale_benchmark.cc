@@ -76,9 +76,8 @@ std::unique_ptr<server::RocksdbStore> Open(const std::string& dir) {
                                   const Options& options) {
   const auto store = Open(options.dir);
   for (int run = 0;; ++run) {
-    DrawnSteps source(recorded, options.parameters, {});
-    RunWriter writer(store.get(), "run" + std::to_string(run),
-                     options.parameters, &source);
+    DrawnSteps source(recorded, DrawnSchema(options.parameters), {});
+    RunWriter writer(store.get(), "run" + std::to_string(run), &source);
     for (std::int64_t end = 1000; end <= options.steps; end += 1000) {
       writer.WriteTo(end, false);
       if (store->disk_bytes() >> 20 >= options.kill_mib) ::raise(SIGKILL);
@@ -151,8 +150,8 @@ class Growth {
   Growth(const Recorded& recorded, const Options& options)
       : options_(options),
         store_(Open(options.dir)),
-        source_(recorded, options.parameters, {}),
-        writer_(store_.get(), "run", options.parameters, &source_),
+        source_(recorded, DrawnSchema(options.parameters), {}),
+        writer_(store_.get(), "run", &source_),
         piece_(options.steps / options.pieces) {
     environment_.store = store_.get();
     environment_.clock = &RealClock();

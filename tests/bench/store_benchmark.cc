@@ -4,6 +4,7 @@
 //   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N]
 //                   [--steps N] [--runs N] [--dir DIR] [--queries N]
 //                   [--keep 1] [--series 0] [--heat_maps 0] [--compact 1]
+//                   [--grad_only 1]
 //
 // Prints, for all runs together: commits and sealing (values a second of wall
 // and of CPU time), bytes on disk for each float, and how long queries of the
@@ -55,6 +56,7 @@ struct Options {
   bool compact = false;  // Before it is asked.
   bool series = true;
   bool heat_maps = true;
+  bool grad_only = false;  // Gradients alone are stored, and asked for.
   bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
 
@@ -80,8 +82,19 @@ void Check(const absl::Status& status) {
   std::exit(1);
 }
 
-void AskHeatMaps(const server::QueryEnvironment& environment, int times) {
-  for (const char* statistic : {"grad.l2", "weight.mean"}) {
+Schema SchemaOf(const Options& options) {
+  if (options.grad_only) return DrawnSchema(options.parameters, {Role::kGrad});
+  return DrawnSchema(options.parameters);
+}
+
+bool IsThere(const Options& options, std::string_view statistic) {
+  return !options.grad_only || statistic.substr(0, 5) == "grad.";
+}
+
+void AskHeatMaps(const server::QueryEnvironment& environment,
+                 const Options& options, int times) {
+  for (const char* statistic : {"grad.l2", "grad.abs_max", "weight.mean"}) {
+    if (!IsThere(options, statistic)) continue;
     const std::string what =
         std::string("heat map, 1,000 columns: ") + statistic;
     Time(what.c_str(), std::max(3, times / 10), [&](int) {
@@ -105,7 +118,7 @@ void Ask(server::Store* store, const Options& options, int times) {
        {"grad.l2", "weight.mean", "update.ratio", "grad.abs_max"}) {
     const std::string what =
         std::string("one series, all steps, 2,000 points: ") + statistic;
-    if (!options.series) break;
+    if (!options.series || !IsThere(options, statistic)) continue;
     Time(what.c_str(), times, [&](int) {
       v1::GetSeriesRequest request;
       request.add_runs("run");
@@ -129,14 +142,16 @@ void Ask(server::Store* store, const Options& options, int times) {
            for (const char* role : {"weight.", "grad.", "update."}) {
              for (const char* field :
                   {"mean", "std", "abs_mean", "min", "max"}) {
-               if (all) request.add_statistics(std::string(role) + field);
+               if (all && IsThere(options, role)) {
+                 request.add_statistics(std::string(role) + field);
+               }
              }
            }
            v1::GetSnapshotResponse response;
            Check(server::GetSnapshot(environment, request, {}, &response));
          });
   }
-  if (options.heat_maps) AskHeatMaps(environment, times);
+  if (options.heat_maps) AskHeatMaps(environment, options, times);
 }
 
 std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {
@@ -148,7 +163,8 @@ std::unique_ptr<server::RocksdbStore> OpenStore(const Options& options) {
 }
 
 double Values(const Options& options) {
-  return 15.0 * static_cast<double>(options.parameters) *
+  return (options.grad_only ? 5.0 : 15.0) *
+         static_cast<double>(options.parameters) *
          static_cast<double>(options.steps) * options.runs;
 }
 
@@ -160,11 +176,10 @@ void LoadAll(const Recorded& recorded, const Options& options) {
   const auto begin = Clock::now();
   double in_commits = 0;
   for (int run = 0; run < options.runs; ++run) {
-    DrawnSteps source(recorded, options.parameters, as_is,
+    DrawnSteps source(recorded, SchemaOf(options), as_is,
                       static_cast<unsigned>(run + 1));
     RunWriter writer(store.get(),
-                     run == 0 ? "run" : "run" + std::to_string(run),
-                     options.parameters, &source);
+                     run == 0 ? "run" : "run" + std::to_string(run), &source);
     in_commits += writer.WriteTo(options.steps, /*last=*/true);
   }
   const double load_wall = Seconds(Clock::now() - begin);
@@ -245,6 +260,7 @@ int main(int argc, char** argv) {
     if (name == "--compact") options.compact = std::atoi(value) != 0;
     if (name == "--series") options.series = std::atoi(value) != 0;
     if (name == "--heat_maps") options.heat_maps = std::atoi(value) != 0;
+    if (name == "--grad_only") options.grad_only = std::atoi(value) != 0;
     if (name == "--keep") options.keep = std::atoi(value) != 0;
     if (name == "--queries") options.queries = std::atoi(value);
     if (name == "--steps") options.steps = std::strtoll(value, nullptr, 10);
