@@ -114,6 +114,35 @@ TEST_F(SealingTest, SeveralBlocksAndSlabsComeBackBitForBit) {
   EXPECT_EQ(SealAll(), 0);
 }
 
+// A tile that would be all zero is not written: in any place of a row of tiles.
+TEST_F(SealingTest, TilesThatAreNotThereAreZeroWhereverTheyLack) {
+  StartStream(6 * kTileParameters);
+  const TileLayout layout(schema_);
+  const auto lacks = [&](Role role, std::size_t place) {
+    const auto at = static_cast<std::uint32_t>(place);
+    return std::array{
+        true, false, true, true, false, true}[layout.BlockOf(role, at)];
+  };
+  std::vector<StepData> steps;
+  for (std::int64_t i = 0; i < kTileSteps; ++i) {
+    StepData step = RandomStep(i);
+    for (RoleColumns& columns : step.roles) {
+      for (std::size_t place = 0; place < columns.size(); ++place) {
+        if (columns.absent[place] != 0) continue;
+        Record record = columns.Get(place);
+        record.zero = lacks(columns.role, place) ? 0 : 1 + place;
+        record.nan = lacks(columns.role, place) ? 1 + place : 0;
+        columns.Set(place, record);
+      }
+    }
+    steps.push_back(std::move(step));
+  }
+  Commit(steps);
+  End();
+  EXPECT_EQ(SealAll(), 1);
+  EXPECT_EQ(CheckAll(), kTileSteps);
+}
+
 TEST_F(SealingTest, AnyRangeOfStepsIsFoundAcrossWindowsAndRows) {
   StartStream(3);
   CommitSteps(100, 100 + 700);
