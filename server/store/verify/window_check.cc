@@ -53,12 +53,16 @@ std::string NameOf(const RollupKey& key) {
 
 }  // namespace
 
-// Takes what BlockWriter makes, and compares.
-class WindowCheck::Comparison final : public WindowSink {
+// Takes what BlockWriter makes, and has each of its roll-ups looked at:
+// compared with what is stored, or for its key and shape alone.
+class WindowCheck::Look final : public WindowSink {
  public:
-  Comparison(WindowCheck* check, std::int64_t first_step,
-             const ChapterPlace* chapter, const std::string& place)
+  using How = absl::Status (WindowCheck::*)(const RollupKey&, std::string_view,
+                                            std::int64_t, const ChapterPlace*);
+  Look(WindowCheck* check, How how, std::int64_t first_step,
+       const ChapterPlace* chapter, const std::string& place)
       : check_(check),
+        how_(how),
         first_step_(first_step),
         chapter_(chapter),
         place_(place) {}
@@ -71,7 +75,7 @@ class WindowCheck::Comparison final : public WindowSink {
   }
   absl::Status PutRollups(const RollupKey& key,
                           std::string_view value) override {
-    const absl::Status s = check_->Compare(key, value, first_step_, chapter_);
+    const absl::Status s = (check_->*how_)(key, value, first_step_, chapter_);
     if (!s.ok()) {
       check_->findings_->Report(
           place_, absl::StrCat(NameOf(key), ": ", std::string(s.message())));
@@ -81,40 +85,7 @@ class WindowCheck::Comparison final : public WindowSink {
 
  private:
   WindowCheck* const check_;
-  const std::int64_t first_step_;
-  const ChapterPlace* const chapter_;
-  const std::string& place_;
-};
-
-// Takes what BlockWriter makes for the keys and shapes alone.
-class WindowCheck::Attendance final : public WindowSink {
- public:
-  Attendance(WindowCheck* check, std::int64_t first_step,
-             const ChapterPlace* chapter, const std::string& place)
-      : check_(check),
-        first_step_(first_step),
-        chapter_(chapter),
-        place_(place) {}
-
-  absl::Status PutTile(const TileKey&, std::string_view) override {
-    return absl::OkStatus();
-  }
-  absl::Status PutScalar(std::string_view, std::string_view) override {
-    return absl::OkStatus();
-  }
-  absl::Status PutRollups(const RollupKey& key,
-                          std::string_view value) override {
-    const absl::Status s =
-        check_->CheckAlone(key, value, first_step_, chapter_);
-    if (!s.ok()) {
-      check_->findings_->Report(
-          place_, absl::StrCat(NameOf(key), ": ", std::string(s.message())));
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  WindowCheck* const check_;
+  const How how_;
   const std::int64_t first_step_;
   const ChapterPlace* const chapter_;
   const std::string& place_;
@@ -125,7 +96,7 @@ void WindowCheck::Check(SealedWindow* window, std::int64_t first_step,
   CheckScalars(window, place);
   const TimelineView& timeline = window->timeline();
   if (timeline.recorded() == 0) return;
-  Comparison comparison(this, first_step, chapter, place);
+  Look comparison(this, &WindowCheck::Compare, first_step, chapter, place);
   values_.schema_id = timeline.schema_id();
   values_.steps = timeline.recorded();
   for (std::uint32_t block = 0; block < window->layout().blocks(); ++block) {
@@ -149,7 +120,7 @@ void WindowCheck::CheckRolledUp(SealedWindow* window, std::int64_t first_step,
   CheckScalars(window, place);
   const TimelineView& timeline = window->timeline();
   if (timeline.recorded() == 0) return;
-  Attendance attendance(this, first_step, chapter, place);
+  Look attendance(this, &WindowCheck::CheckAlone, first_step, chapter, place);
   values_.schema_id = timeline.schema_id();
   values_.steps = timeline.recorded();
   for (std::uint32_t block = 0; block < window->layout().blocks(); ++block) {

@@ -50,8 +50,7 @@ class WindowCheck {
   std::uint64_t rollup_keys() const { return rollup_keys_; }
 
  private:
-  class Comparison;
-  class Attendance;
+  class Look;
   // Of a series over some steps.
   struct Absence {
     std::uint32_t steps = 0;
