@@ -40,7 +40,7 @@ QueryService::QueryService(QueryEnvironment environment,
   environment_.calls = [this] {
     CallsFigures calls;
     calls.methods = meter_.Figures(std::chrono::steady_clock::now());
-    calls.running = static_cast<std::uint32_t>(pool_->running());
+    calls.running = running_;
     calls.waiting = static_cast<std::uint32_t>(pool_->queued());
     return calls;
   };
@@ -76,7 +76,9 @@ grpc::ServerUnaryReactor* QueryService::Submit(
         const Cancelled cancelled = [this, context] {
           return stopping_ || context->IsCancelled();
         };
+        ++running_;
         absl::Status status = RunTask(task, cancelled);
+        --running_;  // Before its caller has the answer, and may ask again.
         if (stopping_ && absl::IsCancelled(status)) {
           status = absl::UnavailableError("the collector is shutting down");
         }

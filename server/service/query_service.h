@@ -101,6 +101,7 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
   OverheadCache overheads_;
   CallMeter meter_;
   std::atomic<bool> stopping_{false};
+  std::atomic<std::uint32_t> running_{0};  // Tasks that have not answered.
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<WorkerPool> pool_;  // Last: its tasks use all of the above.
 };

@@ -37,11 +37,6 @@ std::size_t WorkerPool::queued() const {
   return queue_.size();
 }
 
-std::size_t WorkerPool::running() const {
-  MutexLock lock(mu_);
-  return running_;
-}
-
 void WorkerPool::WaitIdle(std::chrono::steady_clock::time_point deadline) {
   MutexLock lock(mu_);
   while ((running_ > 0 || !queue_.empty()) && idle_.WaitUntil(mu_, deadline)) {

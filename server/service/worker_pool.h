@@ -35,7 +35,6 @@ class WorkerPool {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   std::size_t queued() const ABSL_LOCKS_EXCLUDED(mu_);
-  std::size_t running() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Returns when nothing is queued or running, or at the deadline.
   void WaitIdle(std::chrono::steady_clock::time_point deadline)
