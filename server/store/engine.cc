@@ -48,8 +48,10 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   // A torn tail is what a crash leaves; what was synced stands before it.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   // Families go to disk together: after a flush that failed half-way (disk
-  // full), none is ahead of a log that ends in a torn record.
+  // full), none is ahead of a log that ends in a torn record; and rows go only
+  // with the window that they became, which no log has.
   options.atomic_flush = true;
+  options.avoid_flush_during_shutdown = true;  // Flush() does, where it can.
   // A family that is seldom written must not keep every log alive.
   options.max_total_wal_size = 128 * kMiB;
   options.max_background_jobs = 2;
@@ -89,6 +91,36 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(
   return options;
 }
 
+// Files that gather in level 0 before they are merged into the next one. Those
+// of a flush are small where another family has filled its memtable: with few,
+// each merge would write that level anew for next to nothing.
+void GatherInLevel0(int files, rocksdb::ColumnFamilyOptions* options) {
+  options->level0_file_num_compaction_trigger = files;
+  options->level0_slowdown_writes_trigger = std::max(3 * files / 2, 48);
+  options->level0_stop_writes_trigger = std::max(2 * files, 64);
+}
+
+// A run's keys mostly grow, kind by kind. Files are small, and so is the level
+// that all kinds are merged into together, so that what is old stays as it is.
+rocksdb::ColumnFamilyOptions MakeSmallOptions(
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  auto options = MakeFamilyOptions(false, cache);
+  options.target_file_size_base = kMiB;
+  options.max_bytes_for_level_base = 4 * kMiB;
+  GatherInLevel0(16, &options);
+  return options;
+}
+
+// Most rows become windows while they are in level 0. The range that deletes
+// them spans all others: a merge rewrites every row that is still to be sealed.
+rocksdb::ColumnFamilyOptions MakeRowOptions(
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  auto options = MakeFamilyOptions(true, cache);
+  options.max_bytes_for_level_base = 1024 * kMiB;
+  GatherInLevel0(64, &options);
+  return options;
+}
+
 // Tiles are compressed already. Those of a stream come in the order of their
 // keys, so that files mostly move down as they are.
 rocksdb::ColumnFamilyOptions MakeTileOptions(
@@ -99,17 +131,28 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
   return options;
 }
 
+// Each flush has some of every series, so that a merge rewrites all of the next
+// level: a small one.
+rocksdb::ColumnFamilyOptions MakeRollupOptions(
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  auto options = MakeTileOptions(cache);
+  options.target_file_size_base = 16 * kMiB;
+  options.max_bytes_for_level_base = 32 * kMiB;
+  GatherInLevel0(24, &options);
+  return options;
+}
+
 // In the order of Engine's accessors.
 std::vector<rocksdb::ColumnFamilyDescriptor> MakeFamilies() {
   const auto cache = rocksdb::NewLRUCache(kBlockCacheBytes);
-  const auto small = MakeFamilyOptions(false, cache);
+  const auto small = MakeSmallOptions(cache);
   return {{rocksdb::kDefaultColumnFamilyName, small},
-          {"rows", MakeFamilyOptions(true, cache)},
+          {"rows", MakeRowOptions(cache)},
           {"index", small},
           {"histograms", MakeFamilyOptions(true, cache)},
           {"windows", small},
           {"tiles", MakeTileOptions(cache)},
-          {"rollups", MakeTileOptions(cache)}};
+          {"rollups", MakeRollupOptions(cache)}};
 }
 
 class SilentLog final : public rocksdb::Logger {
@@ -202,8 +245,13 @@ std::string Engine::NameOf(rocksdb::ColumnFamilyHandle* family) {
   return name == rocksdb::kDefaultColumnFamilyName ? "catalog" : name;
 }
 
+rocksdb::Status Engine::Flush() const {
+  return db()->Flush(rocksdb::FlushOptions(), families_);
+}
+
 void Engine::Reclaim(const KeyRange& range) const {
-  if (reclaiming_stopped_) return;
+  // Files go at once, and may have held what a window in memory was made of.
+  if (reclaiming_stopped_ || !Flush().ok()) return;
   const rocksdb::Slice from(range.begin), to(range.end);
   rocksdb::DeleteFilesInRange(db(), range.family, &from, &to, false)
       .PermitUncheckedError();

@@ -70,6 +70,9 @@ class Engine {
   // "catalog" for the first of them.
   static std::string NameOf(rocksdb::ColumnFamilyHandle* family);
 
+  // All that is in memory goes to tables, synced: windows are in no log.
+  rocksdb::Status Flush() const;
+
   // Frees the disk space of a range that has just been deleted: first whole
   // files, then what shares files with others. If it fails, compaction does it
   // later.

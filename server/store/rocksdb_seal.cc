@@ -293,12 +293,21 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
 // With nothing left to seal, so that rows of other runs in the same files are
 // not written anew for each run that ends.
 void RocksdbStore::ReclaimSealed() {
-  if (to_reclaim_.empty()) return;
-  const std::shared_ptr<Engine> open = engine();
-  if (open == nullptr) return;
-  for (const auto& [key, end] : std::exchange(to_reclaim_, {})) {
-    ReclaimRows(*open, key, end);
+  auto to_reclaim = std::exchange(to_reclaim_, {});
+  if (to_reclaim.empty()) return;
+  std::shared_ptr<Engine> open;
+  {
+    MutexLock lock(mu_);
+    open = engine_;
+    // A database that was opened again may have forgotten the last windows.
+    std::erase_if(to_reclaim, [&](const auto& rows) {
+      const auto& [key, end] = rows;
+      const auto sealed = catalog_.sealed.find({key.stream, key.branch});
+      return sealed == catalog_.sealed.end() || sealed->second.end < end;
+    });
   }
+  if (open == nullptr) return;
+  for (const auto& [key, end] : to_reclaim) ReclaimRows(*open, key, end);
 }
 
 absl::StatusOr<std::uint64_t> RocksdbStore::SealWindow(const ToSeal& from) {
@@ -429,8 +438,10 @@ absl::Status RocksdbStore::WriteSealed(const BranchKey& key,
       return absl::NotFoundError("its run has been deleted");
     }
   }
-  const rocksdb::Status written =
-      engine->db()->Write(rocksdb::WriteOptions(), batch);
+  rocksdb::WriteOptions unlogged;  // The log has the rows.
+  unlogged.disableWAL = true;
+  rocksdb::Status written = engine->db()->Write(unlogged, batch);
+  if (written.ok() && flush_sealed_writes_) written = engine->Flush();
   if (!written.ok()) return FailedLocked(written);
   if (sealed == nullptr) return absl::OkStatus();
   MutexLock lock(mu_);

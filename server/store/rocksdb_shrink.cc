@@ -120,6 +120,11 @@ absl::StatusOr<std::optional<ShrunkPart>> RocksdbStore::ShrinkOldest(
   auto from = OldestToShrink(*open, may_shrink);
   if (!from.ok()) return from.status();
   if (!from->has_value()) return std::optional<ShrunkPart>();
+  // What is taken has to be there as windows after a crash, too.
+  if (const rocksdb::Status s = open->Flush(); !s.ok()) {
+    MutexLock write_lock(write_mu_);
+    return FailedLocked(s);
+  }
   const ToShrink& branch = **from;
   ShrunkPart part;
   part.run = branch.run->run;

@@ -63,7 +63,14 @@ absl::StatusOr<std::unique_ptr<RocksdbStore>> RocksdbStore::Open(
   return store;
 }
 
-RocksdbStore::~RocksdbStore() { sealer_.reset(); }
+RocksdbStore::~RocksdbStore() {
+  sealer_.reset();
+  MutexLock write_lock(write_mu_);
+  const std::shared_ptr<Engine> open = engine();
+  if (failed_ || open == nullptr) return;
+  // What has been sealed and is lost here is sealed again.
+  open->Flush().PermitUncheckedError();
+}
 
 RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
                            const StoreOptions& options, rocksdb::Env* env)
@@ -72,6 +79,7 @@ RocksdbStore::RocksdbStore(std::unique_ptr<DataFolder> folder,
       window_steps_(options.window_steps),
       max_due_bytes_(options.max_due_bytes),
       sealed_write_bytes_(options.sealed_write_bytes),
+      flush_sealed_writes_(options.flush_sealed_writes),
       shrink_bytes_(options.shrink_bytes),
       schemas_(kCachedParameters),
       tail_(TailLimits{.bytes = options.tail_bytes}) {}

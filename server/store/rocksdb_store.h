@@ -302,6 +302,7 @@ class RocksdbStore final : public Store {
   const std::uint32_t window_steps_;
   const std::uint64_t max_due_bytes_;
   const std::size_t sealed_write_bytes_;
+  const bool flush_sealed_writes_;
   const std::uint64_t shrink_bytes_;
   Listeners listeners_;
   StoredSchemas schemas_;

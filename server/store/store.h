@@ -466,6 +466,9 @@ struct StoreOptions {
   // Bytes of one write of the sealer, which others wait for. For tests, which
   // want many writes of little.
   std::size_t sealed_write_bytes = std::size_t{2} << 20;
+  // Each of them goes to tables at once. For tests, in which it is the last
+  // thing that outlives a crash.
+  bool flush_sealed_writes = false;
   // About how much ShrinkOldest() takes at a time: less would rewrite more than
   // it frees, more would take what was not asked for.
   std::uint64_t shrink_bytes = std::uint64_t{64} << 20;

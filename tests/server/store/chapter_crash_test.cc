@@ -25,8 +25,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kParameters = 2;
 constexpr std::int64_t kChapter = kChapterSteps;
 
-// Each value that sealing and binding write is a write of its own: the store
-// can die between any two.
+// Each value that sealing and binding write is a write of its own. No log has
+// them: for the store to die between any two, each goes to tables at once.
 class ChapterCrashTest : public KeepingTest {
  protected:
   void SetUp() override {
@@ -43,11 +43,22 @@ class ChapterCrashTest : public KeepingTest {
   std::string data() const { return dir_.path() + "/data"; }
   std::string full() const { return dir_.path() + "/full"; }
 
+  // Opens it to die.
   void StartAgain() {
     store_.reset();
     fs::remove_all(data());
     fs::copy(full(), data(), fs::copy_options::recursive);
     faulty_ = FaultyEnv();  // Which knows nothing of the files before.
+    env_ = faulty_.env();
+    flush_sealed_writes_ = true;
+    Open();
+  }
+
+  void OpenAfterDeath() {
+    store_.reset();
+    env_ = nullptr;
+    flush_sealed_writes_ = false;
+    ExpectWell();
   }
 
   // What is asked of the run, as text: all steps, and of each series of
@@ -137,8 +148,6 @@ TEST_F(ChapterCrashTest, WhereverItDiesItAnswersTheSameAndBindsThem) {
 
   // Without a crash.
   StartAgain();
-  env_ = faulty_.env();
-  Open();
   const std::vector<std::string> unsealed = Answers();
   const std::uint64_t before = faulty_.fs().operations();
   ASSERT_TRUE(store_->SealOne().value_or(false));
@@ -150,24 +159,22 @@ TEST_F(ChapterCrashTest, WhereverItDiesItAnswersTheSameAndBindsThem) {
   EXPECT_EQ(coarse.size(), 17U * kParameters);
   const auto bound = Stored();
 
+  // RocksDB waits a second for a disk that fails: not at each of them.
   std::size_t window_sealed = 0, half_bound = 0;
-  for (std::uint64_t at = 1; at <= writes; at += 2) {
-    const bool power = at % 16 == 15;  // Takes all that was not synced.
+  for (std::uint64_t at = 1; at <= writes; at += writes / 12) {
+    const bool power = at % 2 == 0;  // Takes all that was not synced.
     SCOPED_TRACE("dies at write " + std::to_string(at) +
                  (power ? " with the machine" : ""));
     StartAgain();
-    env_ = faulty_.env();
-    Open();
     faulty_.fs().FailFromOperation(faulty_.fs().operations() + at);
     if (store_->SealOne().ok()) {
-      EXPECT_GT(at + 8, writes);  // Some were not the sealer's.
+      EXPECT_GT(at + 30, writes);  // Some were not the sealer's.
       break;
     }
     store_.reset();
     if (power) faulty_.fs().LosePower();
     faulty_.fs().FailFromOperation(0);
-    env_ = nullptr;
-    ExpectWell();
+    OpenAfterDeath();
     const std::vector<std::string> answers = Answers();
     ASSERT_TRUE(answers == unsealed || answers == sealed);
     window_sealed += answers == sealed ? 1 : 0;
@@ -180,8 +187,8 @@ TEST_F(ChapterCrashTest, WhereverItDiesItAnswersTheSameAndBindsThem) {
     ExpectWell();
     EXPECT_TRUE(Stored() == bound);
   }
-  EXPECT_GT(window_sealed, 10U);
-  EXPECT_GT(half_bound, 8U);
+  EXPECT_GT(window_sealed, 4U);
+  EXPECT_GT(half_bound, 3U);
 }
 
 // There is no row left that would make it due.
@@ -192,21 +199,15 @@ TEST_F(ChapterCrashTest, WhatARunHasAtItsEndIsBoundAfterItDied) {
   ASSERT_TRUE(store_->SealOne().value_or(false));
   Keep();
   StartAgain();
-  env_ = faulty_.env();
-  Open();
   const std::uint64_t before = faulty_.fs().operations();
   ASSERT_TRUE(store_->SealOne().value_or(false));
   const std::uint64_t writes = faulty_.fs().operations() - before;
   const auto bound = Stored();
 
   StartAgain();
-  env_ = faulty_.env();
-  Open();
   faulty_.fs().FailFromOperation(faulty_.fs().operations() + writes - 8);
   EXPECT_FALSE(store_->SealOne().ok());
-  store_.reset();
-  env_ = nullptr;
-  ExpectWell();
+  OpenAfterDeath();
   EXPECT_EQ(store_->counters().sealed_windows, 0U);
   EXPECT_EQ(SealAll(), 1);  // The chapter.
   EXPECT_EQ(SealAll(), 0);

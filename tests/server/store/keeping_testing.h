@@ -35,6 +35,7 @@ class KeepingTest : public ::testing::Test {
     options.tail_bytes = tail_bytes_;
     options.shrink_bytes = 1;  // A chapter at a time.
     options.sealed_write_bytes = sealed_write_bytes_;
+    options.flush_sealed_writes = flush_sealed_writes_;
     auto store = RocksdbStore::Open(options, env_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
@@ -121,6 +122,7 @@ class KeepingTest : public ::testing::Test {
   std::unique_ptr<RocksdbStore> store_;
   std::mt19937_64 random_{7};
   std::size_t sealed_write_bytes_ = std::size_t{2} << 20;
+  bool flush_sealed_writes_ = false;
   std::size_t tail_bytes_ = 0;  // Or the newest steps would be read as rows.
 };
 

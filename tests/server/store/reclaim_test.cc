@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
+#include "faulty_fs.h"
 #include "rocksdb/db.h"
 #include "server/store/engine.h"
 #include "server/store/keys.h"
@@ -83,6 +85,47 @@ TEST_F(ReclaimTest, RowsThatCameAfterTheSealedOnesStay) {
   ASSERT_EQ(Rows(), 50);
   ReclaimRows(*engine_, kBranch, 100);
   EXPECT_EQ(Rows(), 50);
+}
+
+// What the rows became is in no log: it has to be in a table before their files
+// go.
+TEST_F(ReclaimTest, WhereverItDiesThereAreTheRowsOrWhatTheyBecame) {
+  Put(0, 100);
+  MoveDown();
+  const std::string db = dir_.path() + "/db", copy = dir_.path() + "/copy";
+  engine_.reset();
+  int before = 0, after = 0;
+  // The first operations of a flush, and all of it. RocksDB waits a second for
+  // a disk that fails.
+  for (const std::uint64_t at : {1, 2, 3, 4, 6, 8, 1'000}) {
+    SCOPED_TRACE("dies at operation " + std::to_string(at));
+    std::filesystem::copy(db, copy, std::filesystem::copy_options::recursive);
+    testing::FaultyEnv faulty;
+    engine_ = *Engine::Open(copy, faulty.env());
+    rocksdb::WriteOptions unlogged;
+    unlogged.disableWAL = true;
+    rocksdb::WriteBatch sealed;
+    sealed.Put(engine_->windows(), "window", "of all rows");
+    sealed.DeleteRange(engine_->rows(), KeyOf(0), KeyOf(100));
+    ASSERT_TRUE(engine_->db()->Write(unlogged, &sealed).ok());
+    faulty.fs().FailFromOperation(faulty.fs().operations() + at);
+    ReclaimRows(*engine_, kBranch, 100);
+    faulty.fs().FailFromOperation(faulty.fs().operations() + 1);
+    engine_.reset();
+    faulty.fs().LosePower();
+    engine_ = *Engine::Open(copy, nullptr);
+    std::string window;
+    const bool is_sealed =
+        engine_->db()
+            ->Get(rocksdb::ReadOptions(), engine_->windows(), "window", &window)
+            .ok();
+    EXPECT_EQ(Rows(), is_sealed ? 0 : 100);
+    ++(is_sealed ? after : before);
+    engine_.reset();
+    std::filesystem::remove_all(copy);
+  }
+  EXPECT_GT(before, 0);
+  EXPECT_GT(after, 0);
 }
 
 TEST_F(ReclaimTest, OnceSomebodyWantsToOpenItAgainNothingIsReclaimed) {

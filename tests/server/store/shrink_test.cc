@@ -239,6 +239,9 @@ TEST_F(ShrinkTest, OnAFullDiskNothingIsTakenAndWhatIsTakenLasts) {
     EXPECT_TRUE(Read(id).at(0).has_columns);
   }
   faulty_.fs().SetFull(false);
+  // Opened again, it has the rows that could not go to disk as windows.
+  EXPECT_FALSE(Shrink().has_value());
+  SealAll();
   ASSERT_TRUE(Shrink().has_value());
   // The power goes.
   faulty_.fs().FailFromOperation(1);
@@ -280,6 +283,34 @@ TEST_F(ShrinkTest, WhatIsLeftAgreesWithItself) {
                      ADD_FAILURE() << place << ": " << what;
                    });
   GRADTAP_EXPECT_OK(verified);
+  Open();
+}
+
+// Windows are in no log; what says that they have been shrunk is.
+TEST_F(ShrinkTest, WhereverItDiesWhatIsLeftAgreesWithItself) {
+  for (const std::uint64_t at : {2, 3, 4, 6, 40}) {
+    SCOPED_TRACE("dies at operation " + std::to_string(at));
+    env_ = faulty_.env();
+    Open();
+    const std::string run = "run" + std::to_string(at);
+    AddRun(run, kChapter + 400, kParameters);
+    SealAll();
+    faulty_.fs().FailFromOperation(faulty_.fs().operations() + at);
+    (void)store_->ShrinkOldest(
+        [&](const RunEntry& entry) { return entry.run == run; });
+    store_.reset();
+    faulty_.fs().LosePower();
+    faulty_.fs().FailFromOperation(0);
+    env_ = nullptr;
+    Open();
+    SealAll();
+    store_.reset();
+    GRADTAP_EXPECT_OK(
+        VerifyFolder(dir_.path() + "/data",
+                     [](const std::string& place, const std::string& what) {
+                       ADD_FAILURE() << place << ": " << what;
+                     }));
+  }
   Open();
 }
 

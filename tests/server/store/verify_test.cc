@@ -66,6 +66,24 @@ class VerifyTest : public ::testing::Test {
     fs::copy(original_->path() + "/data", dir_, fs::copy_options::recursive);
   }
 
+  // Makes the copy one of a store that was killed; returns its log.
+  std::string LogOfOneThatWasKilled() {
+    const std::string live = temp_.path() + "/killed";
+    const auto store = RocksdbStore::Open({live}, nullptr);
+    EXPECT_TRUE(store.ok()) << store.status();
+    Filler filler(store->get(), MakeHello());
+    for (int i = 0; i < 20; ++i) filler.Steps(10 * i, 10 * i + 10);
+    fs::remove_all(dir_);
+    fs::copy(live, dir_, fs::copy_options::recursive);
+    for (const auto& entry : fs::directory_iterator(dir_ + "/db")) {
+      if (entry.path().extension() == ".log" && entry.file_size() > 1000) {
+        return entry.path().string();
+      }
+    }
+    ADD_FAILURE() << "there is no log";
+    return "";
+  }
+
   // Changes the copy's database.
   void Change(const std::function<void(const Engine&)>& change) {
     const auto engine = Engine::Open(dir_ + "/db", nullptr);
@@ -289,19 +307,7 @@ TEST_F(VerifyTest, ATableThatIsGoneIsFound) {
 }
 
 TEST_F(VerifyTest, AByteFlippedInALogIsFound) {
-  {
-    const auto store = RocksdbStore::Open({dir_}, nullptr);
-    GRADTAP_ASSERT_OK(store);
-    Filler filler(store->get(), MakeHello());
-    for (int i = 0; i < 20; ++i) filler.Steps(10 * i, 10 * i + 10);
-  }
-  std::string log;
-  for (const auto& entry : fs::directory_iterator(dir_ + "/db")) {
-    if (entry.path().extension() == ".log" && entry.file_size() > 1000) {
-      log = entry.path().string();
-    }
-  }
-  ASSERT_NE(log, "");
+  const std::string log = LogOfOneThatWasKilled();
   EXPECT_THAT(Verify(), ::testing::IsEmpty());
   std::string bytes = ReadAll(log);
   bytes[bytes.size() / 2] ^= 0x10;
@@ -310,16 +316,8 @@ TEST_F(VerifyTest, AByteFlippedInALogIsFound) {
 }
 
 TEST_F(VerifyTest, ALogThatACrashCutOffIsWell) {
-  {
-    const auto store = RocksdbStore::Open({dir_}, nullptr);
-    GRADTAP_ASSERT_OK(store);
-    Filler(store->get(), MakeHello()).Steps(0, 200);
-  }
-  for (const auto& entry : fs::directory_iterator(dir_ + "/db")) {
-    if (entry.path().extension() == ".log" && entry.file_size() > 1000) {
-      fs::resize_file(entry.path(), entry.file_size() - 100);
-    }
-  }
+  const std::string log = LogOfOneThatWasKilled();
+  fs::resize_file(log, fs::file_size(log) - 100);
   EXPECT_THAT(Verify(), ::testing::IsEmpty());
 }
 
