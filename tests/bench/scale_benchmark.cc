@@ -143,6 +143,9 @@ void PrintTrend(const Figure& figure) {
               figure.name, mean, slope * scale, (slope - half) * scale,
               (slope + half) * scale,
               std::fabs(slope) > half ? "  beyond the interval" : "");
+  std::printf("   ");
+  for (const double v : figure.of_piece) std::printf(" %.4g", v);
+  std::printf("\n");
 }
 
 class Growth {
