@@ -5,7 +5,6 @@
 // main one, so that nothing runs in a handler.
 
 #include <grpc/support/log.h>
-#include <malloc.h>
 #include <signal.h>
 
 #include <cstdio>
@@ -18,6 +17,7 @@
 
 #include "CLI/CLI.hpp"
 #include "core/names.h"
+#include "server/allocator.h"
 #include "server/keeping/option_values.h"
 #include "server/service/collector.h"
 #include "server/subcommands.h"
@@ -60,11 +60,6 @@ sigset_t BlockSignals() {
   return set;
 }
 
-// Steps of a megabyte go from thread to thread on their way to the disk. In one
-// arena the next step takes the place of the last; in one for each thread every
-// one of them keeps some. Before there is another thread.
-void ShareMemoryAmongThreads() { mallopt(M_ARENA_MAX, 1); }
-
 void SilenceGrpc() {
   // Its lines repeat what is reported in one; GRPC_VERBOSITY brings them back.
   if (std::getenv("GRPC_VERBOSITY") == nullptr) {
@@ -72,9 +67,10 @@ void SilenceGrpc() {
   }
 }
 
-int Run(const gradtap::server::CollectorOptions& options) {
+int Run(const gradtap::server::CollectorOptions& options, char** argv) {
+  gradtap::server::UseHugePages(argv);
+  gradtap::server::ShareMemoryAmongThreads();
   const sigset_t signals = BlockSignals();
-  ShareMemoryAmongThreads();
   SilenceGrpc();
   absl::StatusOr<std::unique_ptr<gradtap::server::Collector>> collector =
       gradtap::server::Collector::Start(options);
@@ -213,5 +209,5 @@ int main(int argc, char** argv) {
   for (const auto& [sub, command] : commands) {
     if (sub->parsed()) return command(options.data_dir);
   }
-  return Run(options);
+  return Run(options, argv);
 }

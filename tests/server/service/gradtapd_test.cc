@@ -82,14 +82,21 @@ class Gradtapd {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
-  std::string Errors() const {
-    std::ifstream file(error_file_);
+  std::string Errors() const { return ReadAll(error_file_); }
+
+  // A file of /proc.
+  std::string Proc(const std::string& name) const {
+    return ReadAll("/proc/" + std::to_string(pid_) + "/" + name);
+  }
+
+ private:
+  static std::string ReadAll(const std::string& path) {
+    std::ifstream file(path);
     std::stringstream text;
     text << file.rdbuf();
     return text.str();
   }
 
- private:
   pid_t pid_ = 0;
   std::FILE* out_ = nullptr;
   std::string error_file_;
@@ -181,6 +188,23 @@ TEST_F(GradtapdTest, FirstLineSaysWhereItListensAndSigtermExitsWithZero) {
     EXPECT_EQ(process->ReadLine(), "");  // Nothing else on standard output.
     EXPECT_EQ(process->Wait(), 0);
   }
+}
+
+TEST_F(GradtapdTest, AsksForHugePagesUnlessToldOtherwise) {
+  {
+    const auto gradtapd = RunOn("data");
+    ASSERT_THAT(gradtapd->ReadLine(), HasSubstr("listening"));
+    EXPECT_THAT(gradtapd->Proc("environ"), HasSubstr("glibc.malloc.hugetlb=1"));
+    EXPECT_EQ(gradtapd->Proc("comm"), "gradtapd\n");
+    EXPECT_THAT(gradtapd->Proc("cmdline"), HasSubstr("--grpc-listen"));
+  }
+  ASSERT_EQ(::setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0", 1), 0);
+  const auto gradtapd = RunOn("data");
+  ::unsetenv("GLIBC_TUNABLES");
+  ASSERT_THAT(gradtapd->ReadLine(), HasSubstr("listening"));
+  EXPECT_THAT(gradtapd->Proc("environ"),
+              AllOf(HasSubstr("glibc.malloc.hugetlb=0"),
+                    ::testing::Not(HasSubstr("hugetlb=1"))));
 }
 
 TEST_F(GradtapdTest, AcknowledgedStepsAreThereAfterKillMinusNine) {
