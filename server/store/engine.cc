@@ -83,7 +83,7 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(
   }
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
-  table.block_size = large_values ? 32 * 1024 : 8 * 1024;
+  table.block_size = 32 * 1024;  // Of small values, too: an eighth smaller.
   table.format_version = 5;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
   table.cache_index_and_filter_blocks = true;
