@@ -55,7 +55,7 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   // A family that is seldom written must not keep every log alive.
   options.max_total_wal_size = 128 * kMiB;
   options.max_background_jobs = 2;
-  options.max_open_files = 512;
+  options.max_open_files = 256;
   options.skip_stats_update_on_db_open = true;
   options.max_bgerror_resume_count = 0;
   options.listeners.push_back(std::make_shared<NoRecoveryOfItsOwn>());
@@ -132,13 +132,14 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
 }
 
 // Each flush has some of every series, so that a merge rewrites all of the next
-// level: a small one.
+// level: a small one, seldom, and after chapters have taken the place of
+// windows.
 rocksdb::ColumnFamilyOptions MakeRollupOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
   auto options = MakeTileOptions(cache);
   options.target_file_size_base = 16 * kMiB;
   options.max_bytes_for_level_base = 32 * kMiB;
-  GatherInLevel0(24, &options);
+  GatherInLevel0(64, &options);
   return options;
 }
 
