@@ -265,12 +265,25 @@ class FaultyEnv {
  public:
   FaultyEnv()
       : fs_(std::make_shared<FaultyFs>()),
-        env_(rocksdb::NewCompositeEnv(fs_)) {}
+        composite_(rocksdb::NewCompositeEnv(fs_)),
+        env_(std::make_unique<Impatient>(composite_.get(), fs_)) {}
   FaultyFs& fs() { return *fs_; }
   rocksdb::Env* env() { return env_.get(); }
 
  private:
+  // RocksDB sleeps a second after a flush that failed, lest it tries again at
+  // once; here nothing is tried again.
+  class Impatient : public rocksdb::EnvWrapper {
+   public:
+    Impatient(rocksdb::Env* target, std::shared_ptr<FaultyFs> fs)
+        : rocksdb::EnvWrapper(target) {
+      file_system_ = std::move(fs);
+    }
+    void SleepForMicroseconds(int) override {}
+  };
+
   std::shared_ptr<FaultyFs> fs_;
+  std::unique_ptr<rocksdb::Env> composite_;
   std::unique_ptr<rocksdb::Env> env_;
 };
 

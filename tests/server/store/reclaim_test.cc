@@ -95,8 +95,7 @@ TEST_F(ReclaimTest, WhereverItDiesThereAreTheRowsOrWhatTheyBecame) {
   const std::string db = dir_.path() + "/db", copy = dir_.path() + "/copy";
   engine_.reset();
   int before = 0, after = 0;
-  // The first operations of a flush, and all of it. RocksDB waits a second for
-  // a disk that fails.
+  // The first operations of a flush, and all of it.
   for (const std::uint64_t at : {1, 2, 3, 4, 6, 8, 1'000}) {
     SCOPED_TRACE("dies at operation " + std::to_string(at));
     std::filesystem::copy(db, copy, std::filesystem::copy_options::recursive);
