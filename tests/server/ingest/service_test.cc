@@ -385,6 +385,7 @@ TEST_F(IngestServiceTest, AClientThatVanishesLosesNothingThatWasAcknowledged) {
     client.Cancel();
     client.Finish();
   }
+  Restart();  // What the last call sent is committed, or never will be.
   const auto steps = StepsOf(store_.get(), Entry().id);
   EXPECT_EQ(steps.size() + 1, Entry().durable_seq);
   for (std::size_t i = 0; i < steps.size(); ++i) {
