@@ -5,12 +5,14 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agent/delivery/child.h"
@@ -28,7 +30,7 @@ using ::gradtap::testing::MakeStep;
 using ::gradtap::testing::TempDir;
 using std::chrono::seconds;
 
-// The ring's file is in `folder`.
+// With a first step. The ring's file is in `folder`.
 std::unique_ptr<Delivery> CreateOrDie(const std::string& port,
                                       const std::string& folder) {
   DeliveryOptions options;
@@ -39,16 +41,38 @@ std::unique_ptr<Delivery> CreateOrDie(const std::string& port,
   auto delivery = Delivery::Create(options);
   if (!delivery.ok()) std::abort();
   (*delivery)->PutSchema(MakeSchema(1, 5));
-  for (int i = 0; i < 50; ++i) (*delivery)->PutStep(MakeStep(i, 1, 5));
+  (*delivery)->PutStep(MakeStep(0, 1, 5));
   return *std::move(delivery);
+}
+
+void PutTheRest(Delivery* delivery) {
+  for (int i = 1; i < 50; ++i) delivery->PutStep(MakeStep(i, 1, 5));
+}
+
+// The time that an exit has is for the records, not for the first connection.
+void AwaitStreaming(const Delivery& delivery) {
+  const auto give_up = std::chrono::steady_clock::now() + seconds(60);
+  while (delivery.state() != DeliveryState::kStreaming &&
+         std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
 }
 
 Delivery* volatile left_behind = nullptr;
 
 // Leaves main() with everything still running.
-int LeaveAtOnce(const std::string& port, const std::string& folder) {
-  left_behind = CreateOrDie(port, folder).release();
+int Leave(std::unique_ptr<Delivery> delivery) {
+  PutTheRest(delivery.get());
+  left_behind = delivery.release();
   return 0;
+}
+int LeaveStreaming(const std::string& port, const std::string& folder) {
+  auto delivery = CreateOrDie(port, folder);
+  AwaitStreaming(*delivery);
+  return Leave(std::move(delivery));
+}
+int LeaveAtOnce(const std::string& port, const std::string& folder) {
+  return Leave(CreateOrDie(port, folder));
 }
 
 // The same with a static, made before gRPC's first use.
@@ -59,6 +83,8 @@ std::unique_ptr<Delivery>& TheStatic() {
 int LeaveStatic(const std::string& port, const std::string& folder) {
   TheStatic() = nullptr;
   TheStatic() = CreateOrDie(port, folder);
+  AwaitStreaming(*TheStatic());
+  PutTheRest(TheStatic().get());
   return 0;
 }
 
@@ -119,7 +145,7 @@ TEST(DeliveryProcessTest, AStaticIsDestroyedInGoodOrder) {
 
 TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorLeavesTheRing) {
   const TempDir rings;
-  Child trainer({"--leave", "1", rings.path()});
+  Child trainer({"--leave-at-once", "1", rings.path()});
   EXPECT_EQ(trainer.Wait(), 0);
   const auto files = FindRingFiles(rings.path());
   GRADTAP_ASSERT_OK(files);
@@ -136,7 +162,9 @@ TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorLeavesTheRing) {
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
   if (how == "--serve") return gradtap::agent::Serve();
-  if (how == "--leave") return gradtap::agent::LeaveAtOnce(argv[2], argv[3]);
+  if (how == "--leave") return gradtap::agent::LeaveStreaming(argv[2], argv[3]);
+  if (how == "--leave-at-once")
+    return gradtap::agent::LeaveAtOnce(argv[2], argv[3]);
   if (how == "--leave-static")
     return gradtap::agent::LeaveStatic(argv[2], argv[3]);
   ::testing::InitGoogleTest(&argc, argv);
