@@ -12,6 +12,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "agent/delivery/delivery_fixtures.h"
@@ -42,7 +43,9 @@ class WorkerFixture : public ::testing::Test {
   }
 
   void TearDown() override {
-    worker_->Stop(SteadyClock::now());
+    // With time to end: left behind, it would use what is gone by then.
+    network_.Set(testing::FakeNetwork::Mode::kUp);
+    worker_->Stop(SteadyClock::now() + std::chrono::seconds(60));
     const DeliveryCounters c = shared_->books.Snapshot();
     EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
     EXPECT_EQ(c.steps_seen, offered_);
@@ -62,6 +65,13 @@ class WorkerFixture : public ::testing::Test {
     return std::any_of(lines_.begin(), lines_.end(), [&](const auto& line) {
       return line.find(words) != std::string::npos;
     });
+  }
+  void AwaitSaid(const std::string& words) {
+    const auto give_up = SteadyClock::now() + std::chrono::seconds(60);
+    while (!Said(words) && SteadyClock::now() < give_up) {
+      std::this_thread::yield();
+    }
+    EXPECT_TRUE(Said(words)) << words;
   }
   void Note(const std::string& line) {
     MutexLock lock(mu_);

@@ -129,10 +129,7 @@ TEST_F(WorkerSpoolTest, ASpoolThatCannotBeReadIsSaidOnceAndGoesOnWhenItCan) {
   PutMuch();
   disk_.read_error = 5;  // EIO.
   network_.Set(FakeNetwork::Mode::kUp);
-  const auto give_up = SteadyClock::now() + seconds(60);
-  while (!Said("cannot be read back") && SteadyClock::now() < give_up) {
-    std::this_thread::yield();
-  }
+  AwaitSaid("cannot be read back");
   EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
   disk_.read_error = 0;
   EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
@@ -187,7 +184,7 @@ TEST_F(WorkerSpoolTest, AFullSpoolIsSaidOnceAndWhatItHasStays) {
   }
   EXPECT_GT(shared_->books.missing(GapCause::kSpoolFull), 0u);
   recorder_->PutEnd(EndReason::kFinished);
-  worker_->Stop(SteadyClock::now());
+  worker_->Stop(SteadyClock::now() + seconds(5));
   EXPECT_THAT(Lines(), Contains(HasSubstr("is full, at")).Times(1));
   const std::vector<std::int64_t> steps = SpooledSteps();
   EXPECT_GT(steps.size(), 10u);
@@ -201,6 +198,7 @@ TEST_F(WorkerSpoolTest, ASpoolThatCannotBeMadeIsToldAndTheDeadlineHolds) {
   network_.Set(FakeNetwork::Mode::kBlackHole);
   Start();
   while (shared_->books.Snapshot().steps_lost == 0) PutSteps(1);
+  AwaitSaid("NFS");
   recorder_->PutEnd(EndReason::kFinished);
   worker_->Stop(SteadyClock::now() + milliseconds(100), milliseconds(10));
   EXPECT_EQ(worker_->state(), DeliveryState::kStopped);
