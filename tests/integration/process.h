@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "support/free_port.h"
 #include "support/temp_dir.h"
 
 namespace gradtap::testing {
@@ -89,9 +90,6 @@ std::vector<std::string> Lines(const std::string& text);
 // What a program said on standard error, without the line that each one that
 // runs for long enough has there: how long its ring lasts.
 std::string WithoutNotes(const std::string& err);
-
-// A TCP port of 127.0.0.1 that nobody listens at now.
-int FreePort();
 
 }  // namespace gradtap::testing
 

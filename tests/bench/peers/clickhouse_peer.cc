@@ -19,6 +19,7 @@
 #include "bench/peers/payload.h"
 #include "bench/peers/peer.h"
 #include "bench/peers/send.h"
+#include "support/free_port.h"
 
 namespace gradtap::bench {
 namespace {
@@ -170,10 +171,10 @@ class ClickHousePeer : public Peer {
 
   void Start(const std::string& folder) override {
     if (::access((folder + "/data").c_str(), F_OK) != 0) tables_.clear();
-    port_ = FreePort();
+    port_ = testing::FreePort();
     std::string config = kConfig;
     Replace(&config, "@H", std::to_string(port_));
-    Replace(&config, "@T", std::to_string(FreePort()));
+    Replace(&config, "@T", std::to_string(testing::FreePort()));
     Replace(&config, "@F", folder);
     Replace(&config, "@C", ingest_only() ? kZstd : "");
     std::ofstream(folder + "/config.xml") << config;

@@ -16,6 +16,7 @@
 
 #include "bench/peers/peer.h"
 #include "gradtap/client.h"
+#include "support/free_port.h"
 
 namespace gradtap::bench {
 namespace {
@@ -62,7 +63,7 @@ class GradtapPeer : public Peer {
   }
 
   void Start(const std::string& folder) override {
-    port_ = FreePort();
+    port_ = testing::FreePort();
     server_ = std::make_unique<ServerProcess>(
         std::vector<std::string>{bin_ + "/gradtapd", "--data-dir",
                                  folder + "/data", "--grpc-listen",

@@ -19,6 +19,7 @@
 
 #include "bench/peers/payload.h"
 #include "bench/peers/peer.h"
+#include "support/free_port.h"
 
 namespace gradtap::bench {
 namespace {
@@ -147,7 +148,7 @@ class PostgresPeer : public Peer {
   }
 
   void Start(const std::string& folder) override {
-    port_ = FreePort();
+    port_ = testing::FreePort();
     const std::string data = folder + "/data";
     if (::access((data + "/PG_VERSION").c_str(), R_OK) != 0) {
       tables_.clear();

@@ -181,20 +181,6 @@ std::uint64_t ServerProcess::PssBytes() const {
   return bytes;
 }
 
-int FreePort() {
-  const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const bool ok =
-      ::bind(s, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-      ::getsockname(s, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  ::close(s);
-  if (!ok) throw std::runtime_error("no free port on 127.0.0.1");
-  return ntohs(address.sin_port);
-}
-
 std::string RunTool(const std::string& command) {
   std::FILE* const pipe = ::popen((command + " 2>&1").c_str(), "re");
   if (pipe == nullptr) throw std::runtime_error("cannot run " + command);

@@ -49,9 +49,6 @@ class ServerProcess {
   double cpu_seconds_ = 0;  // Once it has ended.
 };
 
-// A free TCP port of 127.0.0.1.
-int FreePort();
-
 // Runs a program to its end and returns its output; throws if it fails.
 std::string RunTool(const std::string& command);
 

@@ -17,6 +17,7 @@
 
 #include "bench/peers/peer.h"
 #include "bench/peers/sqlite/wire.h"
+#include "support/free_port.h"
 
 namespace gradtap::bench {
 namespace {
@@ -70,7 +71,7 @@ class SqlitePeer : public Peer {
   }
 
   void Start(const std::string& folder) override {
-    port_ = FreePort();
+    port_ = testing::FreePort();
     server_ = std::make_unique<ServerProcess>(
         std::vector<std::string>{program_, folder, std::to_string(port_)},
         folder + "/log");

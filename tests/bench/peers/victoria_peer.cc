@@ -19,6 +19,7 @@
 #include "bench/peers/payload.h"
 #include "bench/peers/peer.h"
 #include "bench/peers/send.h"
+#include "support/free_port.h"
 
 namespace gradtap::bench {
 namespace {
@@ -208,7 +209,7 @@ class VictoriaPeer : public Peer {
   }
 
   void Start(const std::string& folder) override {
-    port_ = FreePort();
+    port_ = testing::FreePort();
     server_ = std::make_unique<ServerProcess>(
         std::vector<std::string>{
             "/usr/bin/victoria-metrics", "-storageDataPath=" + folder + "/data",
