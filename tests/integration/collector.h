@@ -40,7 +40,7 @@ class Collector {
 // `gradtap --collector ADDRESS ARGS...`.
 Outcome Gradtap(const std::string& address,
                 const std::vector<std::string>& args,
-                std::chrono::milliseconds timeout = std::chrono::seconds(60));
+                std::chrono::milliseconds timeout = std::chrono::seconds(120));
 // The command line alone, for a Process of its own.
 std::vector<std::string> GradtapCommand(const std::string& address,
                                         const std::vector<std::string>& args);
@@ -60,7 +60,7 @@ RunRow FindRun(const std::string& address, const std::string& run);
 // Asks until the run is in `state`. False after `timeout`.
 bool WaitForState(const std::string& address, const std::string& run,
                   const std::string& state,
-                  std::chrono::milliseconds timeout = std::chrono::seconds(20));
+                  std::chrono::milliseconds timeout = std::chrono::seconds(60));
 
 // One row of `gradtap params --output json`, and its totals.
 struct ParamRow {

@@ -43,17 +43,17 @@ class Process {
 
   // The next line without its end. Nothing: the output has ended, or `timeout`.
   std::optional<std::string> ReadLine(
-      std::chrono::milliseconds timeout = std::chrono::seconds(30));
+      std::chrono::milliseconds timeout = std::chrono::seconds(120));
   // All that is left of the output, until it ends or `timeout`.
   std::string ReadAll(
-      std::chrono::milliseconds timeout = std::chrono::seconds(60));
+      std::chrono::milliseconds timeout = std::chrono::seconds(120));
   void Write(const std::string& text);
   void CloseInput();
 
   void Signal(int signal);
   // Nothing: it still runs after `timeout`. Idempotent after an exit.
   std::optional<Exit> Wait(
-      std::chrono::milliseconds timeout = std::chrono::seconds(30));
+      std::chrono::milliseconds timeout = std::chrono::seconds(120));
   bool running() { return !Wait(std::chrono::milliseconds(0)).has_value(); }
 
   // Standard error so far.
@@ -79,7 +79,7 @@ struct Outcome {
 // Runs a program to its end; after `timeout` it is killed.
 Outcome RunProgram(
     const std::vector<std::string>& argv, const Environment& env = {},
-    std::chrono::milliseconds timeout = std::chrono::seconds(60));
+    std::chrono::milliseconds timeout = std::chrono::seconds(120));
 
 std::string ReadFile(const std::string& path);
 void WriteFile(const std::string& path, const std::string& content);
