@@ -36,6 +36,8 @@ using Milliseconds = std::chrono::duration<double, std::milli>;
 // Before the steps that count: caches are this mode's own then, and delivery,
 // which takes the records of some 200 ms together, is as busy as it will be.
 constexpr std::chrono::milliseconds kWarmIn{250};
+// No more, so that what a block records does not hang on the machine's speed.
+constexpr int kMostWarmInSteps = 125;
 // Longer blocks than this end early, so that a slow mode (ATen operations on
 // 10,000 parameters) does not take all the time.
 constexpr std::chrono::seconds kLongestBlock{2};
@@ -83,10 +85,12 @@ class Bench {
       if (mode == "plain") modes_.push_back(PlainMode());
       if (mode == "aten") modes_.push_back(AtenMode(module));
       if (mode == "pass") modes_.push_back(PassMode(module));
-      if (mode == "away") modes_.push_back(AwayMode(module, AwayRing()));
+      if (mode == "away") {
+        modes_.push_back(AwayMode(module, RingFor(options.blocks + 1)));
+      }
       if (mode == "agent") {
-        modes_.push_back(
-            AgentMode(module, options.collector, "step-overhead-" + model));
+        modes_.push_back(AgentMode(module, options.collector,
+                                   "step-overhead-" + model, RingFor(1)));
       }
     }
   }
@@ -129,9 +133,11 @@ class Bench {
     for (const std::string& name : options_.modes) {
       PrintLine(name, static_cast<double>(chain.records()));
       for (const auto& mode : modes_) {
-        if (mode->name() != name || mode->Trouble().empty()) continue;
-        std::printf("  %s: %s\n", name.c_str(), mode->Trouble().c_str());
-        good = false;
+        const std::string trouble = mode->Trouble();
+        const std::string said = trouble + mode->Remark();
+        if (mode->name() != name || said.empty()) continue;
+        std::printf("  %s: %s\n", name.c_str(), said.c_str());
+        good = good && trouble.empty();
       }
     }
     std::fflush(stdout);
@@ -139,24 +145,19 @@ class Bench {
   }
 
  private:
-  // Room for all the steps that go nowhere, twice over: an agent whose ring
-  // fills up does less.
-  std::uint64_t AwayRing() {
-    constexpr int kSteps = 3;
-    const auto probe = AwayMode(workload_->module(), std::uint64_t{256} << 20);
+  // Room for all the steps of so many blocks, twice over: an agent whose ring
+  // fills up does less. It is what they record that counts, not how fast.
+  std::uint64_t RingFor(int blocks) {
+    const auto probe = AwayMode(workload_->module(), std::uint64_t{64} << 20);
     const auto step = [&] {
       const torch::Tensor loss = workload_->Backward();
       probe->Step(workload_->optimizer(), loss);
     };
     step();  // Brings the schema along.
     const double before = probe->Bytes();
-    const auto start = Clock::now();
-    for (int i = 0; i < kSteps; ++i) step();
-    const double warm_in_steps =
-        1 + kSteps * (kWarmIn / Milliseconds(Clock::now() - start));
-    const double bytes = (probe->Bytes() - before) / kSteps *
-                         (options_.steps + warm_in_steps) *
-                         (options_.blocks + 1);
+    step();
+    const double bytes = (probe->Bytes() - before) *
+                         (options_.steps + kMostWarmInSteps) * blocks;
     const double ring = std::max(64e6, 2 * bytes + 16e6);
     return static_cast<std::uint64_t>(std::min(ring, 8e9));
   }
@@ -169,8 +170,10 @@ class Bench {
       return Milliseconds(Clock::now() - start).count();
     };
     const auto start = Clock::now();
-    do step();
-    while (Clock::now() - start < kWarmIn);
+    for (int i = 0; i < kMostWarmInSteps; ++i) {
+      step();
+      if (Clock::now() - start >= kWarmIn) break;
+    }
     Block block;
     const double own = mode.OwnSeconds();
     const double cpu = ProcessCpuMilliseconds();

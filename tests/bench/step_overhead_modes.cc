@@ -55,7 +55,7 @@ class Tapped : public Mode {
   void EndBlock() override {
     if (!delivers_) return;
     const auto start = Clock::now();
-    undelivered_ = !tap_->Flush(std::chrono::seconds(30)).delivered;
+    undelivered_ = !tap_->Flush(std::chrono::minutes(2)).delivered;
     flush_seconds_ += Seconds(Clock::now() - start);
     ++blocks_;
   }
@@ -77,11 +77,12 @@ class Tapped : public Mode {
       trouble += "the collector at " + status.collector +
                  " does not take the records; ";
     }
-    if (blocks_ > 0 && flush_seconds_ / blocks_ > 0.5) {
-      trouble += "delivery lags behind by " +
-                 std::to_string(flush_seconds_ / blocks_) + " s a block; ";
-    }
     return trouble;
+  }
+  std::string Remark() const override {
+    if (blocks_ == 0 || flush_seconds_ / blocks_ <= 0.5) return "";
+    return "delivery lags behind by " +
+           std::to_string(flush_seconds_ / blocks_) + " s a block; ";
   }
 
  private:
@@ -143,9 +144,12 @@ std::unique_ptr<Mode> DisabledMode(const torch::nn::Module& module) {
 
 std::unique_ptr<Mode> AgentMode(const torch::nn::Module& module,
                                 const std::string& collector,
-                                const std::string& run) {
-  return std::make_unique<Tapped>(
-      "agent", Agent::Attach(module, Options(collector, run)), true);
+                                const std::string& run,
+                                std::uint64_t ring_bytes) {
+  AgentOptions options = Options(collector, run);
+  options.ring_bytes = ring_bytes;
+  return std::make_unique<Tapped>("agent", Agent::Attach(module, options),
+                                  true);
 }
 
 std::unique_ptr<Mode> AwayMode(const torch::nn::Module& module,

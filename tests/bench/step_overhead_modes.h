@@ -31,8 +31,10 @@ class Mode {
   virtual double OwnSeconds() const { return 0; }
   // Records of all steps together, in bytes.
   virtual double Bytes() const { return 0; }
-  // What makes its times worth less than they seem; empty: nothing.
+  // Why it is not what it says, whatever its times are; empty: it is.
   virtual std::string Trouble() const { return ""; }
+  // What makes its times worth less than they seem; empty: nothing.
+  virtual std::string Remark() const { return ""; }
 
  private:
   const std::string name_;
@@ -43,7 +45,8 @@ std::unique_ptr<Mode> DisabledMode(const torch::nn::Module& module);
 // A real collector at `collector`. Every step, all roles, no budget.
 std::unique_ptr<Mode> AgentMode(const torch::nn::Module& module,
                                 const std::string& collector,
-                                const std::string& run);
+                                const std::string& run,
+                                std::uint64_t ring_bytes);
 // The same, but nobody listens: records stay in a ring of `ring_bytes`.
 std::unique_ptr<Mode> AwayMode(const torch::nn::Module& module,
                                std::uint64_t ring_bytes);
