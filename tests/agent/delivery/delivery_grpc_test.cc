@@ -18,6 +18,7 @@
 #include "agent/delivery/delivery.h"
 #include "agent/delivery/delivery_fixtures.h"
 #include "agent/delivery/test_server.h"
+#include "support/free_port.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -33,6 +34,7 @@ extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
 namespace gradtap::agent {
 namespace {
 
+using ::gradtap::testing::FreePort;
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeSkippedStep;
 using ::gradtap::testing::MakeStep;
@@ -114,6 +116,14 @@ class DeliveryGrpcTest : public ::testing::Test {
     ADD_FAILURE() << "nobody said: " << text;
   }
 
+  // Shutdown() does not wait until the server has read it.
+  static void AwaitBye(TestServer* server) {
+    const auto until = SteadyClock::now() + kPatience;
+    while (server->byes() == 0 && SteadyClock::now() < until) {
+      std::this_thread::yield();
+    }
+  }
+
   void TearDown() override {
     if (delivery_ == nullptr) return;
     const DeliveryCounters c = delivery_->counters();
@@ -150,6 +160,7 @@ TEST_F(DeliveryGrpcTest, StreamsEveryStepAndSaysGoodbye) {
   EXPECT_EQ(delivery_->state(), DeliveryState::kStreaming);
   PutSteps(100);
   EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  AwaitBye(&server);
   server.Stop();
   ExpectAllStored(server, 200);
   EXPECT_EQ(server.collector().Contents().end->reason, EndReason::kFinished);
@@ -169,6 +180,7 @@ TEST_F(DeliveryGrpcTest, LargeStepsTravelInParts) {
   delivery_->ReserveForSteps(8 << 20);
   EXPECT_GE(delivery_->ring_bytes(), 16u * (8u << 20));
   PutSteps(10, 60'000);  // 1.2 MB each.
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
   server.Stop();
   ExpectAllStored(server, 10);
@@ -186,9 +198,9 @@ TEST_F(DeliveryGrpcTest, AnUnusedOneStartsNothing) {
 
 TEST_F(DeliveryGrpcTest, GoesOnAfterTheServerRestarts) {
   TestServer server;
-  server.Start();
+  const int port = FreePort();
+  server.Start(port);
   Create(Options(server.address()));
-  const int port = server.port();
   for (int i = 0; i < 3; ++i) {
     PutSteps(50);
     EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
@@ -197,6 +209,7 @@ TEST_F(DeliveryGrpcTest, GoesOnAfterTheServerRestarts) {
     PutSteps(50);
     server.Start(port);
   }
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
   server.Stop();
   ExpectAllStored(server, 450);
@@ -204,11 +217,7 @@ TEST_F(DeliveryGrpcTest, GoesOnAfterTheServerRestarts) {
 }
 
 TEST_F(DeliveryGrpcTest, AnUnreachableCollectorOnlyDelays) {
-  int port = 0;
-  {
-    RawListener taken;
-    port = taken.port();
-  }
+  const int port = FreePort();
   Create(Options("127.0.0.1:" + std::to_string(port)));
   PutSteps(20);
   EXPECT_FALSE(delivery_->Flush(milliseconds(50)).delivered);
@@ -323,6 +332,7 @@ TEST_F(DeliveryGrpcTest, AForkedChildIsInertAndTheParentGoesOn) {
     EXPECT_TRUE(WIFEXITED(status));
     EXPECT_EQ(WEXITSTATUS(status), 0);
   }
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
   server.Stop();
   ExpectAllStored(server, 60);
@@ -389,6 +399,7 @@ TEST_F(DeliveryTlsTest, StreamsOverTlsWithItsTokenAndCertificate) {
   options.token = "s3cret";
   Create(options);
   PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
   EXPECT_EQ(server.authorization(), "Bearer s3cret");
   server.Stop();

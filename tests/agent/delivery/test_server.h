@@ -69,6 +69,10 @@ class TestServer : private v1::Telemetry::Service {
 
   // Not while a call may be open.
   const ModelCollector& collector() const { return collector_; }
+  int byes() {
+    MutexLock lock(mu_);
+    return collector_.byes;
+  }
   // Metadata "authorization" of the last call.
   std::string authorization() {
     MutexLock lock(mu_);
