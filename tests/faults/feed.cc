@@ -42,7 +42,7 @@ FeedCounts Feed::End() {
 
 FeedCounts Feed::Ask(const std::string& command) {
   process_.Write(command + "\n");
-  const auto line = process_.ReadLine(std::chrono::seconds(90));
+  const auto line = process_.ReadLine(std::chrono::seconds(150));
   FeedCounts counts;
   std::istringstream in(line.value_or(""));
   if (!(in >> counts.seen >> counts.recorded >> counts.lost >>

@@ -18,7 +18,8 @@
 //   times  -> microseconds: median and 99th percentile of a step, CPU time of
 //             handing one over, mean and largest; forgets them
 //   cores  -> how many there are, as sysconf() says
-//   end    -> the same, after at most 60 s of Shutdown(); then it exits
+//   end    -> as status, after Flush() and Shutdown(), at most 60 s each; then
+//             it exits
 //
 // The end of standard input: exit at once, as a program does that ends.
 
@@ -144,6 +145,9 @@ class Feeder {
   }
 
   void End() {
+    // Shutdown() alone leaves the rest to a file where the collector takes
+    // nothing for 2 s.
+    delivery_->Flush(std::chrono::seconds(60));
     delivery_->Shutdown(EndReason::kFinished, std::chrono::seconds(60));
     Print();
   }
