@@ -12,6 +12,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -27,6 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using std::chrono::microseconds;
+
+constexpr std::chrono::seconds kPatience{60};
 
 // Parameter (empty: a scalar) and statistic -> step -> value.
 using Stored = std::map<std::pair<std::string, std::string>,
@@ -46,16 +49,23 @@ class TrainerKillTest : public ::testing::Test {
   Environment AgentOptions(const std::string& run, bool collector) const {
     return {{"GRADTAP_COLLECTOR", collector ? collector_.address() : nobody_},
             {"GRADTAP_RUN", run},
-            {"GRADTAP_RING_BYTES", "4194304"},
+            {"GRADTAP_RING_BYTES", "8388608"},
             {"GRADTAP_RING_FOLDER", rings_},
             {"GRADTAP_SPOOL", spool_},
             {"OMP_NUM_THREADS", "1"}};
   }
 
-  static void Await(const Kill& kill, const SharedProgress& progress,
-                    Process* trainer) {
+  void Await(const Kill& kill, const SharedProgress& progress,
+             Process* trainer) const {
     while (kill.early ? !progress->attaching.load(std::memory_order_acquire)
                       : progress->returned.load() < kill.steps) {
+      std::this_thread::sleep_for(microseconds(100));
+      ASSERT_TRUE(trainer->running()) << trainer->Errors();
+    }
+    // Its kind is the one whose ring has spilled by then.
+    const auto give_up = std::chrono::steady_clock::now() + kPatience;
+    while (!kill.collector && !kill.early && !SpoolHasRecords() &&
+           std::chrono::steady_clock::now() < give_up) {
       std::this_thread::sleep_for(microseconds(100));
       ASSERT_TRUE(trainer->running()) << trainer->Errors();
     }
@@ -137,10 +147,14 @@ class TrainerKillTest : public ::testing::Test {
     return "there are more of them than told";
   }
 
+  // Also while a program makes and removes files there.
   bool SpoolHasRecords() const {
-    if (!fs::exists(spool_)) return false;
-    for (const auto& file : fs::recursive_directory_iterator(spool_)) {
-      if (file.path().filename() != "owner" && file.is_regular_file()) {
+    std::error_code gone;
+    auto file = fs::recursive_directory_iterator(spool_, gone);
+    for (; !gone && file != fs::recursive_directory_iterator();
+         file.increment(gone)) {
+      std::error_code none;
+      if (file->path().filename() != "owner" && file->is_regular_file(none)) {
         return true;
       }
     }
