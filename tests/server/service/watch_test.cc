@@ -247,9 +247,7 @@ TEST_F(WatchTest, CallsThatAreCancelledAtAnyMomentLeaveNothingBehind) {
 }
 
 TEST_F(WatchTest, ShutdownEndsReadersAndStalledReaders) {
-  CollectorOptions options;
-  options.drain_timeout = std::chrono::milliseconds(500);
-  Start(options);
+  Start();
   Feeder feeder(&collector_->store(), "run");
   feeder.Step(0, 0);
   const std::shared_ptr<grpc::Channel> apart = NewChannel();
