@@ -30,7 +30,7 @@ TEST_F(SealingTest, AFullWindowIsSealedAndTheNewestStepsStayRows) {
 
 TEST_F(SealingTest, CommitsWaitForASealerThatLagsBehind) {
   seal_ = true;
-  StartStream(200);
+  StartStream(50);
   for (std::uint64_t rows = 500; rows <= 10'000; rows += 500) {
     CommitSteps(static_cast<std::int64_t>(rows) - 500,
                 static_cast<std::int64_t>(rows));
