@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <string>
 
 #include "integration/house.h"
@@ -14,6 +15,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+constexpr std::chrono::seconds kPatience{60};
 
 // ---- The agent ----
 
@@ -28,6 +31,10 @@ TEST_F(AgentInputTest, WithoutACollectorTrainingGoesOnAndNothingIsLostLater) {
   // Nothing answers there: it says so before long, and once.
   EXPECT_FALSE(trainer.Flush(std::chrono::seconds(2)));
   TrainerStatus status = trainer.Status();
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  while (!status.Says(away) && std::chrono::steady_clock::now() < give_up) {
+    status = trainer.Status();
+  }
   EXPECT_EQ(status.state(), TrainerStatus::kConnecting);
   EXPECT_EQ(status.At("recorded"), 50u);
   EXPECT_EQ(status.At("at_hand"), 50u);
@@ -204,8 +211,9 @@ TEST_F(CommandInputTest, AnUnreachableCollectorExitsWith3) {
 }
 
 TEST_F(CommandInputTest, HelpHasAnExampleForEveryCommand) {
-  for (const char* command : {"runs", "params", "series", "snapshot", "top",
-                              "compare", "watch", "gaps", "status", "export", "delete"}) {
+  for (const char* command :
+       {"runs", "params", "series", "snapshot", "top", "compare", "watch",
+        "gaps", "status", "export", "delete"}) {
     const Outcome outcome = Ask({command, "--help"});
     EXPECT_EQ(outcome.exit.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr(std::string("gradtap ") + command))
