@@ -105,6 +105,9 @@ TEST_F(LifecycleTest, AKilledTrainerLosesNothingThatWasAcknowledged) {
   ASSERT_TRUE(trainer.process().Wait().has_value());
   Abandon(trainer);
   Forget("killed");
+  // What it had sent is committed at the latest when the collector has ended.
+  EXPECT_EQ(collector().Terminate(), 0);
+  StartCollector();
   const RunRow row = FindRun(address(), "killed");
   EXPECT_GE(row.stored_steps, 50u);
   const auto points = Series("killed", "scalar.loss");
