@@ -4,12 +4,13 @@
 
 namespace gradtap::testing {
 
-House::House() : data_dir_(dir_.path() + "/data") { StartCollector(); }
+House::House() : data_dir_(dir_.path() + "/data"), port_(FreePort()) {
+  StartCollector();
+}
 
 void House::StartCollector() {
   collector_.reset();
   collector_ = std::make_unique<Collector>(data_dir_, port_);
-  port_ = collector_->port();
   address_ = collector_->address();
 }
 

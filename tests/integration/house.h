@@ -62,7 +62,7 @@ class House : public ::testing::Test {
   std::string data_dir_;
   std::unique_ptr<Collector> collector_;
   std::string address_;
-  int port_ = 0;
+  const int port_;
   std::vector<Guest> guests_;
   std::map<std::string, std::uint64_t> acknowledged_;  // By run.
 };
