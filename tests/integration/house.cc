@@ -10,7 +10,9 @@ House::House() : data_dir_(dir_.path() + "/data"), port_(FreePort()) {
 
 void House::StartCollector() {
   collector_.reset();
-  collector_ = std::make_unique<Collector>(data_dir_, port_);
+  // Whatever else fills this machine's disk.
+  const std::vector<std::string> options = {"--disk-reserve", "0"};
+  collector_ = std::make_unique<Collector>(data_dir_, port_, options);
   address_ = collector_->address();
 }
 
