@@ -42,7 +42,7 @@ class DataParallelTest : public House {
     EXPECT_EQ(WithoutNotes(outcome.err), "");
   }
   Environment Env(const std::string& run) {
-    return {{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}};
+    return Patient({{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}});
   }
   Values Series(const std::string& run, const std::string& statistics,
                 const std::string& ranks) {
@@ -208,7 +208,7 @@ TEST_F(DataParallelTest, ARankThatIsKilledEndsTheOthersAndTheirStepsAreStored) {
   for (pid_t rank = 0; children >> rank;) ranks.push_back(rank);
   ASSERT_EQ(ranks.size(), std::size_t{kRanks});
   ASSERT_EQ(::kill(ranks[1], SIGKILL), 0);
-  const auto exit = process.Wait(std::chrono::seconds(90));
+  const auto exit = process.Wait();
   ASSERT_TRUE(exit.has_value());
   EXPECT_EQ(exit->code, 128 + SIGKILL) << process.Errors();
   EXPECT_GE(FindRun(address(), "killed").stored_steps, 1u);

@@ -5,23 +5,29 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <string>
+#include <utility>
 
 #include "integration/house.h"
 
 namespace gradtap::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
+
+// Of a program that trains, on a machine that does much else.
+constexpr std::chrono::seconds kLongestRun{280};
 
 class ExamplesTest : public House {
  protected:
   Environment Env(const std::string& run, Environment more = {}) {
     more.emplace("GRADTAP_COLLECTOR", address());
     more.emplace("GRADTAP_RUN", run);
-    return more;
+    return Patient(std::move(more));
   }
   // The run holds exactly `steps` steps and has ended.
   void ExpectFinished(const std::string& run, std::uint64_t steps) {
@@ -34,13 +40,14 @@ class ExamplesTest : public House {
 
 TEST_F(ExamplesTest, FashionMnistPipedPrintsPlainLinesAndIsRecorded) {
   const Outcome outcome = RunProgram({FASHION_MNIST_PATH, "--steps", "12"},
-                                     Env("fashion"), std::chrono::seconds(120));
+                                     Env("fashion"), kLongestRun);
   ASSERT_EQ(outcome.exit.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, StartsWith("step 1/12  loss "));
   EXPECT_THAT(outcome.out, HasSubstr("step 12/12  loss "));
   EXPECT_THAT(outcome.out, HasSubstr("steps/s"));
   EXPECT_THAT(outcome.out, HasSubstr("12 steps recorded"));
-  EXPECT_THAT(outcome.out, HasSubstr("12 stored by " + address()));
+  // How many of them are stored by then, nobody can say.
+  EXPECT_THAT(outcome.out, ContainsRegex(" [0-9]+ stored by " + address()));
   EXPECT_THAT(outcome.out, HasSubstr("test accuracy "));
   EXPECT_EQ(outcome.out.find('\x1b'), std::string::npos);
   EXPECT_EQ(outcome.out.find('\r'), std::string::npos);
@@ -53,8 +60,8 @@ TEST_F(ExamplesTest, FashionMnistPipedPrintsPlainLinesAndIsRecorded) {
 }
 
 TEST_F(ExamplesTest, CharGptTiesItsWeightsAndPrintsASample) {
-  const Outcome outcome = RunProgram({CHAR_GPT_PATH, "--steps", "5"},
-                                     Env("gpt"), std::chrono::seconds(120));
+  const Outcome outcome =
+      RunProgram({CHAR_GPT_PATH, "--steps", "5"}, Env("gpt"), kLongestRun);
   ASSERT_EQ(outcome.exit.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("GNU GENERAL"));
   ExpectFinished("gpt", 5);
@@ -74,7 +81,7 @@ TEST_F(ExamplesTest, EqualSeedsGiveEqualRuns) {
   for (const char* run : {"one", "two"}) {
     const Outcome outcome =
         RunProgram({CHAR_GPT_PATH, "--steps", "4", "--seed", "9", "--quiet"},
-                   Env(run), std::chrono::seconds(120));
+                   Env(run), kLongestRun);
     ASSERT_EQ(outcome.exit.code, 0) << outcome.err;
   }
   const auto losses = [&](const std::string& run) {

@@ -24,6 +24,12 @@ Trainer& House::Start(const std::string& run, const std::string& model,
   return *guests_.back().trainer;
 }
 
+Environment House::Patient(Environment env) {
+  env.emplace("GRADTAP_RING_FOLDER", "off");
+  env.emplace("GRADTAP_SHUTDOWN_MS", "60000");
+  return env;
+}
+
 void House::End(Trainer& trainer) {
   const auto guest =
       std::find_if(guests_.begin(), guests_.end(),

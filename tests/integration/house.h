@@ -36,6 +36,9 @@ class House : public ::testing::Test {
   // A trainer of the collector's; it lives until End() or TearDown.
   Trainer& Start(const std::string& run, const std::string& model = "tiny",
                  Environment env = {}, int seed = 1);
+  // `env` for programs whose last words are looked for: with no file to leave
+  // them in, they give a slow collector a minute, not 2 s.
+  static Environment Patient(Environment env = {});
   // Delivers everything, checks the books, ends it.
   void End(Trainer& trainer);
   // The test has ended it in another way; how many of its steps are stored, the

@@ -83,7 +83,7 @@ TEST_F(LifecycleTest, CollectorTerminatedAndStartedAgainKeepsEverything) {
 }
 
 TEST_F(LifecycleTest, ARunGoesFromRunningToFinished) {
-  Trainer& trainer = Start("states");
+  Trainer& trainer = Start("states", "tiny", Patient());
   trainer.Step(5);
   ASSERT_TRUE(trainer.Flush());
   RunRow row = FindRun(address(), "states");
@@ -306,9 +306,9 @@ TEST_F(LifecycleTest, ARunThatIsDeletedWhileItGoesOnSaysWhatIsGone) {
 
 TEST_F(LifecycleTest, TwoRanksOfOneLaunchAreOneAttempt) {
   const auto rank = [](int r) {
-    return Environment{{"GRADTAP_RANK", std::to_string(r)},
-                       {"GRADTAP_WORLD_SIZE", "2"},
-                       {"GRADTAP_LAUNCH", "job-7"}};
+    return Patient({{"GRADTAP_RANK", std::to_string(r)},
+                    {"GRADTAP_WORLD_SIZE", "2"},
+                    {"GRADTAP_LAUNCH", "job-7"}});
   };
   Trainer& zero = Start("ranks", "tiny", rank(0));
   Trainer& one = Start("ranks", "tiny", rank(1));

@@ -19,9 +19,10 @@ using ::testing::HasSubstr;
 class LoopsExamplesTest : public House {
  protected:
   Outcome Run(const std::string& program, const std::string& run, int steps) {
-    return RunProgram({program, "--steps", std::to_string(steps), "--quiet"},
-                      {{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}},
-                      std::chrono::seconds(240));
+    return RunProgram(
+        {program, "--steps", std::to_string(steps), "--quiet"},
+        Patient({{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}}),
+        std::chrono::seconds(240));
   }
   // Steps at which `stat` of `name` has a value.
   std::set<std::string> StepsOf(const std::string& run,
