@@ -36,6 +36,11 @@ absl::Status RunTask(const std::function<absl::Status(const Cancelled&)>& task,
 QueryService::QueryService(QueryEnvironment environment,
                            const QueryServiceOptions& options)
     : environment_(std::move(environment)) {
+  SetMessageAllocatorFor_ListParameters(&parameter_messages_);
+  SetMessageAllocatorFor_GetSeries(&series_messages_);
+  SetMessageAllocatorFor_GetSnapshot(&snapshot_messages_);
+  SetMessageAllocatorFor_GetHeatMap(&heat_map_messages_);
+  SetMessageAllocatorFor_GetHistograms(&histogram_messages_);
   environment_.open_watches = [this] { return hub_->open(); };
   environment_.calls = [this] {
     CallsFigures calls;

@@ -15,6 +15,7 @@
 #include "gradtap/v1/query.grpc.pb.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
+#include "server/service/arena_messages.h"
 #include "server/service/call_meter.h"
 #include "server/service/watch_hub.h"
 #include "server/service/worker_pool.h"
@@ -101,6 +102,16 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
   OverheadCache overheads_;
   CallMeter meter_;
   std::atomic<bool> stopping_{false};
+  // Of the calls whose answers have many rows.
+  ArenaMessages<v1::ListParametersRequest, v1::ListParametersResponse>
+      parameter_messages_;
+  ArenaMessages<v1::GetSeriesRequest, v1::GetSeriesResponse> series_messages_;
+  ArenaMessages<v1::GetSnapshotRequest, v1::GetSnapshotResponse>
+      snapshot_messages_;
+  ArenaMessages<v1::GetHeatMapRequest, v1::GetHeatMapResponse>
+      heat_map_messages_;
+  ArenaMessages<v1::GetHistogramsRequest, v1::GetHistogramsResponse>
+      histogram_messages_;
   std::atomic<std::uint32_t> running_{0};  // Tasks that have not answered.
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<WorkerPool> pool_;  // Last: its tasks use all of the above.
