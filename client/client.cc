@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/convert.h"
+#include "client/rpc/answer_memory.h"
 #include "client/rpc/query_channel.h"
 #include "client/rpc/watch_loop.h"
 #include "client/rpc/words.h"
@@ -23,16 +24,18 @@ class Client::Impl {
                                         Response*),
            const Request& request) const
       -> Result<decltype(FromProto(std::declval<const Response&>()))> {
-    Response response;
-    const absl::Status status = channel_->Call(method, request, &response);
+    AnswerMemory::Lease lease(&memory_);
+    auto* response = lease.Create<Response>();
+    const absl::Status status = channel_->Call(method, request, response);
     if (!status.ok()) return ToError(status);
-    return FromProto(response);
+    return FromProto(*response);
   }
 
   QueryChannel& channel() const { return *channel_; }
 
  private:
   const std::unique_ptr<QueryChannel> channel_;
+  mutable AnswerMemory memory_;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -143,10 +143,9 @@ SchemaIndex::SchemaIndex(std::shared_ptr<const Schema> schema)
   places_.resize(schema_->parameters.size());
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const Parameter& parameter = schema_->parameters[i];
-    for (int role = 1; role < kRoleCount; ++role) {
-      if (parameter.HasRole(static_cast<Role>(role))) {
-        places_[i].place[role] = next[role]++;
-      }
+    for (const Role role : parameter.roles) {
+      const auto r = static_cast<std::size_t>(role);
+      if (places_[i].place[r] < 0) places_[i].place[r] = next[r]++;
     }
     places_[i].numel = parameter.numel;
     places_[i].sharded = parameter.placement == Placement::kSharded;
