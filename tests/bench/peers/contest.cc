@@ -102,7 +102,6 @@ Contest::Contest(ContestOptions options,
     : options_(std::move(options)), peers_(std::move(peers)) {
   figures_.machine = Machine();
   figures_.seed = options_.seed;
-  figures_.shapes = {options_.wide, options_.deep};
   figures_.skipped = std::move(skipped);
   for (const auto& peer : peers_) {
     PeerFigures figures;
@@ -190,15 +189,15 @@ void Contest::Verify(const Recorded& recorded) {
 }
 
 // Each alone on the machine; the folder of its last round stays.
-void Contest::LoadWide(const DataSet& wide) {
-  for (const auto& peer : peers_) peer->Prepare(wide, options_.scratch);
-  for (int round = 0; round < options_.rounds; ++round) {
+void Contest::LoadAlone(const DataSet& data, int rounds) {
+  for (const auto& peer : peers_) peer->Prepare(data, options_.scratch);
+  for (int round = 0; round < rounds; ++round) {
     for (const std::size_t i : OrderOf(round)) {
-      Say("loading " + wide.shape().name + " into " + peers_[i]->name());
+      Say("loading " + data.shape().name + " into " + peers_[i]->name());
       fs::remove_all(FolderOf(i));
       fs::create_directory(FolderOf(i));
       peers_[i]->Start(FolderOf(i));
-      figures_.peers[i].loads[wide.shape().name].push_back(Load(i, wide));
+      figures_.peers[i].loads[data.shape().name].push_back(Load(i, data));
       peers_[i]->Stop();
     }
   }
@@ -281,11 +280,17 @@ Figures Contest::Run() {
   const Recorded recorded = Recorded::Load(options_.data);
   figures_.data = recorded.description();
   Verify(recorded);
+  const DataSet as_recorded =
+      DataSet::AsRecorded("recorded", recorded, options_.scratch);
+  Shape shape = as_recorded.shape();
+  shape.disk_only = true;
+  figures_.shapes = {shape, options_.wide, options_.deep};
   const DataSet wide = DataSet::Generate(options_.wide, options_.seed, recorded,
                                          options_.scratch);
   const DataSet deep = DataSet::Generate(options_.deep, options_.seed + 1,
                                          recorded, options_.scratch);
-  LoadWide(wide);
+  LoadAlone(as_recorded, 1);
+  LoadAlone(wide, options_.rounds);
   LoadDeep(deep);
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     if (peers_[i]->ingest_only()) continue;

@@ -49,7 +49,7 @@ class Contest {
   static std::vector<Entry> Entries(const DataSet& wide, const DataSet& deep);
   // Small data, loaded and asked for and thrown away.
   void Verify(const Recorded& recorded);
-  void LoadWide(const DataSet& wide);
+  void LoadAlone(const DataSet& data, int rounds);
   void LoadDeep(const DataSet& deep);
   void CheckAll(std::size_t peer, const DataSet& data);
   void AskWarm(const Entry& entry);

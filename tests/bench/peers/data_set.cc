@@ -19,8 +19,11 @@ namespace {
 struct Origin {
   const Recorded::Series* series = nullptr;
   std::int64_t start = 0;
+  // A power of two, so that the values keep their bits below the exponent:
+  // any other would fill those that are zero in what was recorded.
   double factor = 1;
-  double turn = 0;  // What a pass over the recording adds to the factor.
+  // What a pass over the recording adds to the factor, so that none is a copy.
+  double turn = 0;
 };
 
 std::vector<Origin> DrawOrigins(std::size_t parameters, std::uint64_t seed,
@@ -32,7 +35,7 @@ std::vector<Origin> DrawOrigins(std::size_t parameters, std::uint64_t seed,
     origin.series = &recorded.series()[random() % recorded.series().size()];
     origin.start = static_cast<std::int64_t>(
         random() % static_cast<std::uint64_t>(recorded.steps()));
-    origin.factor = std::exp2(unit(random) * 8 - 4);
+    origin.factor = std::exp2(std::floor(unit(random) * 9) - 4);
     origin.turn = unit(random) * 0.02 - 0.01;
   }
   return origins;
@@ -54,6 +57,22 @@ void WriteStep(const std::vector<Origin>& origins, const Recorded& recorded,
       (*columns)[i * n + p] = from[i] * factor;
     }
   }
+}
+
+// Step by step. Returns the file's path.
+std::string WriteFile(const Shape& shape, const std::vector<Origin>& origins,
+                      const Recorded& recorded, const std::string& folder) {
+  const std::string path = folder + "/" + shape.name + ".values";
+  std::ofstream out(path, std::ios::binary);
+  std::vector<float> columns(kFloats * shape.parameters);
+  for (std::int64_t step = 0; step < shape.steps; ++step) {
+    WriteStep(origins, recorded, step, &columns);
+    out.write(reinterpret_cast<const char*>(columns.data()),
+              static_cast<std::streamsize>(columns.size() * sizeof(float)));
+  }
+  out.close();
+  if (!out) throw std::runtime_error("cannot write " + path);
+  return path;
 }
 
 }  // namespace
@@ -159,25 +178,26 @@ Recorded Recorded::StandIn() {
   return recorded;
 }
 
+DataSet::DataSet(Shape shape, std::string path)
+    : shape_(std::move(shape)), path_(std::move(path)), file_(path_) {
+  file_.Touch();
+}
+
 DataSet DataSet::Generate(const Shape& shape, std::uint64_t seed,
                           const Recorded& recorded, const std::string& folder) {
-  DataSet data;
-  data.shape_ = shape;
-  data.path_ = folder + "/" + shape.name + ".values";
-  const std::vector<Origin> origins =
-      DrawOrigins(shape.parameters, seed, recorded);
-  std::ofstream out(data.path_, std::ios::binary);
-  std::vector<float> columns(kFloats * shape.parameters);
-  for (std::int64_t step = 0; step < shape.steps; ++step) {
-    WriteStep(origins, recorded, step, &columns);
-    out.write(reinterpret_cast<const char*>(columns.data()),
-              static_cast<std::streamsize>(columns.size() * sizeof(float)));
+  return DataSet(shape,
+                 WriteFile(shape, DrawOrigins(shape.parameters, seed, recorded),
+                           recorded, folder));
+}
+
+DataSet DataSet::AsRecorded(const std::string& name, const Recorded& recorded,
+                            const std::string& folder) {
+  std::vector<Origin> origins;
+  for (const Recorded::Series& series : recorded.series()) {
+    origins.push_back({&series});
   }
-  out.close();
-  if (!out) throw std::runtime_error("cannot write " + data.path_);
-  data.file_ = MappedFile(data.path_);
-  data.file_.Touch();
-  return data;
+  const Shape shape{name, origins.size(), recorded.steps()};
+  return DataSet(shape, WriteFile(shape, origins, recorded, folder));
 }
 
 }  // namespace gradtap::bench

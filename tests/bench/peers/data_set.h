@@ -92,6 +92,7 @@ struct Shape {
   std::string name;  // Of the run, and of the peers' tables.
   std::size_t parameters = 0;
   std::int64_t steps = 0;
+  bool disk_only = false;  // Only its size is a figure.
 
   std::size_t values() const {
     return parameters * static_cast<std::size_t>(steps) * kFloats;
@@ -100,9 +101,13 @@ struct Shape {
 
 class DataSet {
  public:
-  // Writes the file in `folder`, a step at a time.
+  // Parameters drawn from those that were recorded, each scaled by a power of
+  // two, from a step of its own on. Writes the file in `folder`.
   static DataSet Generate(const Shape& shape, std::uint64_t seed,
                           const Recorded& recorded, const std::string& folder);
+  // All that was recorded, as it was.
+  static DataSet AsRecorded(const std::string& name, const Recorded& recorded,
+                            const std::string& folder);
 
   const Shape& shape() const { return shape_; }
   const std::string& path() const { return path_; }
@@ -120,6 +125,8 @@ class DataSet {
   }
 
  private:
+  DataSet(Shape shape, std::string path);
+
   Shape shape_;
   std::string path_;
   MappedFile file_;

@@ -114,6 +114,7 @@ std::vector<Row> LoadRows(const Figures& figures, const Shape& shape) {
   };
   std::vector<Row> rows;
   for (const Line& line : lines) {
+    if (shape.disk_only && line.unit != "bytes/value") continue;
     // Of few long series the figure says nothing.
     if (line.unit == "bytes/series" && shape.parameters <= kDeepParameters) {
       continue;
@@ -132,7 +133,8 @@ std::vector<Row> LoadRows(const Figures& figures, const Shape& shape) {
   for (const PeerFigures& peer : figures.peers) {
     spread.values.push_back(SpreadOf(peer, shape.name));
   }
-  if (spread.values.at(0)) rows.insert(rows.begin() + 1, std::move(spread));
+  if (!shape.disk_only && spread.values.at(0))
+    rows.insert(rows.begin() + 1, std::move(spread));
   return rows;
 }
 
