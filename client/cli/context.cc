@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "client/cli/json.h"
 #include "core/names.h"
+#include "proto/json/json_mapping.h"
 
 namespace gradtap::client {
 

@@ -7,11 +7,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/cells.h"
-#include "client/cli/json.h"
 #include "client/cli/text.h"
 #include "client/cli/watch_view.h"
 #include "client/rpc/words.h"
 #include "core/names.h"
+#include "proto/json/json_mapping.h"
 
 namespace gradtap::client {
 namespace {

@@ -1,4 +1,5 @@
 #include "client/cli/csv.h"
+#include "client/cli/json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,8 +10,8 @@
 #include <limits>
 #include <random>
 
-#include "client/cli/json.h"
 #include "gradtap/v1/query.pb.h"
+#include "proto/json/json_mapping.h"
 
 namespace gradtap::client {
 namespace {
