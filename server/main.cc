@@ -79,8 +79,10 @@ int Run(const gradtap::server::CollectorOptions& options, char** argv) {
     return absl::IsInvalidArgument(collector.status()) ? kExitUsage
                                                        : kExitFailed;
   }
-  std::printf("gradtapd listening grpc=%s http=off\n",
-              (*collector)->grpc_address().c_str());
+  const std::string http = (*collector)->http_address();
+  std::printf("gradtapd listening grpc=%s http=%s\n",
+              (*collector)->grpc_address().c_str(),
+              http.empty() ? "off" : http.c_str());
   std::fflush(stdout);
   Say("data in " + options.data_dir + "; SIGTERM or Ctrl-C drains and stops");
   int number = 0;
@@ -110,6 +112,14 @@ CLI::Option* AddParsed(CLI::App& app, const std::string& name, Parse parse,
         *to = *value;
       },
       help);
+}
+
+// 'off' is empty.
+absl::StatusOr<std::string> AddressOrOff(const std::string& text) {
+  if (text == "off") return std::string();
+  const auto address = gradtap::server::ParseListenAddress(text);
+  if (!address.ok()) return address.status();
+  return text;
 }
 
 void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
@@ -144,6 +154,14 @@ void AddServing(CLI::App* app, gradtap::server::CollectorOptions* options) {
   app->add_option("--grpc-listen", options->grpc_listen,
                   "HOST:PORT for agents and clients; port 0 picks a free one")
       ->capture_default_str();
+  AddParsed(*app, "--http-listen", AddressOrOff, &options->http_listen,
+            "HOST:PORT for browsers and monitoring tools; port 0 picks a free "
+            "one, 'off' is none; default: 127.0.0.1:7318")
+      ->option_text("HOST:PORT|off");
+  app->add_option("--http-name", options->http_names,
+                  "Name by which browsers may reach it, besides its address "
+                  "and localhost: that of a proxy before it; may be repeated")
+      ->option_text("NAME");
   app->add_flag("--allow-insecure", options->allow_insecure,
                 "Permit an address that others can reach: there is no TLS and "
                 "no token yet");
@@ -158,6 +176,7 @@ void AddDataDir(CLI::App* app, std::string* data_dir, const char* what) {
 int main(int argc, char** argv) {
   gradtap::server::CollectorOptions options;
   options.data_dir = DefaultDataDir();
+  options.http_listen = "127.0.0.1:7318";
   options.say = Say;
 
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
@@ -170,7 +189,7 @@ int main(int argc, char** argv) {
   AddKeepingOptions(app, &options.keeping);
   app.footer(
       "The first line on standard output says where it listens:\n"
-      "  gradtapd listening grpc=HOST:PORT http=off\n\n"
+      "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"
       "Runs that are pinned (gradtap pin) are never removed nor shrunk. What "
       "was\n"
       "removed is said on standard error and by `gradtap status`.\n\n"

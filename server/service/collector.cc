@@ -8,9 +8,11 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "server/http/http_server.h"
 #include "server/keeping/keeper.h"
 #include "server/keeping/keeping_thread.h"
 #include "server/query/environment.h"
+#include "server/service/query_backend.h"
 #include "server/service/query_service.h"
 #include "server/service/upkeep_service.h"
 
@@ -56,12 +58,11 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
 }
 
-absl::StatusOr<ListenAddress> PermittedAddress(
-    const CollectorOptions& options) {
-  absl::StatusOr<ListenAddress> address =
-      ParseListenAddress(options.grpc_listen);
+absl::StatusOr<ListenAddress> PermittedAddress(const std::string& listen,
+                                               bool allow_insecure) {
+  absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
   if (!address.ok()) return address;
-  if (!address->IsLoopback() && !options.allow_insecure) {
+  if (!address->IsLoopback() && !allow_insecure) {
     return absl::InvalidArgumentError(
         "listening on " + address->ToString() +
         " would let everybody who reaches it read and write, without TLS or "
@@ -75,8 +76,16 @@ absl::StatusOr<ListenAddress> PermittedAddress(
 
 absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
     const CollectorOptions& options) {
-  absl::StatusOr<ListenAddress> address = PermittedAddress(options);
+  absl::StatusOr<ListenAddress> address =
+      PermittedAddress(options.grpc_listen, options.allow_insecure);
   if (!address.ok()) return address.status();
+  std::optional<ListenAddress> http_address;
+  if (!options.http_listen.empty()) {
+    absl::StatusOr<ListenAddress> permitted =
+        PermittedAddress(options.http_listen, options.allow_insecure);
+    if (!permitted.ok()) return permitted.status();
+    http_address = *std::move(permitted);
+  }
   absl::StatusOr<std::string> backups =
       BackupFolder(options.backup_dir, options.data_dir);
   if (!backups.ok()) return backups.status();
@@ -86,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
 
   std::unique_ptr<Collector> collector(new Collector(options));
   collector->address_ = *std::move(address);
+  collector->http_address_ = std::move(http_address);
   collector->store_ = *std::move(store);
   collector->ingest_ =
       Ingest::Create(collector->store_.get(), options.clock, options.ingest);
@@ -109,14 +119,16 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       [keeper = collector->keeper_.get()](v1::KeepingStatus* status) {
         keeper->Describe(status);
       };
-  QueryServiceOptions service;
-  service.threads = options.query_threads;
-  service.max_watches = options.max_watches;
-  collector->query_ =
-      std::make_unique<QueryService>(std::move(environment), service);
+  QueryBackendOptions backend;
+  backend.threads = options.query_threads;
+  collector->backend_ =
+      std::make_unique<QueryBackend>(std::move(environment), backend);
+  collector->query_ = std::make_unique<QueryService>(collector->backend_.get(),
+                                                     options.max_watches);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
   absl::Status status = collector->Listen();
+  if (status.ok()) status = collector->ListenForHttp();
   if (!status.ok()) return status;
   collector->keeping_thread_ =
       std::make_unique<KeepingThread>(collector->keeper_.get());
@@ -164,12 +176,29 @@ absl::Status Collector::Listen() {
   return absl::OkStatus();
 }
 
+absl::Status Collector::ListenForHttp() {
+  if (!http_address_.has_value()) return absl::OkStatus();
+  HttpOptions options;
+  options.listen = *http_address_;
+  options.names = options_.http_names;
+  absl::StatusOr<std::unique_ptr<HttpServer>> http =
+      HttpServer::Start(std::move(options), backend_.get());
+  if (!http.ok()) return http.status();
+  http_ = *std::move(http);
+  return absl::OkStatus();
+}
+
+std::string Collector::http_address() const {
+  return http_ == nullptr ? "" : http_->address().ToString();
+}
+
 Collector::Collector(const CollectorOptions& options) : options_(options) {}
 
 Collector::~Collector() { Shutdown(); }
 
 void Collector::Shutdown() {
   keeping_thread_ = nullptr;
+  if (http_ != nullptr) http_->BeginShutdown();
   if (server_ != nullptr) {
     server_->GetHealthCheckService()->Shutdown();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
@@ -182,8 +211,10 @@ void Collector::Shutdown() {
     server_->Wait();
     server_ = nullptr;
   }
+  http_ = nullptr;
   upkeep_ = nullptr;
   query_ = nullptr;
+  backend_ = nullptr;
   keeper_ = nullptr;
   ingest_ = nullptr;
   store_ = nullptr;

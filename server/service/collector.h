@@ -1,4 +1,4 @@
-// The collector in one object: store, ingest, queries and the gRPC server.
+// The collector in one object: store, ingest, queries and its two servers.
 //
 // Layer: server/service. This file: std, absl, store, ingest and query headers;
 // gRPC's types by name only.
@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
@@ -27,9 +28,11 @@ class Server;
 
 namespace gradtap::server {
 
+class HttpServer;
 class Keeper;
 struct KeeperSurroundings;
 class KeepingThread;
+class QueryBackend;
 class QueryService;
 class UpkeepService;
 
@@ -39,6 +42,10 @@ struct CollectorOptions {
   std::string backup_dir;
   // HOST:PORT; port 0: a free one.
   std::string grpc_listen = "127.0.0.1:7317";
+  // The same for the API and the page; empty: no HTTP.
+  std::string http_listen;
+  // What it may be called in a URL besides its address and localhost.
+  std::vector<std::string> http_names;
   // Permits another address than loopback: there is neither TLS nor a token.
   bool allow_insecure = false;
   IngestLimits ingest;
@@ -77,6 +84,8 @@ class Collector {
 
   // Where it listens, with the real port.
   std::string grpc_address() const { return address_.ToString(); }
+  // Empty: no HTTP.
+  std::string http_address() const;
   Store& store() { return *store_; }  // Not after Shutdown().
   Ingest& ingest() { return *ingest_; }
 
@@ -84,18 +93,22 @@ class Collector {
   explicit Collector(const CollectorOptions& options);
 
   absl::Status Listen();
+  absl::Status ListenForHttp();
   KeeperSurroundings Surroundings(
       std::function<std::optional<std::int64_t>(StreamId)> live_session) const;
 
   const CollectorOptions options_;
   ListenAddress address_;
+  std::optional<ListenAddress> http_address_;  // As asked for.
   // In the order of their lives: each uses those above.
   std::unique_ptr<Store> store_;
   std::unique_ptr<Ingest> ingest_;
   std::unique_ptr<Keeper> keeper_;
+  std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<HttpServer> http_;
   std::unique_ptr<KeepingThread> keeping_thread_;
 };
 

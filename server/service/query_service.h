@@ -5,42 +5,28 @@
 #ifndef GRADTAP_SERVER_SERVICE_QUERY_SERVICE_H_
 #define GRADTAP_SERVER_SERVICE_QUERY_SERVICE_H_
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 
-#include "absl/status/status.h"
 #include "gradtap/v1/query.grpc.pb.h"
-#include "server/query/environment.h"
-#include "server/query/run_query.h"
 #include "server/service/arena_messages.h"
-#include "server/service/call_meter.h"
+#include "server/service/query_backend.h"
 #include "server/service/watch_hub.h"
-#include "server/service/worker_pool.h"
 
 namespace gradtap::server {
-
-struct QueryServiceOptions {
-  std::uint32_t threads = 2;       // That run queries.
-  std::uint32_t max_queued = 64;   // Queries that wait for one of them.
-  std::uint32_t max_watches = 64;  // Open at a time.
-};
 
 // Thread-safe. Must outlive the server that it is registered with. Watch is
 // answered in bytes: see WatchHub.
 class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
                                v1::Query::CallbackService> {
  public:
-  // What `environment` points to must outlive the service. Its open_watches and
-  // calls are set here.
-  QueryService(QueryEnvironment environment,
-               const QueryServiceOptions& options = {});
+  // `backend` must outlive the service.
+  QueryService(QueryBackend* backend, std::uint32_t max_watches);
   ~QueryService() override;
 
-  // Refuses new calls with UNAVAILABLE and ends those that are open. Returns
-  // when they have ended or at the deadline.
+  // Stops the backend and ends the calls that are open. Returns when they have
+  // ended or at the deadline.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
 
   grpc::ServerUnaryReactor* ListRuns(grpc::CallbackServerContext* context,
@@ -92,16 +78,13 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
                                       v1::GetStatusResponse* response) override;
 
  private:
-  using Task = std::function<absl::Status(const Cancelled& cancelled)>;
-
-  // Runs `task` on the pool, or refuses. `method` is a literal.
+  // Runs on the backend, or refuses. `method` is a literal.
+  template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Submit(grpc::CallbackServerContext* context,
-                                   const char* method, Task task);
+                                   const char* method, const Request* request,
+                                   Response* response);
 
-  QueryEnvironment environment_;
-  OverheadCache overheads_;
-  CallMeter meter_;
-  std::atomic<bool> stopping_{false};
+  QueryBackend* const backend_;
   // Of the calls whose answers have many rows.
   ArenaMessages<v1::ListParametersRequest, v1::ListParametersResponse>
       parameter_messages_;
@@ -112,9 +95,7 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
       heat_map_messages_;
   ArenaMessages<v1::GetHistogramsRequest, v1::GetHistogramsResponse>
       histogram_messages_;
-  std::atomic<std::uint32_t> running_{0};  // Tasks that have not answered.
   std::unique_ptr<WatchHub> hub_;
-  std::unique_ptr<WorkerPool> pool_;  // Last: its tasks use all of the above.
 };
 
 }  // namespace gradtap::server

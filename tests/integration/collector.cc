@@ -41,7 +41,12 @@ std::vector<std::string> With(std::vector<std::string> command,
 
 std::vector<std::string> CollectorCommand(const std::string& data_dir,
                                           int grpc_port) {
-  return {GRADTAPD_PATH, "--data-dir", data_dir, "--grpc-listen",
+  return {GRADTAPD_PATH,
+          "--data-dir",
+          data_dir,
+          "--http-listen",
+          "off",
+          "--grpc-listen",
           "127.0.0.1:" + std::to_string(grpc_port)};
 }
 

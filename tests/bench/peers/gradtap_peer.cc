@@ -66,7 +66,8 @@ class GradtapPeer : public Peer {
     port_ = testing::FreePort();
     server_ = std::make_unique<ServerProcess>(
         std::vector<std::string>{bin_ + "/gradtapd", "--data-dir",
-                                 folder + "/data", "--grpc-listen",
+                                 folder + "/data", "--http-listen",
+                                 "127.0.0.1:0", "--grpc-listen",
                                  "127.0.0.1:" + std::to_string(port_)},
         folder + "/log");
     server_->WaitForPort(port_);

@@ -110,8 +110,8 @@ class GradtapdTest : public ::testing::Test {
   }
   std::unique_ptr<Gradtapd> RunOn(const std::string& folder,
                                   const std::string& listen = "127.0.0.1:0") {
-    return Run(
-        {"--data-dir", dir_.path() + "/" + folder, "--grpc-listen", listen});
+    return Run({"--data-dir", dir_.path() + "/" + folder, "--grpc-listen",
+                listen, "--http-listen", "127.0.0.1:0"});
   }
 
   static std::string AddressOf(const std::string& first_line) {
@@ -183,7 +183,7 @@ TEST_F(GradtapdTest, FirstLineSaysWhereItListensAndSigtermExitsWithZero) {
     const std::string line = process->ReadLine();
     EXPECT_THAT(line,
                 MatchesRegex("gradtapd listening grpc=127\\.0\\.0\\.1:[0-9]+ "
-                             "http=off"));
+                             "http=127\\.0\\.0\\.1:[0-9]+"));
     process->Signal(number);
     EXPECT_EQ(process->ReadLine(), "");  // Nothing else on standard output.
     EXPECT_EQ(process->Wait(), 0);

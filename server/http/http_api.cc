@@ -1,0 +1,173 @@
+#include "server/http/http_api.h"
+
+#include <google/protobuf/arena.h>
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/names.h"
+#include "gradtap/v1/query.pb.h"
+#include "proto/json/json_mapping.h"
+#include "server/service/query_methods.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr char kJson[] = "application/json";
+constexpr char kProtobuf[] = "application/x-protobuf";
+
+struct Code {
+  absl::StatusCode code;
+  const char* name;
+  int http;
+};
+
+constexpr std::array<Code, 12> kCodes = {{
+    {absl::StatusCode::kInvalidArgument, "INVALID_ARGUMENT", 400},
+    {absl::StatusCode::kOutOfRange, "OUT_OF_RANGE", 400},
+    {absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED", 403},
+    {absl::StatusCode::kNotFound, "NOT_FOUND", 404},
+    {absl::StatusCode::kUnimplemented, "UNIMPLEMENTED", 405},
+    {absl::StatusCode::kAlreadyExists, "ALREADY_EXISTS", 409},
+    {absl::StatusCode::kFailedPrecondition, "FAILED_PRECONDITION", 409},
+    {absl::StatusCode::kResourceExhausted, "RESOURCE_EXHAUSTED", 429},
+    {absl::StatusCode::kCancelled, "CANCELLED", 499},
+    {absl::StatusCode::kUnavailable, "UNAVAILABLE", 503},
+    {absl::StatusCode::kDeadlineExceeded, "DEADLINE_EXCEEDED", 504},
+    {absl::StatusCode::kDataLoss, "DATA_LOSS", 500},
+}};
+
+// Text as a JSON string. Messages have been escaped for terminals: what is left
+// is quotes, backslashes and UTF-8.
+std::string Quoted(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return out + "\"";
+}
+
+template <typename Message>
+absl::Status Write(const Message& message, bool binary, HttpAnswer* answer) {
+  if (binary) {
+    answer->content_type = kProtobuf;
+    answer->body = message.SerializeAsString();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::string> json = ToJson(message, JsonLayout::kOneLine);
+  if (!json.ok()) return json.status();
+  answer->content_type = kJson;
+  answer->body = *std::move(json);
+  return absl::OkStatus();
+}
+
+template <typename Request, typename Response>
+absl::Status Serve(const char* method, QueryBackend* backend,
+                   const ApiCall& call, HttpAnswer* answer) {
+  google::protobuf::Arena arena;
+  auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
+  absl::Status status = SetFields(call.parameters, request);
+  if (status.ok() && !call.body.empty()) status = FromJson(call.body, request);
+  if (!status.ok()) return status;
+  // Nobody tells us that a client has gone.
+  return backend->Run(
+      method, [] { return false; },
+      [&](const Cancelled& cancelled) {
+        auto* response =
+            google::protobuf::Arena::CreateMessage<Response>(&arena);
+        absl::Status done = Answer(backend, *request, cancelled, response);
+        // Here, so that no more answers are written at a time than are made.
+        return done.ok() ? Write(*response, call.binary, answer) : done;
+      });
+}
+
+struct ApiMethod {
+  const char* name;
+  bool changes;
+  absl::Status (*serve)(const char* method, QueryBackend* backend,
+                        const ApiCall& call, HttpAnswer* answer);
+};
+
+template <typename Request, typename Response>
+constexpr ApiMethod Reads(const char* name) {
+  return {name, false, &Serve<Request, Response>};
+}
+template <typename Request, typename Response>
+constexpr ApiMethod Changes(const char* name) {
+  return {name, true, &Serve<Request, Response>};
+}
+
+constexpr std::array<ApiMethod, 13> kMethods = {
+    Reads<v1::ListRunsRequest, v1::ListRunsResponse>("ListRuns"),
+    Reads<v1::GetRunRequest, v1::GetRunResponse>("GetRun"),
+    Reads<v1::ListParametersRequest, v1::ListParametersResponse>(
+        "ListParameters"),
+    Reads<v1::GetSeriesRequest, v1::GetSeriesResponse>("GetSeries"),
+    Reads<v1::GetSnapshotRequest, v1::GetSnapshotResponse>("GetSnapshot"),
+    Reads<v1::GetHeatMapRequest, v1::GetHeatMapResponse>("GetHeatMap"),
+    Reads<v1::GetHistogramsRequest, v1::GetHistogramsResponse>("GetHistograms"),
+    Reads<v1::GetTopRequest, v1::GetTopResponse>("GetTop"),
+    Reads<v1::CompareRunsRequest, v1::CompareRunsResponse>("CompareRuns"),
+    Reads<v1::ListGapsRequest, v1::ListGapsResponse>("ListGaps"),
+    Changes<v1::DeleteRunRequest, v1::DeleteRunResponse>("DeleteRun"),
+    Changes<v1::PinRunRequest, v1::PinRunResponse>("PinRun"),
+    Reads<v1::GetStatusRequest, v1::GetStatusResponse>("GetStatus"),
+};
+
+absl::Status ServeCall(QueryBackend* backend, const ApiCall& call,
+                       HttpAnswer* answer) {
+  const auto* method = std::find_if(
+      kMethods.begin(), kMethods.end(),
+      [&call](const ApiMethod& known) { return call.method == known.name; });
+  if (method == kMethods.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no method '", EscapeForTerminal(call.method),
+                     "'; there are ", absl::StrJoin(HttpApi::Methods(), ", ")));
+  }
+  if (method->changes && !call.post) {
+    answer->allow = "POST";
+    return absl::UnimplementedError(
+        absl::StrCat(method->name, " changes what is stored: POST it"));
+  }
+  if (call.post && !call.parameters.empty()) {
+    return absl::InvalidArgumentError(
+        "a POST has its request in the body, as JSON, and nothing in the URL");
+  }
+  return method->serve(method->name, backend, call, answer);
+}
+
+}  // namespace
+
+HttpAnswer ToHttpAnswer(const absl::Status& status) {
+  Code code = {status.code(), "INTERNAL", 500};
+  for (const Code& known : kCodes) {
+    if (known.code == status.code()) code = known;
+  }
+  HttpAnswer answer;
+  answer.status = code.http;
+  answer.content_type = kJson;
+  answer.body = absl::StrCat("{\"code\":\"", code.name, "\",\"message\":",
+                             Quoted(std::string(status.message())), "}\n");
+  if (code.http == 429 || code.http == 503) answer.retry_after_s = 1;
+  return answer;
+}
+
+HttpAnswer HttpApi::Serve(const ApiCall& call) const {
+  HttpAnswer answer;
+  const absl::Status status = ServeCall(backend_, call, &answer);
+  if (status.ok()) return answer;
+  HttpAnswer refused = ToHttpAnswer(status);
+  refused.allow = answer.allow;
+  return refused;
+}
+
+std::vector<std::string> HttpApi::Methods() {
+  std::vector<std::string> names;
+  for (const ApiMethod& method : kMethods) names.emplace_back(method.name);
+  return names;
+}
+
+}  // namespace gradtap::server

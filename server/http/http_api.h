@@ -1,0 +1,55 @@
+// The queries as JSON: what stands behind /api/v1/METHOD.
+//
+// Layer: server/http. This file: std, absl, service's backend; no HTTP library.
+
+#ifndef GRADTAP_SERVER_HTTP_HTTP_API_H_
+#define GRADTAP_SERVER_HTTP_HTTP_API_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/http/request_fields.h"
+#include "server/service/query_backend.h"
+
+namespace gradtap::server {
+
+struct HttpAnswer {
+  int status = 200;
+  std::string content_type;
+  std::string body;
+  std::string allow;      // The method that is; empty: not said.
+  int retry_after_s = 0;  // 0: not said.
+};
+
+// What a status is in HTTP, with a body that says it in JSON:
+// {"code":"NOT_FOUND","message":"..."}.
+HttpAnswer ToHttpAnswer(const absl::Status& status);
+
+struct ApiCall {
+  std::string method;  // "GetSeries".
+  bool post = false;
+  UrlParameters parameters;
+  std::string body;     // Of a POST: the request as JSON; empty is {}.
+  bool binary = false;  // Answer with the message's own bytes.
+};
+
+// Thread-safe.
+class HttpApi {
+ public:
+  // `backend` must outlive it.
+  explicit HttpApi(QueryBackend* backend) : backend_(backend) {}
+
+  // Runs on the backend, and waits. A GET takes its request from the URL's
+  // parameters, a POST from its body; what changes something is POST alone.
+  HttpAnswer Serve(const ApiCall& call) const;
+
+  static std::vector<std::string> Methods();
+
+ private:
+  QueryBackend* const backend_;
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_HTTP_HTTP_API_H_

@@ -1,0 +1,244 @@
+#include "server/http/http_server.h"
+
+#include <httplib.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+#include "server/http/http_api.h"
+#include "server/http/http_threads.h"
+#include "server/http/request_guard.h"
+
+namespace gradtap::server {
+namespace {
+
+// Why each: server/http/README.md, "Limits".
+constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxPathBytes = 512;
+constexpr std::size_t kRequestsPerConnection = 1000;
+constexpr int kKeepAliveSeconds = 2;
+constexpr int kReadSeconds = 5;
+constexpr int kWriteSeconds = 10;
+constexpr std::chrono::seconds kIdleThread{10};
+
+constexpr char kApiPath[] = "/api/v1/";
+
+std::optional<std::string> HeaderOf(const httplib::Request& request,
+                                    const char* name) {
+  if (!request.has_header(name)) return std::nullopt;
+  return request.get_header_value(name);
+}
+
+RequestOrigin OriginOf(const httplib::Request& request) {
+  return {HeaderOf(request, "Host"), HeaderOf(request, "Origin"),
+          HeaderOf(request, "Sec-Fetch-Site"),
+          HeaderOf(request, "Sec-Fetch-Mode")};
+}
+
+void Put(HttpAnswer answer, httplib::Response* response) {
+  response->status = answer.status;
+  if (!answer.allow.empty()) response->set_header("Allow", answer.allow);
+  if (answer.retry_after_s > 0) {
+    response->set_header("Retry-After", std::to_string(answer.retry_after_s));
+  }
+  response->set_content(std::move(answer.body), answer.content_type);
+}
+
+void PutText(int status, const std::string& text, httplib::Response* response) {
+  response->status = status;
+  response->set_content(text + "\n", "text/plain; charset=utf-8");
+}
+
+// What is wrong with a request whatever it asks for.
+absl::Status CheckRequest(const httplib::Request& request,
+                          const std::vector<std::string>& names) {
+  if (request.path.size() > kMaxPathBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the path is longer than ", kMaxPathBytes, " bytes"));
+  }
+  if (request.get_header_value_count("Host") > 1) {
+    return absl::InvalidArgumentError("the request has several Host headers");
+  }
+  return CheckOrigin(OriginOf(request), names);
+}
+
+bool IsJson(const httplib::Request& request) {
+  return absl::StartsWith(request.get_header_value("Content-Type"),
+                          "application/json");
+}
+
+int ListenOnce(int socket) {
+  const int on = 1;
+  return ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+}
+
+}  // namespace
+
+class HttpServer::Impl {
+ public:
+  Impl(HttpOptions options, QueryBackend* backend)
+      : options_(std::move(options)), api_(backend) {}
+  ~Impl() { Shutdown(); }
+
+  absl::Status Start() {
+    Configure();
+    AddRoutes();
+    const ListenAddress& listen = options_.listen;
+    int port = listen.port;
+    if (port == 0) {
+      port = server_.bind_to_any_port(listen.host);
+    } else if (!server_.bind_to_port(listen.host, port)) {
+      port = -1;
+    }
+    if (port <= 0) {
+      return absl::UnavailableError(absl::StrCat(
+          "cannot listen on ", listen.ToString(), ": ", WhyNotListening(listen),
+          "; stop what uses it, or choose another with --http-listen (port 0: "
+          "a free one, off: none)"));
+    }
+    options_.listen.port = static_cast<std::uint16_t>(port);
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    return absl::OkStatus();
+  }
+
+  void BeginShutdown() { stopping_ = true; }
+
+  void Shutdown() {
+    BeginShutdown();
+    if (!thread_.joinable()) return;
+    while (!server_.is_running())
+      std::this_thread::yield();  // stop() needs it.
+    server_.stop();
+    thread_.join();
+  }
+
+  const ListenAddress& address() const { return options_.listen; }
+
+ private:
+  void Configure() {
+    server_.new_task_queue = [this] {
+      return new HttpThreads(options_.max_threads, kIdleThread);
+    };
+    server_.set_socket_options(ListenOnce);
+    server_.set_tcp_nodelay(true);
+    server_.set_keep_alive_max_count(kRequestsPerConnection);
+    server_.set_keep_alive_timeout(kKeepAliveSeconds);
+    server_.set_read_timeout(kReadSeconds);
+    server_.set_write_timeout(kWriteSeconds);
+    server_.set_payload_max_length(kMaxBodyBytes);
+    server_.set_default_headers({
+        {"Cache-Control", "no-store"},
+        {"Content-Security-Policy",
+         "default-src 'none'; frame-ancestors 'none'"},
+        {"Cross-Origin-Resource-Policy", "same-origin"},
+        {"X-Content-Type-Options", "nosniff"},
+        {"Referrer-Policy", "no-referrer"},
+    });
+  }
+
+  void AddRoutes() {
+    using httplib::Request;
+    using httplib::Response;
+    server_.set_pre_routing_handler([this](const Request& in, Response& out) {
+      // Or the library cuts answers into the parts that are asked for, as many
+      // as a header can hold. The object is its own, and not constant.
+      const_cast<Request&>(in).ranges.clear();
+      const absl::Status status = CheckRequest(in, options_.names);
+      if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
+      Put(ToHttpAnswer(status), &out);
+      return httplib::Server::HandlerResponse::Handled;
+    });
+    server_.set_exception_handler(
+        [](const Request&, Response& out, std::exception_ptr) {
+          Put(ToHttpAnswer(absl::InternalError("the request failed")), &out);
+        });
+    server_.set_error_handler([](const Request& in, Response& out) {
+      if (out.body.empty()) Put(Explain(in, out.status), &out);
+    });
+    server_.Get("/healthz", [](const Request&, Response& out) {
+      PutText(200, "ok", &out);
+    });
+    server_.Get("/readyz", [this](const Request&, Response& out) {
+      if (stopping_) return PutText(503, "shutting down", &out);
+      PutText(200, "ok", &out);
+    });
+    const std::string methods = std::string(kApiPath) + "([A-Za-z]+)";
+    server_.Get(methods, [this](const Request& in, Response& out) {
+      Put(Serve(in, false), &out);
+    });
+    server_.Post(methods, [this](const Request& in, Response& out) {
+      Put(Serve(in, true), &out);
+    });
+  }
+
+  HttpAnswer Serve(const httplib::Request& in, bool post) {
+    // Nor may a form of another site, which asks nobody before it is sent.
+    if (post && !IsJson(in)) {
+      HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
+          "a POST takes JSON: Content-Type: application/json"));
+      answer.status = 415;
+      return answer;
+    }
+    ApiCall call;
+    call.method = in.matches[1];
+    call.post = post;
+    call.parameters = {in.params.begin(), in.params.end()};
+    call.body = in.body;
+    call.binary = absl::StrContains(in.get_header_value("Accept"),
+                                    "application/x-protobuf");
+    return api_.Serve(call);
+  }
+
+  // What the library refused, without a word.
+  static HttpAnswer Explain(const httplib::Request& in, int status) {
+    std::string text;
+    switch (status) {
+      case 404:
+        text = absl::StrCat("nothing is at '",
+                            EscapeForTerminal(in.path.substr(0, 100)), "'; ",
+                            kApiPath, "METHOD has the queries");
+        break;
+      case 413:
+        text =
+            absl::StrCat("the body is longer than ", kMaxBodyBytes, " bytes");
+        break;
+      default:
+        text = "the request is not one that this server understands";
+    }
+    HttpAnswer answer =
+        ToHttpAnswer(status == 404 ? absl::NotFoundError(text)
+                                   : absl::InvalidArgumentError(text));
+    answer.status = status;
+    return answer;
+  }
+
+  HttpOptions options_;
+  const HttpApi api_;
+  std::atomic<bool> stopping_{false};
+  httplib::Server server_;
+  std::thread thread_;
+};
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpServer::~HttpServer() = default;
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
+    HttpOptions options, QueryBackend* backend) {
+  auto impl = std::make_unique<Impl>(std::move(options), backend);
+  absl::Status status = impl->Start();
+  if (!status.ok()) return status;
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+void HttpServer::BeginShutdown() { impl_->BeginShutdown(); }
+void HttpServer::Shutdown() { impl_->Shutdown(); }
+const ListenAddress& HttpServer::address() const { return impl_->address(); }
+
+}  // namespace gradtap::server

@@ -1,0 +1,63 @@
+#include "server/http/request_guard.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+
+namespace gradtap::server {
+namespace {
+
+// "example.org:80" without the port; "[::1]:80" without the brackets, too.
+std::string HostOf(const std::string& authority) {
+  if (authority.starts_with('[')) {
+    return authority.substr(1, authority.find(']') - 1);
+  }
+  return absl::AsciiStrToLower(authority.substr(0, authority.rfind(':')));
+}
+
+bool IsAddress(const std::string& host) {
+  unsigned char bytes[sizeof(in6_addr)];
+  return ::inet_pton(AF_INET, host.c_str(), bytes) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), bytes) == 1;
+}
+
+}  // namespace
+
+absl::Status CheckOrigin(const RequestOrigin& request,
+                         const std::vector<std::string>& names) {
+  if (!request.host.has_value()) {
+    return absl::PermissionDeniedError("the request has no Host header");
+  }
+  const std::string host = HostOf(*request.host);
+  const bool known =
+      IsAddress(host) || host == "localhost" ||
+      absl::EndsWith(host, ".localhost") ||
+      std::any_of(names.begin(), names.end(), [&host](const auto& name) {
+        return absl::AsciiStrToLower(name) == host;
+      });
+  if (!known) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("the collector does not go by the name '",
+                     EscapeForTerminal(host.substr(0, 100)),
+                     "'; use its address, or start it with --http-name NAME"));
+  }
+  if (request.origin.has_value() &&
+      *request.origin != absl::StrCat("http://", *request.host) &&
+      *request.origin != absl::StrCat("https://", *request.host)) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "a page of ", EscapeForTerminal(request.origin->substr(0, 100)),
+        " may not use the collector"));
+  }
+  if (request.fetch_site == "cross-site" && request.fetch_mode != "navigate") {
+    return absl::PermissionDeniedError(
+        "a page of another site may not use the collector");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace gradtap::server

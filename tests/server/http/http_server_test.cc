@@ -1,0 +1,284 @@
+// The HTTP door of a whole collector.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gradtap/v1/query.pb.h"
+#include "proto/json/json_mapping.h"
+#include "server/http/http_api.h"
+#include "server/service/service_testing.h"
+#include "support/status_matchers.h"
+
+namespace gradtap::server {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using testing::Feeder;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kJson[] = "application/json";
+
+class HttpServerTest : public testing::ServiceTest {
+ protected:
+  void SetUp() override {
+    CollectorOptions options;
+    options.http_listen = "127.0.0.1:0";
+    options.http_names = {"metrics.example"};
+    Start(options);
+    if (collector_ == nullptr) return;
+    http_ = NewClient();
+    Feeder feeder(&collector_->store(), "mnist");
+    for (int step = 0; step < 10; ++step) {
+      feeder.Step(step, static_cast<float>(step));
+    }
+    feeder.End();
+  }
+
+  std::unique_ptr<httplib::Client> NewClient() {
+    auto client = std::make_unique<httplib::Client>("http://" +
+                                                    collector_->http_address());
+    client->set_read_timeout(60);
+    return client;
+  }
+
+  // What a GET answers; status -1: nothing.
+  httplib::Response Get(const std::string& path,
+                        const httplib::Headers& headers = {}) {
+    const httplib::Result result = http_->Get(path.c_str(), headers);
+    return result ? *result : httplib::Response();
+  }
+  httplib::Response Post(const std::string& method, const std::string& body,
+                         const char* type = kJson) {
+    const httplib::Result result =
+        http_->Post(("/api/v1/" + method).c_str(), body, type);
+    return result ? *result : httplib::Response();
+  }
+
+  static void ExpectError(const httplib::Response& response, int status,
+                          const std::string& code, const std::string& what) {
+    EXPECT_EQ(response.status, status);
+    EXPECT_EQ(response.get_header_value("Content-Type"), kJson);
+    EXPECT_THAT(response.body, HasSubstr("{\"code\":\"" + code + "\""));
+    EXPECT_THAT(response.body, HasSubstr(what));
+  }
+
+  std::unique_ptr<httplib::Client> http_;
+};
+
+TEST_F(HttpServerTest, AnswersAreThoseOfTheGrpcService) {
+  v1::GetSeriesRequest request;
+  request.add_runs("mnist");
+  request.add_statistics("grad.mean");
+  request.add_statistics("scalar.loss");
+  request.mutable_steps()->set_begin(3);
+  v1::GetSeriesResponse wanted;
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  ASSERT_TRUE(stub_->GetSeries(&context, request, &wanted).ok());
+  ASSERT_EQ(wanted.series_size(), 2);
+  const std::string url =
+      "/api/v1/GetSeries?runs=mnist&statistics=grad.mean&statistics=scalar.loss"
+      "&steps.begin=3";
+  const auto json = ToJson(request, JsonLayout::kOneLine);
+  GRADTAP_ASSERT_OK(json);
+  for (const httplib::Response& response :
+       {Get(url), Post("GetSeries", *json)}) {
+    EXPECT_EQ(response.status, 200) << response.body;
+    EXPECT_EQ(response.get_header_value("Content-Type"), kJson);
+    v1::GetSeriesResponse answer;
+    GRADTAP_ASSERT_OK(FromJson(response.body, &answer));
+    EXPECT_EQ(answer.SerializeAsString(), wanted.SerializeAsString());
+  }
+  const httplib::Response binary =
+      Get(url, {{"Accept", "application/x-protobuf"}});
+  EXPECT_EQ(binary.get_header_value("Content-Type"), "application/x-protobuf");
+  EXPECT_EQ(binary.body, wanted.SerializeAsString());
+}
+
+TEST_F(HttpServerTest, EveryMethodIsThere) {
+  const auto* service =
+      v1::GetRunRequest::descriptor()->file()->FindServiceByName("Query");
+  ASSERT_NE(service, nullptr);
+  std::vector<std::string> methods = HttpApi::Methods();
+  for (int i = 0; i < service->method_count(); ++i) {
+    const auto* method = service->method(i);
+    if (method->server_streaming()) continue;
+    EXPECT_EQ(std::erase(methods, method->name()), 1u) << method->name();
+    EXPECT_THAT(Post(method->name(), "{}").status,
+                ::testing::AnyOf(200, 400, 404))
+        << method->name();
+  }
+  EXPECT_THAT(methods, ::testing::IsEmpty());
+}
+
+TEST_F(HttpServerTest, ThePageOfTheDocsHasEveryRoute) {
+  std::ifstream file(GRADTAP_HTTP_PAGE);
+  std::ostringstream page;
+  page << file.rdbuf();
+  for (const std::string& method : HttpApi::Methods()) {
+    EXPECT_THAT(page.str(), HasSubstr("`" + method + "`"));
+  }
+  // And every example of it is answered.
+  int examples = 0;
+  std::istringstream lines(page.str());
+  for (std::string line; std::getline(lines, line);) {
+    const std::string head = "curl -s 'http://127.0.0.1:7318";
+    const std::size_t begin = line.find(head);
+    if (begin == std::string::npos) continue;
+    const std::size_t path = begin + head.size();
+    ++examples;
+    EXPECT_EQ(Get(line.substr(path, line.find('\'', path) - path)).status, 200)
+        << line;
+  }
+  EXPECT_GE(examples, 5);
+}
+
+TEST_F(HttpServerTest, WhatChangesSomethingIsPosted) {
+  const httplib::Response got = Get("/api/v1/DeleteRun?run=mnist");
+  ExpectError(got, 405, "UNIMPLEMENTED", "POST it");
+  EXPECT_EQ(got.get_header_value("Allow"), "POST");
+  EXPECT_NE(collector_->store().FindRun("mnist"), nullptr);
+  const httplib::Response posted = Post("DeleteRun", R"({"run": "mnist"})");
+  EXPECT_EQ(posted.status, 200);
+  EXPECT_THAT(posted.body, HasSubstr("\"deletedSteps\":\"10\""));
+  EXPECT_EQ(collector_->store().FindRun("mnist"), nullptr);
+}
+
+TEST_F(HttpServerTest, ErrorsSayWhatToDo) {
+  ExpectError(Get("/api/v1/GetRun?run=mnits"), 404, "NOT_FOUND", "mnist");
+  ExpectError(Get("/api/v1/GetSeries?runs=mnist&statistics=grad.l3"), 404,
+              "NOT_FOUND", "grad.l2");
+  ExpectError(Get("/api/v1/GetRun?name=x"), 400, "INVALID_ARGUMENT", "run");
+  ExpectError(Get("/api/v1/GetNothing"), 404, "NOT_FOUND", "GetSeries");
+  ExpectError(Get("/api/v1/"), 404, "NOT_FOUND", "METHOD");
+  ExpectError(Get("/no/such/page"), 404, "NOT_FOUND", "/no/such/page");
+  ExpectError(Post("GetRun", "run=mnist"), 400, "INVALID_ARGUMENT", "JSON");
+  ExpectError(Post("GetRun", R"({"runs": "mnist"})"), 400, "INVALID_ARGUMENT",
+              "GetRunRequest");
+  ExpectError(Post("GetRun?run=mnist", "{}"), 400, "INVALID_ARGUMENT", "body");
+}
+
+TEST_F(HttpServerTest, FormsOfOtherSitesArePassedBy) {
+  for (const char* type :
+       {"application/x-www-form-urlencoded", "text/plain", ""}) {
+    ExpectError(Post("DeleteRun", R"({"run":"mnist"})", type), 415,
+                "INVALID_ARGUMENT", "application/json");
+  }
+  EXPECT_NE(collector_->store().FindRun("mnist"), nullptr);
+}
+
+TEST_F(HttpServerTest, OtherNamesAndOriginsAreRefused) {
+  ExpectError(Get("/api/v1/ListRuns", {{"Host", "evil.example"}}), 403,
+              "PERMISSION_DENIED", "evil.example");
+  ExpectError(Get("/healthz", {{"Origin", "http://evil.example"}}), 403,
+              "PERMISSION_DENIED", "evil.example");
+  ExpectError(Get("/api/v1/ListRuns", {{"Sec-Fetch-Site", "cross-site"}}), 403,
+              "PERMISSION_DENIED", "another site");
+  EXPECT_EQ(Get("/api/v1/ListRuns", {{"Host", "metrics.example"}}).status, 200);
+}
+
+TEST_F(HttpServerTest, LargeRequestsAreRefused) {
+  ExpectError(Post("GetRun", std::string((1 << 20) + 1, ' ')), 413,
+              "INVALID_ARGUMENT", "1048576");
+  ExpectError(Get("/" + std::string(600, 'x')), 400, "INVALID_ARGUMENT", "512");
+  EXPECT_GE(Get("/" + std::string(100'000, 'x')).status, 400);
+}
+
+TEST_F(HttpServerTest, AnswersAreWhole) {
+  const httplib::Response whole = Get("/api/v1/ListParameters?run=mnist");
+  const httplib::Response asked =
+      Get("/api/v1/ListParameters?run=mnist", {{"Range", "bytes=0-1,0-1"}});
+  EXPECT_EQ(asked.status, 200);
+  EXPECT_EQ(asked.body, whole.body);
+}
+
+TEST_F(HttpServerTest, EveryAnswerIsForThisSiteAlone) {
+  for (const char* path : {"/healthz", "/api/v1/ListRuns", "/nothing"}) {
+    const httplib::Response response = Get(path);
+    EXPECT_EQ(response.get_header_value("X-Content-Type-Options"), "nosniff");
+    EXPECT_EQ(response.get_header_value("Cross-Origin-Resource-Policy"),
+              "same-origin");
+    EXPECT_THAT(response.get_header_value("Content-Security-Policy"),
+                HasSubstr("default-src 'none'"));
+    EXPECT_FALSE(response.has_header("Access-Control-Allow-Origin"));
+  }
+}
+
+TEST_F(HttpServerTest, AnswersAreCompressedForWhoTakesThat) {
+  const std::string url = "/api/v1/GetSeries?runs=mnist&statistics=grad.mean";
+  const httplib::Response plain = Get(url);
+  EXPECT_FALSE(plain.has_header("Content-Encoding"));
+  http_->set_decompress(false);
+  const httplib::Response packed = Get(url, {{"Accept-Encoding", "gzip"}});
+  EXPECT_EQ(packed.get_header_value("Content-Encoding"), "gzip");
+  EXPECT_LT(packed.body.size(), plain.body.size());
+}
+
+TEST_F(HttpServerTest, HostileNamesComeBackAsTheyAre) {
+  const std::string name = "</script>\"'\\ \xf0\x9f\x92\xa5=cmd|'/c calc'!A1";
+  Feeder(&collector_->store(), name).Step(0, 1);
+  const httplib::Response response = Get("/api/v1/ListRuns");
+  v1::ListRunsResponse runs;
+  GRADTAP_ASSERT_OK(FromJson(response.body, &runs));
+  ASSERT_EQ(runs.runs_size(), 2);
+  EXPECT_TRUE(runs.runs(0).run() == name || runs.runs(1).run() == name);
+  ExpectError(Get("/api/v1/GetRun?run=%22%7D%1b%00"), 404, "NOT_FOUND", "\\\"");
+}
+
+TEST_F(HttpServerTest, HealthAndReadinessAreTold) {
+  EXPECT_EQ(Get("/healthz").body, "ok\n");
+  EXPECT_EQ(Get("/readyz").body, "ok\n");
+}
+
+TEST_F(HttpServerTest, ManyConnectionsAreServedAtATime) {
+  std::vector<std::unique_ptr<httplib::Client>> clients;
+  for (int i = 0; i < 40; ++i) {  // Each keeps its connection, and a thread.
+    clients.push_back(NewClient());
+    clients.back()->set_keep_alive(true);
+    const httplib::Result result = clients.back()->Get("/healthz");
+    ASSERT_TRUE(result) << i;
+    EXPECT_EQ(result->status, 200);
+  }
+}
+
+TEST_F(HttpServerTest, ShutdownEndsItWithOpenConnections) {
+  http_->set_keep_alive(true);
+  EXPECT_EQ(Get("/healthz").status, 200);
+  collector_->Shutdown();
+  EXPECT_EQ(Get("/healthz").status, -1);
+}
+
+TEST_F(HttpServerTest, ATakenPortIsNamed) {
+  CollectorOptions options;
+  options.data_dir = dir_.path() + "/other";
+  options.grpc_listen = "127.0.0.1:0";
+  options.http_listen = collector_->http_address();
+  EXPECT_THAT(Collector::Start(options),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       ::testing::AllOf(HasSubstr(options.http_listen),
+                                        HasSubstr("in use"),
+                                        HasSubstr("--http-listen"))));
+  options.http_listen = "0.0.0.0:0";
+  EXPECT_THAT(
+      Collector::Start(options),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0.0.0.0")));
+}
+
+TEST_F(HttpServerTest, ItIsOffUnlessAskedFor) {
+  collector_ = nullptr;
+  Start();
+  EXPECT_EQ(collector_->http_address(), "");
+}
+
+}  // namespace
+}  // namespace gradtap::server
