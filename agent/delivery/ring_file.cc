@@ -51,6 +51,7 @@ constexpr std::size_t kMaxHeaderBytes = std::size_t{1} << 20;
 constexpr std::uint64_t kMaxCapacity = std::uint64_t{1} << 40;
 constexpr std::size_t kNonceBytes = 16;
 constexpr std::string_view kSuffix = ".ring";
+constexpr int kTries = 100;
 
 std::size_t PageBytes() {
   return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -181,20 +182,41 @@ absl::Status RingFile::Make(const RingFileOptions& options) {
         "half of the ", free, " that are free there, which others need too; a ",
         "smaller ring_bytes (GRADTAP_RING_BYTES) may fit"));
   }
+  for (int i = 0; i < kTries; ++i) {
+    absl::Status status = TryMake(options);
+    // Somebody who starts too has taken it for what a dead process has left,
+    // before it was locked.
+    if (!absl::IsNotFound(status) && !LiveOwner(status)) return status;
+  }
+  return absl::UnavailableError(
+      absl::StrCat("the ring ", Shown(path_),
+                   " cannot be made: another process locks or deletes it each "
+                   "time"));
+}
+
+absl::Status RingFile::TryMake(const RingFileOptions& options) {
   const std::string unowned =
       UnownedName(name_.substr(0, name_.size() - kSuffix.size()));
   auto file = OwnedFile::Open(folder_, unowned, O_RDWR | O_CREAT | O_EXCL,
                               OwnedFile::Lock::kExclusive, path_, syscalls_);
-  if (!file.ok()) return file.status();
-  file_ = *std::move(file);
-  absl::Status status = Fill(options);
+  absl::Status status = file.status();
+  if (status.ok()) {
+    file_ = *std::move(file);
+    status = Fill(options);
+  }
   if (status.ok()) {
     // Now that it is owned and whole, others may see it.
     const int named =
         syscalls_->RenameAt(folder_, unowned.c_str(), name_.c_str());
-    if (named < 0) status = FileError(path_, "cannot be made", -named);
+    if (named == 0) return status;
+    status = named == -ENOENT
+                 ? absl::NotFoundError(absl::StrCat("no file ", Shown(path_)))
+                 : FileError(path_, "cannot be made", -named);
   }
-  if (!status.ok()) syscalls_->UnlinkAt(folder_, unowned.c_str());
+  syscalls_->UnlinkAt(folder_, unowned.c_str());
+  ring_.reset();
+  header_.reset();
+  file_.reset();
   return status;
 }
 

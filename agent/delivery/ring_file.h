@@ -105,6 +105,7 @@ class RingFile {
   RingFile(std::string path, int folder, Syscalls* syscalls);
 
   absl::Status Make(const RingFileOptions& options);
+  absl::Status TryMake(const RingFileOptions& options);
   absl::Status Fill(const RingFileOptions& options);
   absl::Status Load(SpoolUse use);
   absl::Status LoadHeader(std::size_t file_bytes, RingControl* words);

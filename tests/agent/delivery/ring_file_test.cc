@@ -1,6 +1,7 @@
 #include "agent/delivery/ring_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -48,6 +49,32 @@ class ShortMemory : public Syscalls {
     return rename_error != 0 ? -rename_error
                              : Syscalls::RenameAt(folder, from, to);
   }
+};
+
+// Somebody who starts at the same moment, and clears away what he takes for a
+// dead process's: before it is locked, or before it has its name.
+class OtherStarter : public Syscalls {
+ public:
+  OtherStarter(int before_lock, int before_name)
+      : before_lock_(before_lock), before_name_(before_name) {}
+
+  int OpenAt(int folder, const char* name, int flags, mode_t mode) override {
+    const int fd = Syscalls::OpenAt(folder, name, flags, mode);
+    if (fd >= 0 && (flags & O_EXCL) != 0 && before_lock_-- > 0) {
+      EXPECT_EQ(Syscalls::UnlinkAt(folder, name), 0);
+    }
+    return fd;
+  }
+  int RenameAt(int folder, const char* from, const char* to) override {
+    if (before_name_-- > 0) {
+      EXPECT_EQ(Syscalls::UnlinkAt(folder, from), 0);
+    }
+    return Syscalls::RenameAt(folder, from, to);
+  }
+
+ private:
+  int before_lock_;
+  int before_name_;
 };
 
 struct stat StatOf(const std::string& path) {
@@ -340,6 +367,26 @@ TEST_F(RingFileTest, NoRoomIsAnErrorAndLeavesNothing) {
   EXPECT_THAT(NamesIn(folder()), IsEmpty());
   memory.rename_error = 0;
   GRADTAP_EXPECT_OK(RingFile::Create(Options(), &memory));
+}
+
+TEST_F(RingFileTest, OneThatAnotherStarterClearsAwayIsMadeAgain) {
+  OtherStarter other(3, 2);
+  auto file = RingFile::Create(Options(), &other);
+  GRADTAP_ASSERT_OK(file);
+  const auto ring = (*file)->TakeRing();
+  EXPECT_TRUE(PutNumbered(ring.get(), 1));
+  EXPECT_EQ(NamesIn(folder()).size(), 1u);
+  EXPECT_EQ(StatOf(path()).st_nlink, 1u);
+}
+
+TEST_F(RingFileTest, OneThatIsAlwaysClearedAwayIsAnErrorAndLeavesNothing) {
+  for (const bool named : {false, true}) {
+    OtherStarter other(named ? 0 : 1'000'000, named ? 1'000'000 : 0);
+    EXPECT_THAT(
+        RingFile::Create(Options(), &other),
+        StatusIs(absl::StatusCode::kUnavailable, HasSubstr("another process")));
+    EXPECT_THAT(NamesIn(folder()), IsEmpty());
+  }
 }
 
 // ---- Copies.
