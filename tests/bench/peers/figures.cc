@@ -285,6 +285,10 @@ std::string TableOf(const Figures& figures) {
     out << peer.name << ": " << peer.settings << "\n  " << peer.checks.values
         << " values of its answers compared, " << peer.checks.inexact
         << " not the same float32";
+    if (peer.checks.asked_again > 0) {
+      out << "; " << peer.checks.asked_again
+          << " answers were wrong at first, and right 2 s later";
+    }
     if (peer.checks.inexact > 0) {
       out << " (off by " << peer.checks.largest_error << " at most)";
     }
