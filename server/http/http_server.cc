@@ -10,10 +10,13 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "server/http/http_api.h"
 #include "server/http/http_threads.h"
+#include "server/http/live_hub.h"
+#include "server/http/metrics_page.h"
 #include "server/http/request_guard.h"
 
 namespace gradtap::server {
@@ -27,6 +30,10 @@ constexpr int kKeepAliveSeconds = 2;
 constexpr int kReadSeconds = 5;
 constexpr int kWriteSeconds = 10;
 constexpr std::chrono::seconds kIdleThread{10};
+
+// Until then a stream that cannot be opened is answered with its status.
+constexpr std::chrono::seconds kFirstEvent{10};
+constexpr int kRetrySeconds = 5;
 
 constexpr char kApiPath[] = "/api/v1/";
 
@@ -84,7 +91,12 @@ int ListenOnce(int socket) {
 class HttpServer::Impl {
  public:
   Impl(HttpOptions options, QueryBackend* backend)
-      : options_(std::move(options)), api_(backend) {}
+      : options_(std::move(options)),
+        backend_(backend),
+        api_(backend),
+        live_(backend, options_.max_live_streams) {
+    backend->CountWatches([this] { return live_.open(); });
+  }
   ~Impl() { Shutdown(); }
 
   absl::Status Start() {
@@ -108,7 +120,10 @@ class HttpServer::Impl {
     return absl::OkStatus();
   }
 
-  void BeginShutdown() { stopping_ = true; }
+  void BeginShutdown() {
+    stopping_ = true;
+    live_.Stop();
+  }
 
   void Shutdown() {
     BeginShutdown();
@@ -169,6 +184,11 @@ class HttpServer::Impl {
       if (stopping_) return PutText(503, "shutting down", &out);
       PutText(200, "ok", &out);
     });
+    server_.Get("/metrics", [this](const Request&, Response& out) {
+      Put(Metrics(), &out);
+    });
+    server_.Get(std::string(kApiPath) + "Watch",
+                [this](const Request& in, Response& out) { Watch(in, &out); });
     const std::string methods = std::string(kApiPath) + "([A-Za-z]+)";
     server_.Get(methods, [this](const Request& in, Response& out) {
       Put(Serve(in, false), &out);
@@ -176,6 +196,62 @@ class HttpServer::Impl {
     server_.Post(methods, [this](const Request& in, Response& out) {
       Put(Serve(in, true), &out);
     });
+  }
+
+  void Watch(const httplib::Request& in, httplib::Response* out) {
+    v1::WatchRequest request;
+    absl::Status status =
+        SetFields({in.params.begin(), in.params.end()}, &request);
+    // What a browser that was cut off has seen last.
+    const std::string seen = in.get_header_value("Last-Event-ID");
+    std::uint64_t ordinal = 0;
+    if (absl::SimpleAtoi(seen, &ordinal)) request.set_after_ordinal(ordinal);
+    if (!status.ok()) return Put(ToHttpAnswer(status), out);
+    absl::StatusOr<std::shared_ptr<LiveHub::Stream>> stream =
+        live_.Open(request, kFirstEvent);
+    if (!stream.ok()) {
+      HttpAnswer answer = ToHttpAnswer(stream.status());
+      if (absl::IsResourceExhausted(stream.status())) {
+        answer.status = 503;
+        answer.retry_after_s = kRetrySeconds;
+      }
+      return Put(std::move(answer), out);
+    }
+    out->set_chunked_content_provider(
+        "text/event-stream", [this, stream = *std::move(stream)](
+                                 std::size_t, httplib::DataSink& sink) {
+          return SendNext(stream.get(), &sink);
+        });
+  }
+
+  // False: the connection is done for.
+  bool SendNext(LiveHub::Stream* stream, httplib::DataSink* sink) const {
+    const absl::StatusOr<LiveHub::Text> text = stream->Next(options_.heartbeat);
+    if (!text.ok()) {
+      const std::string last = absl::StrCat(
+          "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");
+      sink->write(last.data(), last.size());
+      sink->done();
+      return true;
+    }
+    static constexpr std::string_view kStillHere = ":\n\n";
+    const std::string_view bytes =
+        *text == nullptr ? kStillHere : std::string_view(**text);
+    return sink->write(bytes.data(), bytes.size());
+  }
+
+  HttpAnswer Metrics() {
+    HttpAnswer answer;
+    answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    const absl::Status status = backend_->Run(
+        "Metrics", [] { return false; },
+        [&](const Cancelled& cancelled) {
+          absl::StatusOr<std::string> page =
+              MetricsPage(backend_, MetricsLimits(), cancelled);
+          if (page.ok()) answer.body = *std::move(page);
+          return page.status();
+        });
+    return status.ok() ? answer : ToHttpAnswer(status);
   }
 
   HttpAnswer Serve(const httplib::Request& in, bool post) {
@@ -220,7 +296,9 @@ class HttpServer::Impl {
   }
 
   HttpOptions options_;
+  QueryBackend* const backend_;
   const HttpApi api_;
+  LiveHub live_;
   std::atomic<bool> stopping_{false};
   httplib::Server server_;
   std::thread thread_;

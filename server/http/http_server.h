@@ -6,7 +6,9 @@
 #ifndef GRADTAP_SERVER_HTTP_HTTP_SERVER_H_
 #define GRADTAP_SERVER_HTTP_HTTP_SERVER_H_
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +25,10 @@ struct HttpOptions {
   std::vector<std::string> names;
   // One for each connection; more wait.
   std::size_t max_threads = 64;
+  // Live streams, of which each has a thread.
+  std::uint32_t max_live_streams = 32;
+  // After which a stream without an event says that it is there.
+  std::chrono::milliseconds heartbeat{10'000};
 };
 
 // Start() and Shutdown() by one thread.

@@ -181,6 +181,7 @@ absl::Status Collector::ListenForHttp() {
   HttpOptions options;
   options.listen = *http_address_;
   options.names = options_.http_names;
+  options.heartbeat = options_.http_heartbeat;
   absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start(std::move(options), backend_.get());
   if (!http.ok()) return http.status();

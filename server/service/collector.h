@@ -46,6 +46,8 @@ struct CollectorOptions {
   std::string http_listen;
   // What it may be called in a URL besides its address and localhost.
   std::vector<std::string> http_names;
+  // After which a live stream without an event says that it is there.
+  std::chrono::milliseconds http_heartbeat{10'000};
   // Permits another address than loopback: there is neither TLS nor a token.
   bool allow_insecure = false;
   IngestLimits ingest;

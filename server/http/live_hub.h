@@ -1,0 +1,109 @@
+// Live steps as Server-Sent Events: the open streams and the one thread that
+// feeds them.
+//
+// A stream holds one event that its reader has not taken yet. Until it has, its
+// cursor stands still, and conflates what the reader misses; so a reader that
+// stalls costs nobody anything. Who asks for the same shares the text.
+//
+// Layer: server/http. This file: std, absl, query, service's backend; no HTTP
+// library.
+
+#ifndef GRADTAP_SERVER_HTTP_LIVE_HUB_H_
+#define GRADTAP_SERVER_HTTP_LIVE_HUB_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/sync.h"
+#include "gradtap/v1/query.pb.h"
+#include "server/query/watch_cursor.h"
+#include "server/query/watch_question.h"
+#include "server/service/query_backend.h"
+
+namespace gradtap::server {
+
+// Thread-safe.
+class LiveHub {
+ public:
+  using Text = std::shared_ptr<const std::string>;
+
+  // What one reader reads. One thread at a time; the hub must outlive it.
+  class Stream {
+   public:
+    ~Stream();
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+
+    // The next event, with the empty line that ends it. Null: none came within
+    // `wait`. An error: the stream has ended, and with what.
+    absl::StatusOr<Text> Next(std::chrono::milliseconds wait);
+
+   private:
+    friend class LiveHub;
+    Stream(LiveHub* hub, std::uint64_t id) : hub_(hub), id_(id) {}
+
+    LiveHub* const hub_;
+    const std::uint64_t id_;
+  };
+
+  // `backend` must outlive the hub.
+  LiveHub(QueryBackend* backend, std::uint32_t max_streams);
+  // No stream may be left.
+  ~LiveHub();
+  LiveHub(const LiveHub&) = delete;
+  LiveHub& operator=(const LiveHub&) = delete;
+
+  // Waits for the first event, or for `wait`. kResourceExhausted: too many are
+  // open; kUnavailable: Stop() has been called; else as WatchCursor::Open().
+  absl::StatusOr<std::unique_ptr<Stream>> Open(const v1::WatchRequest& request,
+                                               std::chrono::milliseconds wait)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Ends all streams with kUnavailable.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::uint32_t open() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct State;
+  // An event and its text, for those who get it next.
+  using Written = std::pair<std::shared_ptr<const EncodedEvent>, Text>;
+
+  void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
+  void Feed() ABSL_LOCKS_EXCLUDED(mu_);
+  // By the hub's thread, without the lock. True: call again at once.
+  bool Pump(State* state) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<Text> Write(const WatchMessage& message);
+
+  QueryBackend* const backend_;
+  const std::uint32_t max_streams_;
+  // Of the hub's thread.
+  WatchQuestions questions_;
+  std::deque<Written> written_;  // The newest at the end.
+
+  mutable Mutex mu_;
+  CondVar due_changed_;
+  CondVar event_ready_;
+  std::map<std::uint64_t, std::shared_ptr<State>> streams_ ABSL_GUARDED_BY(mu_);
+  std::set<std::uint64_t> due_ ABSL_GUARDED_BY(mu_);
+  std::uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;  // Streams end.
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;    // The thread ends.
+
+  int listener_ = 0;
+  std::thread thread_;  // Last: it uses all of the above.
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_HTTP_LIVE_HUB_H_

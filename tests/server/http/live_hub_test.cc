@@ -1,0 +1,191 @@
+#include "server/http/live_hub.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/service/query_backend.h"
+#include "server/service/service_testing.h"
+#include "server/store/store.h"
+#include "support/status_matchers.h"
+#include "support/temp_dir.h"
+
+namespace gradtap::server {
+namespace {
+
+using ::gradtap::testing::StatusIs;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::Feeder;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr seconds kPatience{60};
+
+class LiveHubTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto store = OpenRocksdbStore({dir_.path()});
+    GRADTAP_ASSERT_OK(store);
+    store_ = *std::move(store);
+    QueryEnvironment environment;
+    environment.store = store_.get();
+    environment.clock = &RealClock();
+    backend_ = std::make_unique<QueryBackend>(std::move(environment));
+    hub_ = std::make_unique<LiveHub>(backend_.get(), 2);
+    feeder_ = std::make_unique<Feeder>(store_.get(), "run");
+  }
+
+  std::unique_ptr<LiveHub::Stream> Open(std::uint64_t after = 0) {
+    v1::WatchRequest request;
+    request.set_run("run");
+    request.add_statistics("grad.mean");
+    if (after > 0) request.set_after_ordinal(after);
+    auto stream = hub_->Open(request, kPatience);
+    GRADTAP_EXPECT_OK(stream);
+    return stream.ok() ? *std::move(stream) : nullptr;
+  }
+
+  static std::string Next(LiveHub::Stream* stream) {
+    const auto text = stream->Next(kPatience);
+    GRADTAP_EXPECT_OK(text);
+    return text.ok() && *text != nullptr ? **text : "";
+  }
+  // What comes until the step does.
+  static std::string Until(LiveHub::Stream* stream, int step) {
+    std::string all;
+    const std::string wanted = "\"step\":\"" + std::to_string(step) + "\"";
+    while (all.find(wanted) == std::string::npos) {
+      const std::string text = Next(stream);
+      if (text.empty()) break;
+      all += text;
+    }
+    return all;
+  }
+
+  gradtap::testing::TempDir dir_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<QueryBackend> backend_;
+  std::unique_ptr<LiveHub> hub_;
+  std::unique_ptr<Feeder> feeder_;
+};
+
+TEST_F(LiveHubTest, EventsAreTheRunThenStepsAsTheyAreCommitted) {
+  feeder_->Step(0, 1);
+  const auto stream = Open();
+  ASSERT_NE(stream, nullptr);
+  EXPECT_THAT(Next(stream.get()), HasSubstr("\"run\":{\"run\":\"run\""));
+  const std::string first = Next(stream.get());
+  EXPECT_THAT(first, StartsWith("id: "));
+  EXPECT_THAT(first, HasSubstr("\ndata: {\"ordinal\":\""));
+  EXPECT_THAT(first, HasSubstr("\"step\":\"0\""));
+  EXPECT_THAT(first, HasSubstr("fc.weight"));
+  EXPECT_THAT(first, ::testing::EndsWith("}\n\n"));
+  EXPECT_EQ(first.find('\n', first.find("data: ")), first.size() - 2);
+  feeder_->Step(1, 2);
+  EXPECT_THAT(Next(stream.get()), HasSubstr("\"step\":\"1\""));
+}
+
+TEST_F(LiveHubTest, NothingNewIsNoEvent) {
+  feeder_->Step(0, 1);
+  const auto stream = Open();
+  ASSERT_NE(stream, nullptr);
+  Until(stream.get(), 0);
+  const auto text = stream->Next(milliseconds(1));
+  GRADTAP_ASSERT_OK(text);
+  EXPECT_EQ(*text, nullptr);
+}
+
+TEST_F(LiveHubTest, AResumedReaderGetsEachStepSince) {
+  feeder_->Step(0, 1);
+  std::uint64_t seen = 0;
+  {
+    const auto stream = Open();
+    ASSERT_NE(stream, nullptr);
+    const std::string text = Until(stream.get(), 0);
+    seen = std::stoull(text.substr(text.rfind("id: ") + 4));
+  }
+  for (int step = 1; step <= 300; ++step) feeder_->Step(step, 1);
+  const auto stream = Open(seen);
+  ASSERT_NE(stream, nullptr);
+  const std::string all = Until(stream.get(), 300);
+  for (int step = 1; step <= 300; ++step) {
+    EXPECT_THAT(all, HasSubstr("\"step\":\"" + std::to_string(step) + "\""));
+  }
+  EXPECT_THAT(all, Not(HasSubstr("conflated\n")));
+  EXPECT_THAT(all, Not(HasSubstr("\"step\":\"0\"")));
+}
+
+TEST_F(LiveHubTest, AReaderThatStallsIsToldHowMuchItMissed) {
+  feeder_->Step(0, 1);
+  const auto stalled = Open();
+  const auto quick = Open();
+  ASSERT_TRUE(stalled != nullptr && quick != nullptr);
+  Until(stalled.get(), 0);
+  Until(quick.get(), 0);
+  for (int step = 1; step <= 1000; ++step) {
+    feeder_->Step(step, 1);
+    Until(quick.get(), step);
+  }
+  const std::string all = Until(stalled.get(), 1000);
+  EXPECT_THAT(all, HasSubstr("event: conflated\ndata: {\"conflatedSteps\":\""));
+  EXPECT_LT(all.size(), 200'000u);
+}
+
+TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
+  v1::WatchRequest request;
+  request.set_run("rnu");
+  EXPECT_THAT(hub_->Open(request, kPatience),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run'")));
+  request.set_run("run");
+  request.set_match("(");
+  EXPECT_THAT(hub_->Open(request, kPatience),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(")));
+  EXPECT_EQ(hub_->open(), 0u);
+}
+
+TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
+  auto first = Open();
+  const auto second = Open();
+  v1::WatchRequest request;
+  request.set_run("run");
+  EXPECT_THAT(hub_->Open(request, kPatience),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2")));
+  first = nullptr;
+  EXPECT_EQ(hub_->open(), 1u);
+  GRADTAP_EXPECT_OK(hub_->Open(request, kPatience));
+}
+
+TEST_F(LiveHubTest, StopEndsStreams) {
+  feeder_->Step(0, 1);
+  const auto stream = Open();
+  ASSERT_NE(stream, nullptr);
+  Until(stream.get(), 0);
+  hub_->Stop();
+  EXPECT_THAT(stream->Next(kPatience),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
+  v1::WatchRequest request;
+  request.set_run("run");
+  EXPECT_THAT(hub_->Open(request, kPatience),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
+}
+
+TEST_F(LiveHubTest, ADeletedRunEndsItsStreams) {
+  feeder_->Step(0, 1);
+  feeder_->End();
+  const auto stream = Open();
+  ASSERT_NE(stream, nullptr);
+  Until(stream.get(), 0);
+  GRADTAP_ASSERT_OK(store_->DeleteRun("run"));
+  absl::Status status;
+  while (status.ok()) status = stream->Next(kPatience).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound, HasSubstr("run")));
+}
+
+}  // namespace
+}  // namespace gradtap::server

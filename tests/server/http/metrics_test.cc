@@ -1,0 +1,166 @@
+// What Prometheus scrapes of a whole collector.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "server/service/service_testing.h"
+
+namespace gradtap::server {
+namespace {
+
+using testing::Feeder;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class MetricsTest : public testing::ServiceTest {
+ protected:
+  void SetUp() override {
+    CollectorOptions options;
+    options.http_listen = "127.0.0.1:0";
+    Start(options);
+  }
+
+  std::string Scrape() {
+    httplib::Client client("http://" + collector_->http_address());
+    client.set_read_timeout(60);
+    const httplib::Result result = client.Get("/metrics");
+    if (!result || result->status != 200) {
+      ADD_FAILURE() << "no metrics";
+      return "";
+    }
+    EXPECT_THAT(result->get_header_value("Content-Type"),
+                HasSubstr("text/plain; version=0.0.4"));
+    return result->body;
+  }
+
+  // Of each sample, as written: name and labels to value.
+  static std::map<std::string, double> Samples(const std::string& page) {
+    std::map<std::string, double> samples;
+    std::istringstream lines(page);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.empty() || line[0] == '#') continue;
+      const std::size_t space = line.rfind(' ');
+      EXPECT_TRUE(samples
+                      .emplace(line.substr(0, space),
+                               std::strtod(line.c_str() + space, nullptr))
+                      .second)
+          << "twice: " << line;
+    }
+    return samples;
+  }
+};
+
+TEST_F(MetricsTest, ARunThatGoesOnIsToldWithItsNewestStep) {
+  Feeder feeder(&collector_->store(), "mnist");
+  for (int step = 0; step <= 7; ++step) {
+    feeder.Step(step, static_cast<float>(step));
+  }
+  const auto samples = Samples(Scrape());
+  const auto value = [&samples](const std::string& name) {
+    const auto found = samples.find(name);
+    if (found == samples.end()) ADD_FAILURE() << "no " << name;
+    return found == samples.end() ? -1 : found->second;
+  };
+  EXPECT_EQ(value("gradtap_runs"), 1);
+  EXPECT_EQ(value("gradtap_run_state{run=\"mnist\",state=\"running\"}"), 1);
+  EXPECT_EQ(value("gradtap_run_step{run=\"mnist\"}"), 7);
+  EXPECT_EQ(value("gradtap_run_ranks{run=\"mnist\"}"), 1);
+  EXPECT_EQ(value("gradtap_run_stored_steps_total{run=\"mnist\"}"), 8);
+  EXPECT_EQ(value("gradtap_run_scalar{run=\"mnist\",name=\"loss\"}"), 7);
+  // Four elements that are 7.
+  EXPECT_EQ(value("gradtap_run_norm{run=\"mnist\",role=\"grad\"}"), 14);
+  EXPECT_EQ(
+      value("gradtap_run_nonfinite_elements{run=\"mnist\",role=\"grad\"}"), 0);
+  // A nanosecond a step.
+  EXPECT_DOUBLE_EQ(value("gradtap_run_steps_per_second{run=\"mnist\"}"), 1e9);
+  EXPECT_EQ(value("gradtap_stored_steps_total"), 8);
+  EXPECT_EQ(value("gradtap_metrics_omitted_runs"), 0);
+  EXPECT_EQ(value("gradtap_metrics_unread_runs"), 0);
+  EXPECT_GT(value("gradtap_resident_memory_bytes"), 1e6);
+  EXPECT_EQ(value("gradtap_commit_seconds_count"), 9);
+}
+
+TEST_F(MetricsTest, ARunThatEndedLongAgoIsNotTold) {
+  const std::int64_t hour = std::int64_t{3600} * 1'000'000'000;
+  Feeder old(&collector_->store(), "old", RealClock().UnixNanos() - hour);
+  old.Step(0, 1);
+  old.End();
+  Feeder fresh(&collector_->store(), "fresh");
+  fresh.Step(0, 1);
+  fresh.End();
+  const std::string page = Scrape();
+  EXPECT_THAT(page, Not(HasSubstr("\"old\"")));
+  EXPECT_THAT(
+      page, HasSubstr("gradtap_run_state{run=\"fresh\",state=\"finished\"} 1"));
+  EXPECT_THAT(page, HasSubstr("gradtap_runs 2"));
+}
+
+TEST_F(MetricsTest, WithMoreScalarsThanFitTheRestIsCounted) {
+  Feeder(&collector_->store(), "many").Step(0, 1, "x");  // 201 of them.
+  const auto samples = Samples(Scrape());
+  EXPECT_EQ(samples.at("gradtap_metrics_omitted_scalars"), 151);
+}
+
+TEST_F(MetricsTest, ARunWithoutAStepIsTold) {
+  Feeder feeder(&collector_->store(), "empty");
+  EXPECT_THAT(Scrape(), HasSubstr("gradtap_run_step{run=\"empty\"} -1"));
+}
+
+TEST_F(MetricsTest, HostileNamesAreEscaped) {
+  Feeder(&collector_->store(), "a\"b\\c} 1").Step(0, 1);
+  const std::string page = Scrape();
+  EXPECT_THAT(page, HasSubstr("gradtap_run_step{run=\"a\\\"b\\\\c} 1\"} 0"));
+}
+
+TEST_F(MetricsTest, ThePageOfTheDocsHasEveryMetric) {
+  Feeder feeder(&collector_->store(), "run");
+  feeder.Step(0, 1);
+  feeder.Step(1, 1);
+  Scrape();  // So that there are figures of a call.
+  std::ifstream file(GRADTAP_HTTP_PAGE);
+  const std::string docs((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream lines(Scrape());
+  int metrics = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string head = "# TYPE ";
+    if (line.rfind(head, 0) != 0) continue;
+    ++metrics;
+    const std::string name =
+        line.substr(head.size(), line.find(' ', head.size()) - head.size());
+    EXPECT_THAT(docs, HasSubstr("`" + name + "`"));
+  }
+  EXPECT_GT(metrics, 30);
+}
+
+// Prometheus' own reader and its conventions.
+TEST_F(MetricsTest, PromtoolHasNothingToSay) {
+  if (std::system("promtool --version >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "promtool is not installed: tools/setup --all";
+  }
+  Feeder feeder(&collector_->store(), "quote\"d\\ \xf0\x9f\x92\xa5");
+  feeder.Step(0, 1);
+  feeder.Step(1, std::numeric_limits<float>::quiet_NaN());
+  Scrape();  // So that there are figures of a call.
+  const std::string file = dir_.path() + "/metrics";
+  std::ofstream(file) << Scrape();
+  const std::string command =
+      "promtool check metrics <" + file + " >" + file + ".said 2>&1";
+  const int exit_code = std::system(command.c_str());
+  std::ifstream said(file + ".said");
+  const std::string text((std::istreambuf_iterator<char>(said)), {});
+  EXPECT_EQ(exit_code, 0) << text;
+  EXPECT_EQ(text, "");
+}
+
+}  // namespace
+}  // namespace gradtap::server
