@@ -6,6 +6,7 @@
 
 #include <grpc/support/log.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -50,6 +51,14 @@ std::string DefaultDataDir() {
   return "";
 }
 
+// To what the system grants: sessions, readers and tables share them.
+void AllowManyFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // To be called before there is another thread.
 sigset_t BlockSignals() {
   sigset_t set;
@@ -70,6 +79,7 @@ void SilenceGrpc() {
 int Run(const gradtap::server::CollectorOptions& options, char** argv) {
   gradtap::server::UseHugePages(argv);
   gradtap::server::ShareMemoryAmongThreads();
+  AllowManyFiles();
   const sigset_t signals = BlockSignals();
   SilenceGrpc();
   absl::StatusOr<std::unique_ptr<gradtap::server::Collector>> collector =

@@ -1,5 +1,7 @@
 #include "server/store/engine.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdarg>
 #include <utility>
@@ -24,6 +26,8 @@ constexpr std::uint64_t kSpareBytes = 16 * kMiB;
 // disk together. More than this makes no commit faster.
 constexpr std::size_t kMemtableBytes = 6 * kMiB;
 constexpr std::size_t kBlockCacheBytes = 32 * kMiB;
+constexpr int kLeastOpenFiles = 64;
+constexpr int kMostOpenFiles = 1024;
 
 bool Supported(rocksdb::CompressionType type) {
   const auto types = rocksdb::GetSupportedCompressions();
@@ -40,6 +44,16 @@ class NoRecoveryOfItsOwn : public rocksdb::EventListener {
   }
 };
 
+// Sessions and readers need files, too: a quarter of what the process may have
+// open. A run of a million steps has some 300 tables; one that is not open
+// costs a query a millisecond, one that is takes some ten kilobytes.
+int MaxOpenFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kLeastOpenFiles;
+  return static_cast<int>(
+      std::clamp<rlim_t>(limit.rlim_cur / 4, kLeastOpenFiles, kMostOpenFiles));
+}
+
 rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   rocksdb::DBOptions options;
   if (env != nullptr) options.env = env;
@@ -55,7 +69,7 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   // A family that is seldom written must not keep every log alive.
   options.max_total_wal_size = 128 * kMiB;
   options.max_background_jobs = 2;
-  options.max_open_files = 256;
+  options.max_open_files = MaxOpenFiles();
   options.skip_stats_update_on_db_open = true;
   options.max_bgerror_resume_count = 0;
   options.listeners.push_back(std::make_shared<NoRecoveryOfItsOwn>());

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -205,6 +206,26 @@ TEST_F(GradtapdTest, AsksForHugePagesUnlessToldOtherwise) {
   EXPECT_THAT(gradtapd->Proc("environ"),
               AllOf(HasSubstr("glibc.malloc.hugetlb=0"),
                     ::testing::Not(HasSubstr("hugetlb=1"))));
+}
+
+TEST_F(GradtapdTest, MayHaveAsManyFilesOpenAsTheSystemGrants) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = std::min<rlim_t>(256, before.rlim_max);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto gradtapd = RunOn("data");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_THAT(gradtapd->ReadLine(), HasSubstr("listening"));
+  std::istringstream limits(gradtapd->Proc("limits"));
+  std::string line;
+  while (std::getline(limits, line) && line.rfind("Max open files", 0) != 0) {
+  }
+  std::istringstream words(line.substr(sizeof "Max open files" - 1));
+  std::string soft, hard;
+  words >> soft >> hard;
+  EXPECT_EQ(soft, hard);
+  EXPECT_EQ(hard, std::to_string(before.rlim_max));
 }
 
 TEST_F(GradtapdTest, AcknowledgedStepsAreThereAfterKillMinusNine) {
