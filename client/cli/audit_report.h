@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/cli/audit.h"
-#include "client/cli/csv.h"
+#include "core/csv.h"
 #include "client/cli/table.h"
 #include "gradtap/v1/query.pb.h"
 

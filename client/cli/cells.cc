@@ -31,10 +31,6 @@ Cell StateCell(v1::RunState state) {
   return {std::string(StateWord(state)), tone};
 }
 
-std::string RankText(std::uint32_t rank) {
-  return rank == kMergedRankOnWire ? "merged" : std::to_string(rank);
-}
-
 std::string_view GapState(const v1::GapInfo& info) {
   if (info.gap().cause() == v1::GAP_CAUSE_ROLLED_UP) return "kept in part";
   return info.lost() ? "lost" : "skipped";
@@ -59,34 +55,6 @@ std::string GapText(const v1::GapInfo& info) {
 std::string GroupText(std::string_view group, std::uint32_t members) {
   return absl::StrCat(EscapeForTerminal(group), ": ",
                       Plural(members, "parameter"), " together");
-}
-
-std::optional<double> PointValue(const v1::Series& series, int point,
-                                 int* absent) {
-  while (*absent < series.absent_size() &&
-         series.absent(*absent) < static_cast<std::uint32_t>(point)) {
-    ++*absent;
-  }
-  if (*absent < series.absent_size() &&
-      series.absent(*absent) == static_cast<std::uint32_t>(point)) {
-    return std::nullopt;
-  }
-  return series.value(point);
-}
-
-int PointCount(const v1::Series& series) {
-  return std::min({series.attempt_size(), series.step_size(),
-                   series.time_unix_ns_size(), series.value_size()});
-}
-
-std::optional<double> RowValue(const v1::SnapshotRow& row, int column) {
-  if (column >= row.value_size()) return std::nullopt;
-  const auto& absent = row.absent();
-  if (std::find(absent.begin(), absent.end(),
-                static_cast<std::uint32_t>(column)) != absent.end()) {
-    return std::nullopt;
-  }
-  return row.value(column);
 }
 
 CLI::Option* AddRunArgument(CLI::App& app, std::string& run) {

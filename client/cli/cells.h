@@ -15,6 +15,7 @@
 
 #include "client/cli/table.h"
 #include "gradtap/v1/query.pb.h"
+#include "proto/text/answer_csv.h"
 
 namespace CLI {
 class App;
@@ -23,15 +24,11 @@ class Option;
 
 namespace gradtap::client {
 
-inline constexpr std::uint32_t kMergedRankOnWire = 4294967295u;
-
 // A statistic's value: "-" if absent; what is not finite stands out.
 Cell ValueCell(std::string_view statistic, const std::optional<double>& value);
 // A name, escaped.
 Cell NameCell(std::string_view name);
 Cell StateCell(v1::RunState state);
-// "3", or "merged".
-std::string RankText(std::uint32_t rank);
 // "steps 10-19 of rank 0, attempt 1: lost, ring_full (10 steps)"; escaped.
 std::string GapText(const v1::GapInfo& gap);
 // "lost", "skipped" or "kept in part": what became of its steps.
@@ -52,15 +49,6 @@ std::vector<std::string> GroupTexts(const Rows& rows) {
   }
   return texts;
 }
-
-// One point of a series; nullopt if it is absent. `absent` is where the next
-// absent index stands: begin at 0 and ask for the points in order.
-std::optional<double> PointValue(const v1::Series& series, int point,
-                                 int* absent);
-// Points that have all four entries.
-int PointCount(const v1::Series& series);
-// The value in column `column`; nullopt if absent or left out.
-std::optional<double> RowValue(const v1::SnapshotRow& row, int column);
 
 // The required positional RUN.
 CLI::Option* AddRunArgument(CLI::App& app, std::string& run);

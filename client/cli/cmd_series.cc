@@ -181,25 +181,13 @@ absl::Status WriteTable(const v1::GetSeriesResponse& response,
   return context.Write(text);
 }
 
-absl::Status WriteCsv(const v1::GetSeriesResponse& response, Context& context) {
-  absl::Status status = context.Write(CsvHeader(
-      {"run", "attempt", "rank", "step", "time", "param", "stat", "value"},
-      context.csv_options()));
-  CsvRow row(context.csv_options());
-  for (const v1::Series& series : response.series()) {
-    int absent = 0;
-    for (int i = 0; i < PointCount(series) && status.ok(); ++i) {
-      row.Text(series.run())
-          .Unsigned(series.attempt(i))
-          .Text(RankText(series.rank()))
-          .Integer(series.step(i))
-          .Time(series.time_unix_ns(i))
-          .Text(series.parameter())
-          .Text(series.statistic())
-          .Value(PointValue(series, i, &absent));
-      status = context.Write(row.Take());
-    }
-  }
+absl::Status WriteRows(const v1::GetSeriesResponse& response,
+                       Context& context) {
+  absl::Status status;
+  WriteCsv(response, context.csv_options(), [&](const std::string& row) {
+    status = context.Write(row);
+    return status.ok();
+  });
   return status;
 }
 
@@ -253,7 +241,7 @@ absl::Status Run(const SeriesOptions& options, Context& context) {
     case Format::kJson:
       return context.WriteJson(response);
     case Format::kCsv:
-      status = WriteCsv(response, context);
+      status = WriteRows(response, context);
       if (status.ok()) NoteLosses(response, context);
       return status;
     case Format::kTable:

@@ -79,27 +79,13 @@ absl::Status WriteTable(const v1::GetSnapshotResponse& snapshot,
   return context.Write(text);
 }
 
-absl::Status WriteCsv(const v1::GetSnapshotResponse& snapshot,
-                      Context& context) {
-  std::vector<std::string> header = {"run",  "attempt", "rank", "step",
-                                     "time", "param",   "kind"};
-  header.insert(header.end(), snapshot.statistics().begin(),
-                snapshot.statistics().end());
-  absl::Status status = context.Write(CsvHeader(header, context.csv_options()));
-  CsvRow row(context.csv_options());
-  for (const v1::SnapshotRow& parameter : snapshot.rows()) {
-    row.Text(snapshot.run())
-        .Unsigned(snapshot.attempt())
-        .Text(RankText(snapshot.rank()))
-        .Integer(snapshot.step())
-        .Time(snapshot.time_unix_ns())
-        .Text(parameter.parameter())
-        .Text(parameter.members() > 0 ? "group" : KindWord(parameter.kind()));
-    for (int c = 0; c < snapshot.statistics_size(); ++c) {
-      row.Value(RowValue(parameter, c));
-    }
-    if (status.ok()) status = context.Write(row.Take());
-  }
+absl::Status WriteRows(const v1::GetSnapshotResponse& snapshot,
+                       Context& context) {
+  absl::Status status;
+  WriteCsv(snapshot, context.csv_options(), [&](const std::string& row) {
+    status = context.Write(row);
+    return status.ok();
+  });
   return status;
 }
 
@@ -117,7 +103,7 @@ absl::Status Run(const SnapshotOptions& options, Context& context) {
     case Format::kJson:
       return context.WriteJson(snapshot);
     case Format::kCsv:
-      return WriteCsv(snapshot, context);
+      return WriteRows(snapshot, context);
     case Format::kTable:
       break;
   }

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 
 namespace gradtap::client {
 

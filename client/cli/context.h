@@ -20,7 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/cli/csv.h"
+#include "core/csv.h"
 #include "client/cli/output.h"
 #include "client/cli/table.h"
 #include "client/rpc/query_channel.h"

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "client/cli/csv.h"
+#include "core/csv.h"
 #include "gradtap/v1/query.pb.h"
 
 namespace gradtap::client {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "client/cli/csv.h"
+#include "core/csv.h"
 
 namespace gradtap::client {
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "client/cli/csv.h"
+#include "core/csv.h"
 #include "client/cli/table.h"
 
 namespace gradtap::client {

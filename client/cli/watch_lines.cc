@@ -11,7 +11,7 @@
 #include "client/cli/watch_view.h"
 #include "client/rpc/words.h"
 #include "core/names.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 
 namespace gradtap::client {
 namespace {

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/names.h"
 #include "gradtap/v1/query.pb.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/answer_csv.h"
+#include "proto/text/json_mapping.h"
 #include "server/service/query_methods.h"
 
 namespace gradtap::server {
@@ -17,6 +19,7 @@ namespace {
 
 constexpr char kJson[] = "application/json";
 constexpr char kProtobuf[] = "application/x-protobuf";
+constexpr char kCsv[] = "text/csv; charset=utf-8; header=present";
 
 struct Code {
   absl::StatusCode code;
@@ -51,11 +54,26 @@ std::string Quoted(std::string_view text) {
 }
 
 template <typename Message>
-absl::Status Write(const Message& message, bool binary, HttpAnswer* answer) {
-  if (binary) {
+constexpr bool kHasCsv = std::is_same_v<Message, v1::GetSeriesResponse> ||
+                         std::is_same_v<Message, v1::GetSnapshotResponse>;
+
+template <typename Message>
+absl::Status Write(const Message& message, const ApiCall& call,
+                   HttpAnswer* answer) {
+  if (call.form == AnswerForm::kProtobuf) {
     answer->content_type = kProtobuf;
     answer->body = message.SerializeAsString();
     return absl::OkStatus();
+  }
+  if constexpr (kHasCsv<Message>) {
+    if (call.form == AnswerForm::kCsv) {
+      answer->content_type = kCsv;
+      WriteCsv(message, call.csv, [answer](const std::string& row) {
+        answer->body += row;
+        return true;
+      });
+      return absl::OkStatus();
+    }
   }
   absl::StatusOr<std::string> json = ToJson(message, JsonLayout::kOneLine);
   if (!json.ok()) return json.status();
@@ -80,24 +98,25 @@ absl::Status Serve(const char* method, QueryBackend* backend,
             google::protobuf::Arena::CreateMessage<Response>(&arena);
         absl::Status done = Answer(backend, *request, cancelled, response);
         // Here, so that no more answers are written at a time than are made.
-        return done.ok() ? Write(*response, call.binary, answer) : done;
+        return done.ok() ? Write(*response, call, answer) : done;
       });
 }
 
 struct ApiMethod {
   const char* name;
   bool changes;
+  bool has_csv;
   absl::Status (*serve)(const char* method, QueryBackend* backend,
                         const ApiCall& call, HttpAnswer* answer);
 };
 
 template <typename Request, typename Response>
 constexpr ApiMethod Reads(const char* name) {
-  return {name, false, &Serve<Request, Response>};
+  return {name, false, kHasCsv<Response>, &Serve<Request, Response>};
 }
 template <typename Request, typename Response>
 constexpr ApiMethod Changes(const char* name) {
-  return {name, true, &Serve<Request, Response>};
+  return {name, true, false, &Serve<Request, Response>};
 }
 
 constexpr std::array<ApiMethod, 13> kMethods = {
@@ -126,6 +145,13 @@ absl::Status ServeCall(QueryBackend* backend, const ApiCall& call,
     return absl::NotFoundError(
         absl::StrCat("no method '", EscapeForTerminal(call.method),
                      "'; there are ", absl::StrJoin(HttpApi::Methods(), ", ")));
+  }
+  if (call.form == AnswerForm::kCsv && !method->has_csv) {
+    return absl::NotFoundError(
+        absl::StrCat(method->name,
+                     " has no CSV: there is that of GetSeries and GetSnapshot; "
+                     "/api/v1/",
+                     method->name, " has JSON"));
   }
   if (method->changes && !call.post) {
     answer->allow = "POST";

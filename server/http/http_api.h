@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/csv.h"
 #include "server/http/request_fields.h"
 #include "server/service/query_backend.h"
 
@@ -26,12 +27,19 @@ struct HttpAnswer {
 // {"code":"NOT_FOUND","message":"..."}.
 HttpAnswer ToHttpAnswer(const absl::Status& status);
 
+enum class AnswerForm {
+  kJson,
+  kProtobuf,  // The message's own bytes.
+  kCsv,       // Of GetSeries and GetSnapshot.
+};
+
 struct ApiCall {
   std::string method;  // "GetSeries".
   bool post = false;
   UrlParameters parameters;
-  std::string body;     // Of a POST: the request as JSON; empty is {}.
-  bool binary = false;  // Answer with the message's own bytes.
+  std::string body;  // Of a POST: the request as JSON; empty is {}.
+  AnswerForm form = AnswerForm::kJson;
+  CsvOptions csv;
 };
 
 // Thread-safe.

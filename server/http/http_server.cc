@@ -35,6 +35,9 @@ constexpr std::chrono::seconds kIdleThread{10};
 constexpr std::chrono::seconds kFirstEvent{10};
 constexpr int kRetrySeconds = 5;
 
+// Of CSV: what a spreadsheet would take for a formula gets an apostrophe.
+constexpr char kSpreadsheet[] = "spreadsheet";
+
 constexpr char kApiPath[] = "/api/v1/";
 
 std::optional<std::string> HeaderOf(const httplib::Request& request,
@@ -189,6 +192,9 @@ class HttpServer::Impl {
     });
     server_.Get(std::string(kApiPath) + "Watch",
                 [this](const Request& in, Response& out) { Watch(in, &out); });
+    server_.Get("/csv/([A-Za-z]+)", [this](const Request& in, Response& out) {
+      ServeCsv(in, &out);
+    });
     const std::string methods = std::string(kApiPath) + "([A-Za-z]+)";
     server_.Get(methods, [this](const Request& in, Response& out) {
       Put(Serve(in, false), &out);
@@ -267,9 +273,28 @@ class HttpServer::Impl {
     call.post = post;
     call.parameters = {in.params.begin(), in.params.end()};
     call.body = in.body;
-    call.binary = absl::StrContains(in.get_header_value("Accept"),
-                                    "application/x-protobuf");
+    if (absl::StrContains(in.get_header_value("Accept"),
+                          "application/x-protobuf")) {
+      call.form = AnswerForm::kProtobuf;
+    }
     return api_.Serve(call);
+  }
+
+  void ServeCsv(const httplib::Request& in, httplib::Response* out) {
+    ApiCall call;
+    call.method = in.matches[1];
+    call.form = AnswerForm::kCsv;
+    call.parameters = {in.params.begin(), in.params.end()};
+    const auto guard = call.parameters.find(kSpreadsheet);
+    if (guard != call.parameters.end()) {
+      if (!absl::SimpleAtob(guard->second, &call.csv.spreadsheet)) {
+        return Put(ToHttpAnswer(absl::InvalidArgumentError(
+                       "spreadsheet is true or false")),
+                   out);
+      }
+      call.parameters.erase(kSpreadsheet);
+    }
+    Put(api_.Serve(call), out);
   }
 
   // What the library refused, without a word.

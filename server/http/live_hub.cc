@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 
 namespace gradtap::server {
 namespace {

@@ -1,4 +1,4 @@
-#include "client/cli/csv.h"
+#include "core/csv.h"
 #include "client/cli/json.h"
 
 #include <gmock/gmock.h>
@@ -11,7 +11,7 @@
 #include <random>
 
 #include "gradtap/v1/query.pb.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 
 namespace gradtap::client {
 namespace {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "gradtap/v1/query.pb.h"
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 #include "server/http/http_api.h"
 #include "server/service/service_testing.h"
 #include "support/status_matchers.h"
@@ -141,6 +141,38 @@ TEST_F(HttpServerTest, ThePageOfTheDocsHasEveryRoute) {
         << line;
   }
   EXPECT_GE(examples, 5);
+}
+
+TEST_F(HttpServerTest, CsvHasTheSameValues) {
+  const httplib::Response series =
+      Get("/csv/GetSeries?runs=mnist&statistics=grad.mean&statistics=grad.l2"
+          "&steps.begin=8");
+  EXPECT_EQ(series.status, 200);
+  EXPECT_EQ(series.get_header_value("Content-Type"),
+            "text/csv; charset=utf-8; header=present");
+  EXPECT_EQ(
+      series.body,
+      "run,attempt,rank,step,time,param,stat,value\n"
+      "mnist,1,0,8,2023-11-14T22:13:20.000000008Z,fc.weight,grad.mean,8\n"
+      "mnist,1,0,9,2023-11-14T22:13:20.000000009Z,fc.weight,grad.mean,9\n"
+      "mnist,1,0,8,2023-11-14T22:13:20.000000008Z,fc.weight,grad.l2,16\n"
+      "mnist,1,0,9,2023-11-14T22:13:20.000000009Z,fc.weight,grad.l2,18\n");
+  EXPECT_EQ(
+      Get("/csv/GetSnapshot?run=mnist&step=3&statistics=grad.mean").body,
+      "run,attempt,rank,step,time,param,kind,grad.mean\n"
+      "mnist,1,0,3,2023-11-14T22:13:20.000000003Z,fc.weight,parameter,3\n");
+  ExpectError(Get("/csv/GetTop?run=mnist"), 404, "NOT_FOUND", "GetSeries");
+  ExpectError(Get("/csv/GetNothing"), 404, "NOT_FOUND", "GetNothing");
+}
+
+TEST_F(HttpServerTest, FormulasInCsvAreGuardedOnDemand) {
+  Feeder(&collector_->store(), "=cmd|'/c calc'!A1").Step(0, 1);
+  const std::string url =
+      "/csv/GetSeries?runs=%3Dcmd%7C'/c%20calc'!A1&statistics=grad.mean";
+  EXPECT_THAT(Get(url).body, HasSubstr("\n=cmd|"));
+  EXPECT_THAT(Get(url + "&spreadsheet=true").body, HasSubstr("\n'=cmd|"));
+  ExpectError(Get(url + "&spreadsheet=maybe"), 400, "INVALID_ARGUMENT",
+              "true or false");
 }
 
 TEST_F(HttpServerTest, WhatChangesSomethingIsPosted) {

@@ -1,4 +1,4 @@
-#include "client/cli/csv.h"
+#include "core/csv.h"
 
 #include <time.h>
 
@@ -8,7 +8,7 @@
 
 #include "core/names.h"
 
-namespace gradtap::client {
+namespace gradtap {
 
 std::string ExactNumber(double value) {
   if (std::isnan(value)) return "NaN";
@@ -114,4 +114,4 @@ std::string CsvHeader(const std::vector<std::string>& names,
   return row.Take();
 }
 
-}  // namespace gradtap::client
+}  // namespace gradtap

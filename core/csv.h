@@ -6,10 +6,10 @@
 // Numbers read back bit for bit (NaN's payload apart); NaN, Infinity and
 // -Infinity are spelled so; absent is an empty cell.
 //
-// Layer: client/cli. This file: std.
+// Layer: core. This file: std.
 
-#ifndef GRADTAP_CLIENT_CLI_CSV_H_
-#define GRADTAP_CLIENT_CLI_CSV_H_
+#ifndef GRADTAP_CORE_CSV_H_
+#define GRADTAP_CORE_CSV_H_
 
 #include <cstdint>
 #include <optional>
@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gradtap::client {
+namespace gradtap {
 
 // The shortest decimal that reads back as the same double; "-0" for -0.
 std::string ExactNumber(double value);
@@ -62,6 +62,6 @@ class CsvRow {
 std::string CsvHeader(const std::vector<std::string>& names,
                       CsvOptions options);
 
-}  // namespace gradtap::client
+}  // namespace gradtap
 
-#endif  // GRADTAP_CLIENT_CLI_CSV_H_
+#endif  // GRADTAP_CORE_CSV_H_

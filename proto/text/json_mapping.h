@@ -8,8 +8,8 @@
 // Layer: proto. This file: std, absl, protobuf. Pure functions; any thread may
 // call them.
 
-#ifndef GRADTAP_PROTO_JSON_JSON_MAPPING_H_
-#define GRADTAP_PROTO_JSON_JSON_MAPPING_H_
+#ifndef GRADTAP_PROTO_TEXT_JSON_MAPPING_H_
+#define GRADTAP_PROTO_TEXT_JSON_MAPPING_H_
 
 #include <google/protobuf/message.h>
 
@@ -37,4 +37,4 @@ absl::Status FromJson(std::string_view json,
 
 }  // namespace gradtap
 
-#endif  // GRADTAP_PROTO_JSON_JSON_MAPPING_H_
+#endif  // GRADTAP_PROTO_TEXT_JSON_MAPPING_H_

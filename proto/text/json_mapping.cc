@@ -1,4 +1,4 @@
-#include "proto/json/json_mapping.h"
+#include "proto/text/json_mapping.h"
 
 #include <google/protobuf/util/json_util.h>
 
