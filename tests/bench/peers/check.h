@@ -19,8 +19,9 @@ struct CheckCounts {
   std::uint64_t values = 0;
   std::uint64_t inexact = 0;
   double largest_error = 0;  // Relative.
-  // Answers that were wrong the first time, and right the second.
+  // Answers that were wrong: the first time, and the second time, too.
   std::uint64_t asked_again = 0;
+  std::uint64_t wrong_answers = 0;
 };
 
 // Throws when an answer is wrong: a value is missing, or further than 1e-6 from

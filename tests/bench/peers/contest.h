@@ -51,6 +51,8 @@ class Contest {
   void Verify(const Recorded& recorded);
   void LoadAlone(const DataSet& data, int rounds);
   void LoadDeep(const DataSet& deep);
+  void CheckPeer(std::size_t peer, const DataSet& data,
+                 const Question& question);
   void CheckAll(std::size_t peer, const DataSet& data);
   void AskWarm(const Entry& entry);
   void AskCold(const std::vector<Entry>& entries);

@@ -286,8 +286,8 @@ std::string TableOf(const Figures& figures) {
         << " values of its answers compared, " << peer.checks.inexact
         << " not the same float32";
     if (peer.checks.asked_again > 0) {
-      out << "; " << peer.checks.asked_again
-          << " answers were wrong at first, and right 2 s later";
+      out << "; " << peer.checks.asked_again << " answers were wrong, "
+          << peer.checks.wrong_answers << " of them 2 s later, too";
     }
     if (peer.checks.inexact > 0) {
       out << " (off by " << peer.checks.largest_error << " at most)";
