@@ -42,8 +42,7 @@ constexpr std::array<Code, 12> kCodes = {{
     {absl::StatusCode::kDataLoss, "DATA_LOSS", 500},
 }};
 
-// Text as a JSON string. Messages have been escaped for terminals: what is left
-// is quotes, backslashes and UTF-8.
+// Text that has been escaped for terminals as a JSON string.
 std::string Quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -175,9 +174,10 @@ HttpAnswer ToHttpAnswer(const absl::Status& status) {
   HttpAnswer answer;
   answer.status = code.http;
   answer.content_type = kJson;
-  answer.body = absl::StrCat("{\"code\":\"", code.name, "\",\"message\":",
-                             Quoted(std::string(status.message())), "}\n");
-  if (code.http == 429 || code.http == 503) answer.retry_after_s = 1;
+  answer.body = absl::StrCat(
+      "{\"code\":\"", code.name, "\",\"message\":",
+      Quoted(EscapeForTerminal(std::string(status.message()))), "}\n");
+  if (code.http == 503) answer.retry_after_s = 1;
   return answer;
 }
 

@@ -9,11 +9,15 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "core/names.h"
+#include "core/sync.h"
 #include "server/http/http_api.h"
+#include "server/http/http_connection.h"
 #include "server/http/http_threads.h"
 #include "server/http/live_hub.h"
 #include "server/http/metrics_page.h"
@@ -25,15 +29,15 @@ namespace {
 // Why each: server/http/README.md, "Limits".
 constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxPathBytes = 512;
-constexpr std::size_t kRequestsPerConnection = 1000;
-constexpr int kKeepAliveSeconds = 2;
-constexpr int kReadSeconds = 5;
-constexpr int kWriteSeconds = 10;
+constexpr int kRetrySeconds = 5;
+constexpr std::size_t kMostCompressed = std::size_t{8} << 20;
 constexpr std::chrono::seconds kIdleThread{10};
+// How long answers that are under way have at the end.
+constexpr std::chrono::seconds kLastAnswers{2};
 
+constexpr std::chrono::milliseconds kMetricsTime{500};
 // Until then a stream that cannot be opened is answered with its status.
 constexpr std::chrono::seconds kFirstEvent{10};
-constexpr int kRetrySeconds = 5;
 
 // Of CSV: what a spreadsheet would take for a formula gets an apostrophe.
 constexpr char kSpreadsheet[] = "spreadsheet";
@@ -49,16 +53,34 @@ std::optional<std::string> HeaderOf(const httplib::Request& request,
 RequestOrigin OriginOf(const httplib::Request& request) {
   return {HeaderOf(request, "Host"), HeaderOf(request, "Origin"),
           HeaderOf(request, "Sec-Fetch-Site"),
-          HeaderOf(request, "Sec-Fetch-Mode")};
+          HeaderOf(request, "Sec-Fetch-Mode"),
+          HeaderOf(request, "Sec-Fetch-Dest")};
 }
 
-void Put(HttpAnswer answer, httplib::Response* response) {
+// What a handler gets is the library's own, and not constant.
+httplib::Request& Own(const httplib::Request& request) {
+  return const_cast<httplib::Request&>(request);
+}
+
+void Put(HttpAnswer answer, const httplib::Request& request,
+         httplib::Response* response) {
+  HttpConnection* const connection = HttpConnection::Current();
+  if (connection != nullptr && !connection->Hold(answer.body.size())) {
+    answer = ToHttpAnswer(absl::UnavailableError(
+        "too many large answers are under way; try again"));
+    answer.retry_after_s = kRetrySeconds;
+  }
+  // A large one takes longer to compress than to send.
+  if (answer.body.size() > kMostCompressed) {
+    Own(request).headers.erase("Accept-Encoding");
+  }
   response->status = answer.status;
   if (!answer.allow.empty()) response->set_header("Allow", answer.allow);
   if (answer.retry_after_s > 0) {
     response->set_header("Retry-After", std::to_string(answer.retry_after_s));
   }
-  response->set_content(std::move(answer.body), answer.content_type);
+  response->set_header("Content-Type", answer.content_type);
+  response->body = std::move(answer.body);  // set_content() would copy it.
 }
 
 void PutText(int status, const std::string& text, httplib::Response* response) {
@@ -76,13 +98,73 @@ absl::Status CheckRequest(const httplib::Request& request,
   if (request.get_header_value_count("Host") > 1) {
     return absl::InvalidArgumentError("the request has several Host headers");
   }
+  // The library's limit holds for neither.
+  if (request.has_header("Transfer-Encoding") ||
+      request.has_header("Content-Encoding")) {
+    return absl::InvalidArgumentError(
+        "a body is sent as it is, with its Content-Length");
+  }
+  if (request.method != "GET" && request.method != "HEAD" &&
+      !request.has_header("Content-Length")) {
+    return absl::InvalidArgumentError(
+        "the request has no Content-Length (0 for an empty body)");
+  }
   return CheckOrigin(OriginOf(request), names);
 }
 
 bool IsJson(const httplib::Request& request) {
-  return absl::StartsWith(request.get_header_value("Content-Type"),
-                          "application/json");
+  const std::string type = request.get_header_value("Content-Type");
+  return absl::EqualsIgnoreCase(
+      absl::StripAsciiWhitespace(type.substr(0, type.find(';'))),
+      "application/json");
 }
+
+// The library's brotli is set to its smallest, at a megabyte a second.
+void OfferGzipAlone(httplib::Request* request) {
+  const bool gzip =
+      absl::StrContains(request->get_header_value("Accept-Encoding"), "gzip");
+  request->headers.erase("Accept-Encoding");
+  if (gzip) request->headers.emplace("Accept-Encoding", "gzip");
+}
+
+// The library takes what follows a value's last '='.
+UrlParameters ParametersOf(const httplib::Request& request) {
+  UrlParameters parameters;
+  const std::size_t begin = request.target.find('?');
+  if (begin == std::string::npos) return parameters;
+  const std::string query = request.target.substr(begin + 1);
+  const std::vector<std::string> pairs =
+      absl::StrSplit(query.substr(0, query.find('#')), '&', absl::SkipEmpty());
+  for (const std::string& pair : pairs) {
+    const std::size_t is = pair.find('=');
+    parameters.emplace(
+        httplib::detail::decode_url(pair.substr(0, is), true),
+        is == std::string::npos
+            ? ""
+            : httplib::detail::decode_url(pair.substr(is + 1), true));
+  }
+  return parameters;
+}
+
+// The library with connections of our own.
+class Library final : public httplib::Server {
+ public:
+  explicit Library(HttpConnections* connections) : connections_(connections) {}
+
+ private:
+  bool process_and_close_socket(socket_t socket) override {
+    HttpConnection connection(socket, connections_);
+    bool closed = false;
+    try {
+      return process_request(connection, /*close_connection=*/true, closed,
+                             nullptr);
+    } catch (const std::exception&) {  // Out of memory, most likely.
+      return false;
+    }
+  }
+
+  HttpConnections* const connections_;
+};
 
 int ListenOnce(int socket) {
   const int on = 1;
@@ -97,7 +179,9 @@ class HttpServer::Impl {
       : options_(std::move(options)),
         backend_(backend),
         api_(backend),
-        live_(backend, options_.max_live_streams) {
+        live_(backend, options_.max_live_streams),
+        connections_(options_.connections),
+        server_(&connections_) {
     backend->CountWatches([this] { return live_.open(); });
   }
   ~Impl() { Shutdown(); }
@@ -119,7 +203,10 @@ class HttpServer::Impl {
           "a free one, off: none)"));
     }
     options_.listen.port = static_cast<std::uint16_t>(port);
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    thread_ = std::thread([this] {
+      server_.listen_after_bind();
+      ended_ = true;
+    });
     return absl::OkStatus();
   }
 
@@ -131,9 +218,11 @@ class HttpServer::Impl {
   void Shutdown() {
     BeginShutdown();
     if (!thread_.joinable()) return;
-    while (!server_.is_running())
-      std::this_thread::yield();  // stop() needs it.
+    connections_.AwaitNone(std::chrono::steady_clock::now() + kLastAnswers);
+    // stop() is lost on a server that does not run yet.
+    while (!server_.is_running() && !ended_) std::this_thread::yield();
     server_.stop();
+    connections_.EndAll();
     thread_.join();
   }
 
@@ -146,10 +235,6 @@ class HttpServer::Impl {
     };
     server_.set_socket_options(ListenOnce);
     server_.set_tcp_nodelay(true);
-    server_.set_keep_alive_max_count(kRequestsPerConnection);
-    server_.set_keep_alive_timeout(kKeepAliveSeconds);
-    server_.set_read_timeout(kReadSeconds);
-    server_.set_write_timeout(kWriteSeconds);
     server_.set_payload_max_length(kMaxBodyBytes);
     server_.set_default_headers({
         {"Cache-Control", "no-store"},
@@ -166,19 +251,20 @@ class HttpServer::Impl {
     using httplib::Response;
     server_.set_pre_routing_handler([this](const Request& in, Response& out) {
       // Or the library cuts answers into the parts that are asked for, as many
-      // as a header can hold. The object is its own, and not constant.
-      const_cast<Request&>(in).ranges.clear();
+      // as a header can hold.
+      Own(in).ranges.clear();
+      OfferGzipAlone(&Own(in));
       const absl::Status status = CheckRequest(in, options_.names);
       if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
-      Put(ToHttpAnswer(status), &out);
+      Put(ToHttpAnswer(status), in, &out);
       return httplib::Server::HandlerResponse::Handled;
     });
-    server_.set_exception_handler(
-        [](const Request&, Response& out, std::exception_ptr) {
-          Put(ToHttpAnswer(absl::InternalError("the request failed")), &out);
-        });
+    server_.set_exception_handler([](const Request& in, Response& out,
+                                     std::exception_ptr) {
+      Put(ToHttpAnswer(absl::InternalError("the request failed")), in, &out);
+    });
     server_.set_error_handler([](const Request& in, Response& out) {
-      if (out.body.empty()) Put(Explain(in, out.status), &out);
+      if (out.body.empty()) Put(Explain(in, out.status), in, &out);
     });
     server_.Get("/healthz", [](const Request&, Response& out) {
       PutText(200, "ok", &out);
@@ -187,8 +273,8 @@ class HttpServer::Impl {
       if (stopping_) return PutText(503, "shutting down", &out);
       PutText(200, "ok", &out);
     });
-    server_.Get("/metrics", [this](const Request&, Response& out) {
-      Put(Metrics(), &out);
+    server_.Get("/metrics", [this](const Request& in, Response& out) {
+      Put(Metrics(), in, &out);
     });
     server_.Get(std::string(kApiPath) + "Watch",
                 [this](const Request& in, Response& out) { Watch(in, &out); });
@@ -197,22 +283,21 @@ class HttpServer::Impl {
     });
     const std::string methods = std::string(kApiPath) + "([A-Za-z]+)";
     server_.Get(methods, [this](const Request& in, Response& out) {
-      Put(Serve(in, false), &out);
+      Put(Serve(in, false), in, &out);
     });
     server_.Post(methods, [this](const Request& in, Response& out) {
-      Put(Serve(in, true), &out);
+      Put(Serve(in, true), in, &out);
     });
   }
 
   void Watch(const httplib::Request& in, httplib::Response* out) {
     v1::WatchRequest request;
-    absl::Status status =
-        SetFields({in.params.begin(), in.params.end()}, &request);
+    absl::Status status = SetFields(ParametersOf(in), &request);
     // What a browser that was cut off has seen last.
     const std::string seen = in.get_header_value("Last-Event-ID");
     std::uint64_t ordinal = 0;
     if (absl::SimpleAtoi(seen, &ordinal)) request.set_after_ordinal(ordinal);
-    if (!status.ok()) return Put(ToHttpAnswer(status), out);
+    if (!status.ok()) return Put(ToHttpAnswer(status), in, out);
     absl::StatusOr<std::shared_ptr<LiveHub::Stream>> stream =
         live_.Open(request, kFirstEvent);
     if (!stream.ok()) {
@@ -221,7 +306,10 @@ class HttpServer::Impl {
         answer.status = 503;
         answer.retry_after_s = kRetrySeconds;
       }
-      return Put(std::move(answer), out);
+      return Put(std::move(answer), in, out);
+    }
+    if (HttpConnection* connection = HttpConnection::Current()) {
+      connection->AnswerWithoutEnd();
     }
     out->set_chunked_content_provider(
         "text/event-stream", [this, stream = *std::move(stream)](
@@ -246,7 +334,18 @@ class HttpServer::Impl {
     return sink->write(bytes.data(), bytes.size());
   }
 
+  // One scrape at a time; what is as good as new serves the next one, too.
   HttpAnswer Metrics() {
+    const MutexLock lock(metrics_mu_);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - metrics_made_ > kMetricsTime) {
+      metrics_ = MakeMetrics();
+      metrics_made_ = now;
+    }
+    return metrics_;
+  }
+
+  HttpAnswer MakeMetrics() {
     HttpAnswer answer;
     answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
     const absl::Status status = backend_->Run(
@@ -271,7 +370,7 @@ class HttpServer::Impl {
     ApiCall call;
     call.method = in.matches[1];
     call.post = post;
-    call.parameters = {in.params.begin(), in.params.end()};
+    call.parameters = ParametersOf(in);
     call.body = in.body;
     if (absl::StrContains(in.get_header_value("Accept"),
                           "application/x-protobuf")) {
@@ -284,17 +383,17 @@ class HttpServer::Impl {
     ApiCall call;
     call.method = in.matches[1];
     call.form = AnswerForm::kCsv;
-    call.parameters = {in.params.begin(), in.params.end()};
+    call.parameters = ParametersOf(in);
     const auto guard = call.parameters.find(kSpreadsheet);
     if (guard != call.parameters.end()) {
       if (!absl::SimpleAtob(guard->second, &call.csv.spreadsheet)) {
         return Put(ToHttpAnswer(absl::InvalidArgumentError(
                        "spreadsheet is true or false")),
-                   out);
+                   in, out);
       }
       call.parameters.erase(kSpreadsheet);
     }
-    Put(api_.Serve(call), out);
+    Put(api_.Serve(call), in, out);
   }
 
   // What the library refused, without a word.
@@ -324,8 +423,14 @@ class HttpServer::Impl {
   QueryBackend* const backend_;
   const HttpApi api_;
   LiveHub live_;
+  Mutex metrics_mu_;
+  HttpAnswer metrics_ ABSL_GUARDED_BY(metrics_mu_);
+  std::chrono::steady_clock::time_point metrics_made_
+      ABSL_GUARDED_BY(metrics_mu_);
   std::atomic<bool> stopping_{false};
-  httplib::Server server_;
+  std::atomic<bool> ended_{false};  // It listens no more.
+  HttpConnections connections_;
+  Library server_;
   std::thread thread_;
 };
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/http/http_limits.h"
 #include "server/service/listen_address.h"
 #include "server/service/query_backend.h"
 
@@ -27,6 +28,7 @@ struct HttpOptions {
   std::size_t max_threads = 64;
   // Live streams, of which each has a thread.
   std::uint32_t max_live_streams = 32;
+  ConnectionLimits connections;
   // After which a stream without an event says that it is there.
   std::chrono::milliseconds heartbeat{10'000};
 };
@@ -45,8 +47,8 @@ class HttpServer {
 
   // From now on /readyz says 503.
   void BeginShutdown();
-  // Takes no more connections; requests that have come are answered. An idle
-  // connection takes up to 2 s to be noticed. Idempotent.
+  // Requests that have come are answered, if that takes no longer than 2 s;
+  // then connections end. Idempotent.
   void Shutdown();
 
   // With the real port.

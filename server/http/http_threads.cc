@@ -21,6 +21,7 @@ HttpThreads::~HttpThreads() { shutdown(); }
 
 void HttpThreads::enqueue(std::function<void()> connection) {
   std::vector<std::thread> ended;
+  std::function<void()> here;  // Nobody else can.
   {
     MutexLock lock(mu_);
     while (waiting_.size() >= max_threads_ && !closed_) {
@@ -34,11 +35,16 @@ void HttpThreads::enqueue(std::function<void()> connection) {
         threads_[id] = std::thread([this, id] { Work(id); });
       } catch (const std::system_error&) {  // One of the others takes it.
         threads_.erase(id);
+        if (threads_.empty()) {
+          here = std::move(waiting_.back());
+          waiting_.pop_back();
+        }
       }
     }
   }
   changed_.NotifyAll();
   for (std::thread& thread : ended) thread.join();
+  if (here) here();
 }
 
 void HttpThreads::shutdown() {

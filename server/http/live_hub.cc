@@ -1,5 +1,6 @@
 #include "server/http/live_hub.h"
 
+#include <new>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +11,8 @@ namespace {
 
 // How often streams are looked at without a commit: a run may go LOST.
 constexpr std::chrono::seconds kTick{1};
-// Texts that are kept for those who ask for the same.
-constexpr std::size_t kWritten = 32;
+// Of texts that are kept for those who ask for the same.
+constexpr std::size_t kWrittenBytes = std::size_t{16} << 20;
 
 absl::StatusOr<std::string> EventText(const v1::WatchResponse& response) {
   absl::StatusOr<std::string> json = ToJson(response, JsonLayout::kOneLine);
@@ -155,6 +156,7 @@ void LiveHub::Feed() {
         if (streams_.empty()) {
           questions_.Clear();
           written_.clear();
+          written_bytes_ = 0;
         }
       }
       if (closed_) return;
@@ -167,7 +169,14 @@ void LiveHub::Feed() {
       due_.clear();
     }
     for (const auto& [id, state] : due) {
-      if (!Pump(state.get())) continue;
+      try {
+        if (!Pump(state.get())) continue;
+      } catch (const std::bad_alloc&) {
+        MutexLock lock(mu_);
+        state->ended = absl::ResourceExhaustedError("out of memory");
+        event_ready_.NotifyAll();
+        continue;
+      }
       MutexLock lock(mu_);
       due_.insert(id);
     }
@@ -236,7 +245,11 @@ absl::StatusOr<LiveHub::Text> LiveHub::Write(const WatchMessage& message) {
     if (!event.ok()) return event.status();
     text = std::make_shared<const std::string>(*std::move(event));
     written_.emplace_back(message.event, text);
-    if (written_.size() > kWritten) written_.pop_front();
+    written_bytes_ += text->size();
+    while (written_bytes_ > kWrittenBytes) {
+      written_bytes_ -= written_.front().second->size();
+      written_.pop_front();
+    }
   }
   if (missed.empty()) return text;
   return std::make_shared<const std::string>(missed + *text);

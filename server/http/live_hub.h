@@ -12,6 +12,7 @@
 #define GRADTAP_SERVER_HTTP_LIVE_HUB_H_
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -90,6 +91,7 @@ class LiveHub {
   // Of the hub's thread.
   WatchQuestions questions_;
   std::deque<Written> written_;  // The newest at the end.
+  std::size_t written_bytes_ = 0;
 
   mutable Mutex mu_;
   CondVar due_changed_;

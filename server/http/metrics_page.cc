@@ -269,14 +269,18 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   v1::GetStatusResponse status;
   absl::Status answered =
       Answer(backend, v1::GetStatusRequest(), cancelled, &status);
-  v1::ListRunsResponse runs;
-  answered.Update(Answer(backend, v1::ListRunsRequest(), cancelled, &runs));
   if (!answered.ok()) return answered;
   MetricSet set;
   AddStored(status, &set);
   AddKeeping(status, &set);
   AddWork(status.figures(), &set);
 
+  v1::ListRunsResponse runs;
+  std::size_t unread = 0;
+  if (!Answer(backend, v1::ListRunsRequest(), cancelled, &runs).ok()) {
+    runs.Clear();
+    unread = status.runs();
+  }
   const std::int64_t now = backend->environment().clock->UnixNanos();
   std::vector<const v1::RunInfo*> told;
   for (const v1::RunInfo& run : runs.runs()) {
@@ -291,7 +295,6 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   const std::size_t omitted = told.size() - std::min(told.size(), limits.runs);
   told.resize(told.size() - omitted);
   RunMetrics of_runs(backend, limits, cancelled, &set);
-  std::size_t unread = 0;
   for (const v1::RunInfo* run : told) {
     if (!of_runs.Add(*run).ok()) ++unread;
   }

@@ -53,7 +53,9 @@ absl::Status CheckOrigin(const RequestOrigin& request,
         "a page of ", EscapeForTerminal(request.origin->substr(0, 100)),
         " may not use the collector"));
   }
-  if (request.fetch_site == "cross-site" && request.fetch_mode != "navigate") {
+  const bool link = request.fetch_mode == "navigate" &&
+                    request.fetch_dest.value_or("document") == "document";
+  if (request.fetch_site == "cross-site" && !link) {
     return absl::PermissionDeniedError(
         "a page of another site may not use the collector");
   }

@@ -22,11 +22,12 @@ struct RequestOrigin {
   std::optional<std::string> origin;      // Origin
   std::optional<std::string> fetch_site;  // Sec-Fetch-Site
   std::optional<std::string> fetch_mode;  // Sec-Fetch-Mode
+  std::optional<std::string> fetch_dest;  // Sec-Fetch-Dest
 };
 
 // kPermissionDenied unless the request is for an IP address, localhost or one
 // of `names`, and does not come from a page of another site. A link elsewhere
-// that leads here is followed.
+// that leads here is followed, in a window of its own.
 absl::Status CheckOrigin(const RequestOrigin& request,
                          const std::vector<std::string>& names);
 

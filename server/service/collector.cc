@@ -127,8 +127,9 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
                                                      options.max_watches);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
-  absl::Status status = collector->Listen();
-  if (status.ok()) status = collector->ListenForHttp();
+  // HTTP first: it adds to what queries over gRPC tell.
+  absl::Status status = collector->ListenForHttp();
+  if (status.ok()) status = collector->Listen();
   if (!status.ok()) return status;
   collector->keeping_thread_ =
       std::make_unique<KeepingThread>(collector->keeper_.get());
@@ -181,6 +182,7 @@ absl::Status Collector::ListenForHttp() {
   HttpOptions options;
   options.listen = *http_address_;
   options.names = options_.http_names;
+  options.connections = options_.http_connections;
   options.heartbeat = options_.http_heartbeat;
   absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start(std::move(options), backend_.get());

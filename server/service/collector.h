@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
+#include "server/http/http_limits.h"
 #include "server/ingest/ingest.h"
 #include "server/keeping/retention.h"
 #include "server/query/row_reader.h"
@@ -46,6 +47,7 @@ struct CollectorOptions {
   std::string http_listen;
   // What it may be called in a URL besides its address and localhost.
   std::vector<std::string> http_names;
+  ConnectionLimits http_connections;
   // After which a live stream without an event says that it is there.
   std::chrono::milliseconds http_heartbeat{10'000};
   // Permits another address than loopback: there is neither TLS nor a token.

@@ -71,15 +71,18 @@ TEST(HttpThreadsTest, AFullQueueHoldsTheListenerBack) {
   held.AwaitOpen();
   std::atomic<int> served{0};
   threads.enqueue([&served] { ++served; });  // Waits.
-  std::atomic<bool> taken{false};
+  std::atomic<bool> let_go{false};
+  std::atomic<bool> taken_before{false};
   std::thread listener([&] {
     threads.enqueue([&served] { ++served; });
-    taken = true;
+    taken_before = !let_go;
   });
-  EXPECT_FALSE(taken);  // Nor can it be before there is room.
+  std::this_thread::sleep_for(milliseconds(20));  // Time to be wrong in.
+  let_go = true;
   held.LetGo();
   listener.join();
   threads.shutdown();
+  EXPECT_FALSE(taken_before);
   EXPECT_EQ(served, 2);
 }
 

@@ -43,6 +43,16 @@ class MetricsTest : public testing::ServiceTest {
     return result->body;
   }
 
+  // The first scrape that tells of an earlier one.
+  std::string ScrapeWithCalls() {
+    std::string page;
+    do {
+      page = Scrape();
+    } while (!page.empty() &&
+             page.find("gradtap_query_seconds_count") == std::string::npos);
+    return page;
+  }
+
   // Of each sample, as written: name and labels to value.
   static std::map<std::string, double> Samples(const std::string& page) {
     std::map<std::string, double> samples;
@@ -126,10 +136,9 @@ TEST_F(MetricsTest, ThePageOfTheDocsHasEveryMetric) {
   Feeder feeder(&collector_->store(), "run");
   feeder.Step(0, 1);
   feeder.Step(1, 1);
-  Scrape();  // So that there are figures of a call.
   std::ifstream file(GRADTAP_HTTP_PAGE);
   const std::string docs((std::istreambuf_iterator<char>(file)), {});
-  std::istringstream lines(Scrape());
+  std::istringstream lines(ScrapeWithCalls());
   int metrics = 0;
   for (std::string line; std::getline(lines, line);) {
     const std::string head = "# TYPE ";
@@ -150,9 +159,8 @@ TEST_F(MetricsTest, PromtoolHasNothingToSay) {
   Feeder feeder(&collector_->store(), "quote\"d\\ \xf0\x9f\x92\xa5");
   feeder.Step(0, 1);
   feeder.Step(1, std::numeric_limits<float>::quiet_NaN());
-  Scrape();  // So that there are figures of a call.
   const std::string file = dir_.path() + "/metrics";
-  std::ofstream(file) << Scrape();
+  std::ofstream(file) << ScrapeWithCalls();
   const std::string command =
       "promtool check metrics <" + file + " >" + file + ".said 2>&1";
   const int exit_code = std::system(command.c_str());

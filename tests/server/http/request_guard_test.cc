@@ -71,6 +71,10 @@ TEST(RequestGuardTest, ALinkIsFollowedAndNothingElseFromAnotherSite) {
   ExpectRefused(request, "another site");
   request.fetch_mode = "navigate";
   GRADTAP_EXPECT_OK(CheckOrigin(request, {}));
+  request.fetch_dest = "document";
+  GRADTAP_EXPECT_OK(CheckOrigin(request, {}));
+  request.fetch_dest = "iframe";
+  ExpectRefused(request, "another site");
 }
 
 TEST(RequestGuardTest, NamesInMessagesAreEscapedAndCut) {

@@ -1,0 +1,151 @@
+#include "server/http/http_connection.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+namespace gradtap::server {
+namespace {
+
+// How long, and for how many bytes, a client may go on to send what nobody
+// reads: closed at once it might not get its answer.
+constexpr std::chrono::seconds kRestTime{1};
+constexpr std::size_t kRestBytes = std::size_t{1} << 20;
+
+thread_local HttpConnection* current = nullptr;
+
+}  // namespace
+
+void HttpConnections::AwaitNone(
+    std::chrono::steady_clock::time_point deadline) {
+  MutexLock lock(mu_);
+  while (!sockets_.empty() && changed_.WaitUntil(mu_, deadline)) {
+  }
+}
+
+void HttpConnections::EndAll() {
+  MutexLock lock(mu_);
+  for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
+}
+
+HttpConnection::HttpConnection(int socket, HttpConnections* all)
+    : socket_(socket),
+      all_(all),
+      request_until_(Clock::now() + all->limits_.request_time),
+      answer_until_(Clock::now() + all->limits_.request_time +
+                    all->limits_.answer_time) {
+  current = this;
+  MutexLock lock(all_->mu_);
+  all_->sockets_.insert(socket_);
+}
+
+HttpConnection::~HttpConnection() {
+  current = nullptr;
+  all_->held_bytes_ -= held_;
+  ::shutdown(socket_, SHUT_WR);
+  PassOverTheRest();
+  {
+    MutexLock lock(all_->mu_);
+    all_->sockets_.erase(socket_);
+    ::close(socket_);  // Not before: the number may be another's then.
+  }
+  all_->changed_.NotifyAll();
+}
+
+HttpConnection* HttpConnection::Current() { return current; }
+
+bool HttpConnection::Hold(std::size_t answer_bytes) {
+  const std::size_t before = all_->held_bytes_.fetch_add(answer_bytes);
+  if (before > 0 && before + answer_bytes > all_->limits_.answer_bytes) {
+    all_->held_bytes_ -= answer_bytes;
+    return false;
+  }
+  held_ += answer_bytes;
+  return true;
+}
+
+void HttpConnection::AnswerWithoutEnd() {
+  answer_until_ = Clock::time_point::max();
+}
+
+bool HttpConnection::is_readable() const {
+  return taken_ < buffered_ || Await(POLLIN, request_until_);
+}
+
+bool HttpConnection::is_writable() const {
+  return Await(
+      POLLOUT,
+      std::min(answer_until_,
+               Clock::now() + Clock::duration(all_->limits_.write_time)));
+}
+
+ssize_t HttpConnection::read(char* to, std::size_t size) {
+  if (taken_ == buffered_) {
+    const std::size_t left = all_->limits_.request_bytes - request_bytes_;
+    if (left == 0 || !Await(POLLIN, request_until_)) return -1;
+    ssize_t got = 0;
+    do {
+      got = ::recv(socket_, buffer_.data(), std::min(left, buffer_.size()), 0);
+    } while (got < 0 && errno == EINTR);
+    if (got <= 0) return got;
+    taken_ = 0;
+    buffered_ = static_cast<std::size_t>(got);
+    request_bytes_ += buffered_;
+  }
+  const std::size_t n = std::min(size, buffered_ - taken_);
+  std::memcpy(to, buffer_.data() + taken_, n);
+  taken_ += n;
+  return static_cast<ssize_t>(n);
+}
+
+ssize_t HttpConnection::write(const char* from, std::size_t size) {
+  for (;;) {
+    if (!is_writable()) return -1;
+    const ssize_t sent =
+        ::send(socket_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0 || (errno != EINTR && errno != EAGAIN)) return sent;
+  }
+}
+
+// Nobody asks.
+void HttpConnection::get_remote_ip_and_port(std::string& ip, int& port) const {
+  ip.clear();
+  port = 0;
+}
+
+void HttpConnection::get_local_ip_and_port(std::string& ip, int& port) const {
+  ip.clear();
+  port = 0;
+}
+
+bool HttpConnection::Await(short events, Clock::time_point deadline) const {
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - Clock::now());
+    // Even if there is something: somebody may send a byte now and then.
+    if (left.count() <= 0) return false;
+    pollfd file{socket_, events, 0};
+    const int ready =
+        ::poll(&file, 1,
+               static_cast<int>(std::min<std::int64_t>(left.count(), 60'000)));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+void HttpConnection::PassOverTheRest() {
+  const auto until = Clock::now() + kRestTime;
+  std::size_t bytes = 0;
+  while (bytes < kRestBytes && Await(POLLIN, until)) {
+    const ssize_t got = ::recv(socket_, buffer_.data(), buffer_.size(), 0);
+    if (got <= 0) return;
+    bytes += static_cast<std::size_t>(got);
+  }
+}
+
+}  // namespace gradtap::server

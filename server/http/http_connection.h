@@ -1,0 +1,96 @@
+// One connection, as the HTTP library reads and writes it: one request, and an
+// answer. What the library leaves open is bounded here: how many bytes a
+// request has, how long it takes to come, how long its answer takes to leave.
+// After the answer the connection is closed, so that what a client sent behind
+// a request is never taken for another one.
+//
+// Layer: server/http. This file: std, core, cpp-httplib, POSIX.
+
+#ifndef GRADTAP_SERVER_HTTP_HTTP_CONNECTION_H_
+#define GRADTAP_SERVER_HTTP_HTTP_CONNECTION_H_
+
+#include <httplib.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <set>
+#include <string>
+
+#include "core/sync.h"
+#include "server/http/http_limits.h"
+
+namespace gradtap::server {
+
+class HttpConnection;
+
+// The open ones. Thread-safe.
+class HttpConnections {
+ public:
+  explicit HttpConnections(const ConnectionLimits& limits) : limits_(limits) {}
+
+  const ConnectionLimits& limits() const { return limits_; }
+
+  // Returns when there is none, or at the deadline.
+  void AwaitNone(std::chrono::steady_clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Ends those that there are: what they read or write fails.
+  void EndAll() ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  friend class HttpConnection;
+  const ConnectionLimits limits_;
+  std::atomic<std::size_t> held_bytes_{0};
+  Mutex mu_;
+  CondVar changed_;
+  std::set<int> sockets_ ABSL_GUARDED_BY(mu_);
+};
+
+// By one thread, which serves it.
+class HttpConnection final : public httplib::Stream {
+ public:
+  // Takes the socket. `all` must outlive it.
+  HttpConnection(int socket, HttpConnections* all);
+  // Closes: the other side gets what has been written.
+  ~HttpConnection() override;
+  HttpConnection(const HttpConnection&) = delete;
+  HttpConnection& operator=(const HttpConnection&) = delete;
+
+  // That which this thread serves.
+  static HttpConnection* Current();
+
+  // False: too much waits to be sent already; else it counts until the end.
+  bool Hold(std::size_t answer_bytes);
+  // The answer goes on for as long as the other side reads.
+  void AnswerWithoutEnd();
+
+  bool is_readable() const override;
+  bool is_writable() const override;
+  ssize_t read(char* to, std::size_t size) override;
+  ssize_t write(const char* from, std::size_t size) override;
+  void get_remote_ip_and_port(std::string& ip, int& port) const override;
+  void get_local_ip_and_port(std::string& ip, int& port) const override;
+  socket_t socket() const override { return socket_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // False: not before the deadline.
+  bool Await(short events, Clock::time_point deadline) const;
+  void PassOverTheRest();
+
+  const int socket_;
+  HttpConnections* const all_;
+  const Clock::time_point request_until_;
+  Clock::time_point answer_until_;
+  std::size_t request_bytes_ = 0;
+  std::size_t held_ = 0;
+  std::array<char, 4096> buffer_;
+  std::size_t buffered_ = 0;  // Bytes in it,
+  std::size_t taken_ = 0;     // and how many of them have been read.
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_HTTP_HTTP_CONNECTION_H_

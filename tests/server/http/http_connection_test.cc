@@ -1,0 +1,156 @@
+#include "server/http/http_connection.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace gradtap::server {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+
+class HttpConnectionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    int sockets[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+    peer_ = sockets[0];
+    ours_ = sockets[1];
+    limits_.request_bytes = 100;
+    limits_.request_time = hours(1);
+    limits_.write_time = hours(1);
+  }
+  void TearDown() override {
+    connection_ = nullptr;
+    if (peer_ >= 0) ::close(peer_);
+  }
+
+  HttpConnection* Open() {
+    all_ = std::make_unique<HttpConnections>(limits_);
+    connection_ = std::make_unique<HttpConnection>(ours_, all_.get());
+    return connection_.get();
+  }
+  void Say(const std::string& text) {
+    ASSERT_EQ(::send(peer_, text.data(), text.size(), 0),
+              static_cast<ssize_t>(text.size()));
+  }
+  // As the library reads: a byte at a time. Ends with the first that fails.
+  std::string ReadAll() {
+    std::string all;
+    char c;
+    while (connection_->read(&c, 1) == 1) all += c;
+    return all;
+  }
+
+  int peer_ = -1;
+  int ours_ = -1;
+  ConnectionLimits limits_;
+  std::unique_ptr<HttpConnections> all_;
+  std::unique_ptr<HttpConnection> connection_;
+};
+
+TEST_F(HttpConnectionTest, ReadsWhatComesAndWritesWhatGoes) {
+  HttpConnection* connection = Open();
+  EXPECT_EQ(HttpConnection::Current(), connection);
+  Say("hello");
+  char text[5];
+  EXPECT_EQ(connection->read(text, 5), 5);
+  EXPECT_EQ(std::string(text, 5), "hello");
+  EXPECT_EQ(connection->write("there", 5), 5);
+  EXPECT_EQ(::recv(peer_, text, 5, 0), 5);
+  EXPECT_EQ(std::string(text, 5), "there");
+}
+
+TEST_F(HttpConnectionTest, ARequestHasSoManyBytesAndNoMore) {
+  Open();
+  Say(std::string(150, 'x'));
+  EXPECT_EQ(ReadAll(), std::string(100, 'x'));
+}
+
+TEST_F(HttpConnectionTest, ARequestThatDoesNotComeIsGivenUp) {
+  limits_.request_time = milliseconds(1);
+  HttpConnection* connection = Open();
+  char c;
+  EXPECT_EQ(connection->read(&c, 1), -1);
+  EXPECT_FALSE(connection->is_readable());
+}
+
+TEST_F(HttpConnectionTest, WhoDoesNotReadIsGivenUp) {
+  limits_.write_time = milliseconds(5);
+  HttpConnection* connection = Open();
+  const std::string much(1 << 20, 'x');
+  ssize_t sent = 0;
+  while ((sent = connection->write(much.data(), much.size())) > 0) {
+  }
+  EXPECT_EQ(sent, -1);
+}
+
+TEST_F(HttpConnectionTest, AnAnswerHasItsTimeUnlessItHasNoEnd) {
+  limits_.request_time = milliseconds(0);
+  limits_.answer_time = milliseconds(0);
+  HttpConnection* connection = Open();
+  EXPECT_EQ(connection->write("late", 4), -1);
+  connection->AnswerWithoutEnd();
+  EXPECT_EQ(connection->write("late", 4), 4);
+}
+
+TEST_F(HttpConnectionTest, ALateByteIsNoRequest) {
+  limits_.request_time = milliseconds(0);
+  HttpConnection* connection = Open();
+  Say("x");
+  char c;
+  EXPECT_EQ(connection->read(&c, 1), -1);
+}
+
+TEST_F(HttpConnectionTest, AnswersTogetherHaveSoManyBytes) {
+  limits_.answer_bytes = 1000;
+  HttpConnection* first = Open();
+  int sockets[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  ::close(sockets[0]);
+  {
+    HttpConnection second(sockets[1], all_.get());
+    EXPECT_TRUE(second.Hold(5000));  // Alone, whatever its size.
+    EXPECT_FALSE(first->Hold(1));
+  }
+  EXPECT_TRUE(first->Hold(600));
+  EXPECT_TRUE(first->Hold(400));
+  EXPECT_FALSE(first->Hold(1));
+}
+
+TEST_F(HttpConnectionTest, TheOtherSideGetsAllBeforeItIsClosed) {
+  HttpConnection* connection = Open();
+  Say("what nobody reads");
+  EXPECT_EQ(connection->write("bye", 3), 3);
+  std::thread closer([this] { connection_ = nullptr; });
+  std::string got;
+  char buffer[64];
+  for (ssize_t n; (n = ::recv(peer_, buffer, sizeof buffer, 0)) > 0;) {
+    got.append(buffer, static_cast<std::size_t>(n));
+  }
+  EXPECT_EQ(got, "bye");
+  ::close(peer_);
+  peer_ = -1;
+  closer.join();
+}
+
+TEST_F(HttpConnectionTest, EndAllEndsWhatIsWaitedFor) {
+  Open();
+  std::thread ender([this] { all_->EndAll(); });
+  EXPECT_EQ(ReadAll(), "");
+  ender.join();
+  all_->AwaitNone(std::chrono::steady_clock::now());  // One is left.
+  connection_ = nullptr;
+  all_->AwaitNone(std::chrono::steady_clock::now() + hours(1));
+}
+
+}  // namespace
+}  // namespace gradtap::server
