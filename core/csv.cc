@@ -1,10 +1,9 @@
 #include "core/csv.h"
 
-#include <time.h>
-
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 
 #include "core/names.h"
 
