@@ -11,8 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "client/cli/audit.h"
-#include "core/csv.h"
 #include "client/cli/table.h"
+#include "core/csv.h"
 #include "gradtap/v1/query.pb.h"
 
 namespace gradtap::client {

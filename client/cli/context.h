@@ -20,11 +20,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/csv.h"
 #include "client/cli/output.h"
 #include "client/cli/table.h"
 #include "client/rpc/query_channel.h"
 #include "core/clock.h"
+#include "core/csv.h"
 
 namespace gradtap::client {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "core/csv.h"
 #include "client/cli/table.h"
+#include "core/csv.h"
 
 namespace gradtap::client {
 

@@ -1,5 +1,4 @@
 #include "core/csv.h"
-#include "client/cli/json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 #include <limits>
 #include <random>
 
+#include "client/cli/json.h"
 #include "gradtap/v1/query.pb.h"
 #include "proto/text/json_mapping.h"
 
