@@ -24,9 +24,11 @@ void HttpThreads::enqueue(std::function<void()> connection) {
   std::function<void()> here;  // Nobody else can.
   {
     MutexLock lock(mu_);
+    ++held_back_;
     while (waiting_.size() >= max_threads_ && !closed_) {
       changed_.WaitUntil(mu_, Soon());
     }
+    --held_back_;
     waiting_.push_back(std::move(connection));
     ended.swap(ended_);
     if (waiting_.size() > idle_ && threads_.size() < max_threads_) {
@@ -62,6 +64,11 @@ void HttpThreads::shutdown() {
 std::size_t HttpThreads::threads() const {
   MutexLock lock(mu_);
   return threads_.size();
+}
+
+std::size_t HttpThreads::held_back() const {
+  MutexLock lock(mu_);
+  return held_back_;
 }
 
 void HttpThreads::Work(std::size_t id) {

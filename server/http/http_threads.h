@@ -36,6 +36,8 @@ class HttpThreads final : public httplib::TaskQueue {
   void shutdown() override ABSL_LOCKS_EXCLUDED(mu_);
 
   std::size_t threads() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Calls of enqueue() that wait.
+  std::size_t held_back() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   void Work(std::size_t id) ABSL_LOCKS_EXCLUDED(mu_);
@@ -46,6 +48,7 @@ class HttpThreads final : public httplib::TaskQueue {
   CondVar changed_;
   std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mu_);
   std::size_t idle_ ABSL_GUARDED_BY(mu_) = 0;
+  std::size_t held_back_ ABSL_GUARDED_BY(mu_) = 0;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::size_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::size_t, std::thread> threads_ ABSL_GUARDED_BY(mu_);

@@ -71,18 +71,17 @@ TEST(HttpThreadsTest, AFullQueueHoldsTheListenerBack) {
   held.AwaitOpen();
   std::atomic<int> served{0};
   threads.enqueue([&served] { ++served; });  // Waits.
-  std::atomic<bool> let_go{false};
-  std::atomic<bool> taken_before{false};
+  std::atomic<bool> taken{false};
   std::thread listener([&] {
     threads.enqueue([&served] { ++served; });
-    taken_before = !let_go;
+    taken = true;
   });
-  std::this_thread::sleep_for(milliseconds(20));  // Time to be wrong in.
-  let_go = true;
+  // Held back is who has looked at the queue; without that this has no end.
+  while (threads.held_back() == 0) std::this_thread::yield();
+  EXPECT_FALSE(taken);
   held.LetGo();
   listener.join();
   threads.shutdown();
-  EXPECT_FALSE(taken_before);
   EXPECT_EQ(served, 2);
 }
 
