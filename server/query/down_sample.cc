@@ -57,43 +57,60 @@ DownSampler::Bucket* DownSampler::OpenBucket() {
 
 void DownSampler::AddToBuckets(const Kept& kept) { AddTo(kept, OpenBucket()); }
 
-void DownSampler::AddExtremes(const PointSummary& summary) {
-  std::vector<const PointSummary::At*> points;
-  for (const auto* at :
-       {&summary.min, &summary.max, &summary.nonfinite, &summary.absent}) {
-    if (at->any) points.push_back(at);
+Point DownSampler::PointAt(const PointSummary::At& at, bool absent,
+                           const Point& first) {
+  Point point = first;
+  point.step += at.offset;
+  point.value = at.value;
+  point.absent = absent;
+  return point;
+}
+
+void DownSampler::AddExtremes(const PointSummary& summary, const Point& first) {
+  std::array<const PointSummary::At*, 4> points;
+  std::size_t n = 0;
+  if (summary.has_finite) {
+    points[n++] = &summary.min;
+    points[n++] = &summary.max;
   }
+  if (summary.has_nonfinite) points[n++] = &summary.nonfinite;
+  if (summary.has_absent) points[n++] = &summary.absent;
   std::stable_sort(
-      points.begin(), points.end(),
+      points.begin(), points.begin() + n,
       [](const auto* a, const auto* b) { return a->offset < b->offset; });
   const std::uint64_t end = seen_ + summary.count;
-  for (std::size_t i = 0; i < points.size(); ++i) {
+  for (std::size_t i = 0; i < n; ++i) {
     if (i > 0 && points[i]->offset == points[i - 1]->offset) continue;
-    Add(points[i]->point);
+    Add(PointAt(*points[i], points[i] == &summary.absent, first));
   }
   seen_ = end;
 }
 
-void DownSampler::Add(const PointSummary& summary) {
+// A million steps are 15,625 of them: what a bucket keeps is made only when it
+// is kept.
+void DownSampler::Add(const PointSummary& summary, const Point& first) {
   if (summary.count == 0) return;
-  if (!expecting_) return AddExtremes(summary);
-  const auto keep = [&](const PointSummary::At& at) {
-    return Kept{seen_ + at.offset, at.point};
+  if (!expecting_) return AddExtremes(summary, first);
+  const auto keep = [&](const PointSummary::At& at, bool absent, Kept* kept) {
+    kept->index = seen_ + at.offset;
+    kept->point = PointAt(at, absent, first);
   };
-  Bucket one;
-  one.count = summary.count;
-  one.has_finite = summary.min.any && summary.max.any;
-  one.has_nonfinite = summary.nonfinite.any;
-  one.has_absent = summary.absent.any;
-  one.min = keep(summary.min);
-  one.max = keep(summary.max);
-  one.nonfinite = keep(summary.nonfinite);
-  one.absent = keep(summary.absent);
   Bucket* bucket = OpenBucket();
-  if (bucket->count == 0) {
-    *bucket = one;
-  } else {
-    Join(one, bucket);
+  bucket->count += summary.count;
+  if (summary.has_finite) {
+    const bool is_first = !std::exchange(bucket->has_finite, true);
+    if (is_first || summary.min.value < bucket->min.point.value) {
+      keep(summary.min, false, &bucket->min);
+    }
+    if (is_first || summary.max.value > bucket->max.point.value) {
+      keep(summary.max, false, &bucket->max);
+    }
+  }
+  if (summary.has_nonfinite && !std::exchange(bucket->has_nonfinite, true)) {
+    keep(summary.nonfinite, false, &bucket->nonfinite);
+  }
+  if (summary.has_absent && !std::exchange(bucket->has_absent, true)) {
+    keep(summary.absent, true, &bucket->absent);
   }
   seen_ += summary.count;
 }

@@ -27,17 +27,18 @@ struct Point {
   std::uint32_t piece = 0;
 };
 
-// Points that are known by their extremes alone. Offsets count its points.
+// Points that are known by their extremes alone. What it has none of is as it
+// is here.
 struct PointSummary {
   struct At {
-    bool any = false;
-    std::uint32_t offset = 0;
-    Point point;
+    std::uint32_t offset = 0;  // Among its points.
+    double value = 0;
   };
-  std::uint64_t count = 0;
+  std::uint32_t count = 0;
+  bool has_finite = false, has_nonfinite = false, has_absent = false;
   At min, max;   // Of the finite values, the first on ties.
   At nonfinite;  // The first.
-  At absent;     // The first.
+  At absent;     // The first; its value is NaN.
 };
 
 class DownSampler {
@@ -52,9 +53,10 @@ class DownSampler {
 
   // Points come in the order in which they are to be answered.
   void Add(const Point& point);
-  // After Expect() a bucket of summaries has no first and last point. Without
-  // it their extremes are points like others.
-  void Add(const PointSummary& summary);
+  // `first` is its first point, but for the value: the others are at the steps
+  // after it. After Expect() a bucket of summaries has no first and last point.
+  // Without it their extremes are points like others.
+  void Add(const PointSummary& summary, const Point& first);
 
   // Points offered so far.
   std::uint64_t seen() const { return seen_; }
@@ -77,7 +79,9 @@ class DownSampler {
   };
 
   static void AddTo(const Kept& kept, Bucket* bucket);
-  void AddExtremes(const PointSummary& summary);
+  static Point PointAt(const PointSummary::At& at, bool absent,
+                       const Point& first);
+  void AddExtremes(const PointSummary& summary, const Point& first);
   Bucket* OpenBucket();
   static void Join(const Bucket& later, Bucket* bucket);
   static void Emit(const Bucket& bucket, std::vector<Point>* points);

@@ -87,31 +87,23 @@ absl::StatusOr<bool> ReadPart(Store* store, const Segment& segment,
   return true;
 }
 
-PointSummary SummaryOf(const RollupEntry& entry, const RollupSource& source,
-                       std::uint32_t first, const Point& like) {
+PointSummary SummaryOf(const RollupEntry& entry, const RollupSource& source) {
   PointSummary summary;
   summary.count = entry.steps();
-  const auto set = [&](std::uint16_t at, double value, PointSummary::At* to) {
-    to->any = true;
-    to->offset = at;
-    to->point = like;
-    to->point.step = first + at;
-    to->point.value = value;
-  };
   if (entry.finite > 0) {
-    const bool falls = source.falls();
-    set(falls ? entry.max_at : entry.min_at,
-        source.Apply(falls ? entry.max : entry.min), &summary.min);
-    set(falls ? entry.min_at : entry.max_at,
-        source.Apply(falls ? entry.min : entry.max), &summary.max);
+    summary.has_finite = true;
+    summary.min = {entry.min_at, source.Apply(entry.min)};
+    summary.max = {entry.max_at, source.Apply(entry.max)};
+    if (source.falls()) std::swap(summary.min, summary.max);
   }
   if (entry.nonfinite > 0) {
-    set(entry.nonfinite_at, entry.first_nonfinite, &summary.nonfinite);
+    summary.has_nonfinite = true;
+    summary.nonfinite = {entry.nonfinite_at, entry.first_nonfinite};
   }
   if (entry.absent > 0) {
-    set(entry.absent_at, std::numeric_limits<double>::quiet_NaN(),
-        &summary.absent);
-    summary.absent.point.absent = true;
+    summary.has_absent = true;
+    summary.absent = {entry.absent_at,
+                      std::numeric_limits<double>::quiet_NaN()};
   }
   return summary;
 }
@@ -149,14 +141,13 @@ absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
     });
   }
   for (const Piece& piece : pieces) {
-    Point like;
-    like.attempt = segment.attempt;
-    like.piece = series->PieceOf(segment.stream->id, segment.branch,
-                                 piece.first_step, piece.recorded);
-    std::uint32_t first = 0;
+    Point first;
+    first.attempt = segment.attempt;
+    first.piece = series->PieceOf(segment.stream->id, segment.branch,
+                                  piece.first_step, piece.recorded);
     for (const RollupEntry& entry : piece.entries) {
-      sampler->Add(SummaryOf(entry, piece.source, first, like));
-      first += piece.run;
+      sampler->Add(SummaryOf(entry, piece.source), first);
+      first.step += piece.run;
     }
   }
   return true;

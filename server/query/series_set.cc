@@ -94,12 +94,16 @@ absl::Status SeriesSet::Resolve(Store* store,
   const auto piece_of = [&](const Point* point) -> const Piece& {
     return pieces_[point->piece - 1];
   };
-  std::sort(open.begin(), open.end(), [&](const Point* a, const Point* b) {
+  const auto before = [&](const Point* a, const Point* b) {
+    if (a->piece == b->piece) return a->step < b->step;
     const Piece& x = piece_of(a);
     const Piece& y = piece_of(b);
-    return std::tie(x.stream, x.branch, x.first_step, a->step) <
-           std::tie(y.stream, y.branch, y.first_step, b->step);
-  });
+    return std::tie(x.stream, x.branch, x.first_step) <
+           std::tie(y.stream, y.branch, y.first_step);
+  };
+  if (!std::is_sorted(open.begin(), open.end(), before)) {
+    std::sort(open.begin(), open.end(), before);
+  }
   for (std::size_t i = 0; i < open.size();) {
     const Piece& first = piece_of(open[i]);
     std::vector<PiecePlace> places;

@@ -24,7 +24,8 @@ std::int64_t StepAtEnd(std::string_view key) {
   return ByteReader(key.substr(key.size() - 8)).I64();
 }
 
-// When the steps of pieces were. Keeps the newest chapter or window.
+// When the steps of pieces were; it is asked by rising steps. Keeps the newest
+// chapter or window.
 class PieceSteps {
  public:
   PieceSteps(std::shared_ptr<Engine> engine, const BranchKey& branch)
@@ -52,20 +53,24 @@ class PieceSteps {
     window_.reset();
     first_step_ = place.first_step;
     if (place.recorded >= 2 * kTileSteps) {
-      const absl::Status s = Get(keys::Chapter(branch_.run_id, branch_.stream,
-                                               branch_.branch, first_step_));
-      if (s.ok()) {
-        const auto view = ChapterView::Parse(View(bytes_));
+      const auto found = FindChapter();
+      if (!found.ok()) return found.status();
+      if (*found) {
+        const auto view = ChapterView::Parse(View(chapters_->value()));
         if (!view.ok()) return view.status();
-        chapter_ = *view;
-        if (chapter_->recorded() == place.recorded) return absl::OkStatus();
-        chapter_.reset();
-      } else if (!absl::IsNotFound(s)) {
-        return s;
+        if (view->recorded() == place.recorded) {
+          chapter_ = *view;
+          return absl::OkStatus();
+        }
       }
     }
-    const absl::Status s = Get(keys::Timeline(branch_.run_id, branch_.stream,
-                                              branch_.branch, first_step_));
+    bytes_.Reset();
+    const absl::Status s = ToStatus(
+        engine_->db()->Get(rocksdb::ReadOptions(), engine_->windows(),
+                           keys::Timeline(branch_.run_id, branch_.stream,
+                                          branch_.branch, first_step_),
+                           &bytes_),
+        kReading);
     if (!s.ok()) return s;
     const auto view = TimelineView::Parse(View(bytes_));
     if (!view.ok()) return view.status();
@@ -74,17 +79,30 @@ class PieceSteps {
                                                  : Damaged("roll-up");
   }
 
-  absl::Status Get(const std::string& key) {
-    bytes_.Reset();
-    return ToStatus(engine_->db()->Get(rocksdb::ReadOptions(),
-                                       engine_->windows(), key, &bytes_),
-                    kReading);
+  // Most often it is the one after that which was found last.
+  absl::StatusOr<bool> FindChapter() {
+    const std::string wanted = keys::Chapter(branch_.run_id, branch_.stream,
+                                             branch_.branch, first_step_);
+    if (chapters_ == nullptr) {
+      chapters_.reset(engine_->db()->NewIterator(rocksdb::ReadOptions(),
+                                                 engine_->windows()));
+    } else if (chapters_->Valid()) {
+      chapters_->Next();
+    }
+    if (!chapters_->Valid() || View(chapters_->key()) != wanted) {
+      chapters_->Seek(wanted);
+    }
+    if (chapters_->Valid()) return View(chapters_->key()) == wanted;
+    const absl::Status s = ToStatus(chapters_->status(), kReading);
+    if (!s.ok()) return s;
+    return false;
   }
 
   const std::shared_ptr<Engine> engine_;
   const BranchKey branch_;
   std::int64_t first_step_ = 0;
-  rocksdb::PinnableSlice bytes_;  // Views point into it.
+  std::unique_ptr<rocksdb::Iterator> chapters_;  // chapter_ views its value.
+  rocksdb::PinnableSlice bytes_;                 // That of window_.
   std::optional<ChapterView> chapter_;
   std::optional<TimelineView> window_;
 };
