@@ -126,6 +126,7 @@ grpc::Status FakeQueryService::GetRun(grpc::ServerContext* context,
                                       const v1::GetRunRequest* request,
                                       v1::GetRunResponse* response) {
   if (auto status = Enter(context, *request); !status.ok()) return status;
+  if (before_get_run) before_get_run(get_run_calls++);
   FakeRun* run = nullptr;
   if (auto status = Find(request->run(), &run); !status.ok()) return status;
   *response = run->info;
@@ -226,6 +227,9 @@ grpc::Status FakeQueryService::GetHistograms(
   FakeRun* run = nullptr;
   if (auto status = Find(request->run(), &run); !status.ok()) return status;
   *response = run->histograms;
+  if (request->has_step() && request->step() != response->step()) {
+    return NotFound("no histograms at step " + std::to_string(request->step()));
+  }
   return grpc::Status::OK;
 }
 

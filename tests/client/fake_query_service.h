@@ -53,8 +53,13 @@ class FakeQueryService final : public v1::Query::Service {
   // Called before each message of a watch, with its number from 0.
   std::function<void(std::size_t number)> before_watch_message;
 
+  // Called before each GetRun, with its number from 0; may change the runs, if
+  // one client asks one question at a time.
+  std::function<void(int number)> before_get_run;
+
   std::atomic<int> calls{0};
   std::atomic<int> watch_calls{0};
+  std::atomic<int> get_run_calls{0};
   // The newest request of each kind.
   template <typename Request>
   Request Last() const {
