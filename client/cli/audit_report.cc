@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/cells.h"
-#include "client/cli/json.h"
+#include "core/json_text.h"
 #include "client/cli/text.h"
 #include "core/names.h"
 

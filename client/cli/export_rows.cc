@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/cells.h"
-#include "client/cli/json.h"
+#include "core/json_text.h"
 
 namespace gradtap::client {
 namespace {

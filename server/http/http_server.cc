@@ -21,6 +21,7 @@
 #include "server/http/http_threads.h"
 #include "server/http/live_hub.h"
 #include "server/http/metrics_page.h"
+#include "server/http/prometheus_api.h"
 #include "server/http/request_guard.h"
 
 namespace gradtap::server {
@@ -43,6 +44,8 @@ constexpr std::chrono::seconds kFirstEvent{10};
 constexpr char kSpreadsheet[] = "spreadsheet";
 
 constexpr char kApiPath[] = "/api/v1/";
+constexpr char kPrometheusPath[] = "/prometheus/api/v1/";
+constexpr char kForm[] = "application/x-www-form-urlencoded";
 
 std::optional<std::string> HeaderOf(const httplib::Request& request,
                                     const char* name) {
@@ -112,11 +115,10 @@ absl::Status CheckRequest(const httplib::Request& request,
   return CheckOrigin(OriginOf(request), names);
 }
 
-bool IsJson(const httplib::Request& request) {
+bool HasType(const httplib::Request& request, const char* wanted) {
   const std::string type = request.get_header_value("Content-Type");
   return absl::EqualsIgnoreCase(
-      absl::StripAsciiWhitespace(type.substr(0, type.find(';'))),
-      "application/json");
+      absl::StripAsciiWhitespace(type.substr(0, type.find(';'))), wanted);
 }
 
 // The library's brotli is set to its smallest, at a megabyte a second.
@@ -127,22 +129,26 @@ void OfferGzipAlone(httplib::Request* request) {
   if (gzip) request->headers.emplace("Accept-Encoding", "gzip");
 }
 
-// The library takes what follows a value's last '='.
-UrlParameters ParametersOf(const httplib::Request& request) {
-  UrlParameters parameters;
-  const std::size_t begin = request.target.find('?');
-  if (begin == std::string::npos) return parameters;
-  const std::string query = request.target.substr(begin + 1);
+// "a=1&b=2". The library takes what follows a value's last '='.
+void AddParameters(std::string_view text, UrlParameters* parameters) {
   const std::vector<std::string> pairs =
-      absl::StrSplit(query.substr(0, query.find('#')), '&', absl::SkipEmpty());
+      absl::StrSplit(std::string(text), '&', absl::SkipEmpty());
   for (const std::string& pair : pairs) {
     const std::size_t is = pair.find('=');
-    parameters.emplace(
+    parameters->emplace(
         httplib::detail::decode_url(pair.substr(0, is), true),
         is == std::string::npos
             ? ""
             : httplib::detail::decode_url(pair.substr(is + 1), true));
   }
+}
+
+UrlParameters ParametersOf(const httplib::Request& request) {
+  UrlParameters parameters;
+  const std::size_t begin = request.target.find('?');
+  if (begin == std::string::npos) return parameters;
+  const std::string query = request.target.substr(begin + 1);
+  AddParameters(query.substr(0, query.find('#')), &parameters);
   return parameters;
 }
 
@@ -179,6 +185,7 @@ class HttpServer::Impl {
       : options_(std::move(options)),
         backend_(backend),
         api_(backend),
+        prometheus_(backend),
         live_(backend, options_.max_live_streams),
         connections_(options_.connections),
         server_(&connections_) {
@@ -288,6 +295,36 @@ class HttpServer::Impl {
     server_.Post(methods, [this](const Request& in, Response& out) {
       Put(Serve(in, true), in, &out);
     });
+    AddPrometheusRoutes();
+  }
+
+  // A form longer than 8 KiB is refused by the library, unless the handler
+  // reads the body itself.
+  void AddPrometheusRoutes() {
+    const std::string path =
+        std::string(kPrometheusPath) + "([A-Za-z0-9_/:.-]+)";
+    server_.Get(
+        path, [this](const httplib::Request& in, httplib::Response& out) {
+          Put(prometheus_.Serve({in.matches[1], ParametersOf(in)}), in, &out);
+        });
+    server_.Post(path, [this](const httplib::Request& in,
+                              httplib::Response& out,
+                              const httplib::ContentReader& read) {
+      std::string form;
+      read([&form](const char* data, std::size_t size) {
+        form.append(data, size);
+        return form.size() <= kMaxBodyBytes;
+      });
+      if (!form.empty() && !HasType(in, kForm)) {
+        HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
+            absl::StrCat("a POST takes a form: Content-Type: ", kForm)));
+        answer.status = 415;
+        return Put(std::move(answer), in, &out);
+      }
+      UrlParameters parameters = ParametersOf(in);
+      AddParameters(form, &parameters);
+      Put(prometheus_.Serve({in.matches[1], std::move(parameters)}), in, &out);
+    });
   }
 
   void Watch(const httplib::Request& in, httplib::Response* out) {
@@ -361,7 +398,7 @@ class HttpServer::Impl {
 
   HttpAnswer Serve(const httplib::Request& in, bool post) {
     // Nor may a form of another site, which asks nobody before it is sent.
-    if (post && !IsJson(in)) {
+    if (post && !HasType(in, "application/json")) {
       HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
           "a POST takes JSON: Content-Type: application/json"));
       answer.status = 415;
@@ -422,6 +459,7 @@ class HttpServer::Impl {
   HttpOptions options_;
   QueryBackend* const backend_;
   const HttpApi api_;
+  const PrometheusApi prometheus_;
   LiveHub live_;
   Mutex metrics_mu_;
   HttpAnswer metrics_ ABSL_GUARDED_BY(metrics_mu_);

@@ -9,7 +9,7 @@
 #include <limits>
 #include <random>
 
-#include "client/cli/json.h"
+#include "core/json_text.h"
 #include "gradtap/v1/query.pb.h"
 #include "proto/text/json_mapping.h"
 

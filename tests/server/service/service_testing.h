@@ -107,14 +107,15 @@ class Feeder {
   }
 
   void Step(std::int64_t step, float mean, const std::string& padding = "") {
-    const std::string body = BodyOf(StepRecord(step, mean, padding));
-    StreamCommit commit;
-    StreamCommit::Step row;
-    row.step = step;
-    row.records = 3;
-    row.body = body;
-    commit.steps.push_back(row);
-    Commit(std::move(commit));
+    CommitStep(step, BodyOf(StepRecord(step, mean, padding)));
+  }
+
+  void StepAt(std::int64_t step, float mean, std::int64_t time_unix_ns) {
+    StepData data = StepOf(step, mean);
+    data.wall_time_unix_ns = time_unix_ns;
+    std::string record(EncodedStepSize(data), '\0');
+    EncodeStep(data, record);
+    CommitStep(step, BodyOf(record));
   }
 
   // A step whose gradient has the histogram of four elements that are `mean`.
@@ -153,6 +154,16 @@ class Feeder {
   }
 
  private:
+  void CommitStep(std::int64_t step, const std::string& body) {
+    StreamCommit commit;
+    StreamCommit::Step row;
+    row.step = step;
+    row.records = 3;
+    row.body = body;
+    commit.steps.push_back(row);
+    Commit(std::move(commit));
+  }
+
   void Commit(StreamCommit commit) {
     commit.stream = stream_;
     commit.first_seq = commit.last_seq = ++seq_;

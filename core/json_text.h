@@ -1,14 +1,14 @@
-// Texts and numbers as JSON; messages are proto/json's.
+// Texts and numbers as JSON; messages are proto/text's.
 //
-// Layer: client/cli. Pure functions; any thread may call them.
+// Layer: core. This file: std. Pure functions; any thread may call them.
 
-#ifndef GRADTAP_CLIENT_CLI_JSON_H_
-#define GRADTAP_CLIENT_CLI_JSON_H_
+#ifndef GRADTAP_CORE_JSON_TEXT_H_
+#define GRADTAP_CORE_JSON_TEXT_H_
 
 #include <string>
 #include <string_view>
 
-namespace gradtap::client {
+namespace gradtap {
 
 // The text as a JSON string, in quotes. Control characters, DEL and C1 are
 // escaped; the rest stays as it is.
@@ -17,6 +17,6 @@ std::string JsonString(std::string_view text);
 // A number, or one of the strings that stand for what JSON cannot write.
 std::string JsonNumber(double value);
 
-}  // namespace gradtap::client
+}  // namespace gradtap
 
-#endif  // GRADTAP_CLIENT_CLI_JSON_H_
+#endif  // GRADTAP_CORE_JSON_TEXT_H_

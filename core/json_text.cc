@@ -1,11 +1,11 @@
-#include "client/cli/json.h"
+#include "core/json_text.h"
 
 #include <cmath>
 #include <cstdio>
 
 #include "core/csv.h"
 
-namespace gradtap::client {
+namespace gradtap {
 
 std::string JsonString(std::string_view text) {
   std::string out = "\"";
@@ -36,4 +36,4 @@ std::string JsonNumber(double value) {
   return ExactNumber(value);
 }
 
-}  // namespace gradtap::client
+}  // namespace gradtap
