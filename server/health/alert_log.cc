@@ -246,15 +246,17 @@ std::uint64_t AlertLog::change() const {
   return change_;
 }
 
-std::uint64_t AlertLog::Wait(
-    std::uint64_t change,
-    std::chrono::steady_clock::time_point deadline) const {
+void AlertLog::Wait(std::uint64_t change, std::uint64_t wakes,
+                    std::chrono::steady_clock::time_point deadline) const {
   MutexLock lock(mu_);
-  const std::uint64_t wakes = wakes_;
   while (change_ <= change && wakes_ == wakes &&
          changed_.WaitUntil(mu_, deadline)) {
   }
-  return change_;
+}
+
+std::uint64_t AlertLog::wakes() const {
+  MutexLock lock(mu_);
+  return wakes_;
 }
 
 void AlertLog::Wake() {
@@ -311,6 +313,18 @@ absl::Status AlertLog::SetTold(Destination to, const std::string& run,
   }
   if (entry_of_run == nullptr) return absl::OkStatus();
   return store_->WriteAttachments(*entry_of_run, writes);
+}
+
+void AlertLog::CountCall(Destination to, bool ok) {
+  MutexLock lock(mu_);
+  CallCounts& counts = calls_[to];
+  ++(ok ? counts.sent : counts.failed);
+}
+
+CallCounts AlertLog::calls(Destination to) const {
+  MutexLock lock(mu_);
+  const auto found = calls_.find(to);
+  return found == calls_.end() ? CallCounts() : found->second;
 }
 
 }  // namespace gradtap::server

@@ -32,6 +32,12 @@ namespace gradtap::server {
 // To whom alerts are passed on. Bits of StoredAlert.told.
 enum class Destination : std::uint32_t { kAlertmanager = 1, kWebhook = 4 };
 
+// Calls to a destination, since the start.
+struct CallCounts {
+  std::uint64_t sent = 0;
+  std::uint64_t failed = 0;
+};
+
 // Thread-safe.
 class AlertLog {
  public:
@@ -70,12 +76,13 @@ class AlertLog {
                                std::size_t most) const ABSL_LOCKS_EXCLUDED(mu_);
   std::uint64_t change() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Waits until something has changed after `change`, Wake() is called, or the
-  // deadline passes. Returns change().
-  std::uint64_t Wait(std::uint64_t change,
-                     std::chrono::steady_clock::time_point deadline) const
+  // Waits until something has changed after `change`, or Wake() has been called
+  // since wakes() was `wakes`, or the deadline passes.
+  void Wait(std::uint64_t change, std::uint64_t wakes,
+            std::chrono::steady_clock::time_point deadline) const
       ABSL_LOCKS_EXCLUDED(mu_);
   void Wake() ABSL_LOCKS_EXCLUDED(mu_);
+  std::uint64_t wakes() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // ---- Passing on. ----
   struct ToTell {
@@ -91,6 +98,8 @@ class AlertLog {
   // Durably, if it can be.
   absl::Status SetTold(Destination to, const std::string& run, std::uint64_t id,
                        bool ended) ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  void CountCall(Destination to, bool ok) ABSL_LOCKS_EXCLUDED(mu_);
+  CallCounts calls(Destination to) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   struct Entry {
@@ -118,6 +127,7 @@ class AlertLog {
       ABSL_GUARDED_BY(mu_);
   std::uint64_t change_ ABSL_GUARDED_BY(mu_) = 0;
   std::uint64_t wakes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<Destination, CallCounts> calls_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace gradtap::server

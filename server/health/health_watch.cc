@@ -51,6 +51,7 @@ HealthWatch::~HealthWatch() { Stop(); }
 
 void HealthWatch::Stop() {
   if (!thread_.joinable()) return;
+  ending_ = true;
   store_->RemoveListener(listener_);
   {
     MutexLock lock(due_mu_);
@@ -247,6 +248,7 @@ absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
 }
 
 void HealthWatch::LookAtClock(RunHealth* health) {
+  if (ending_) return;
   health->LookAtClock({clock_->UnixNanos(), since_unix_ns_, connected_});
 }
 

@@ -13,6 +13,7 @@
 #ifndef GRADTAP_SERVER_HEALTH_HEALTH_WATCH_H_
 #define GRADTAP_SERVER_HEALTH_HEALTH_WATCH_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -67,12 +68,15 @@ class HealthWatch {
   HealthWatch(const HealthWatch&) = delete;
   HealthWatch& operator=(const HealthWatch&) = delete;
 
+  // From now on silence means nothing: sessions are being ended.
+  void BeginShutdown() { ending_ = true; }
   // Looks at all that is stored, writes the states, ends the thread.
   // Idempotent.
   void Stop();
 
   const std::shared_ptr<const Rules>& rules() const { return options_.rules; }
   AlertLog& log() { return log_; }
+  const AlertLog& log() const { return log_; }
   HealthFigures figures() const;
 
   // kNotFound as of other queries; kInvalidArgument: max_names over 100,000.
@@ -120,6 +124,8 @@ class HealthWatch {
   const HealthOptions options_;
   const std::int64_t since_unix_ns_;
   AlertLog log_;
+
+  std::atomic<bool> ending_{false};
 
   mutable Mutex due_mu_;
   CondVar due_changed_;
