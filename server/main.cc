@@ -8,9 +8,12 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,8 +21,11 @@
 
 #include "CLI/CLI.hpp"
 #include "core/names.h"
+#include "proto/text/rules_text.h"
 #include "server/allocator.h"
+#include "server/health/rules.h"
 #include "server/keeping/option_values.h"
+#include "server/notify/notify_url.h"
 #include "server/service/collector.h"
 #include "server/subcommands.h"
 
@@ -132,6 +138,63 @@ absl::StatusOr<std::string> AddressOrOff(const std::string& text) {
   return text;
 }
 
+// The rules of a file; an error names it.
+absl::StatusOr<std::shared_ptr<const gradtap::server::Rules>> ReadRules(
+    const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text(gradtap::kMaxRulesBytes + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!in.is_open() || in.bad() || (in.fail() && !in.eof())) {
+    return absl::NotFoundError("cannot read " + path + ": " +
+                               std::strerror(errno));
+  }
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  const auto file = gradtap::ParseRules(text, path);
+  if (!file.ok()) return file.status();
+  return gradtap::server::Rules::Create(*file);
+}
+
+// The URL itself, if it is one.
+absl::StatusOr<std::string> UrlOf(const std::string& text) {
+  const auto url = gradtap::server::ParseNotifyUrl(text);
+  if (!url.ok()) return url.status();
+  return text;
+}
+
+// The same of a page, which a proxy may serve with TLS; without a "/" at its
+// end.
+absl::StatusOr<std::string> PageUrlOf(const std::string& text) {
+  const bool tls = text.rfind("https://", 0) == 0;
+  const auto url =
+      gradtap::server::ParseNotifyUrl(tls ? "http" + text.substr(5) : text);
+  if (!url.ok()) return url.status();
+  std::string page = text;
+  while (page.back() == '/') page.pop_back();
+  return page;
+}
+
+void AddAlertOptions(CLI::App& app,
+                     gradtap::server::CollectorOptions* options) {
+  AddParsed(app, "--rules", ReadRules, &options->rules,
+            "File of health rules (gradtap rules check FILE); default: what "
+            "`gradtap rules defaults` prints")
+      ->option_text("FILE")
+      ->group("Alerts");
+  AddParsed(app, "--alertmanager", UrlOf, &options->alertmanager,
+            "Alertmanager that is told of alerts: http://127.0.0.1:9093")
+      ->option_text("URL")
+      ->group("Alerts");
+  AddParsed(app, "--alert-webhook", UrlOf, &options->alert_webhook,
+            "Where each alert's beginning and end is POSTed, as JSON")
+      ->option_text("URL")
+      ->group("Alerts");
+  AddParsed(app, "--page-url", PageUrlOf, &options->page_url,
+            "What links in alerts begin with: the collector as its readers "
+            "reach it; default: http:// and the HTTP address")
+      ->option_text("URL")
+      ->group("Alerts");
+}
+
 void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
   using gradtap::server::ParseBytes;
   using gradtap::server::ParseDuration;
@@ -197,6 +260,7 @@ int main(int argc, char** argv) {
              "there");
   AddServing(&app, &options);
   AddKeepingOptions(app, &options.keeping);
+  AddAlertOptions(app, &options);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"
@@ -205,6 +269,7 @@ int main(int argc, char** argv) {
       "removed is said on standard error and by `gradtap status`.\n\n"
       "Examples:\n"
       "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0\n"
+      "  gradtapd --rules my.rules --alertmanager http://127.0.0.1:9093\n"
       "  gradtapd --keep-for 90d --keep-bytes 500GiB --disk-reserve 20GiB");
   struct {
     const char* name;

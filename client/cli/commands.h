@@ -39,6 +39,9 @@ Command AddBackup(CLI::App& app);
 Command AddCompact(CLI::App& app);
 Command AddDrain(CLI::App& app);
 Command AddImport(CLI::App& app);
+Command AddAlerts(CLI::App& app);
+Command AddFirstBad(CLI::App& app);
+Command AddRules(CLI::App& app);
 
 }  // namespace gradtap::client
 

@@ -118,7 +118,7 @@ constexpr ApiMethod Changes(const char* name) {
   return {name, true, false, &Serve<Request, Response>};
 }
 
-constexpr std::array<ApiMethod, 13> kMethods = {
+constexpr std::array<ApiMethod, 17> kMethods = {
     Reads<v1::ListRunsRequest, v1::ListRunsResponse>("ListRuns"),
     Reads<v1::GetRunRequest, v1::GetRunResponse>("GetRun"),
     Reads<v1::ListParametersRequest, v1::ListParametersResponse>(
@@ -133,6 +133,10 @@ constexpr std::array<ApiMethod, 13> kMethods = {
     Changes<v1::DeleteRunRequest, v1::DeleteRunResponse>("DeleteRun"),
     Changes<v1::PinRunRequest, v1::PinRunResponse>("PinRun"),
     Reads<v1::GetStatusRequest, v1::GetStatusResponse>("GetStatus"),
+    Reads<v1::ListAlertsRequest, v1::ListAlertsResponse>("ListAlerts"),
+    Reads<v1::GetHealthRequest, v1::GetHealthResponse>("GetHealth"),
+    Reads<v1::GetFirstBadRequest, v1::GetFirstBadResponse>("GetFirstBad"),
+    Reads<v1::TestRulesRequest, v1::TestRulesResponse>("TestRules"),
 };
 
 absl::Status ServeCall(QueryBackend* backend, const ApiCall& call,

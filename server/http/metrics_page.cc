@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "gradtap/v1/query.pb.h"
+#include "server/http/health_metrics.h"
 #include "server/http/metric_set.h"
 #include "server/query/run_view.h"
 #include "server/service/query_methods.h"
@@ -156,6 +157,9 @@ class RunMetrics {
 
   absl::Status Add(const v1::RunInfo& run) {
     AddInfo(run);
+    if (backend_->health() != nullptr) {
+      AddRunAlerts(*backend_->health(), run.run(), &set_);
+    }
     if (run.last_step() < 0) return absl::OkStatus();
     const double pace = PaceOf(backend_, run.run(), cancelled_);
     if (!std::isnan(pace)) {
@@ -274,6 +278,7 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   AddStored(status, &set);
   AddKeeping(status, &set);
   AddWork(status.figures(), &set);
+  if (backend->health() != nullptr) AddHealth(*backend->health(), &set);
 
   v1::ListRunsResponse runs;
   std::size_t unread = 0;

@@ -8,9 +8,12 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "proto/text/rules_text.h"
+#include "server/health/health_watch.h"
 #include "server/http/http_server.h"
 #include "server/keeping/keeper.h"
 #include "server/keeping/keeping_thread.h"
+#include "server/notify/alert_sender.h"
 #include "server/query/environment.h"
 #include "server/service/query_backend.h"
 #include "server/service/query_service.h"
@@ -123,6 +126,7 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   backend.threads = options.query_threads;
   collector->backend_ =
       std::make_unique<QueryBackend>(std::move(environment), backend);
+  if (absl::Status s = collector->WatchHealth(); !s.ok()) return s;
   collector->query_ = std::make_unique<QueryService>(collector->backend_.get(),
                                                      options.max_watches);
   collector->upkeep_ = std::make_unique<UpkeepService>(
@@ -131,9 +135,55 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   absl::Status status = collector->ListenForHttp();
   if (status.ok()) status = collector->Listen();
   if (!status.ok()) return status;
+  status = collector->PassAlertsOn();
+  if (!status.ok()) return status;
   collector->keeping_thread_ =
       std::make_unique<KeepingThread>(collector->keeper_.get());
   return collector;
+}
+
+absl::Status Collector::WatchHealth() {
+  HealthOptions options;
+  options.rules = options_.rules;
+  if (options.rules == nullptr) {
+    absl::StatusOr<std::shared_ptr<const Rules>> rules =
+        Rules::Create(DefaultRules());
+    if (!rules.ok()) return rules.status();
+    options.rules = *std::move(rules);
+  }
+  options.say = options_.say;
+  Ingest* ingest = ingest_.get();
+  absl::StatusOr<std::unique_ptr<HealthWatch>> health = HealthWatch::Start(
+      store_.get(), options_.clock,
+      [ingest](StreamId stream) { return ingest->IsConnected(stream); },
+      std::move(options));
+  if (!health.ok()) return health.status();
+  health_ = *std::move(health);
+  backend_->SetHealth(health_.get());
+  return absl::OkStatus();
+}
+
+absl::Status Collector::PassAlertsOn() {
+  const std::pair<Destination, std::string> destinations[] = {
+      {Destination::kAlertmanager, options_.alertmanager},
+      {Destination::kWebhook, options_.alert_webhook}};
+  for (const auto& [to, text] : destinations) {
+    if (text.empty()) continue;
+    const absl::StatusOr<NotifyUrl> url = ParseNotifyUrl(text);
+    if (!url.ok()) return url.status();
+    SenderOptions options;
+    options.to = to;
+    options.url = *url;
+    options.resend = options_.alert_resend;
+    options.page = options_.page_url;
+    if (options.page.empty() && http_ != nullptr) {
+      options.page = "http://" + http_address();
+    }
+    options.say = options_.say;
+    senders_.push_back(std::make_unique<AlertSender>(
+        &health_->log(), options_.clock, std::move(options)));
+  }
+  return absl::OkStatus();
 }
 
 KeeperSurroundings Collector::Surroundings(
@@ -201,6 +251,8 @@ Collector::~Collector() { Shutdown(); }
 
 void Collector::Shutdown() {
   keeping_thread_ = nullptr;
+  if (health_ != nullptr) health_->BeginShutdown();
+  senders_.clear();
   if (http_ != nullptr) http_->BeginShutdown();
   if (server_ != nullptr) {
     server_->GetHealthCheckService()->Shutdown();
@@ -218,6 +270,7 @@ void Collector::Shutdown() {
   upkeep_ = nullptr;
   query_ = nullptr;
   backend_ = nullptr;
+  health_ = nullptr;
   keeper_ = nullptr;
   ingest_ = nullptr;
   store_ = nullptr;

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
+#include "server/health/rules.h"
 #include "server/http/http_limits.h"
 #include "server/ingest/ingest.h"
 #include "server/keeping/retention.h"
@@ -29,6 +30,8 @@ class Server;
 
 namespace gradtap::server {
 
+class AlertSender;
+class HealthWatch;
 class HttpServer;
 class Keeper;
 struct KeeperSurroundings;
@@ -58,6 +61,16 @@ struct CollectorOptions {
   std::uint32_t query_threads = 2;
   // How long Shutdown() waits for sessions, and again for calls.
   std::chrono::milliseconds drain_timeout{5'000};
+  // Health rules; null: the defaults.
+  std::shared_ptr<const Rules> rules;
+  // Where alerts are passed on to, as ParseNotifyUrl() takes it; empty:
+  // nowhere.
+  std::string alertmanager;
+  std::string alert_webhook;
+  // After which Alertmanager hears again of what is active.
+  std::chrono::milliseconds alert_resend{60'000};
+  // Before the links in alerts; empty: http:// and the HTTP address.
+  std::string page_url;
   // What is kept for how long, and what is left of the disk.
   KeepingLimits keeping;
   // One line for whoever operates it: what was removed, and why. Any thread;
@@ -96,6 +109,8 @@ class Collector {
  private:
   explicit Collector(const CollectorOptions& options);
 
+  absl::Status WatchHealth();
+  absl::Status PassAlertsOn();
   absl::Status Listen();
   absl::Status ListenForHttp();
   KeeperSurroundings Surroundings(
@@ -108,12 +123,14 @@ class Collector {
   std::unique_ptr<Store> store_;
   std::unique_ptr<Ingest> ingest_;
   std::unique_ptr<Keeper> keeper_;
+  std::unique_ptr<HealthWatch> health_;
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<KeepingThread> keeping_thread_;
+  std::vector<std::unique_ptr<AlertSender>> senders_;
 };
 
 }  // namespace gradtap::server

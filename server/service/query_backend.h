@@ -21,6 +21,8 @@
 
 namespace gradtap::server {
 
+class HealthWatch;
+
 struct QueryBackendOptions {
   std::uint32_t threads = 2;      // That run queries.
   std::uint32_t max_queued = 64;  // Queries that wait for one of them.
@@ -55,6 +57,10 @@ class QueryBackend {
   // Returns when nothing is queued or running, or at the deadline.
   void WaitIdle(std::chrono::steady_clock::time_point deadline);
 
+  // What evaluates rules; null: nothing does. Before the first call.
+  void SetHealth(HealthWatch* health) { health_ = health; }
+  HealthWatch* health() const { return health_; }
+
   // Adds to the open watches that GetStatus tells. Before the first call.
   void CountWatches(std::function<std::uint32_t()> open);
 
@@ -63,6 +69,7 @@ class QueryBackend {
 
  private:
   QueryEnvironment environment_;
+  HealthWatch* health_ = nullptr;
   OverheadCache overheads_;
   CallMeter meter_;
   std::vector<std::function<std::uint32_t()>> watches_;

@@ -1,5 +1,12 @@
 #include "server/service/query_methods.h"
 
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "server/health/first_bad.h"
+#include "server/health/health_watch.h"
+#include "server/health/rules_replay.h"
 #include "server/query/compare_query.h"
 #include "server/query/gaps.h"
 #include "server/query/heat_map_query.h"
@@ -10,6 +17,32 @@
 #include "server/query/top_query.h"
 
 namespace gradtap::server {
+namespace {
+
+absl::Status NoRules() {
+  return absl::FailedPreconditionError("this collector evaluates no rules");
+}
+
+// Other rules' alerts of a run, by their first step.
+absl::Status AddAlerts(const HealthWatch& health, const std::string& run,
+                       v1::GetFirstBadResponse* answer) {
+  v1::ListAlertsRequest request;
+  request.set_run(run);
+  v1::ListAlertsResponse listed;
+  if (absl::Status s = health.ListAlerts(request, &listed); !s.ok()) return s;
+  auto* alerts = listed.mutable_alerts();
+  std::stable_sort(alerts->begin(), alerts->end(),
+                   [](const v1::Alert& a, const v1::Alert& b) {
+                     return a.first_step() < b.first_step();
+                   });
+  for (v1::Alert& alert : *alerts) {
+    if (alert.rule() == v1::HEALTH_RULE_NONFINITE) continue;
+    *answer->add_alerts() = std::move(alert);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status Answer(QueryBackend* backend, const v1::ListRunsRequest& request,
                     const Cancelled& cancelled, v1::ListRunsResponse* answer) {
@@ -90,6 +123,40 @@ absl::Status Answer(QueryBackend* backend,
                     const Cancelled& /*cancelled*/,
                     v1::GetStatusResponse* answer) {
   return GetStatus(backend->environment(), answer);
+}
+
+absl::Status Answer(QueryBackend* backend, const v1::ListAlertsRequest& request,
+                    const Cancelled& /*cancelled*/,
+                    v1::ListAlertsResponse* answer) {
+  if (backend->health() == nullptr) return NoRules();
+  return backend->health()->ListAlerts(request, answer);
+}
+
+absl::Status Answer(QueryBackend* backend, const v1::GetHealthRequest& request,
+                    const Cancelled& /*cancelled*/,
+                    v1::GetHealthResponse* answer) {
+  if (backend->health() == nullptr) return NoRules();
+  return backend->health()->GetHealth(request, answer);
+}
+
+absl::Status Answer(QueryBackend* backend,
+                    const v1::GetFirstBadRequest& request,
+                    const Cancelled& cancelled,
+                    v1::GetFirstBadResponse* answer) {
+  if (backend->health() == nullptr) return NoRules();
+  const std::string& loss =
+      backend->health()->rules()->file().loss_spike().scalar();
+  absl::Status s =
+      FirstBad(backend->environment(), loss, request, cancelled, answer);
+  if (s.ok()) s = AddAlerts(*backend->health(), request.run(), answer);
+  return s;
+}
+
+absl::Status Answer(QueryBackend* backend, const v1::TestRulesRequest& request,
+                    const Cancelled& cancelled, v1::TestRulesResponse* answer) {
+  if (backend->health() == nullptr) return NoRules();
+  return TestRules(backend->environment(), backend->health()->rules(), request,
+                   cancelled, answer);
 }
 
 }  // namespace gradtap::server

@@ -7,6 +7,7 @@
 #define GRADTAP_SERVER_SERVICE_QUERY_METHODS_H_
 
 #include "absl/status/status.h"
+#include "gradtap/v1/alert.pb.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/query/row_reader.h"
 #include "server/service/query_backend.h"
@@ -49,6 +50,17 @@ absl::Status Answer(QueryBackend* backend, const v1::PinRunRequest& request,
                     const Cancelled& cancelled, v1::PinRunResponse* answer);
 absl::Status Answer(QueryBackend* backend, const v1::GetStatusRequest& request,
                     const Cancelled& cancelled, v1::GetStatusResponse* answer);
+// FAILED_PRECONDITION if the backend has nothing that evaluates rules.
+absl::Status Answer(QueryBackend* backend, const v1::ListAlertsRequest& request,
+                    const Cancelled& cancelled, v1::ListAlertsResponse* answer);
+absl::Status Answer(QueryBackend* backend, const v1::GetHealthRequest& request,
+                    const Cancelled& cancelled, v1::GetHealthResponse* answer);
+absl::Status Answer(QueryBackend* backend,
+                    const v1::GetFirstBadRequest& request,
+                    const Cancelled& cancelled,
+                    v1::GetFirstBadResponse* answer);
+absl::Status Answer(QueryBackend* backend, const v1::TestRulesRequest& request,
+                    const Cancelled& cancelled, v1::TestRulesResponse* answer);
 
 }  // namespace gradtap::server
 

@@ -1,5 +1,6 @@
 #include "server/service/query_service.h"
 
+#include "server/health/health_watch.h"
 #include "server/service/grpc_status.h"
 #include "server/service/query_methods.h"
 
@@ -15,6 +16,10 @@ QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches)
   hub_ = std::make_unique<WatchHub>(&backend->environment(),
                                     backend->overheads(), max_watches);
   backend->CountWatches([this] { return hub_->open(); });
+  if (backend->health() == nullptr) return;
+  alert_hub_ = std::make_unique<AlertHub>(
+      backend->environment().store, &backend->health()->log(), max_watches);
+  backend->CountWatches([this] { return alert_hub_->open(); });
 }
 
 QueryService::~QueryService() = default;
@@ -22,6 +27,7 @@ QueryService::~QueryService() = default;
 void QueryService::Shutdown(std::chrono::steady_clock::time_point deadline) {
   backend_->Stop();
   hub_->Shutdown(deadline);
+  if (alert_hub_ != nullptr) alert_hub_->Shutdown(deadline);
   backend_->WaitIdle(deadline);
 }
 
@@ -124,6 +130,37 @@ grpc::ServerUnaryReactor* QueryService::GetStatus(
     grpc::CallbackServerContext* context, const v1::GetStatusRequest* request,
     v1::GetStatusResponse* response) {
   return Submit(context, "GetStatus", request, response);
+}
+
+grpc::ServerUnaryReactor* QueryService::ListAlerts(
+    grpc::CallbackServerContext* context, const v1::ListAlertsRequest* request,
+    v1::ListAlertsResponse* response) {
+  return Submit(context, "ListAlerts", request, response);
+}
+
+grpc::ServerWriteReactor<v1::WatchAlertsResponse>* QueryService::WatchAlerts(
+    grpc::CallbackServerContext* context,
+    const v1::WatchAlertsRequest* request) {
+  if (alert_hub_ != nullptr) return alert_hub_->Open(request);
+  return v1::Query::CallbackService::WatchAlerts(context, request);
+}
+
+grpc::ServerUnaryReactor* QueryService::GetHealth(
+    grpc::CallbackServerContext* context, const v1::GetHealthRequest* request,
+    v1::GetHealthResponse* response) {
+  return Submit(context, "GetHealth", request, response);
+}
+
+grpc::ServerUnaryReactor* QueryService::GetFirstBad(
+    grpc::CallbackServerContext* context, const v1::GetFirstBadRequest* request,
+    v1::GetFirstBadResponse* response) {
+  return Submit(context, "GetFirstBad", request, response);
+}
+
+grpc::ServerUnaryReactor* QueryService::TestRules(
+    grpc::CallbackServerContext* context, const v1::TestRulesRequest* request,
+    v1::TestRulesResponse* response) {
+  return Submit(context, "TestRules", request, response);
 }
 
 }  // namespace gradtap::server

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "gradtap/v1/query.grpc.pb.h"
+#include "server/service/alert_hub.h"
 #include "server/service/arena_messages.h"
 #include "server/service/query_backend.h"
 #include "server/service/watch_hub.h"
@@ -76,6 +77,23 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
                                       const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;
+  grpc::ServerUnaryReactor* ListAlerts(
+      grpc::CallbackServerContext* context,
+      const v1::ListAlertsRequest* request,
+      v1::ListAlertsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchAlertsResponse>* WatchAlerts(
+      grpc::CallbackServerContext* context,
+      const v1::WatchAlertsRequest* request) override;
+  grpc::ServerUnaryReactor* GetHealth(grpc::CallbackServerContext* context,
+                                      const v1::GetHealthRequest* request,
+                                      v1::GetHealthResponse* response) override;
+  grpc::ServerUnaryReactor* GetFirstBad(
+      grpc::CallbackServerContext* context,
+      const v1::GetFirstBadRequest* request,
+      v1::GetFirstBadResponse* response) override;
+  grpc::ServerUnaryReactor* TestRules(grpc::CallbackServerContext* context,
+                                      const v1::TestRulesRequest* request,
+                                      v1::TestRulesResponse* response) override;
 
  private:
   // Runs on the backend, or refuses. `method` is a literal.
@@ -96,6 +114,7 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
   ArenaMessages<v1::GetHistogramsRequest, v1::GetHistogramsResponse>
       histogram_messages_;
   std::unique_ptr<WatchHub> hub_;
+  std::unique_ptr<AlertHub> alert_hub_;  // Null: no rules are evaluated.
 };
 
 }  // namespace gradtap::server

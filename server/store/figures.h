@@ -51,6 +51,25 @@ struct StoreFigures {
   Trouble trouble;              // Of writing.
 };
 
+struct StoreCounters {  // Since Open(); each only grows.
+  std::uint64_t stored_steps = 0;
+  std::uint64_t stored_values = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t rejected_records = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t syncs = 0;
+  std::uint64_t sealed_windows = 0;
+  std::uint64_t sealed_rows = 0;
+  std::uint64_t sealed_bytes = 0;   // Of windows, as written.
+  std::uint64_t sealed_values = 0;  // As stored_values counts them.
+  // About what runs took that have been deleted, and values of shrunk ones.
+  std::uint64_t removed_bytes = 0;
+  // Scans of steps, by step or ordinal, that needed the database, and those
+  // that the newest steps in memory had all of.
+  std::uint64_t database_scans = 0;
+  std::uint64_t tail_scans = 0;
+};
+
 }  // namespace gradtap::server
 
 #endif  // GRADTAP_SERVER_STORE_FIGURES_H_

@@ -170,6 +170,12 @@ std::string Ordinal(std::uint64_t run_id, std::uint64_t ordinal) {
   return key;
 }
 
+std::string Attachment(std::uint64_t run_id, std::string_view name) {
+  std::string key = OfRun(kAttachment, run_id);
+  key.append(name);
+  return key;
+}
+
 std::optional<StreamKey> ParseStreamKey(char kind, std::string_view key) {
   if (kind != 0) {
     if (key.empty() || key.front() != kind) return std::nullopt;

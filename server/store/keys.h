@@ -3,7 +3,8 @@
 //   key = run-key | head-key | cursor-key | branch-key | sealed-key
 //       | ids-key | probe-key | note-key                   (family "default")
 //       | row-key                                          (family "rows")
-//       | schema-key | gap-key | part-key | ordinal-key    (family "index")
+//       | schema-key | gap-key | part-key | ordinal-key
+//       | attachment-key                                   (family "index")
 //       | histogram-key                            (family "histograms")
 //       | timeline-key | scalar-key | chapter-key  (family "windows")
 //       | tile-key                                 (family "tiles")
@@ -23,6 +24,8 @@
 //   gap-key     = "g" run-id stream branch first-step ordinal -> Gap
 //   part-key    = "p" run-id stream seq            -> a piece of a Record
 //   ordinal-key = "o" run-id ordinal               -> ordinal-value
+//   attachment-key = "a" run-id name              -> an attachment
+//                                                    (Store::WriteAttachments())
 //   histogram-key = run-id stream branch step role block -> histogram-block
 //   timeline-key = "t" run-id stream branch first-step     -> timeline
 //   chapter-key  = "c" run-id stream branch first-step     -> chapter
@@ -85,6 +88,7 @@ inline constexpr char kSchema = 's';
 inline constexpr char kGap = 'g';
 inline constexpr char kPart = 'p';
 inline constexpr char kOrdinal = 'o';
+inline constexpr char kAttachment = 'a';
 
 std::string Ids();
 std::string Note(std::uint64_t number);
@@ -125,6 +129,7 @@ std::string Gap(std::uint64_t run_id, std::uint64_t stream,
                 std::uint64_t ordinal);
 std::string Part(std::uint64_t run_id, std::uint64_t stream, std::uint64_t seq);
 std::string Ordinal(std::uint64_t run_id, std::uint64_t ordinal);
+std::string Attachment(std::uint64_t run_id, std::string_view name);
 
 // Prefixes: all keys of a kind that belong to a run, to a stream of it, ...
 // Kind 0: the families of rows, histograms, tiles and roll-ups, whose keys have

@@ -19,6 +19,11 @@ absl::Status NoSuchRun(std::string_view run) {
       absl::StrCat("there is no run ", std::string(run)));
 }
 
+// Not another run that was given the name later.
+bool IsSameLife(const RunEntry* entry, const RunEntry& seen) {
+  return entry != nullptr && entry->created_unix_ns == seen.created_unix_ns;
+}
+
 // All that a run has, but its name.
 std::vector<KeyRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
   std::vector<KeyRange> ranges;
@@ -33,8 +38,8 @@ std::vector<KeyRange> RangesOf(const Engine& engine, std::uint64_t run_id) {
   for (const char kind : {keys::kTimeline, keys::kScalar, keys::kChapter}) {
     add(engine.windows(), kind);
   }
-  for (const char kind :
-       {keys::kSchema, keys::kGap, keys::kPart, keys::kOrdinal}) {
+  for (const char kind : {keys::kSchema, keys::kGap, keys::kPart,
+                          keys::kOrdinal, keys::kAttachment}) {
     add(engine.index(), kind);
   }
   for (const char kind :
@@ -197,6 +202,51 @@ absl::StatusOr<std::vector<std::string>> RocksdbStore::ReadNotes() {
       });
   if (!s.ok()) return s;
   return notes;
+}
+
+absl::Status RocksdbStore::WriteAttachments(
+    const RunEntry& run, std::span<const Attachment> attachments) {
+  MutexLock write_lock(write_mu_);
+  if (const absl::Status s = RecoverLocked(); !s.ok()) return s;
+  const CatalogRun found = FindEntry(run.run);
+  if (!IsSameLife(found.entry.get(), run)) return NoSuchRun(run.run);
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return DatabaseFailing();
+  rocksdb::WriteBatch batch;
+  for (const Attachment& attachment : attachments) {
+    const std::string key = keys::Attachment(found.run_id, attachment.name);
+    if (attachment.value.empty()) {
+      batch.Delete(open->index(), key);
+    } else {
+      batch.Put(open->index(), key, attachment.value);
+    }
+  }
+  return WriteLocked(&batch);
+}
+
+absl::StatusOr<std::vector<Attachment>> RocksdbStore::ReadAttachments(
+    const RunEntry& run, std::string_view prefix) {
+  const CatalogRun found = FindEntry(run.run);
+  if (!IsSameLife(found.entry.get(), run)) return NoSuchRun(run.run);
+  const std::shared_ptr<Engine> open = engine();
+  if (open == nullptr) return DatabaseFailing();
+  const std::string begin = keys::Attachment(found.run_id, prefix);
+  const std::string end = keys::After(begin);
+  const std::size_t name_at = keys::Attachment(found.run_id, "").size();
+  const rocksdb::Slice upper(end);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &upper;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      open->db()->NewIterator(options, open->index()));
+  std::vector<Attachment> attachments;
+  for (it->Seek(begin); it->Valid(); it->Next()) {
+    attachments.push_back({std::string(View(it->key()).substr(name_at)),
+                           std::string(View(it->value()))});
+  }
+  if (const absl::Status s = ToStatus(it->status(), kReading); !s.ok()) {
+    return s;
+  }
+  return attachments;
 }
 
 void RocksdbStore::RefuseRecords(std::string why) {

@@ -126,6 +126,12 @@ class RocksdbStore final : public Store {
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::vector<std::string>> ReadNotes() override
       ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status WriteAttachments(const RunEntry& run,
+                                std::span<const Attachment> attachments)
+      override ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::StatusOr<std::vector<Attachment>> ReadAttachments(
+      const RunEntry& run, std::string_view prefix) override
+      ABSL_LOCKS_EXCLUDED(mu_);
   void RefuseRecords(std::string why) override ABSL_LOCKS_EXCLUDED(write_mu_);
   int AddListener(
       std::function<void(const std::string& run)> listener) override;

@@ -176,6 +176,12 @@ struct StepSpan {
   std::int64_t end = 0;
 };
 
+// Something that is kept beside a run, and goes with it.
+struct Attachment {
+  std::string name;   // 1 to 255 bytes.
+  std::string value;  // Opaque to the store. Empty: there is none.
+};
+
 struct GapRow {
   StreamId stream = 0;
   std::uint32_t branch = 0;
@@ -233,25 +239,6 @@ struct ShrunkPart {
   std::int64_t end_step = 0;  // Of the branch, below which there are no values.
   std::uint64_t steps = 0;    // That had statistics.
   std::uint64_t bytes = 0;    // About so many, on disk.
-};
-
-struct StoreCounters {  // Since Open(); each only grows.
-  std::uint64_t stored_steps = 0;
-  std::uint64_t stored_values = 0;
-  std::uint64_t stored_bytes = 0;
-  std::uint64_t rejected_records = 0;
-  std::uint64_t commits = 0;
-  std::uint64_t syncs = 0;
-  std::uint64_t sealed_windows = 0;
-  std::uint64_t sealed_rows = 0;
-  std::uint64_t sealed_bytes = 0;   // Of windows, as written.
-  std::uint64_t sealed_values = 0;  // As stored_values counts them.
-  // About what runs took that have been deleted, and values of shrunk ones.
-  std::uint64_t removed_bytes = 0;
-  // Scans of steps, by step or ordinal, that needed the database, and those
-  // that the newest steps in memory had all of.
-  std::uint64_t database_scans = 0;
-  std::uint64_t tail_scans = 0;
 };
 
 // Thread-safe. Reads never wait for a sync.
@@ -409,6 +396,22 @@ class Store {
   // The oldest first.
   virtual absl::StatusOr<std::vector<std::string>> ReadNotes() {
     return std::vector<std::string>();
+  }
+
+  // Writes or removes attachments of a run, all of them in one synced write or
+  // none. `run` says which life of that name is meant: kNotFound if it has been
+  // deleted. Otherwise as Commit(), but that RefuseRecords() does not count.
+  // Listeners are not called.
+  virtual absl::Status WriteAttachments(
+      const RunEntry& run, std::span<const Attachment> attachments) {
+    (void)run, (void)attachments;
+    return absl::UnimplementedError("this store keeps no attachments");
+  }
+  // Those whose names begin so, by name. kNotFound as above.
+  virtual absl::StatusOr<std::vector<Attachment>> ReadAttachments(
+      const RunEntry& run, std::string_view prefix) {
+    (void)run, (void)prefix;
+    return std::vector<Attachment>();
   }
 
   // Until this is called with an empty text, OpenStream() and Commit() give

@@ -277,6 +277,40 @@ grpc::Status FakeQueryService::CompareRuns(
   return grpc::Status::OK;
 }
 
+grpc::Status FakeQueryService::ListAlerts(grpc::ServerContext* context,
+                                          const v1::ListAlertsRequest* request,
+                                          v1::ListAlertsResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  if (request->run().empty()) {
+    for (const auto& [name, run] : runs) response->MergeFrom(run.alerts);
+    return grpc::Status::OK;
+  }
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  *response = run->alerts;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeQueryService::GetFirstBad(
+    grpc::ServerContext* context, const v1::GetFirstBadRequest* request,
+    v1::GetFirstBadResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  *response = run->first_bad;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeQueryService::TestRules(grpc::ServerContext* context,
+                                         const v1::TestRulesRequest* request,
+                                         v1::TestRulesResponse* response) {
+  if (auto status = Enter(context, *request); !status.ok()) return status;
+  FakeRun* run = nullptr;
+  if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  *response = run->tested;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeQueryService::ListGaps(grpc::ServerContext* context,
                                         const v1::ListGapsRequest* request,
                                         v1::ListGapsResponse* response) {

@@ -33,6 +33,9 @@ struct FakeRun {
   v1::GetHeatMapResponse heat_map;
   v1::CompareRunsResponse compared;  // With this one as the good run.
   std::vector<v1::WatchResponse> watch;
+  v1::ListAlertsResponse alerts;
+  v1::GetFirstBadResponse first_bad;
+  v1::TestRulesResponse tested;
 };
 
 // Fill the fields before the server starts; calls come on any thread.
@@ -105,6 +108,13 @@ class FakeQueryService final : public v1::Query::Service {
                       v1::PinRunResponse*) override;
   grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*,
                          v1::GetStatusResponse*) override;
+  // Of one run, or of all.
+  grpc::Status ListAlerts(grpc::ServerContext*, const v1::ListAlertsRequest*,
+                          v1::ListAlertsResponse*) override;
+  grpc::Status GetFirstBad(grpc::ServerContext*, const v1::GetFirstBadRequest*,
+                           v1::GetFirstBadResponse*) override;
+  grpc::Status TestRules(grpc::ServerContext*, const v1::TestRulesRequest*,
+                         v1::TestRulesResponse*) override;
 
  private:
   // Counts and keeps the request; `failure` if that is set.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -19,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr int kRanks = 4;
@@ -182,6 +184,41 @@ TEST_F(DataParallelTest, TheLocalGradientTellsWhichRankWentNanFirst) {
         << rank;
     EXPECT_EQ(FirstAboveZero("poisoned", "weight.nan", rank), 20) << rank;
   }
+}
+
+TEST_F(DataParallelTest, FirstBadNamesRankParameterAndStepAndThereIsOneAlert) {
+  MustTrain("poisoned", {"--poison-rank", "2", "--poison-step", "20"});
+  const Csv bad = AskCsv({"first-bad", "poisoned"});
+  ASSERT_GT(bad.rows(), 0u);
+  int local = 0;
+  for (std::size_t row = 0; row < bad.rows(); ++row) {
+    // Nothing went before step 20, and what was local to it was rank 2's.
+    EXPECT_GE(std::stoll(bad.At(row, "step")), 20);
+    if (bad.At(row, "what") != "grad_local") continue;
+    if (bad.At(row, "step") != "20") continue;
+    ++local;
+    EXPECT_EQ(bad.At(row, "rank"), "2");
+    EXPECT_EQ(bad.At(row, "after_step"), "19");
+    EXPECT_NE(bad.At(row, "param"), "");
+  }
+  EXPECT_GT(local, 0);
+  EXPECT_EQ(bad.At(0, "rank"), "2");
+  EXPECT_THAT(AskText({"first-bad", "poisoned"}),
+              Not(HasSubstr("rank of origin unknown")));
+  // The rules are a moment behind what is stored.
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::seconds(120);
+  Csv alerts = AskCsv({"alerts", "poisoned"});
+  while ((alerts.rows() == 0 || alerts.At(0, "state") == "active") &&
+         std::chrono::steady_clock::now() < deadline) {
+    alerts = AskCsv({"alerts", "poisoned"});
+  }
+  ASSERT_EQ(alerts.rows(), 1u);
+  EXPECT_EQ(alerts.At(0, "rule"), "nonfinite");
+  EXPECT_EQ(alerts.At(0, "first_step"), "20");
+  EXPECT_EQ(alerts.At(0, "rank"), "2");
+  EXPECT_EQ(alerts.At(0, "ranks"), "4");
+  EXPECT_EQ(alerts.At(0, "state"), "run ended");
 }
 
 TEST_F(DataParallelTest, AnInterruptEndsAllRanksAfterTheSameStep) {

@@ -402,10 +402,49 @@ absl::Status MemoryStore::DeleteRun(std::string_view run) {
       });
       gaps_.erase(stream.id);
     }
+    std::erase_if(attachments_, [run](const auto& attachment) {
+      return attachment.first.first == run;
+    });
     runs_.erase(it);
   }
   Notify(std::string(run));
   return absl::OkStatus();
+}
+
+absl::Status MemoryStore::WriteAttachments(
+    const server::RunEntry& run,
+    std::span<const server::Attachment> attachments) {
+  MutexLock lock(mu_);
+  const auto it = runs_.find(run.run);
+  if (it == runs_.end() || it->second->created_unix_ns != run.created_unix_ns) {
+    return absl::NotFoundError("no such run");
+  }
+  for (const server::Attachment& attachment : attachments) {
+    const std::pair<std::string, std::string> key(run.run, attachment.name);
+    if (attachment.value.empty()) {
+      attachments_.erase(key);
+    } else {
+      attachments_[key] = attachment.value;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<server::Attachment>> MemoryStore::ReadAttachments(
+    const server::RunEntry& run, std::string_view prefix) {
+  MutexLock lock(mu_);
+  const auto it = runs_.find(run.run);
+  if (it == runs_.end() || it->second->created_unix_ns != run.created_unix_ns) {
+    return absl::NotFoundError("no such run");
+  }
+  std::vector<server::Attachment> found;
+  for (auto at = attachments_.lower_bound({run.run, std::string(prefix)});
+       at != attachments_.end() && at->first.first == run.run &&
+       at->first.second.starts_with(prefix);
+       ++at) {
+    found.push_back({at->first.second, at->second});
+  }
+  return found;
 }
 
 absl::StatusOr<bool> MemoryStore::PinRun(std::string_view run, bool pinned) {

@@ -71,6 +71,11 @@ class MemoryStore : public server::Store {
           visit) override;
   absl::Status DeleteRun(std::string_view run) override;
   absl::StatusOr<bool> PinRun(std::string_view run, bool pinned) override;
+  absl::Status WriteAttachments(
+      const server::RunEntry& run,
+      std::span<const server::Attachment> attachments) override;
+  absl::StatusOr<std::vector<server::Attachment>> ReadAttachments(
+      const server::RunEntry& run, std::string_view prefix) override;
   int AddListener(
       std::function<void(const std::string& run)> listener) override;
   void RemoveListener(int id) override;
@@ -115,6 +120,8 @@ class MemoryStore : public server::Store {
   std::map<std::pair<server::StreamId, std::uint32_t>,
            std::shared_ptr<const Schema>>
       schemas_ ABSL_GUARDED_BY(mu_);
+  std::map<std::pair<std::string, std::string>, std::string> attachments_
+      ABSL_GUARDED_BY(mu_);  // By run and name.
   server::StoreCounters counters_ ABSL_GUARDED_BY(mu_);
   server::StreamId next_stream_ ABSL_GUARDED_BY(mu_) = 1;
   std::uint64_t bytes_read_ ABSL_GUARDED_BY(mu_) = 0;

@@ -122,7 +122,8 @@ void CheckStrays(const Engine& engine, const Catalog& catalog,
   }
   check.Check(engine.index(), keys::kGap, Of::kBranch);
   check.Check(engine.index(), keys::kOrdinal, Of::kRun);
-  check.CheckLetters(engine.index(), "sgpo");
+  check.Check(engine.index(), keys::kAttachment, Of::kRun);
+  check.CheckLetters(engine.index(), "sgpoa");
   check.Check(engine.catalog(), keys::kSealed, Of::kBranch);
   check.CheckLetters(engine.catalog(), "LNPRhcbw");
 }

@@ -63,6 +63,42 @@ TEST_F(KeepingTest, TheNewestNotesOutliveTheStore) {
   EXPECT_THAT(notes(), ElementsAre("d", "e"));
 }
 
+TEST_F(KeepingTest, AttachmentsLastAsLongAsTheirRun) {
+  AddRun("run", 3, 2);
+  AddRun("other", 3, 2);
+  const auto names = [this](const std::string& run, const char* prefix) {
+    std::vector<std::string> found;
+    const auto read = store_->ReadAttachments(*store_->FindRun(run), prefix);
+    EXPECT_TRUE(read.ok()) << read.status();
+    for (const Attachment& attachment :
+         read.value_or(std::vector<Attachment>())) {
+      found.push_back(attachment.name + "=" + attachment.value);
+    }
+    return found;
+  };
+  const std::string bytes("\0\xff", 2);
+  const std::vector<Attachment> some = {
+      {"alert/1", "a"}, {"alert/2", bytes}, {"state", "s"}};
+  GRADTAP_ASSERT_OK(store_->WriteAttachments(*store_->FindRun("run"), some));
+  Open();
+  EXPECT_THAT(names("run", "alert/"),
+              ElementsAre("alert/1=a", "alert/2=" + bytes));
+  EXPECT_THAT(names("other", ""), IsEmpty());
+  const std::vector<Attachment> less = {{"alert/1", ""}, {"state", "t"}};
+  GRADTAP_ASSERT_OK(store_->WriteAttachments(*store_->FindRun("run"), less));
+  EXPECT_THAT(names("run", ""), ElementsAre("alert/2=" + bytes, "state=t"));
+  const auto before = store_->FindRun("run");
+  GRADTAP_ASSERT_OK(store_->DeleteRun("run"));
+  EXPECT_THAT(store_->WriteAttachments(*before, some),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("run")));
+  RunEntry later = *before;
+  ++later.created_unix_ns;
+  AddRun("run", 3, 2);
+  EXPECT_THAT(names("run", ""), IsEmpty());
+  EXPECT_THAT(store_->ReadAttachments(later, "").status(),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("run")));
+}
+
 TEST_F(KeepingTest, ANoteThatFindsNoRoomIsRefusedAndTheNextOneIsKept) {
   env_ = faulty_.env();
   Open();

@@ -2,6 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
+from gradtap.v1 import alert_pb2 as gradtap_dot_v1_dot_alert__pb2
 from gradtap.v1 import compare_pb2 as gradtap_dot_v1_dot_compare__pb2
 from gradtap.v1 import heat_map_pb2 as gradtap_dot_v1_dot_heat__map__pb2
 from gradtap.v1 import keeping_pb2 as gradtap_dot_v1_dot_keeping__pb2
@@ -86,6 +87,31 @@ class QueryStub(object):
                 '/gradtap.v1.Query/GetStatus',
                 request_serializer=gradtap_dot_v1_dot_query__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=gradtap_dot_v1_dot_query__pb2.GetStatusResponse.FromString,
+                )
+        self.ListAlerts = channel.unary_unary(
+                '/gradtap.v1.Query/ListAlerts',
+                request_serializer=gradtap_dot_v1_dot_alert__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=gradtap_dot_v1_dot_alert__pb2.ListAlertsResponse.FromString,
+                )
+        self.WatchAlerts = channel.unary_stream(
+                '/gradtap.v1.Query/WatchAlerts',
+                request_serializer=gradtap_dot_v1_dot_alert__pb2.WatchAlertsRequest.SerializeToString,
+                response_deserializer=gradtap_dot_v1_dot_alert__pb2.WatchAlertsResponse.FromString,
+                )
+        self.GetHealth = channel.unary_unary(
+                '/gradtap.v1.Query/GetHealth',
+                request_serializer=gradtap_dot_v1_dot_alert__pb2.GetHealthRequest.SerializeToString,
+                response_deserializer=gradtap_dot_v1_dot_alert__pb2.GetHealthResponse.FromString,
+                )
+        self.GetFirstBad = channel.unary_unary(
+                '/gradtap.v1.Query/GetFirstBad',
+                request_serializer=gradtap_dot_v1_dot_alert__pb2.GetFirstBadRequest.SerializeToString,
+                response_deserializer=gradtap_dot_v1_dot_alert__pb2.GetFirstBadResponse.FromString,
+                )
+        self.TestRules = channel.unary_unary(
+                '/gradtap.v1.Query/TestRules',
+                request_serializer=gradtap_dot_v1_dot_alert__pb2.TestRulesRequest.SerializeToString,
+                response_deserializer=gradtap_dot_v1_dot_alert__pb2.TestRulesResponse.FromString,
                 )
 
 
@@ -176,6 +202,36 @@ class QueryServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchAlerts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHealth(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFirstBad(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestRules(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -248,6 +304,31 @@ def add_QueryServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=gradtap_dot_v1_dot_query__pb2.GetStatusRequest.FromString,
                     response_serializer=gradtap_dot_v1_dot_query__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=gradtap_dot_v1_dot_alert__pb2.ListAlertsRequest.FromString,
+                    response_serializer=gradtap_dot_v1_dot_alert__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'WatchAlerts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAlerts,
+                    request_deserializer=gradtap_dot_v1_dot_alert__pb2.WatchAlertsRequest.FromString,
+                    response_serializer=gradtap_dot_v1_dot_alert__pb2.WatchAlertsResponse.SerializeToString,
+            ),
+            'GetHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHealth,
+                    request_deserializer=gradtap_dot_v1_dot_alert__pb2.GetHealthRequest.FromString,
+                    response_serializer=gradtap_dot_v1_dot_alert__pb2.GetHealthResponse.SerializeToString,
+            ),
+            'GetFirstBad': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFirstBad,
+                    request_deserializer=gradtap_dot_v1_dot_alert__pb2.GetFirstBadRequest.FromString,
+                    response_serializer=gradtap_dot_v1_dot_alert__pb2.GetFirstBadResponse.SerializeToString,
+            ),
+            'TestRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestRules,
+                    request_deserializer=gradtap_dot_v1_dot_alert__pb2.TestRulesRequest.FromString,
+                    response_serializer=gradtap_dot_v1_dot_alert__pb2.TestRulesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -494,5 +575,90 @@ class Query(object):
         return grpc.experimental.unary_unary(request, target, '/gradtap.v1.Query/GetStatus',
             gradtap_dot_v1_dot_query__pb2.GetStatusRequest.SerializeToString,
             gradtap_dot_v1_dot_query__pb2.GetStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/gradtap.v1.Query/ListAlerts',
+            gradtap_dot_v1_dot_alert__pb2.ListAlertsRequest.SerializeToString,
+            gradtap_dot_v1_dot_alert__pb2.ListAlertsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def WatchAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(request, target, '/gradtap.v1.Query/WatchAlerts',
+            gradtap_dot_v1_dot_alert__pb2.WatchAlertsRequest.SerializeToString,
+            gradtap_dot_v1_dot_alert__pb2.WatchAlertsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/gradtap.v1.Query/GetHealth',
+            gradtap_dot_v1_dot_alert__pb2.GetHealthRequest.SerializeToString,
+            gradtap_dot_v1_dot_alert__pb2.GetHealthResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetFirstBad(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/gradtap.v1.Query/GetFirstBad',
+            gradtap_dot_v1_dot_alert__pb2.GetFirstBadRequest.SerializeToString,
+            gradtap_dot_v1_dot_alert__pb2.GetFirstBadResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def TestRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/gradtap.v1.Query/TestRules',
+            gradtap_dot_v1_dot_alert__pb2.TestRulesRequest.SerializeToString,
+            gradtap_dot_v1_dot_alert__pb2.TestRulesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

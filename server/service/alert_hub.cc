@@ -1,0 +1,185 @@
+#include "server/service/alert_hub.h"
+
+#include <utility>
+#include <vector>
+
+#include "server/health/alert_cursor.h"
+#include "server/query/run_view.h"
+#include "server/service/grpc_status.h"
+
+namespace gradtap::server {
+namespace {
+
+using Reactor = grpc::ServerWriteReactor<v1::WatchAlertsResponse>;
+
+// How often calls are looked at without a change: a run may be deleted.
+constexpr std::chrono::seconds kTick{1};
+
+class RefusedCall : public Reactor {
+ public:
+  explicit RefusedCall(const absl::Status& status) {
+    Finish(ToGrpcStatus(status));
+  }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+// As WatchHub's: reactions only note what happened; the hub's thread alone
+// starts operations, without a lock.
+class AlertHub::Call : public Reactor {
+ public:
+  Call(AlertHub* hub, std::uint64_t id, const v1::WatchAlertsRequest& request)
+      : hub_(hub), id_(id), run_(request.run()), cursor_(hub->log_, request) {}
+
+  void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
+    bool cancelled;
+    {
+      MutexLock lock(mu_);
+      if (writing_ || finished_) return;
+      cancelled = cancelled_;
+    }
+    if (cancelled) return End(absl::CancelledError("the watcher has gone"));
+    if (stopping) {
+      return End(absl::UnavailableError("the collector is shutting down"));
+    }
+    if (!run_.empty()) {
+      if (const auto s = OpenRun(*hub_->store_, run_); !s.ok()) {
+        return End(s.status());
+      }
+    }
+    message_.Clear();
+    if (!cursor_.Next(&message_)) return;
+    {
+      MutexLock lock(mu_);
+      writing_ = true;
+    }
+    StartWrite(&message_);
+  }
+
+  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      writing_ = false;
+      if (!ok) cancelled_ = true;
+    }
+    hub_->log_->Wake();
+  }
+
+  void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      cancelled_ = true;
+    }
+    hub_->log_->Wake();
+  }
+
+  // May destroy this.
+  void OnDone() override { hub_->Remove(id_); }
+
+ private:
+  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
+    {
+      MutexLock lock(mu_);
+      finished_ = true;
+    }
+    Finish(ToGrpcStatus(status));
+  }
+
+  AlertHub* const hub_;
+  const std::uint64_t id_;
+  const std::string run_;
+  // Of the hub's thread.
+  AlertCursor cursor_;
+  v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
+
+  Mutex mu_;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls)
+    : store_(store),
+      log_(log),
+      max_calls_(max_calls),
+      thread_([this] { Feed(); }) {}
+
+AlertHub::~AlertHub() {
+  {
+    MutexLock lock(mu_);
+    closed_ = true;
+  }
+  log_->Wake();
+  thread_.join();
+}
+
+Reactor* AlertHub::Open(const v1::WatchAlertsRequest* request) {
+  std::shared_ptr<Call> call;
+  {
+    MutexLock lock(mu_);
+    if (stopping_) {
+      return new RefusedCall(
+          absl::UnavailableError("the collector is shutting down"));
+    }
+    if (calls_.size() >= max_calls_) {
+      return new RefusedCall(absl::ResourceExhaustedError(
+          "too many watches of alerts are open; end one and try again"));
+    }
+    const std::uint64_t id = next_id_++;
+    call = std::make_shared<Call>(this, id, *request);
+    calls_.emplace(id, call);
+  }
+  log_->Wake();
+  return call.get();
+}
+
+void AlertHub::Remove(std::uint64_t id) {
+  std::shared_ptr<Call> ended;  // Destroyed without the lock.
+  {
+    MutexLock lock(mu_);
+    const auto it = calls_.find(id);
+    if (it != calls_.end()) {
+      ended = std::move(it->second);
+      calls_.erase(it);
+    }
+  }
+  call_ended_.NotifyAll();
+}
+
+void AlertHub::Feed() {
+  std::uint64_t change = 0;
+  for (;;) {
+    std::vector<std::shared_ptr<Call>> calls;
+    bool stopping = false;
+    std::uint64_t wakes = log_->wakes();
+    {
+      MutexLock lock(mu_);
+      if (closed_) return;
+      stopping = stopping_;
+      for (const auto& [id, call] : calls_) calls.push_back(call);
+    }
+    change = log_->change();
+    for (const auto& call : calls) call->Pump(stopping);
+    calls.clear();
+    log_->Wait(change, wakes, std::chrono::steady_clock::now() + kTick);
+  }
+}
+
+void AlertHub::Shutdown(std::chrono::steady_clock::time_point deadline) {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  log_->Wake();
+  MutexLock lock(mu_);
+  while (!calls_.empty() && call_ended_.WaitUntil(mu_, deadline)) {
+  }
+}
+
+std::uint32_t AlertHub::open() const {
+  MutexLock lock(mu_);
+  return static_cast<std::uint32_t>(calls_.size());
+}
+
+}  // namespace gradtap::server

@@ -1,0 +1,70 @@
+// The open WatchAlerts calls and the one thread that feeds them.
+//
+// A call has one message on its way; what changes meanwhile waits in the log,
+// each alert once. A watcher that does not read costs its place.
+//
+// Layer: server/service. This file: grpc, health.
+
+#ifndef GRADTAP_SERVER_SERVICE_ALERT_HUB_H_
+#define GRADTAP_SERVER_SERVICE_ALERT_HUB_H_
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "core/sync.h"
+#include "gradtap/v1/alert.pb.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+#include "server/health/alert_log.h"
+#include "server/store/store.h"
+
+namespace gradtap::server {
+
+// Thread-safe.
+class AlertHub {
+ public:
+  // Both must outlive the hub.
+  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls);
+  // No call may be open any more: destroy it after the server.
+  ~AlertHub();
+  AlertHub(const AlertHub&) = delete;
+  AlertHub& operator=(const AlertHub&) = delete;
+
+  // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, UNAVAILABLE after
+  // Shutdown(), NOT_FOUND: no such run.
+  grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
+      const v1::WatchAlertsRequest* request) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Ends all calls with UNAVAILABLE. Returns when they have ended or at the
+  // deadline; idempotent.
+  void Shutdown(std::chrono::steady_clock::time_point deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::uint32_t open() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  class Call;
+
+  void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
+  void Feed() ABSL_LOCKS_EXCLUDED(mu_);
+
+  Store* const store_;
+  AlertLog* const log_;
+  const std::uint32_t max_calls_;
+
+  mutable Mutex mu_;
+  CondVar call_ended_;
+  std::map<std::uint64_t, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);
+  std::uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;  // Calls end.
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;    // The thread ends.
+
+  std::thread thread_;  // Last: it uses all of the above.
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_SERVICE_ALERT_HUB_H_
