@@ -23,9 +23,11 @@
 #include "core/names.h"
 #include "proto/text/rules_text.h"
 #include "server/allocator.h"
+#include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/keeping/option_values.h"
 #include "server/notify/notify_url.h"
+#include "server/query/metric_names.h"
 #include "server/service/collector.h"
 #include "server/subcommands.h"
 
@@ -195,6 +197,42 @@ void AddAlertOptions(CLI::App& app,
       ->group("Alerts");
 }
 
+// What other stores get, and what Prometheus scrapes.
+void AddMetricOptions(CLI::App& app,
+                      gradtap::server::CollectorOptions* options) {
+  using gradtap::server::ParseMetricMatch;
+  using gradtap::server::ParseMetricStatistics;
+  gradtap::server::RemoteWriteOptions* const write = &options->remote_write;
+  const char* const group = "Metrics";
+  AddParsed(
+      app, "--remote-write", gradtap::server::ParseNotifyUrl, &write->url,
+      "Who takes Prometheus's remote write and gets every step's scalars: "
+      "http://127.0.0.1:9090/api/v1/write")
+      ->option_text("URL")
+      ->group(group);
+  AddParsed(app, "--remote-write-match", ParseMetricMatch,
+            &write->selection.match,
+            "RE2, unanchored: parameters whose statistics go there too; "
+            "default: none")
+      ->option_text("RE")
+      ->group(group);
+  AddParsed(app, "--remote-write-stat", ParseMetricStatistics,
+            &write->selection.statistics,
+            "Which ones; default: grad.l2,weight.l2,update.ratio")
+      ->option_text("S,...")
+      ->group(group);
+  AddParsed(app, "--metrics-match", ParseMetricMatch, &options->metrics.match,
+            "RE2, unanchored: parameters whose statistics at the newest step "
+            "are in /metrics, at most 1,000 series; default: none")
+      ->option_text("RE")
+      ->group(group);
+  AddParsed(app, "--metrics-stat", ParseMetricStatistics,
+            &options->metrics.statistics,
+            "Which ones; default: grad.l2,weight.l2,update.ratio")
+      ->option_text("S,...")
+      ->group(group);
+}
+
 void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
   using gradtap::server::ParseBytes;
   using gradtap::server::ParseDuration;
@@ -261,6 +299,7 @@ int main(int argc, char** argv) {
   AddServing(&app, &options);
   AddKeepingOptions(app, &options.keeping);
   AddAlertOptions(app, &options);
+  AddMetricOptions(app, &options);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"

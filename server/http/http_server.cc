@@ -388,8 +388,8 @@ class HttpServer::Impl {
     const absl::Status status = backend_->Run(
         "Metrics", [] { return false; },
         [&](const Cancelled& cancelled) {
-          absl::StatusOr<std::string> page =
-              MetricsPage(backend_, MetricsLimits(), cancelled);
+          absl::StatusOr<std::string> page = MetricsPage(
+              backend_, options_.metrics, MetricsLimits(), cancelled);
           if (page.ok()) answer.body = *std::move(page);
           return page.status();
         });

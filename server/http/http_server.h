@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/http/http_limits.h"
+#include "server/query/metric_names.h"
 #include "server/service/listen_address.h"
 #include "server/service/query_backend.h"
 
@@ -31,6 +32,7 @@ struct HttpOptions {
   ConnectionLimits connections;
   // After which a stream without an event says that it is there.
   std::chrono::milliseconds heartbeat{10'000};
+  MetricSelection metrics;  // What /metrics has of parameters.
 };
 
 // Start() and Shutdown() by one thread.

@@ -11,6 +11,7 @@
 #include "gradtap/v1/query.pb.h"
 #include "server/http/health_metrics.h"
 #include "server/http/metric_set.h"
+#include "server/http/parameter_metrics.h"
 #include "server/query/run_view.h"
 #include "server/service/query_methods.h"
 
@@ -265,9 +266,22 @@ class RunMetrics {
   std::size_t omitted_scalars_ = 0;
 };
 
+void AddForwarded(const ForwardFigures& figures, MetricSet* set) {
+  set->Counter("gradtap_remote_write_samples_total",
+               "Samples that remote write has taken since the start.",
+               static_cast<double>(figures.sent_samples));
+  set->Counter("gradtap_remote_write_refused_samples_total",
+               "Samples that it has refused, and that were left out.",
+               static_cast<double>(figures.refused_samples));
+  set->Counter("gradtap_remote_write_failures_total",
+               "Requests that failed, and were tried again.",
+               static_cast<double>(figures.failed_requests));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
+                                        const MetricSelection& parameters,
                                         const MetricsLimits& limits,
                                         const Cancelled& cancelled) {
   v1::GetStatusResponse status;
@@ -279,6 +293,9 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   AddKeeping(status, &set);
   AddWork(status.figures(), &set);
   if (backend->health() != nullptr) AddHealth(*backend->health(), &set);
+  if (backend->environment().forwarded) {
+    AddForwarded(backend->environment().forwarded(), &set);
+  }
 
   v1::ListRunsResponse runs;
   std::size_t unread = 0;
@@ -300,14 +317,21 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   const std::size_t omitted = told.size() - std::min(told.size(), limits.runs);
   told.resize(told.size() - omitted);
   RunMetrics of_runs(backend, limits, cancelled, &set);
+  ParameterMetrics of_parameters(backend, parameters, limits.parameter_series,
+                                 &set);
   for (const v1::RunInfo* run : told) {
-    if (!of_runs.Add(*run).ok()) ++unread;
+    absl::Status read = of_runs.Add(*run);
+    if (read.ok()) read = of_parameters.Add(*run, cancelled);
+    if (!read.ok()) ++unread;
   }
   set.Gauge("gradtap_metrics_omitted_runs",
             "Runs that would be here if there were fewer.", Number(omitted));
   set.Gauge("gradtap_metrics_omitted_scalars",
             "Scalars that would be here if there were fewer.",
             Number(of_runs.omitted_scalars()));
+  set.Gauge("gradtap_metrics_omitted_parameter_series",
+            "Series of parameters that match, but are more than fit.",
+            Number(of_parameters.omitted()));
   set.Gauge("gradtap_metrics_unread_runs",
             "Runs whose newest step could not be read.", Number(unread));
   return set.Text();

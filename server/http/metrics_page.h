@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/query/metric_names.h"
 #include "server/query/row_reader.h"
 #include "server/service/query_backend.h"
 
@@ -22,12 +23,16 @@ struct MetricsLimits {
   // counted.
   std::size_t runs = 100;
   std::size_t scalars = 50;
+  // Of all parameters of all runs.
+  std::size_t parameter_series = 1'000;
 };
 
 // In Prometheus' text format, version 0.0.4. To be run by the backend: it reads
 // the newest steps of each run. A run that cannot be read is left out and
-// counted; errors are those of the collector's own figures.
+// counted. Of parameters there is what `parameters` has; errors are those of
+// the collector's own figures.
 absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
+                                        const MetricSelection& parameters,
                                         const MetricsLimits& limits,
                                         const Cancelled& cancelled);
 

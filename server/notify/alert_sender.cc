@@ -1,13 +1,11 @@
 #include "server/notify/alert_sender.h"
 
-#include <httplib.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/names.h"
 #include "server/notify/alert_messages.h"
+#include "server/notify/http_post.h"
 
 namespace gradtap::server {
 namespace {
@@ -18,12 +16,6 @@ constexpr std::int64_t kOldNewsNs = std::int64_t{3600} * 1'000'000'000;
 constexpr int kResendsMissed = 5;
 // Of one request to Alertmanager.
 constexpr std::size_t kAtOnce = 100;
-constexpr std::size_t kMaxAnswerBytes = 64 << 10;
-
-// It asks for the same later, though it is there.
-bool AsksForPatience(int status) {
-  return status == 408 || status == 429 || status >= 500;
-}
 
 }  // namespace
 
@@ -144,36 +136,9 @@ absl::Status AlertSender::Send(const std::vector<v1::Alert>& alerts) {
 
 absl::Status AlertSender::Post(const std::string& path,
                                const std::string& body) {
-  httplib::Client client(options_.url.host, options_.url.port);
-  client.set_connection_timeout(options_.timeout);
-  client.set_read_timeout(options_.timeout);
-  client.set_write_timeout(options_.timeout);
-  httplib::Request request;
-  request.method = "POST";
-  request.path = path;
-  request.body = body;
-  request.headers = {{"Content-Type", "application/json"},
-                     {"User-Agent", "gradtapd"}};
-  std::string said;
-  request.content_receiver = [&said](const char* data, std::size_t size,
-                                     std::uint64_t, std::uint64_t) {
-    said.append(data, std::min(size, kMaxAnswerBytes - said.size()));
-    return said.size() < kMaxAnswerBytes;
-  };
-  const httplib::Result result = client.send(request);
-  const std::string where =
-      absl::StrCat(options_.url.host, ":", options_.url.port);
-  if (!result) {
-    return absl::UnavailableError(
-        absl::StrCat(where, ": ", httplib::to_string(result.error())));
-  }
-  if (result->status / 100 == 2) return absl::OkStatus();
-  const std::string answer =
-      absl::StrCat(where, " answers ", result->status, " ",
-                   EscapeForTerminal(said.substr(0, 200)));
-  return AsksForPatience(result->status)
-             ? absl::UnavailableError(answer)
-             : absl::FailedPreconditionError(answer);
+  return server::Post(options_.url,
+                      {path, body, {{"Content-Type", "application/json"}}},
+                      options_.timeout);
 }
 
 void AlertSender::Say(const std::string& line) {

@@ -7,7 +7,7 @@
 // again for the same. Alertmanager gets all that is active every minute, and
 // forgets what it has not got for five.
 //
-// Layer: server/notify. This file: std, health; cpp-httplib in the .cc.
+// Layer: server/notify. This file: std, health.
 
 #ifndef GRADTAP_SERVER_NOTIFY_ALERT_SENDER_H_
 #define GRADTAP_SERVER_NOTIFY_ALERT_SENDER_H_

@@ -53,6 +53,15 @@ class Evaluation {
     const absl::Status status = source_->Select(
         selector.matchers, times_, before_ms, newest_only, &series);
     if (!status.ok()) return status;
+    if (!newest_only) {
+      for (SampledSeries& one : series) {
+        std::erase_if(one.samples, [](const Sample& sample) {
+          return IsStale(sample.value);
+        });
+      }
+      std::erase_if(
+          series, [](const SampledSeries& one) { return one.samples.empty(); });
+    }
     std::sort(series.begin(), series.end(),
               [](const SampledSeries& a, const SampledSeries& b) {
                 return a.labels < b.labels;
@@ -96,8 +105,8 @@ class Evaluation {
       Column column = Empty(std::move(one.labels));
       ForEachTime(one, kLookbackMs,
                   [&column](std::size_t t, std::span<const Sample> samples) {
-                    column.present[t] = 1;
                     column.values[t] = samples.back().value;
+                    column.present[t] = IsStale(column.values[t]) ? 0 : 1;
                   });
       columns.push_back(std::move(column));
     }

@@ -5,6 +5,8 @@
 #ifndef GRADTAP_SERVER_PROMQL_SOURCE_H_
 #define GRADTAP_SERVER_PROMQL_SOURCE_H_
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -17,6 +19,16 @@ struct Sample {
   std::int64_t time_ms = 0;
   double value = 0;
 };
+
+// The value that ends a series until it has another one: it stands for nothing
+// from then on, and is no value over a time. The NaN that Prometheus has for
+// it.
+inline double Stale() {
+  return std::bit_cast<double>(std::uint64_t{0x7ff0000000000002});
+}
+inline bool IsStale(double value) {
+  return std::bit_cast<std::uint64_t>(value) == 0x7ff0000000000002;
+}
 
 struct SampledSeries {
   Labels labels;

@@ -35,6 +35,13 @@ struct CallsFigures {
   std::uint32_t waiting = 0;
 };
 
+// What has been forwarded to other stores, since the start.
+struct ForwardFigures {
+  std::uint64_t sent_samples = 0;
+  std::uint64_t refused_samples = 0;
+  std::uint64_t failed_requests = 0;  // Tried again.
+};
+
 // Everything pointed to must outlive the queries. Callbacks: any thread.
 struct QueryEnvironment {
   Store* store = nullptr;
@@ -51,6 +58,7 @@ struct QueryEnvironment {
   std::function<std::uint64_t()> batches;
   std::function<void(v1::KeepingStatus* status)> keeping;
   std::function<CallsFigures()> calls;
+  std::function<ForwardFigures()> forwarded;  // Unset: nothing is.
   std::int64_t start_time_unix_ns = 0;
 
   std::optional<std::int64_t> LiveSession(StreamId stream) const {

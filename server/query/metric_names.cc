@@ -1,8 +1,12 @@
 #include "server/query/metric_names.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "core/names.h"
+#include "server/query/selection.h"
 
 namespace gradtap::server {
 
@@ -23,6 +27,35 @@ const std::vector<NamedStatistic>& NamedStatistics() {
     return all;
   }();
   return *kAll;
+}
+
+absl::StatusOr<std::vector<Statistic>> ParseMetricStatistics(
+    const std::string& names) {
+  std::vector<Statistic> statistics;
+  const std::vector<std::string> list =
+      absl::StrSplit(names, ',', absl::SkipEmpty());
+  for (const std::string& name : list) {
+    absl::StatusOr<Statistic> one = ParseStatistic(name);
+    if (!one.ok()) return one.status();
+    if (one->source != Statistic::Source::kRecord ||
+        one->field == Field::kQuantile) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "bad statistic '", EscapeForTerminal(name),
+          "': one of parameters, such as grad.l2; scalars are always there"));
+    }
+    const bool again = std::any_of(
+        statistics.begin(), statistics.end(),
+        [&one](const Statistic& seen) { return seen.name == one->name; });
+    if (!again) statistics.push_back(*std::move(one));
+  }
+  return statistics;
+}
+
+absl::StatusOr<std::shared_ptr<const NameFilter>> ParseMetricMatch(
+    const std::string& pattern) {
+  absl::StatusOr<NameFilter> filter = ParseMatch(pattern);
+  if (!filter.ok()) return filter.status();
+  return std::make_shared<const NameFilter>(*std::move(filter));
 }
 
 }  // namespace gradtap::server

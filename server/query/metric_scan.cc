@@ -136,8 +136,9 @@ absl::Status MetricScan::AddRecords(const Row& row) {
   for (const Target& target : (*plan)->targets) {
     const std::optional<Value> value = Evaluate(
         *target.statistic, step, (*plan)->index->places()[target.parameter]);
-    if (!value.has_value() || value->absent) continue;
-    const absl::Status status = Add(target.series, time_ms, value->value);
+    if (!value.has_value()) continue;
+    const absl::Status status = Add(
+        target.series, time_ms, value->absent ? promql::Stale() : value->value);
     if (!status.ok()) return status;
   }
   return step.status();

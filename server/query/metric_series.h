@@ -32,9 +32,9 @@ struct TimeSpan {
 
 // Of the canonical lines of all runs that were there at the time. With
 // newest_only, values are read of those steps alone that are the newest ones at
-// one of the times: a parameter that was absent there (no gradient was defined)
-// has no sample then. What was lost or skipped leaves the last sample standing,
-// as it does in Prometheus.
+// one of the times. Where a parameter is absent (no gradient was defined) its
+// series ends until it has a value again; what was lost or skipped leaves the
+// last sample standing, as it does in Prometheus.
 class MetricSeries final : public promql::SampleSource {
  public:
   MetricSeries(const QueryEnvironment& environment, const Cancelled& cancelled);

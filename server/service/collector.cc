@@ -122,6 +122,15 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       [keeper = collector->keeper_.get()](v1::KeepingStatus* status) {
         keeper->Describe(status);
       };
+  if (!options.remote_write.url.host.empty()) {
+    RemoteWriteOptions forward = options.remote_write;
+    forward.say = options.say;
+    collector->remote_writer_ = std::make_unique<RemoteWriter>(
+        collector->store_.get(), std::move(forward));
+    environment.forwarded = [writer = collector->remote_writer_.get()] {
+      return writer->figures();
+    };
+  }
   QueryBackendOptions backend;
   backend.threads = options.query_threads;
   collector->backend_ =
@@ -234,6 +243,7 @@ absl::Status Collector::ListenForHttp() {
   options.names = options_.http_names;
   options.connections = options_.http_connections;
   options.heartbeat = options_.http_heartbeat;
+  options.metrics = options_.metrics;
   absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start(std::move(options), backend_.get());
   if (!http.ok()) return http.status();
@@ -270,6 +280,7 @@ void Collector::Shutdown() {
   upkeep_ = nullptr;
   query_ = nullptr;
   backend_ = nullptr;
+  remote_writer_ = nullptr;
   health_ = nullptr;
   keeper_ = nullptr;
   ingest_ = nullptr;

@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
+#include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/http/http_limits.h"
 #include "server/ingest/ingest.h"
@@ -71,6 +72,10 @@ struct CollectorOptions {
   std::chrono::milliseconds alert_resend{60'000};
   // Before the links in alerts; empty: http:// and the HTTP address.
   std::string page_url;
+  // Series for another store; without a host nothing is forwarded.
+  RemoteWriteOptions remote_write;
+  // What /metrics has of parameters.
+  MetricSelection metrics;
   // What is kept for how long, and what is left of the disk.
   KeepingLimits keeping;
   // One line for whoever operates it: what was removed, and why. Any thread;
@@ -124,6 +129,7 @@ class Collector {
   std::unique_ptr<Ingest> ingest_;
   std::unique_ptr<Keeper> keeper_;
   std::unique_ptr<HealthWatch> health_;
+  std::unique_ptr<RemoteWriter> remote_writer_;
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;

@@ -13,6 +13,8 @@
 #include <sstream>
 #include <string>
 
+#include "server/http/metrics_page.h"
+#include "server/query/metric_names.h"
 #include "server/service/service_testing.h"
 
 namespace gradtap::server {
@@ -98,6 +100,31 @@ TEST_F(MetricsTest, ARunThatGoesOnIsToldWithItsNewestStep) {
   EXPECT_EQ(value("gradtap_metrics_unread_runs"), 0);
   EXPECT_GT(value("gradtap_resident_memory_bytes"), 1e6);
   EXPECT_EQ(value("gradtap_commit_seconds_count"), 9);
+}
+
+TEST_F(MetricsTest, ParametersAreThereIfAskedForAndTheRestIsCounted) {
+  Feeder(&collector_->store(), "mnist").Step(3, 2);
+  EXPECT_THAT(Scrape(), Not(HasSubstr("param=")));
+  collector_ = nullptr;
+  CollectorOptions options;
+  options.http_listen = "127.0.0.1:0";
+  options.metrics.match = *ParseMetricMatch("weight$");
+  Start(options);
+  const auto samples = Samples(Scrape());
+  const std::string labels = "{run=\"mnist\",rank=\"0\",param=\"fc.weight\"}";
+  EXPECT_EQ(samples.at("gradtap_grad_l2" + labels), 4);
+  EXPECT_EQ(samples.at("gradtap_update_ratio" + labels), 1);
+  EXPECT_EQ(samples.at("gradtap_metrics_omitted_parameter_series"), 0);
+  QueryEnvironment environment;
+  environment.store = &collector_->store();
+  environment.clock = &RealClock();
+  QueryBackend backend(environment);
+  MetricsLimits limits;
+  limits.parameter_series = 1;
+  const auto page =
+      MetricsPage(&backend, options.metrics, limits, [] { return false; });
+  GRADTAP_ASSERT_OK(page);
+  EXPECT_THAT(*page, HasSubstr("gradtap_metrics_omitted_parameter_series 2\n"));
 }
 
 TEST_F(MetricsTest, ARunThatEndedLongAgoIsNotTold) {
