@@ -1,5 +1,6 @@
 #include "server/health/alert_text.h"
 
+#include <cmath>
 #include <cstddef>
 #include <string_view>
 
@@ -30,7 +31,11 @@ std::string_view NameOf(v1::Role role) {
   return RoleName(static_cast<Role>(static_cast<int>(role)));
 }
 
-std::string Number(double value) { return absl::StrFormat("%.4g", value); }
+std::string Number(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return absl::StrFormat("%.4g", value);
+}
 
 // What broke the rule, without where.
 std::string What(v1::HealthRule rule, const v1::Offender& worst) {
@@ -131,15 +136,12 @@ std::string OffenderText(const v1::Offender& offender) {
                       Shown(offender.parameter()), " ", rank);
 }
 
-std::string AlertSummary(const v1::Alert& alert) {
-  const v1::Offender& worst = alert.worst_size() > 0
-                                  ? alert.worst(0)
-                                  : v1::Offender::default_instance();
-  std::string text = What(alert.rule(), worst);
+std::string AlertSummary(const v1::Alert& alert, const v1::Offender& first) {
+  std::string text = What(alert.rule(), first);
   if (alert.rule() == v1::HEALTH_RULE_STALLED) {
     absl::StrAppend(&text, " after step ", alert.first_step());
   } else if (alert.rule() == v1::HEALTH_RULE_LOST_RANK) {
-    text = absl::StrCat("rank ", worst.rank(), " is ", text);
+    text = absl::StrCat("rank ", first.rank(), " is ", text);
     if (alert.offenders() > 1) {
       absl::StrAppend(&text, ", and ", alert.offenders() - 1, " more ranks");
     }

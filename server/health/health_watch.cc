@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<HealthWatch>> HealthWatch::Start(
       new HealthWatch(store, clock, std::move(connected), std::move(options)));
   if (absl::Status s = watch->log_.Load(); !s.ok()) return s;
   for (const std::shared_ptr<const RunEntry>& run : store->Runs()) {
-    watch->old_.insert(run->run);
+    watch->old_.emplace(run->run, run->created_unix_ns);
     watch->MarkDue(run->run);
   }
   watch->listener_ = store->AddListener(
@@ -167,7 +167,6 @@ HealthWatch::Watched* HealthWatch::Find(
   watched.created_unix_ns = entry->created_unix_ns;
   watched.written_at = std::chrono::steady_clock::now();
   watched.health = Open(entry);
-  old_.erase(entry->run);
   if (watched.health != nullptr) return &watched;
   runs_.erase(entry->run);
   return nullptr;
@@ -207,7 +206,10 @@ std::unique_ptr<RunHealth> HealthWatch::Open(
     health->StartAt(entry->ordinal);
     return health;
   }
-  if (old_.count(entry->run) == 0) return health;
+  const auto old = old_.find(entry->run);
+  if (old == old_.end() || old->second != entry->created_unix_ns) {
+    return health;
+  }
   const std::vector<Attempt> attempts = AttemptsOf(*entry);
   const bool goes_on =
       !attempts.empty() &&
@@ -220,6 +222,7 @@ std::unique_ptr<RunHealth> HealthWatch::Open(
 
 absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
                                        RunHealth* health) {
+  if (health->ordinal() >= entry.ordinal) return false;
   int rows = 0;
   bool more = false;
   const std::int64_t now = clock_->UnixNanos();

@@ -137,8 +137,9 @@ class HealthWatch {
   std::map<std::string, Watched> runs_ ABSL_GUARDED_BY(runs_mu_);
   HealthFigures figures_ ABSL_GUARDED_BY(runs_mu_);
 
-  // Of the thread: runs that were there when it began, and what it has said.
-  std::set<std::string> old_;
+  // Of the thread: runs that were there when it began, by when they were made,
+  // and what it has said.
+  std::map<std::string, std::int64_t> old_;
   std::set<std::string> said_;
 
   int listener_ = 0;

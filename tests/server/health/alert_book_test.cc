@@ -13,6 +13,7 @@ namespace gradtap::server {
 namespace {
 
 using namespace testing;  // NOLINT: what health_testing.h has.
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -109,6 +110,34 @@ TEST_F(AlertBookTest, ManyRanksAreOneAlert) {
   EXPECT_THAT(Step(11, Of(0), 0), IsEmpty());
   EXPECT_THAT(Step(12, Of(0), 0), IsEmpty());
   EXPECT_EQ(Step(13, Of(0), 0).size(), 1U);
+}
+
+TEST_F(AlertBookTest, TheRankThatIsNearerToItsBeginningIsNamed) {
+  const auto of = [](v1::Role role, const std::string& scalar = "") {
+    Verdict verdict = Of(1);
+    verdict.worst[0].set_role(role);
+    verdict.worst[0].set_scalar(scalar);
+    return verdict;
+  };
+  EXPECT_EQ(Step(20, of(v1::ROLE_GRAD), 3).size(), 1U);
+  const v1::Alert* alert = book_.active(kRule);
+  EXPECT_EQ(alert->rank(), 3U);
+  Step(20, of(v1::ROLE_WEIGHT), 1);
+  EXPECT_EQ(alert->rank(), 3U);
+  Step(20, of(v1::ROLE_GRAD_LOCAL), 2);
+  EXPECT_EQ(alert->rank(), 2U);
+  EXPECT_THAT(alert->summary(),
+              AllOf(HasSubstr("grad_local of conv1.weight"),
+                    HasSubstr("step 20 on rank 2, and 2 more")));
+  // What comes later is no beginning.
+  Step(21, of(v1::ROLE_UNSPECIFIED, "loss"), 0);
+  EXPECT_EQ(alert->rank(), 2U);
+  EXPECT_EQ(alert->first_step(), 20);
+  EXPECT_THAT(alert->summary(), HasSubstr("grad_local of conv1.weight"));
+  // A rank that was slow to tell.
+  Step(19, of(v1::ROLE_GRAD), 4);
+  EXPECT_EQ(alert->first_step(), 19);
+  EXPECT_EQ(alert->rank(), 4U);
 }
 
 TEST_F(AlertBookTest, WhatIsNotJudgedIsNotQuiet) {

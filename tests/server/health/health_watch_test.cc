@@ -189,6 +189,14 @@ TEST_F(HealthWatchTest, ARunThatEndedBeforeThereWereRulesIsNotJudged) {
   Await("new", OneActive);
   EXPECT_THAT(Alerts("old"), IsEmpty());
   EXPECT_FALSE(Health("old").evaluated());
+  // Nor when something else of it changes.
+  store_.AddGap(old, 0, {GapCause::kLoop, 1, 1, 1, ""});
+  AddStep(stream, 1, true);
+  const StreamId later = AddRun("later");
+  AddStep(later, 0, true);
+  Await("later", OneActive);
+  EXPECT_THAT(Alerts("old"), IsEmpty());
+  EXPECT_FALSE(Health("old").evaluated());
 }
 
 TEST_F(HealthWatchTest, ADeletedRunTakesItsAlertsAlong) {
