@@ -1,5 +1,7 @@
 #include "server/health/health_watch.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -10,8 +12,10 @@ namespace gradtap::server {
 namespace {
 
 constexpr char kState[] = "health/state";
-// Rows that are looked at while the lock is held.
-constexpr int kRowsAtOnce = 64;
+// How long rows are looked at while the lock is held. A scan costs something to
+// begin: the store's newest rows are listed, or a sealed window is opened.
+constexpr std::chrono::milliseconds kBlock{25};
+constexpr int kRowsBetweenLooks = 16;  // At the time.
 // A run without a state that was there before: if it has more rows its history
 // is left alone.
 constexpr std::uint64_t kMostOldRows = 10'000;
@@ -19,6 +23,13 @@ constexpr std::uint32_t kMaxNames = 100'000;
 constexpr std::chrono::seconds kBetweenClocks{1};
 // Lines that are remembered as said.
 constexpr std::size_t kMostSaid = 1000;
+
+// That the calling thread has had so far.
+std::int64_t ThreadCpuNanos() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 }  // namespace
 
@@ -84,7 +95,6 @@ void HealthWatch::Run() {
   auto next_clock = std::chrono::steady_clock::now();
   for (bool last = false; !last;) {
     last = stopping();  // What has come by now is still looked at.
-    const auto began = std::chrono::steady_clock::now();
     bool more = false;
     for (const std::string& run : TakeDue()) {
       if (LookAt(run)) {
@@ -99,9 +109,7 @@ void HealthWatch::Run() {
     }
     {
       MutexLock lock(runs_mu_);
-      figures_.busy_ns +=
-          std::chrono::nanoseconds(std::chrono::steady_clock::now() - began)
-              .count();
+      figures_.busy_ns = ThreadCpuNanos();
     }
     if (more) {
       last = false;
@@ -225,14 +233,17 @@ absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
   if (health->ordinal() >= entry.ordinal) return false;
   int rows = 0;
   bool more = false;
+  const auto until = std::chrono::steady_clock::now() + kBlock;
   const std::int64_t now = clock_->UnixNanos();
   const absl::Status status = store_->ScanByOrdinal(
       entry.run, health->ordinal(), [&](const StepRow* row, const GapRow* gap) {
         const std::uint64_t ordinal =
             row != nullptr ? row->ordinal : gap->ordinal;
         // What came after the entry was read may be of streams it lacks.
-        more = ordinal <= entry.ordinal && rows == kRowsAtOnce;
-        if (ordinal > entry.ordinal || more) return false;
+        if (ordinal > entry.ordinal) return false;
+        more = rows > 0 && rows % kRowsBetweenLooks == 0 &&
+               std::chrono::steady_clock::now() >= until;
+        if (more) return false;
         ++rows;
         ++figures_.rows;
         if (gap != nullptr) {
