@@ -15,7 +15,7 @@ constexpr char kState[] = "health/state";
 // How long rows are looked at while the lock is held. A scan costs something to
 // begin: the store's newest rows are listed, or a sealed window is opened.
 constexpr std::chrono::milliseconds kBlock{25};
-constexpr int kRowsBetweenLooks = 16;  // At the time.
+constexpr std::uint64_t kRowsBetweenLooks = 16;  // At the time.
 // A run without a state that was there before: if it has more rows its history
 // is left alone.
 constexpr std::uint64_t kMostOldRows = 10'000;
@@ -231,7 +231,8 @@ std::unique_ptr<RunHealth> HealthWatch::Open(
 absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
                                        RunHealth* health) {
   if (health->ordinal() >= entry.ordinal) return false;
-  int rows = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t unread = 0;
   bool more = false;
   const auto until = std::chrono::steady_clock::now() + kBlock;
   const std::int64_t now = clock_->UnixNanos();
@@ -245,18 +246,24 @@ absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
                std::chrono::steady_clock::now() >= until;
         if (more) return false;
         ++rows;
-        ++figures_.rows;
         if (gap != nullptr) {
           health->LookAtGap(*gap, now);
         } else if (const absl::Status s = health->LookAtRow(*row, now);
                    !s.ok()) {
-          ++figures_.unread_rows;
+          ++unread;
           SayOnce(absl::StrCat(
               "health rules of run ", entry.run,
               ": a step cannot be read: ", std::string(s.message())));
         }
         return true;
       });
+  if (absl::IsDataLoss(status)) {
+    // It stays so: what is behind it is judged all the same.
+    ++unread;
+    health->StartAt(entry.ordinal);
+  }
+  figures_.rows += rows;
+  figures_.unread_rows += unread;
   if (!status.ok()) return status;
   return more;
 }
