@@ -17,8 +17,8 @@ namespace gradtap::server {
 // at the alert's first step.
 std::string AlertSummary(const v1::Alert& alert, const v1::Offender& first);
 
-// The page's address of the view, from "/" on: run, attempt, rule, step, rank,
-// and the worst parameter as the pattern that matches it alone.
+// The page's address of the view, from "/" on: run, attempt, rank, the steps
+// around the first, and the worst parameters, pinned.
 std::string AlertLink(const v1::Alert& alert);
 
 // "grad conv1.weight rank 2", "scalar loss rank 0", "rank 3". Escaped.

@@ -237,8 +237,9 @@ TEST_F(AlertBookTest, TheLineSaysWhatWhereAndHowMany) {
             "grad of conv1.weight became non-finite (36 elements) at step 812 "
             "on rank 2, and 14 more");
   EXPECT_EQ(began[0].link(),
-            "/?run=gpt&attempt=2&step=812&rank=2&rule=nonfinite&stat=grad."
-            "nonfinite&match=%5Econv1%5C.weight%24");
+            "/?run=gpt&attempt=2&rank=2&steps=712%3A913&pin=conv1.weight&pin="
+            "conv1.weight1&pin=conv1.weight2&pin=conv1.weight3&pin=conv1."
+            "weight4&stat=grad.l2");
 }
 
 }  // namespace
