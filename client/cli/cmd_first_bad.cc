@@ -66,6 +66,31 @@ Cell WhatOf(const v1::BadFinding& finding) {
           Tone::kBad};
 }
 
+// Parameters of one rank and kind that a table names; CSV and JSON have all.
+constexpr std::uint64_t kShownOfGroup = 3;
+
+bool SameGroup(const v1::BadFinding& a, const v1::BadFinding& b) {
+  return a.place() == b.place() && a.rank() == b.rank();
+}
+
+std::vector<Cell> RowOf(const v1::BadFinding& finding) {
+  return {{std::to_string(finding.place())},
+          {StepText(finding)},
+          {HumanTime(finding.time_unix_ns())},
+          {std::to_string(finding.attempt())},
+          {std::to_string(finding.rank())},
+          {std::string(KindWord(finding.kind()))},
+          finding.parameter().empty() ? Cell{} : NameCell(finding.parameter()),
+          WhatOf(finding)};
+}
+
+std::vector<Cell> RestOfGroup(const v1::BadFinding& last, std::uint64_t rest) {
+  std::vector<Cell> row = RowOf(last);
+  row[6] = {absl::StrCat("and ", rest, " more"), Tone::kFaint};
+  row[7] = {};
+  return row;
+}
+
 std::string FindingsTable(const v1::GetFirstBadResponse& response,
                           const TableStyle& style) {
   Table table({{"#", Align::kRight},
@@ -76,16 +101,17 @@ std::string FindingsTable(const v1::GetFirstBadResponse& response,
                {"WHAT"},
                {"PARAM", Align::kLeft, true},
                {"NON-FINITE", Align::kRight}});
-  for (const v1::BadFinding& finding : response.findings()) {
-    table.AddRow(
-        {{std::to_string(finding.place())},
-         {StepText(finding)},
-         {HumanTime(finding.time_unix_ns())},
-         {std::to_string(finding.attempt())},
-         {std::to_string(finding.rank())},
-         {std::string(KindWord(finding.kind()))},
-         finding.parameter().empty() ? Cell{} : NameCell(finding.parameter()),
-         WhatOf(finding)});
+  std::uint64_t of_group = 0;
+  for (int i = 0; i < response.findings_size(); ++i) {
+    const v1::BadFinding& finding = response.findings(i);
+    const bool last = i + 1 == response.findings_size() ||
+                      !SameGroup(finding, response.findings(i + 1));
+    if (++of_group <= kShownOfGroup) {
+      table.AddRow(RowOf(finding));
+    } else if (last) {
+      table.AddRow(RestOfGroup(finding, of_group - kShownOfGroup));
+    }
+    if (last) of_group = 0;
   }
   table.DropEmptyColumns();
   return table.Render(style);

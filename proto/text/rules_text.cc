@@ -172,15 +172,15 @@ v1::RulesFile DefaultRules() {
   TextFormat::ParseFromString(
       R"(nonfinite { severity: ALERT_SEVERITY_CRITICAL skipped_steps: 20
                      quiet_steps: 20 except: "" }
-         exploding { severity: ALERT_SEVERITY_WARNING factor: 30 spreads: 10
+         exploding { severity: ALERT_SEVERITY_WARNING factor: 10 spreads: 6
                      steps: 3 quiet_steps: 50 except: "" }
-         vanishing { severity: ALERT_SEVERITY_WARNING factor: 1000 spreads: 10
+         vanishing { severity: ALERT_SEVERITY_WARNING factor: 100 spreads: 8
                      steps: 50 quiet_steps: 50 except: "" }
          dead { severity: ALERT_SEVERITY_WARNING steps: 100 quiet_steps: 10
                 except: "" }
          update_ratio { severity: ALERT_SEVERITY_WARNING min: 1e-8 max: 0.3
                         steps: 50 min_dimensions: 2 quiet_steps: 50 except: "" }
-         loss_spike { severity: ALERT_SEVERITY_WARNING scalar: "loss" spreads: 10
+         loss_spike { severity: ALERT_SEVERITY_WARNING scalar: "loss" spreads: 6
                       share: 0.5 steps: 3 quiet_steps: 50 }
          stalled { severity: ALERT_SEVERITY_CRITICAL seconds: 300
                    step_times: 50 }

@@ -56,17 +56,37 @@ void AlertBook::Break(v1::HealthRule rule, const Moment& at,
     state.alert->set_rule(rule);
     state.alert->set_severity(rules_->Severity(rule));
     state.alert->set_active(true);
-    state.alert->set_first_step(at.step);
-    state.alert->set_step_before(at.step_before);
-    state.alert->set_first_time_unix_ns(at.time_unix_ns);
-    state.alert->set_rank(at.rank);
     state.alert->set_raised_unix_ns(at.now_unix_ns);
     state.alert->set_ended_step(-1);
   }
+  if (begins || IsEarlier(state, at, verdict)) SetFirst(at, verdict, &state);
   state.alert->set_last_step(at.step);
   state.alert->set_last_time_unix_ns(at.time_unix_ns);
   Tell(&state, at);
   if (begins) changes->push_back(*state.alert);
+}
+
+bool AlertBook::IsEarlier(const RuleState& state, const Moment& at,
+                          const Verdict& verdict) {
+  if (at.rank == state.alert->rank() || verdict.worst.empty()) return false;
+  if (at.step != state.alert->first_step()) {
+    return at.step < state.alert->first_step();
+  }
+  const auto order = [](const v1::Offender& offender) {
+    return CausalOrder(static_cast<Role>(static_cast<int>(offender.role())));
+  };
+  return order(verdict.worst.front()) < order(state.first);
+}
+
+void AlertBook::SetFirst(const Moment& at, const Verdict& verdict,
+                         RuleState* state) {
+  v1::Alert* alert = state->alert.get();
+  alert->set_first_step(at.step);
+  alert->set_step_before(at.step_before);
+  alert->set_first_time_unix_ns(at.time_unix_ns);
+  alert->set_rank(at.rank);
+  state->first = verdict.worst.empty() ? v1::Offender() : verdict.worst.front();
+  state->peak = 0;  // Tell it anew.
 }
 
 void AlertBook::Tell(RuleState* state, const Moment& at) {
@@ -105,7 +125,7 @@ void AlertBook::Tell(RuleState* state, const Moment& at) {
   }
   alert->mutable_worst()->Assign(worst.begin(), worst.end());
   alert->set_offenders(offenders);
-  alert->set_summary(AlertSummary(*alert));
+  alert->set_summary(AlertSummary(*alert, state->first));
   alert->set_link(AlertLink(*alert));
 }
 
@@ -191,6 +211,7 @@ void AlertBook::Save(v1::AttemptHealthState* state) const {
     to->set_episodes(from.episodes);
     to->set_peak(from.peak);
     to->set_muted(from.muted);
+    *to->mutable_first() = from.first;
     for (const auto& [number, rank] : from.ranks) {
       v1::RankBreakState* broken = to->add_ranks();
       broken->set_rank(number);
@@ -209,6 +230,7 @@ void AlertBook::Load(const v1::AttemptHealthState& state) {
     to.episodes = std::max(from.episodes(), 1U);
     to.peak = from.peak();
     to.muted = from.muted();
+    to.first = from.first();
     if (from.has_alert()) {
       to.alert = std::make_unique<v1::Alert>(from.alert());
     }

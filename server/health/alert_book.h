@@ -79,6 +79,7 @@ class AlertBook {
     std::map<std::uint32_t, RankBreak> ranks;  // That are not quiet.
     std::uint32_t episodes = 0;
     std::uint64_t peak = 0;  // Offenders at its worst.
+    v1::Offender first;      // That broke it, of its first step.
     bool muted = false;      // Expired: nothing new until it has been quiet.
   };
 
@@ -86,6 +87,12 @@ class AlertBook {
              std::vector<v1::Alert>* changes);
   void Quieten(v1::HealthRule rule, const Moment& at,
                std::vector<v1::Alert>* changes);
+  // Whether this is nearer to where it began: what ranks store of one step
+  // comes in any order.
+  static bool IsEarlier(const RuleState& state, const Moment& at,
+                        const Verdict& verdict);
+  static void SetFirst(const Moment& at, const Verdict& verdict,
+                       RuleState* state);
   void Tell(RuleState* state, const Moment& at);
   void End(RuleState* state, v1::AlertEnd why, std::int64_t step,
            std::int64_t now_unix_ns, std::vector<v1::Alert>* changes);

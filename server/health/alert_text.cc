@@ -1,13 +1,16 @@
 #include "server/health/alert_text.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <set>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/names.h"
 #include "core/statistic.h"
-#include "proto/text/rules_text.h"
 
 namespace gradtap::server {
 namespace {
@@ -15,6 +18,8 @@ namespace {
 // A name in a line for people, and in an address.
 constexpr std::size_t kShownNameBytes = 120;
 constexpr std::size_t kLinkedNameBytes = 256;
+// Steps that a link shows on either side.
+constexpr std::int64_t kAround = 100;
 
 std::string Shown(const std::string& name) {
   std::string text = EscapeForTerminal(name);
@@ -30,7 +35,11 @@ std::string_view NameOf(v1::Role role) {
   return RoleName(static_cast<Role>(static_cast<int>(role)));
 }
 
-std::string Number(double value) { return absl::StrFormat("%.4g", value); }
+std::string Number(double value) {
+  if (std::isnan(value)) return "NaN";
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return absl::StrFormat("%.4g", value);
+}
 
 // What broke the rule, without where.
 std::string What(v1::HealthRule rule, const v1::Offender& worst) {
@@ -90,33 +99,14 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
-// RE2 that matches the text alone.
-std::string ExactPattern(std::string_view text) {
-  std::string out = "^";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                      (c >= '0' && c <= '9') || c == '_' || byte >= 0x80;
-    if (!word) out += '\\';
-    out += c;
-  }
-  return out + "$";
-}
-
 // The statistic that shows what the rule is about.
 std::string StatisticOf(v1::HealthRule rule, const v1::Offender& worst) {
-  if (!worst.scalar().empty()) return absl::StrCat("scalar.", worst.scalar());
-  if (worst.parameter().empty()) return "";
-  const std::string role(NameOf(worst.role()));
-  switch (rule) {
-    case v1::HEALTH_RULE_NONFINITE:
-      return role + ".nonfinite";
-    case v1::HEALTH_RULE_DEAD:
-    case v1::HEALTH_RULE_UPDATE_RATIO:
-      return "update.ratio";
-    default:
-      return role + ".l2";
+  if (rule == v1::HEALTH_RULE_DEAD || rule == v1::HEALTH_RULE_UPDATE_RATIO) {
+    return "update.ratio";
   }
+  return worst.parameter().empty()
+             ? ""
+             : absl::StrCat(std::string(NameOf(worst.role())), ".l2");
 }
 
 }  // namespace
@@ -131,15 +121,12 @@ std::string OffenderText(const v1::Offender& offender) {
                       Shown(offender.parameter()), " ", rank);
 }
 
-std::string AlertSummary(const v1::Alert& alert) {
-  const v1::Offender& worst = alert.worst_size() > 0
-                                  ? alert.worst(0)
-                                  : v1::Offender::default_instance();
-  std::string text = What(alert.rule(), worst);
+std::string AlertSummary(const v1::Alert& alert, const v1::Offender& first) {
+  std::string text = What(alert.rule(), first);
   if (alert.rule() == v1::HEALTH_RULE_STALLED) {
     absl::StrAppend(&text, " after step ", alert.first_step());
   } else if (alert.rule() == v1::HEALTH_RULE_LOST_RANK) {
-    text = absl::StrCat("rank ", worst.rank(), " is ", text);
+    text = absl::StrCat("rank ", first.rank(), " is ", text);
     if (alert.offenders() > 1) {
       absl::StrAppend(&text, ", and ", alert.offenders() - 1, " more ranks");
     }
@@ -155,23 +142,26 @@ std::string AlertSummary(const v1::Alert& alert) {
 }
 
 std::string AlertLink(const v1::Alert& alert) {
-  std::string link = absl::StrCat("/?run=", Escaped(alert.run()),
-                                  "&attempt=", alert.attempt());
+  std::string link =
+      absl::StrCat("/?run=", Escaped(alert.run()), "&attempt=", alert.attempt(),
+                   "&rank=", alert.rank());
   if (alert.first_step() >= 0) {
-    absl::StrAppend(&link, "&step=", alert.first_step());
+    absl::StrAppend(&link, "&steps=",
+                    std::max<std::int64_t>(0, alert.first_step() - kAround),
+                    "%3A", alert.first_step() + kAround + 1);
   }
-  absl::StrAppend(&link, "&rank=", alert.rank(),
-                  "&rule=", std::string(RuleName(alert.rule())));
-  if (alert.worst_size() == 0) return link;
-  const v1::Offender& worst = alert.worst(0);
-  const std::string statistic = StatisticOf(alert.rule(), worst);
-  if (!statistic.empty() && statistic.size() <= kLinkedNameBytes) {
-    absl::StrAppend(&link, "&stat=", Escaped(statistic));
+  std::string statistic;
+  std::set<std::string> pinned;
+  for (const v1::Offender& worst : alert.worst()) {
+    if (statistic.empty()) statistic = StatisticOf(alert.rule(), worst);
+    if (worst.parameter().empty() ||
+        worst.parameter().size() > kLinkedNameBytes ||
+        !pinned.insert(worst.parameter()).second) {
+      continue;
+    }
+    absl::StrAppend(&link, "&pin=", Escaped(worst.parameter()));
   }
-  if (!worst.parameter().empty() &&
-      worst.parameter().size() <= kLinkedNameBytes) {
-    absl::StrAppend(&link, "&match=", Escaped(ExactPattern(worst.parameter())));
-  }
+  if (!statistic.empty()) absl::StrAppend(&link, "&stat=", statistic);
   return link;
 }
 

@@ -13,11 +13,12 @@
 namespace gradtap::server {
 
 // "grad of conv1.weight became non-finite at step 812 on rank 2 (36 elements),
-// and 14 more". Names are escaped and shortened.
-std::string AlertSummary(const v1::Alert& alert);
+// and 14 more". Names are escaped and shortened. `first` is what broke the rule
+// at the alert's first step.
+std::string AlertSummary(const v1::Alert& alert, const v1::Offender& first);
 
-// The page's address of the view, from "/" on: run, attempt, rule, step, rank,
-// and the worst parameter as the pattern that matches it alone.
+// The page's address of the view, from "/" on: run, attempt, rank, the steps
+// around the first, and the worst parameters, pinned.
 std::string AlertLink(const v1::Alert& alert);
 
 // "grad conv1.weight rank 2", "scalar loss rank 0", "rank 3". Escaped.

@@ -1,5 +1,7 @@
 #include "server/health/health_watch.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -10,8 +12,10 @@ namespace gradtap::server {
 namespace {
 
 constexpr char kState[] = "health/state";
-// Rows that are looked at while the lock is held.
-constexpr int kRowsAtOnce = 64;
+// How long rows are looked at while the lock is held. A scan costs something to
+// begin: the store's newest rows are listed, or a sealed window is opened.
+constexpr std::chrono::milliseconds kBlock{25};
+constexpr std::uint64_t kRowsBetweenLooks = 16;  // At the time.
 // A run without a state that was there before: if it has more rows its history
 // is left alone.
 constexpr std::uint64_t kMostOldRows = 10'000;
@@ -19,6 +23,13 @@ constexpr std::uint32_t kMaxNames = 100'000;
 constexpr std::chrono::seconds kBetweenClocks{1};
 // Lines that are remembered as said.
 constexpr std::size_t kMostSaid = 1000;
+
+// That the calling thread has had so far.
+std::int64_t ThreadCpuNanos() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
 
 }  // namespace
 
@@ -29,7 +40,7 @@ absl::StatusOr<std::unique_ptr<HealthWatch>> HealthWatch::Start(
       new HealthWatch(store, clock, std::move(connected), std::move(options)));
   if (absl::Status s = watch->log_.Load(); !s.ok()) return s;
   for (const std::shared_ptr<const RunEntry>& run : store->Runs()) {
-    watch->old_.insert(run->run);
+    watch->old_.emplace(run->run, run->created_unix_ns);
     watch->MarkDue(run->run);
   }
   watch->listener_ = store->AddListener(
@@ -84,7 +95,6 @@ void HealthWatch::Run() {
   auto next_clock = std::chrono::steady_clock::now();
   for (bool last = false; !last;) {
     last = stopping();  // What has come by now is still looked at.
-    const auto began = std::chrono::steady_clock::now();
     bool more = false;
     for (const std::string& run : TakeDue()) {
       if (LookAt(run)) {
@@ -99,9 +109,7 @@ void HealthWatch::Run() {
     }
     {
       MutexLock lock(runs_mu_);
-      figures_.busy_ns +=
-          std::chrono::nanoseconds(std::chrono::steady_clock::now() - began)
-              .count();
+      figures_.busy_ns = ThreadCpuNanos();
     }
     if (more) {
       last = false;
@@ -167,7 +175,6 @@ HealthWatch::Watched* HealthWatch::Find(
   watched.created_unix_ns = entry->created_unix_ns;
   watched.written_at = std::chrono::steady_clock::now();
   watched.health = Open(entry);
-  old_.erase(entry->run);
   if (watched.health != nullptr) return &watched;
   runs_.erase(entry->run);
   return nullptr;
@@ -207,7 +214,10 @@ std::unique_ptr<RunHealth> HealthWatch::Open(
     health->StartAt(entry->ordinal);
     return health;
   }
-  if (old_.count(entry->run) == 0) return health;
+  const auto old = old_.find(entry->run);
+  if (old == old_.end() || old->second != entry->created_unix_ns) {
+    return health;
+  }
   const std::vector<Attempt> attempts = AttemptsOf(*entry);
   const bool goes_on =
       !attempts.empty() &&
@@ -220,29 +230,40 @@ std::unique_ptr<RunHealth> HealthWatch::Open(
 
 absl::StatusOr<bool> HealthWatch::Read(const RunEntry& entry,
                                        RunHealth* health) {
-  int rows = 0;
+  if (health->ordinal() >= entry.ordinal) return false;
+  std::uint64_t rows = 0;
+  std::uint64_t unread = 0;
   bool more = false;
+  const auto until = std::chrono::steady_clock::now() + kBlock;
   const std::int64_t now = clock_->UnixNanos();
   const absl::Status status = store_->ScanByOrdinal(
       entry.run, health->ordinal(), [&](const StepRow* row, const GapRow* gap) {
         const std::uint64_t ordinal =
             row != nullptr ? row->ordinal : gap->ordinal;
         // What came after the entry was read may be of streams it lacks.
-        more = ordinal <= entry.ordinal && rows == kRowsAtOnce;
-        if (ordinal > entry.ordinal || more) return false;
+        if (ordinal > entry.ordinal) return false;
+        more = rows > 0 && rows % kRowsBetweenLooks == 0 &&
+               std::chrono::steady_clock::now() >= until;
+        if (more) return false;
         ++rows;
-        ++figures_.rows;
         if (gap != nullptr) {
           health->LookAtGap(*gap, now);
         } else if (const absl::Status s = health->LookAtRow(*row, now);
                    !s.ok()) {
-          ++figures_.unread_rows;
+          ++unread;
           SayOnce(absl::StrCat(
               "health rules of run ", entry.run,
               ": a step cannot be read: ", std::string(s.message())));
         }
         return true;
       });
+  if (absl::IsDataLoss(status)) {
+    // It stays so: what is behind it is judged all the same.
+    ++unread;
+    health->StartAt(entry.ordinal);
+  }
+  figures_.rows += rows;
+  figures_.unread_rows += unread;
   if (!status.ok()) return status;
   return more;
 }

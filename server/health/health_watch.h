@@ -39,7 +39,7 @@ namespace gradtap::server {
 struct HealthOptions {
   std::shared_ptr<const Rules> rules;
   // Between two looks at what has come, so that one look has more than a row.
-  std::chrono::milliseconds pace{50};
+  std::chrono::milliseconds pace{20};
   // Between two writes of a run's state, if no alert changes.
   std::chrono::seconds checkpoint{30};
   // One line for whoever operates the collector. Any thread; may be unset.
@@ -51,7 +51,7 @@ struct HealthFigures {
   std::uint64_t rows = 0;         // Looked at.
   std::uint64_t unread_rows = 0;  // That could not be read.
   std::uint64_t failed_writes = 0;
-  std::int64_t busy_ns = 0;  // Of its thread.
+  std::int64_t busy_ns = 0;  // CPU time of its thread.
   std::uint64_t behind = 0;  // Now: rows and gaps of all runs.
   std::uint32_t runs = 0;    // Now: with a state in memory.
 };
@@ -137,8 +137,9 @@ class HealthWatch {
   std::map<std::string, Watched> runs_ ABSL_GUARDED_BY(runs_mu_);
   HealthFigures figures_ ABSL_GUARDED_BY(runs_mu_);
 
-  // Of the thread: runs that were there when it began, and what it has said.
-  std::set<std::string> old_;
+  // Of the thread: runs that were there when it began, by when they were made,
+  // and what it has said.
+  std::map<std::string, std::int64_t> old_;
   std::set<std::string> said_;
 
   int listener_ = 0;

@@ -36,6 +36,9 @@ struct Verdict {
 };
 using Verdicts = std::array<Verdict, kRuleNumbers>;
 
+// In which order within a step NaN spreads; kUnspecified: the loss, the first.
+int CausalOrder(Role role);
+
 class RankHealth {
  public:
   RankHealth(std::shared_ptr<const Rules> rules, std::uint32_t rank);

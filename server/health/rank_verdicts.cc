@@ -53,6 +53,23 @@ Role RoleOf(v1::HealthRule rule) {
 
 }  // namespace
 
+int CausalOrder(Role role) {
+  switch (role) {
+    case Role::kUnspecified:
+      return 0;  // The loss.
+    case Role::kGradLocal:
+      return 1;
+    case Role::kGrad:
+      return 2;
+    case Role::kUpdate:
+      return 3;
+    case Role::kWeight:
+      return 4;
+    default:
+      return 5;
+  }
+}
+
 bool RankHealth::Breaks(v1::HealthRule rule, std::int32_t row) const {
   const v1::RulesFile& file = rules_->file();
   const auto most = [](std::uint32_t steps) {
@@ -105,11 +122,13 @@ void RankHealth::LookAtNonfinite(const HealthStep& step, Verdict* verdict) {
       if (!Covers(v1::HEALTH_RULE_NONFINITE, parameter)) continue;
       ++verdict->offenders;
       nonfinite_.push_back(parameter);
+      // What comes about first in a step is the most telling.
       const auto count = static_cast<double>(elements);
-      if (!worst.Wants(count)) continue;
+      const double badness = count - 1e14 * CausalOrder(role);
+      if (!worst.Wants(badness)) continue;
       v1::Offender offender = Named(role, parameter);
       offender.set_value(count);
-      worst.Add(count, std::move(offender));
+      worst.Add(badness, std::move(offender));
     }
   }
   if (verdict->offenders == 0) return;

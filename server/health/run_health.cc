@@ -317,9 +317,9 @@ void RunHealth::DescribeRule(v1::HealthRule rule, std::uint32_t max_names,
   std::set<std::string_view> seen;
   for (const auto& [id, stream] : streams_) {
     if (stream.launch != launch) continue;
-    stream.health.ForEachBroken(rule, [&](std::size_t parameter) {
-      const std::string& name =
-          stream.health.schema()->parameters[parameter].name;
+    const RankHealth& of_rank = stream.health;
+    of_rank.ForEachBroken(rule, [&](std::size_t parameter) {
+      const std::string& name = of_rank.schema()->parameters[parameter].name;
       if (!seen.insert(name).second) return;
       if (seen.size() <= max_names) health->add_names(name);
     });

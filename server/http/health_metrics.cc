@@ -27,7 +27,7 @@ void AddHealth(const HealthWatch& health, MetricSet* set) {
                "Alerts or states that could not be stored at once.",
                Number(figures.failed_writes));
   set->Counter("gradtap_health_busy_seconds_total",
-               "Time that the health rules' thread has worked.",
+               "CPU time of the health rules' thread.",
                static_cast<double>(figures.busy_ns) * 1e-9);
   set->Gauge("gradtap_health_behind_rows",
              "Steps and gaps that the health rules have not looked at yet.",

@@ -217,6 +217,7 @@ TEST_F(DataParallelTest, FirstBadNamesRankParameterAndStepAndThereIsOneAlert) {
   EXPECT_EQ(alerts.At(0, "rule"), "nonfinite");
   EXPECT_EQ(alerts.At(0, "first_step"), "20");
   EXPECT_EQ(alerts.At(0, "rank"), "2");
+  EXPECT_THAT(alerts.At(0, "summary"), HasSubstr("step 20 on rank 2"));
   EXPECT_EQ(alerts.At(0, "ranks"), "4");
   EXPECT_EQ(alerts.At(0, "state"), "run ended");
 }

@@ -13,6 +13,7 @@ namespace gradtap::server {
 namespace {
 
 using namespace testing;  // NOLINT: what health_testing.h has.
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -109,6 +110,34 @@ TEST_F(AlertBookTest, ManyRanksAreOneAlert) {
   EXPECT_THAT(Step(11, Of(0), 0), IsEmpty());
   EXPECT_THAT(Step(12, Of(0), 0), IsEmpty());
   EXPECT_EQ(Step(13, Of(0), 0).size(), 1U);
+}
+
+TEST_F(AlertBookTest, TheRankThatIsNearerToItsBeginningIsNamed) {
+  const auto of = [](v1::Role role, const std::string& scalar = "") {
+    Verdict verdict = Of(1);
+    verdict.worst[0].set_role(role);
+    verdict.worst[0].set_scalar(scalar);
+    return verdict;
+  };
+  EXPECT_EQ(Step(20, of(v1::ROLE_GRAD), 3).size(), 1U);
+  const v1::Alert* alert = book_.active(kRule);
+  EXPECT_EQ(alert->rank(), 3U);
+  Step(20, of(v1::ROLE_WEIGHT), 1);
+  EXPECT_EQ(alert->rank(), 3U);
+  Step(20, of(v1::ROLE_GRAD_LOCAL), 2);
+  EXPECT_EQ(alert->rank(), 2U);
+  EXPECT_THAT(alert->summary(),
+              AllOf(HasSubstr("grad_local of conv1.weight"),
+                    HasSubstr("step 20 on rank 2, and 2 more")));
+  // What comes later is no beginning.
+  Step(21, of(v1::ROLE_UNSPECIFIED, "loss"), 0);
+  EXPECT_EQ(alert->rank(), 2U);
+  EXPECT_EQ(alert->first_step(), 20);
+  EXPECT_THAT(alert->summary(), HasSubstr("grad_local of conv1.weight"));
+  // A rank that was slow to tell.
+  Step(19, of(v1::ROLE_GRAD), 4);
+  EXPECT_EQ(alert->first_step(), 19);
+  EXPECT_EQ(alert->rank(), 4U);
 }
 
 TEST_F(AlertBookTest, WhatIsNotJudgedIsNotQuiet) {
@@ -208,8 +237,9 @@ TEST_F(AlertBookTest, TheLineSaysWhatWhereAndHowMany) {
             "grad of conv1.weight became non-finite (36 elements) at step 812 "
             "on rank 2, and 14 more");
   EXPECT_EQ(began[0].link(),
-            "/?run=gpt&attempt=2&step=812&rank=2&rule=nonfinite&stat=grad."
-            "nonfinite&match=%5Econv1%5C.weight%24");
+            "/?run=gpt&attempt=2&rank=2&steps=712%3A913&pin=conv1.weight&pin="
+            "conv1.weight1&pin=conv1.weight2&pin=conv1.weight3&pin=conv1."
+            "weight4&stat=grad.l2");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/health/alert_cursor.h"
@@ -37,7 +38,16 @@ class FullStore : public MemoryStore {
     if (full) return absl::ResourceExhaustedError("the disk is full");
     return MemoryStore::WriteAttachments(run, attachments);
   }
+  absl::Status ScanByOrdinal(
+      std::string_view run, std::uint64_t after,
+      const std::function<bool(const StepRow*, const GapRow*)>& visit)
+      override {
+    if (after < damaged_below)
+      return absl::DataLossError("a window is damaged");
+    return MemoryStore::ScanByOrdinal(run, after, visit);
+  }
   std::atomic<bool> full{false};
+  std::atomic<std::uint64_t> damaged_below{0};
 };
 
 class HealthWatchTest : public ::testing::Test {
@@ -144,6 +154,7 @@ TEST_F(HealthWatchTest, ARestartNeitherLosesNorDoublesAnAlert) {
   watch_ = nullptr;
   // Comes while nobody looks.
   for (int step = 50; step < 52; ++step) AddStep(stream, step, true);
+  clock_.Advance(std::chrono::hours(1));  // Who begins anew raises it later.
   Start();
   EXPECT_TRUE(OneActive(Alerts("gpt")));
   for (int step = 52; step < 60; ++step) AddStep(stream, step, false);
@@ -187,6 +198,14 @@ TEST_F(HealthWatchTest, ARunThatEndedBeforeThereWereRulesIsNotJudged) {
   const StreamId stream = AddRun("new");
   AddStep(stream, 0, true);
   Await("new", OneActive);
+  EXPECT_THAT(Alerts("old"), IsEmpty());
+  EXPECT_FALSE(Health("old").evaluated());
+  // Nor when something else of it changes.
+  store_.AddGap(old, 0, {GapCause::kLoop, 1, 1, 1, ""});
+  AddStep(stream, 1, true);
+  const StreamId later = AddRun("later");
+  AddStep(later, 0, true);
+  Await("later", OneActive);
   EXPECT_THAT(Alerts("old"), IsEmpty());
   EXPECT_FALSE(Health("old").evaluated());
 }
@@ -246,6 +265,22 @@ TEST_F(HealthWatchTest, AStepThatCannotBeReadIsCountedAndPassedOver) {
   AddStep(stream, 1, true);
   Await("gpt", OneActive);
   EXPECT_EQ(watch_->figures().unread_rows, 1U);
+}
+
+TEST_F(HealthWatchTest, WhatIsDamagedIsSaidAndWhatComesAfterIsJudged) {
+  store_.damaged_below = 1;
+  Start();
+  const StreamId stream = AddRun("gpt");
+  AddStep(stream, 0, false);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (watch_->figures().unread_rows == 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
+  AddStep(stream, 1, true);
+  Await("gpt", OneActive);
+  watch_ = nullptr;
+  EXPECT_THAT(said_, HasSubstr("a window is damaged"));
 }
 
 TEST_F(HealthWatchTest, AWatcherSeesWhatIsActiveThenWhatChanges) {

@@ -113,6 +113,7 @@ TEST_F(RunHealthTest, ANanOnOneRankIsOneAlertThatNamesIt) {
   EXPECT_EQ(changes[0].attempt(), 1U);
   EXPECT_EQ(changes[0].offenders(), 3U);
   EXPECT_EQ(changes[0].worst(0).parameter(), "a");
+  EXPECT_EQ(changes[0].worst(2).role(), v1::ROLE_WEIGHT);
   EXPECT_EQ(health->counts().steps, 60U);
   EXPECT_EQ(health->counts().records, 60U * 6);
 }
