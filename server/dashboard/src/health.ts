@@ -1,0 +1,155 @@
+// What is wrong with a run, in five categories, each with the parameters that it
+// concerns. The strip, the table and the heat map know this type and nothing of
+// where it comes from.
+//
+// Computed here from snapshots of the newest step, the levels of earlier ones and a
+// coarse heat map of the whole run.
+
+import { heatMap, snapshot } from './api';
+import type { HeatAnswer, Snapshot } from './messages';
+import { age, plural } from './text';
+
+export const kCategories = ['nonfinite', 'exploding', 'vanishing', 'dead', 'stalled'] as const;
+export type Category = (typeof kCategories)[number];
+
+export interface Finding {
+  count: number;
+  affected: Set<string>; // Names of parameters; of `stalled` none.
+  firstStep: number; // -1: unknown.
+  lastStep: number;
+}
+
+export type Health = Record<Category, Finding>;
+
+export const kTitles: Record<Category, string> = {
+  nonfinite: 'non-finite', exploding: 'exploding', vanishing: 'vanishing', dead: 'dead', stalled: 'stalled',
+};
+
+export const kMeanings: Record<Category, string> = {
+  nonfinite: 'NaN or infinite elements in a gradient or weight at any step shown',
+  exploding: 'the gradient norm is over 10 times its level over earlier steps',
+  vanishing: 'the gradient norm is under a thousandth of its level over earlier steps, or 0',
+  dead: 'the last step has not changed the weight at all, though it has a gradient',
+  stalled: 'the run is said to go on, and no step has come for a while',
+};
+
+const kExploding = 10;
+const kVanishing = 1e-3;
+const kEarlier = [-8, -16, -32, -64, -128];
+const kStatistics = ['grad.nonfinite', 'weight.nonfinite', 'grad.l2', 'update.l2'];
+
+const none = (): Finding => ({ count: 0, affected: new Set(), firstStep: -1, lastStep: -1 });
+
+export const kWell = (): Health => ({
+  nonfinite: none(), exploding: none(), vanishing: none(), dead: none(), stalled: none(),
+});
+
+// What one look at the collector brings; `judge` makes Health of it.
+export interface Observation {
+  newest: Snapshot;
+  levels: Map<string, number>; // Of grad.l2: the median of earlier steps.
+  levelsAt: number;
+  history: HeatAnswer[]; // Non-finite elements over the run, coarse.
+}
+
+interface Question {
+  run: string;
+  rank: number;
+  attempt: number;
+}
+
+function levelsOf(snapshots: Snapshot[]): Map<string, number> {
+  const all = new Map<string, number[]>();
+  for (const one of snapshots) {
+    for (const row of one.rows) {
+      const value = row.value[0]!;
+      if (!(value > 0) || !Number.isFinite(value)) continue;
+      const values = all.get(row.parameter);
+      if (values) values.push(value);
+      else all.set(row.parameter, [value]);
+    }
+  }
+  const levels = new Map<string, number>();
+  for (const [name, values] of all) {
+    values.sort((a, b) => a - b);
+    if (values.length >= 3) levels.set(name, values[values.length >> 1]!);
+  }
+  return levels;
+}
+
+// A step that is not there says nothing.
+const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catch(() => undefined);
+
+export async function observe(question: Question, before: Observation | undefined,
+                              signal: AbortSignal): Promise<Observation> {
+  const newest = await snapshot({ ...question, statistics: kStatistics }, signal);
+  const stale = before === undefined || newest.step >= before.levelsAt + 64 || newest.step < before.levelsAt;
+  if (!stale) return { ...before, newest };
+  const earlier: (Snapshot | undefined)[] = [];
+  for (const step of kEarlier) {
+    if (newest.step + step < 0) break;
+    earlier.push(await orNothing(snapshot({ ...question, step: newest.step + step, statistics: ['grad.l2'] }, signal)));
+  }
+  const history: (HeatAnswer | undefined)[] = [];
+  for (const statistic of ['grad.nonfinite', 'weight.nonfinite']) {
+    history.push(await orNothing(heatMap({ ...question, statistic, max_buckets: 64 }, signal)));
+  }
+  return {
+    newest, levelsAt: newest.step,
+    levels: levelsOf(earlier.filter((one): one is Snapshot => one !== undefined)),
+    history: history.filter((one): one is HeatAnswer => one !== undefined),
+  };
+}
+
+function addHistory(history: HeatAnswer, to: Finding): void {
+  for (const row of history.rows) {
+    for (let c = 0; c < row.flags.length && c < history.buckets.length; ++c) {
+      if (!(row.flags[c]! & 1)) continue;
+      to.affected.add(row.name());
+      const bucket = history.buckets[c]!;
+      if (to.firstStep < 0 || bucket.first < to.firstStep) to.firstStep = bucket.first;
+      if (bucket.last > to.lastStep) to.lastStep = bucket.last;
+    }
+  }
+}
+
+export function judge(seen: Observation | undefined): Health {
+  const health = kWell();
+  if (seen === undefined) return health;
+  for (const history of seen.history) addHistory(history, health.nonfinite);
+  for (const row of seen.newest.rows) {
+    const absent = new Set(row.absent);
+    const value = (i: number) => (absent.has(i) ? NaN : row.value[i]!);
+    const level = seen.levels.get(row.parameter);
+    const grad = value(2);
+    const put = (category: Category) => health[category].affected.add(row.parameter);
+    if (value(0) > 0 || value(1) > 0) put('nonfinite');
+    if (level !== undefined && grad > kExploding * level) put('exploding');
+    if (grad === 0 || (level !== undefined && grad < kVanishing * level)) put('vanishing');
+    if (grad > 0 && value(3) === 0) put('dead');
+  }
+  for (const category of kCategories) {
+    const finding = health[category];
+    finding.count = finding.affected.size;
+    if (finding.count > 0 && finding.firstStep < 0) finding.firstStep = finding.lastStep = seen.newest.step;
+  }
+  return health;
+}
+
+// A run that is said to go on is stalled when nothing has come for twenty of its
+// steps, and for ten seconds.
+export function stalledSeconds(state: string, lastSeenMs: number, stepsPerSecond: number, now: number): number {
+  if (state !== 'RUN_STATE_RUNNING' || lastSeenMs <= 0) return 0;
+  const silent = (now - lastSeenMs) / 1000;
+  return silent > Math.max(10, stepsPerSecond > 0 ? 20 / stepsPerSecond : 0) ? silent : 0;
+}
+
+export function inWords(category: Category, finding: Finding, name: (full: string) => string, silent: number): string {
+  if (category === 'stalled') return `no step has come since ${age(silent)}`;
+  const first = finding.affected.values().next().value;
+  const others = finding.affected.size - 1;
+  const which = first === undefined ? '' : `${name(first)}${others > 0 ? ` and ${plural(others, 'other')}` : ''}`;
+  const steps = finding.firstStep === finding.lastStep
+    ? `at step ${finding.firstStep}` : `within steps ${finding.firstStep} to ${finding.lastStep}`;
+  return `${kTitles[category]} ${steps}: ${which}`;
+}
