@@ -5,6 +5,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { json, listParameters, listRuns, snapshot as askSnapshot } from './api';
 import type { ParameterInfo, RunInfo } from './api';
+import { Compare } from './compare';
 import { HealthStrip } from './health_strip';
 import { judge, kCategories, observe, stalledSeconds } from './health';
 import type { Category, Observation } from './health';
@@ -18,6 +19,7 @@ import { useLive } from './live';
 import type { Live } from './live';
 import { isInside } from './modules';
 import { Pinned } from './pinned';
+import { Ridgeline } from './ridge';
 import { RunBar } from './run_bar';
 import { ParameterTable } from './table';
 import { shortened, visible } from './text';
@@ -49,16 +51,17 @@ function ranksOf(answer: Attempts | undefined, attempt: number): number[] {
   return [...ranks].sort((a, b) => a - b);
 }
 
-function RankHeat({ run, rank, view, live, only, title, tell }: {
+function RankHeat({ run, rank, view, live, tell, ...rest }: {
   run: string; rank: number; view: View; live: Live | undefined; only: Set<string> | undefined; title: string;
-  tell?: (heat: Loaded<Heat>) => void;
+  legend: boolean; range: [number, number] | undefined; onRange: ((range: [number, number]) => void) | undefined;
+  tell: ((heat: Loaded<Heat>) => void) | undefined;
 }) {
   const heat = useHeat(run, rank, view, live);
   useEffect(() => tell?.(heat), [heat.value, heat.error]);
   return (
     <div class="heat-frame">
       {heat.error && <p class="note bad">{visible(heat.error.message)}</p>}
-      {heat.value ? <HeatMap heat={heat.value} view={view} only={only} title={title} />
+      {heat.value ? <HeatMap heat={heat.value} view={view} {...rest} />
         : !heat.error && <p class="note waiting">Reading {shortened(view.stat, 40)} …</p>}
     </div>
   );
@@ -102,19 +105,38 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
           <HealthStrip health={health} active={view.health} silent={silent} />
           <Toolbar view={view} statistics={statistics} ranks={known} attempts={info.attempts} shown={shown.length}
                    of={parameters.value?.length ?? 0} error={bad && visible(bad.message)} />
-          <section class={heats.length > 1 ? 'heats several' : 'heats'} aria-label="Heat map">
-            {heats.map((one, i) => (
-              <RankHeat key={`${one.of} ${one.rank}`} run={one.of} rank={one.rank} view={view}
-                        live={one.of === run ? live : undefined} only={only} tell={i === 0 ? setHeat : undefined}
-                        title={heats.length === 1 ? '' : view.vs ? one.of : `rank ${one.rank}`} />
-            ))}
-          </section>
+          <Heats view={view} heats={heats} live={live} only={only} tell={setHeat} />
+          <Compare view={view} rank={rank} live={live} />
           <Pinned view={view} ranks={ranks} live={live} attempts={info.attempts} scalars={scalars} />
+          <Ridgeline view={view} rank={rank} live={live} />
           <ParameterTable parameters={matched} snapshot={newest.value} heat={heat?.value?.data}
                           heatVersion={heat?.value?.version ?? 0} view={view} only={only} />
         </>
       )}
     </>
+  );
+}
+
+// One map, or several with the same colours.
+function Heats({ view, heats, live, only, tell }: {
+  view: View; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
+  tell: (heat: Loaded<Heat>) => void;
+}) {
+  const [ranges, setRanges] = useState<Record<string, [number, number]>>({});
+  const keys = heats.map((one) => `${one.of} ${one.rank}`);
+  const known = keys.map((key) => ranges[key]).filter((one): one is [number, number] => one !== undefined);
+  const several = heats.length > 1;
+  const shared: [number, number] | undefined = several && known.length > 0
+    ? [Math.min(...known.map((one) => one[0])), Math.max(...known.map((one) => one[1]))] : undefined;
+  return (
+    <section class={several ? 'heats several' : 'heats'} aria-label="Heat map">
+      {heats.map((one, i) => (
+        <RankHeat key={keys[i]!} run={one.of} rank={one.rank} view={view} live={one.of === view.run ? live : undefined}
+                  only={only} tell={i === 0 ? tell : undefined} legend={i === heats.length - 1} range={shared}
+                  onRange={several ? (range) => setRanges((old) => ({ ...old, [keys[i]!]: range })) : undefined}
+                  title={!several ? '' : view.vs ? one.of : `rank ${one.rank}`} />
+      ))}
+    </section>
   );
 }
 

@@ -54,8 +54,9 @@ function drawMarks(u: uPlot, table: Table, lines: Line[]): void {
   };
   each(table.nonFinite, (x) => {
     context.fillStyle = '#ff00c8';
-    context.fillRect(x - r, top, 2 * r, height);
-    context.fillRect(x - 3 * r, top, 6 * r, 5 * r);
+    context.fillRect(x - 2 * r, top, 4 * r, 5 * r);
+    context.fillStyle = '#ff00c85a';
+    context.fillRect(x - 0.5 * r, top, r, height);
   });
   each(table.zeros, (x, color) => {
     context.fillStyle = color;
@@ -64,11 +65,19 @@ function drawMarks(u: uPlot, table: Table, lines: Line[]): void {
   context.restore();
 }
 
+const isTen = (v: number) => Math.abs(Math.log10(v) - Math.round(Math.log10(v))) < 1e-6;
+
+// Lines at powers of ten, where there are at least two.
+function tensAlone(_: uPlot, splits: number[]): (number | null)[] {
+  return splits.filter(isTen).length < 2 ? splits : splits.map((v) => (isTen(v) ? v : null));
+}
+
 // An axis of powers of ten where there is room for no other label.
-function logLabels(_: uPlot, splits: number[]): string[] {
-  const tens = splits.filter((v) => Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6));
+function logLabels(_: uPlot, splits: (number | null)[]): string[] {
+  const tens = splits.filter((v): v is number => v !== null && isTen(v));
   const every = Math.ceil(tens.length / 6);
   return splits.map((v) => {
+    if (v === null) return '';
     const at = tens.indexOf(v);
     if (tens.length < 2) return number(v);
     return at >= 0 && at % every === 0 ? number(v) : '';
@@ -103,7 +112,7 @@ function optionsOf(props: Props, width: number, host: HTMLElement, tell: (at: nu
     });
   }
   const axis: uPlot.Axis = {
-    stroke: ink.faint, font: `11px ${ink.font}`, grid: { stroke: ink.line, width: 1 }, ticks: { show: false }, gap: 4,
+    stroke: ink.faint, font: `11px ${ink.font}`, grid: { stroke: ink.line, width: 0.5 }, ticks: { show: false }, gap: 4,
   };
   return {
     width, height: kHeight, series, bands, legend: { show: false }, padding: [8, 8, 0, 0],
@@ -114,7 +123,7 @@ function optionsOf(props: Props, width: number, host: HTMLElement, tell: (at: nu
     scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: () => rangeOf(table, props.ratioBand === true) } },
     axes: [
       { ...axis, size: 24, values: (_, splits) => splits.map((v) => (Number.isInteger(v) ? String(v) : '')) },
-      { ...axis, size: 62, values: log ? logLabels : (_, splits) => splits.map(number) },
+      { ...axis, size: 62, ...(log ? { filter: tensAlone, grid: { ...axis.grid, filter: tensAlone } } : {}), values: log ? logLabels : (_, splits) => splits.map(number) },
     ],
     hooks: {
       drawAxes: props.ratioBand ? [(u) => drawRatioBand(u, '#009e73')] : [],

@@ -2,7 +2,8 @@
 //
 // The map of the heat map is made here: in OKLab, lightness rises evenly from dark
 // blue to light yellow and the hue turns once, so that it also reads as grey. The
-// lines take the eight hues that Okabe and Ito chose, in three kinds of dash.
+// lines take hues close to those that Okabe and Ito chose, legible on light and dark,
+// in three kinds of dash.
 
 type Rgb = [number, number, number];
 
@@ -41,7 +42,7 @@ export const mapCss = (t: number): string => `rgb(${mapAt(t).join(' ')})`;
 export const kNonFinite: Rgb = [255, 0, 200];
 export const kNonFiniteDark: Rgb = [92, 0, 72];
 
-const kHues = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#8c7a00', '#7f7f7f'];
+const kHues = ['#2b83c6', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#a39000', '#8a8a8a'];
 const kDashes: number[][] = [[], [6, 3], [2, 2]];
 
 export interface LineStyle {

@@ -122,10 +122,11 @@ export function judge(seen: Observation | undefined): Health {
     const value = (i: number) => (absent.has(i) ? NaN : row.value[i]!);
     const level = seen.levels.get(row.parameter);
     const grad = value(2);
+    const ill = value(0) > 0 || value(1) > 0; // Norms are over what is finite.
     const put = (category: Category) => health[category].affected.add(row.parameter);
-    if (value(0) > 0 || value(1) > 0) put('nonfinite');
+    if (ill) put('nonfinite');
     if (level !== undefined && grad > kExploding * level) put('exploding');
-    if (grad === 0 || (level !== undefined && grad < kVanishing * level)) put('vanishing');
+    if (!ill && (grad === 0 || (level !== undefined && grad < kVanishing * level))) put('vanishing');
     if (grad > 0 && value(3) === 0) put('dead');
   }
   for (const category of kCategories) {

@@ -32,6 +32,10 @@ interface Props {
   view: View;
   only: Set<string> | undefined; // Of a category of health.
   title: string;
+  legend: boolean;
+  // Of several maps that are compared: the colours of all, and where each tells its own.
+  range?: [number, number] | undefined;
+  onRange?: ((range: [number, number]) => void) | undefined;
 }
 
 // The rows that are shown, in the model's order.
@@ -198,7 +202,7 @@ export function zoomSteps(drawn: Drawn, cell: Cell | undefined, factor: number):
   if (b - a >= 2) setView({ steps: [a, b] });
 }
 
-export function HeatMap({ heat, view, only, title }: Props) {
+export function HeatMap({ heat, view, only, title, legend, range: shared, onRange }: Props) {
   const [attach, outer] = useWidth();
   const dark = useDark();
   const base = useRef<HTMLCanvasElement>(null);
@@ -216,15 +220,18 @@ export function HeatMap({ heat, view, only, title }: Props) {
   const pooled = useMemo(() => new PooledRows(data, rows, Math.max(1, Math.round(height * ratio))),
                          [data, rows, height, ratio]);
   const range = useRef<{ of: unknown; value: [number, number] }>();
-  const colors = useMemo(() => {
+  const own = useMemo(() => {
     const fresh = rangeOf(data, rows);
     const old = range.current;
     // While a run goes on its colours only stretch.
     const kept = old !== undefined && old.of === rows && fresh[1] <= old.value[1] && fresh[1] > old.value[1] / 100;
     const value: [number, number] = kept ? old.value : fresh;
     range.current = { of: rows, value };
-    return new ColorTable(value[0], value[1]);
+    return value;
   }, [data, rows, Math.floor(heat.version / 16)]);
+  useEffect(() => onRange?.(own), [own]);
+  const [low, high] = shared ?? own;
+  const colors = useMemo(() => new ColorTable(low, high), [low, high]);
 
   useEffect(() => {
     if (outer === 0 || base.current === null) return;
@@ -319,7 +326,7 @@ export function HeatMap({ heat, view, only, title }: Props) {
         <p class="unseen" aria-live="polite">{told ? `${visible(told.name.slice(0, 200))}, ${lines.join(', ')}` : lines.join(', ')}</p>
       </div>
       {rows.length === 0 && <p class="note">No parameter is left by this filter.</p>}
-      <Legend colors={colors} data={data} rows={rows.length} />
+      {legend && <Legend colors={colors} data={data} rows={rows.length} />}
     </div>
   );
 }

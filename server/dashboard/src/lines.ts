@@ -14,6 +14,7 @@ export interface Line {
   dash: number[];
   faint: boolean; // Of an older attempt.
   data: SeriesData;
+  nonFinite: SeriesData | undefined; // How many elements are: norms leave them out.
 }
 
 type Column = (number | null | undefined)[];
@@ -111,7 +112,8 @@ export function tabulate(lines: Line[], gaps: Gap[], ratios = false): Table {
     steps: steps.map((step) => step + (width - 1) / 2), middle: [], least: [], greatest: [], banded: false,
     nonFinite: [], zeros: [], log, range: [Infinity, -Infinity],
   };
-  lines.forEach(({ data }, index) => {
+  lines.forEach((line, index) => {
+    const { data } = line;
     const cells = new Cells(steps.length);
     data.step.forEach((step, i) => {
       const value = data.value[i]!;
@@ -123,6 +125,9 @@ export function tabulate(lines: Line[], gaps: Gap[], ratios = false): Table {
         if (value < table.range[0]) table.range[0] = value;
         if (value > table.range[1]) table.range[1] = value;
       }
+    });
+    line.nonFinite?.value.forEach((n, i) => {
+      if (n > 0) table.nonFinite.push({ line: index, step: line.nonFinite!.step[i]! });
     });
     for (const gap of gaps) {
       const column = at.get(Math.floor(gap.firstStep / width) * width);

@@ -19,6 +19,12 @@ const kOlder = 3; // Attempts before the newest.
 const kMerged = 4294967295;
 const kRatio = 'update.ratio';
 
+// The count of elements that a statistic leaves out.
+function countsOf(statistic: string): string {
+  const role = statistic.slice(0, statistic.indexOf('.'));
+  return `${role}.nonfinite`;
+}
+
 interface Answer {
   series: SeriesData[];
   older: SeriesData[];
@@ -76,17 +82,24 @@ function labelOf(data: SeriesData, view: View, ranks: number[]): string {
   return parts.join(' · ');
 }
 
-const kRunDashes = [[], [5, 4]];
+const kSecondRun = [5, 4];
 const kRankDashes = [[], [6, 2], [2, 2], [8, 3, 2, 3]];
 
 function linesOf(answer: Answer, statistic: string, view: View, ranks: number[]): Line[] {
+  const countOf = (data: SeriesData, among: SeriesData[]) => among.find((one) =>
+    one.statistic === countsOf(statistic) && one.parameter === data.parameter && one.run === data.run
+    && one.rank === data.rank && one.attempt[0] === data.attempt[0]);
   const of = (data: SeriesData, faint: boolean): Line => {
     const scalar = data.parameter === '';
     const second = view.vs !== '' && data.run === view.vs;
     const rank = Math.max(0, ranks.indexOf(data.rank));
-    const style = lineStyle(scalar ? (second ? 1 : rank) : Math.max(0, view.pins.indexOf(data.parameter)));
-    const dash = second ? kRunDashes[1]! : ranks.length > 1 && !scalar ? kRankDashes[rank % 4]! : style.dash;
-    return { label: labelOf(data, view, ranks), parameter: data.parameter, color: style.color, dash, faint, data };
+    const byRank = scalar || (ranks.length > 1 && view.pins.length === 1);
+    const style = lineStyle(byRank ? (second ? 1 : rank) : Math.max(0, view.pins.indexOf(data.parameter)));
+    const dash = second ? kSecondRun : ranks.length > 1 && !byRank ? kRankDashes[rank % 4]! : style.dash;
+    return {
+      label: labelOf(data, view, ranks), parameter: data.parameter, color: style.color, dash, faint, data,
+      nonFinite: scalar ? undefined : countOf(data, faint ? answer.older : answer.series),
+    };
   };
   const has = (data: SeriesData) => data.statistic === statistic;
   return [...answer.older.filter(has).map((data) => of(data, true)), ...answer.series.filter(has).map((data) => of(data, false))];
@@ -107,7 +120,8 @@ export function Pinned(props: Props) {
   const { view, ranks, scalars } = props;
   const scalar = scalars.includes(view.scalar) ? view.scalar : scalars.includes('loss') ? 'loss' : scalars[0] ?? '';
   const statistics = view.stat === kRatio ? [kRatio] : [view.stat, kRatio];
-  const pinned = usePinned(props, statistics, false);
+  const counts = statistics.map(countsOf).filter((name) => !statistics.includes(name));
+  const pinned = usePinned(props, [...new Set([...statistics, ...counts])], false);
   const scalarName = scalar === '' ? '' : scalar.startsWith('agent.') ? scalar : `scalar.${scalar}`;
   const loss = usePinned(props, scalarName === '' ? [] : [scalarName], true);
   return (

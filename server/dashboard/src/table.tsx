@@ -15,6 +15,7 @@ import type { View } from './view';
 
 const kRow = 26;
 const kSpare = 6;
+const kHeight = 640; // As in page.css.
 const kSpark = { width: 120, height: 18 };
 
 interface Props {
@@ -141,7 +142,7 @@ export function ParameterTable(props: Props) {
   const [seen, setSeen] = useState({ top: 0, height: 600 });
   useEffect(() => {
     const element = box.current!;
-    const look = () => setSeen({ top: element.scrollTop, height: element.clientHeight });
+    const look = () => setSeen({ top: element.scrollTop, height: kHeight });
     look();
     element.addEventListener('scroll', look, { passive: true });
     return () => element.removeEventListener('scroll', look);
