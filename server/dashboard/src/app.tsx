@@ -51,12 +51,12 @@ function ranksOf(answer: Attempts | undefined, attempt: number): number[] {
   return [...ranks].sort((a, b) => a - b);
 }
 
-function RankHeat({ run, rank, view, live, tell, ...rest }: {
-  run: string; rank: number; view: View; live: Live | undefined; only: Set<string> | undefined; title: string;
+function RankHeat({ run, rank, view, parameters, live, tell, ...rest }: {
+  run: string; rank: number; view: View; parameters: number; live: Live | undefined; only: Set<string> | undefined; title: string;
   legend: boolean; range: [number, number] | undefined; onRange: ((range: [number, number]) => void) | undefined;
   tell: ((heat: Loaded<Heat>) => void) | undefined;
 }) {
-  const heat = useHeat(run, rank, view, live);
+  const heat = useHeat(run, rank, view, parameters, live);
   useEffect(() => tell?.(heat), [heat.value, heat.error]);
   return (
     <div class="heat-frame">
@@ -73,23 +73,26 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   const details = useLoaded<Attempts>(`run ${run} ${live.anew} ${info.ranks} ${info.attempts}`, 0,
                                       (signal) => json('GetRun', { run }, signal));
   const known = ranksOf(details.value, view.attempt);
-  const ranks = view.ranks.length > 0 ? view.ranks : known.slice(0, 1);
+  // Until they are known the first is taken for the lowest.
+  const ranks = view.ranks.length > 0 ? view.ranks : known.length > 0 ? known.slice(0, 1) : [0];
   const rank = ranks[0] ?? 0;
-  const ready = details.value !== undefined && info.lastStep !== '-1' || live.step >= 0;
+  const ready = info.lastStep !== '-1' || live.step >= 0;
+  const [heat, setHeat] = useState<Loaded<Heat>>();
+  // The picture first: what else is asked would hold it up.
+  const rest = ready && (heat?.value !== undefined || heat?.error !== undefined);
   const parameters = useLoaded<ParameterInfo[]>(
-    ready ? JSON.stringify(['parameters', run, rank, view.attempt, live.anew, info.parameters]) : '', 0,
+    rest ? JSON.stringify(['parameters', run, rank, view.attempt, live.anew, info.parameters]) : '', 0,
     (signal) => listParameters(run, rank, view.attempt, signal));
-  const seen = useLoaded<Observation>(ready ? JSON.stringify(['health', run, rank, view.attempt, live.anew]) : '', live.slow,
+  const seen = useLoaded<Observation>(rest ? JSON.stringify(['health', run, rank, view.attempt, live.anew]) : '', live.slow,
                          (signal, before) => observe({ run, rank, attempt: view.attempt }, before, signal));
   const question = { run, rank, attempt: view.attempt, statistics: view.columns, match: view.match };
-  const newest = useLoaded(ready ? JSON.stringify(['table', question, live.anew]) : '', live.slow,
+  const newest = useLoaded(rest ? JSON.stringify(['table', question, live.anew]) : '', live.slow,
                            (signal) => askSnapshot(question, signal));
   const health = useMemo(() => judge(seen.value), [seen.value]);
   const silent = useSilence(info, live);
   health.stalled.count = silent > 0 ? 1 : 0;
   const category = kCategories.find((one) => one === view.health) as Category | undefined;
   const only = category === undefined || category === 'stalled' ? undefined : health[category].affected;
-  const [heat, setHeat] = useState<Loaded<Heat>>();
   const matched = useMatched(parameters.value, view, newest.value?.rows, heat?.value);
   const scalars = seen.value?.newest.scalars.map((one) => one.name) ?? [];
   const shown = matched.filter((one) => isInside(one.name, view.module) && (only === undefined || only.has(one.name)));
@@ -105,7 +108,7 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
           <HealthStrip health={health} active={view.health} silent={silent} />
           <Toolbar view={view} statistics={statistics} ranks={known} attempts={info.attempts} shown={shown.length}
                    of={parameters.value?.length ?? 0} error={bad && visible(bad.message)} />
-          <Heats view={view} heats={heats} live={live} only={only} tell={setHeat} />
+          <Heats view={view} heats={heats} parameters={info.parameters} live={live} only={only} tell={setHeat} />
           <Compare view={view} rank={rank} live={live} />
           <Pinned view={view} ranks={ranks} live={live} attempts={info.attempts} scalars={scalars} />
           <Ridgeline view={view} rank={rank} live={live} />
@@ -118,8 +121,8 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
 }
 
 // One map, or several with the same colours.
-function Heats({ view, heats, live, only, tell }: {
-  view: View; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
+function Heats({ view, heats, parameters, live, only, tell }: {
+  view: View; parameters: number; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
   tell: (heat: Loaded<Heat>) => void;
 }) {
   const [ranges, setRanges] = useState<Record<string, [number, number]>>({});
@@ -131,7 +134,8 @@ function Heats({ view, heats, live, only, tell }: {
   return (
     <section class={several ? 'heats several' : 'heats'} aria-label="Heat map">
       {heats.map((one, i) => (
-        <RankHeat key={keys[i]!} run={one.of} rank={one.rank} view={view} live={one.of === view.run ? live : undefined}
+        <RankHeat key={keys[i]!} run={one.of} rank={one.rank} view={view} parameters={parameters}
+                  live={one.of === view.run ? live : undefined}
                   only={only} tell={i === 0 ? tell : undefined} legend={i === heats.length - 1} range={shared}
                   onRange={several ? (range) => setRanges((old) => ({ ...old, [keys[i]!]: range })) : undefined}
                   title={!several ? '' : view.vs ? one.of : `rank ${one.rank}`} />

@@ -8,8 +8,12 @@ import type { Bucket, Gap, HeatAnswer } from './messages';
 
 export const kNonFiniteBit = 1;
 export const kAbsentBit = 2;
-export const kMostColumns = 1000; // As asked for.
-const kSpareColumns = 200;
+const kMostColumns = 1000; // As asked for,
+const kMostCells = 5_000_000; // unless there are so many parameters.
+const kLeastColumns = 250;
+
+export const columnsFor = (rows: number): number =>
+  Math.max(kLeastColumns, Math.min(kMostColumns, Math.floor(kMostCells / Math.max(1, rows))));
 
 type Order = 'largest' | 'smallest' | 'magnitude';
 
@@ -52,7 +56,7 @@ export class HeatData {
   constructor(answer: HeatAnswer) {
     this.rows = answer.rows.length;
     this.buckets = answer.buckets;
-    this.capacity = Math.max(answer.buckets.length, kMostColumns) + kSpareColumns;
+    this.capacity = Math.ceil(1.2 * Math.max(answer.buckets.length, columnsFor(this.rows)));
     this.worst = new Float32Array(this.rows * this.capacity).fill(NaN);
     this.flags = new Uint8Array(this.rows * this.capacity);
     this.statistic = answer.statistic;
@@ -124,7 +128,7 @@ export class HeatData {
         this.flags[at]! |= row.flags[i] ?? 0;
       }
     });
-    if (this.columns >= this.capacity - kSpareColumns / 4) this.foldPairs();
+    if (this.columns >= 0.95 * this.capacity) this.foldPairs();
   }
 
   private foldPairs(): void {

@@ -42,6 +42,7 @@ class Tail {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private flush: ReturnType<typeof setTimeout> | undefined;
   private lastSlow = 0;
+  private lastQuick = 0;
   private attempt = 0;
   private rank = -1;
   private readonly pace: [number, number][] = [];
@@ -124,15 +125,17 @@ class Tail {
   }
 
   private later(): void {
+    const due = this.lastQuick + kQuickMs - performance.now();
     this.flush ??= setTimeout(() => {
       this.flush = undefined;
+      this.lastQuick = performance.now();
       const slow = performance.now() - this.lastSlow >= kSlowMs;
       if (slow) this.lastSlow = performance.now();
       this.state = { ...this.state, quick: this.state.quick + 1, slow: this.state.slow + (slow ? 1 : 0) };
       this.tell(this.state);
       // The last steps of a burst are shown, too.
       if (!slow) this.trail();
-    }, kQuickMs);
+    }, Math.max(0, due));
   }
 
   private trail(): void {
