@@ -4,7 +4,7 @@
 // Waits end on what is waited for; their limit is for a test that has failed.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,21 +12,17 @@ import { createInterface } from 'node:readline';
 
 export const kPatience = 120_000;
 
-const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-
 export const program = (name) => {
   const path = process.env[name];
   if (!path) throw new Error(`${name} has to name the program`);
   return path;
 };
 
-// Undefined: none is installed.
-export const browserPath = () => browsers.find((path) => existsSync(path));
+const dirs = [];
 
 export function tempDir() {
-  const dir = mkdtempSync(join(tmpdir(), 'gradtap-web-'));
-  process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
-  return dir;
+  dirs.push(mkdtempSync(join(tmpdir(), 'gradtap-web-')));
+  return dirs[dirs.length - 1];
 }
 
 // One line after the other; undefined at the end.
@@ -39,7 +35,10 @@ function linesOf(stream) {
 }
 
 const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+process.on('exit', () => {
+  children.forEach((child) => child.kill('SIGKILL'));
+  dirs.forEach((dir) => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
+});
 
 export function start(path, args, env = {}) {
   const child = spawn(path, args, {
@@ -124,7 +123,7 @@ export async function openBrowser(options = {}) {
   const require = createRequire(join(program('GRADTAP_WEB_WORK'), 'package.json'));
   const { chromium } = require('playwright-core');
   const context = await chromium.launchPersistentContext(tempDir(), {
-    executablePath: browserPath(), headless: true, viewport: { width: 1280, height: 900 }, ...options,
+    executablePath: program('GRADTAP_CHROMIUM'), headless: true, viewport: { width: 1280, height: 900 }, ...options,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
            '--disable-component-update', '--disable-sync'],
   });

@@ -2,10 +2,11 @@
 // concerns. The strip, the table and the heat map know this type and nothing of
 // where it comes from.
 //
-// Computed here from snapshots of the newest step, the levels of earlier ones and a
-// coarse heat map of the whole run.
+// Computed here from a snapshot of the newest step, the levels of those before it and
+// a coarse heat map of the whole run.
 
 import { heatMap, snapshot } from './api';
+import { HeatData } from './heat_data';
 import type { HeatAnswer, Snapshot } from './messages';
 import { age, plural } from './text';
 
@@ -35,7 +36,7 @@ export const kMeanings: Record<Category, string> = {
 
 const kExploding = 10;
 const kVanishing = 1e-3;
-const kEarlier = [-8, -16, -32, -64, -128];
+const kEarlier = { begin: -257, end: -1 }; // All but the newest.
 const kStatistics = ['grad.nonfinite', 'weight.nonfinite', 'grad.l2', 'update.l2'];
 
 const none = (): Finding => ({ count: 0, affected: new Set(), firstStep: -1, lastStep: -1 });
@@ -58,26 +59,18 @@ interface Question {
   attempt: number;
 }
 
-function levelsOf(snapshots: Snapshot[]): Map<string, number> {
-  const all = new Map<string, number[]>();
-  for (const one of snapshots) {
-    for (const row of one.rows) {
-      const value = row.value[0]!;
-      if (!(value > 0) || !Number.isFinite(value)) continue;
-      const values = all.get(row.parameter);
-      if (values) values.push(value);
-      else all.set(row.parameter, [value]);
-    }
-  }
+// The median over columns of a few steps each.
+function levelsOf(earlier: HeatData): Map<string, number> {
   const levels = new Map<string, number>();
-  for (const [name, values] of all) {
-    values.sort((a, b) => a - b);
-    if (values.length >= 3) levels.set(name, values[values.length >> 1]!);
+  for (let row = 0; row < earlier.rows; ++row) {
+    const base = row * earlier.capacity;
+    const values = earlier.worst.slice(base, base + earlier.columns).filter((value) => value > 0).sort();
+    if (values.length >= 3) levels.set(earlier.name(row), values[values.length >> 1]!);
   }
   return levels;
 }
 
-// A step that is not there says nothing.
+// What is not there says nothing.
 const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catch(() => undefined);
 
 export async function observe(question: Question, before: Observation | undefined,
@@ -85,18 +78,14 @@ export async function observe(question: Question, before: Observation | undefine
   const newest = await snapshot({ ...question, statistics: kStatistics }, signal);
   const stale = before === undefined || newest.step >= before.levelsAt + 64 || newest.step < before.levelsAt;
   if (!stale) return { ...before, newest };
-  const earlier: (Snapshot | undefined)[] = [];
-  for (const step of kEarlier) {
-    if (newest.step + step < 0) break;
-    earlier.push(await orNothing(snapshot({ ...question, step: newest.step + step, statistics: ['grad.l2'] }, signal)));
-  }
+  const earlier = await orNothing(heatMap({ ...question, statistic: 'grad.l2', steps: kEarlier, max_buckets: 16 }, signal));
   const history: (HeatAnswer | undefined)[] = [];
   for (const statistic of ['grad.nonfinite', 'weight.nonfinite']) {
     history.push(await orNothing(heatMap({ ...question, statistic, max_buckets: 64 }, signal)));
   }
   return {
     newest, levelsAt: newest.step,
-    levels: levelsOf(earlier.filter((one): one is Snapshot => one !== undefined)),
+    levels: earlier ? levelsOf(new HeatData(earlier)) : new Map<string, number>(),
     history: history.filter((one): one is HeatAnswer => one !== undefined),
   };
 }
