@@ -10,9 +10,11 @@ import { HealthStrip } from './health_strip';
 import { judge, kCategories, observe, stalledSeconds } from './health';
 import type { Category, Observation } from './health';
 import { HeatMap } from './heat_map';
+import { union } from './heat_paint';
+import type { Extent } from './heat_paint';
 import { useHeat } from './heat_load';
 import type { Heat } from './heat_load';
-import { useClock, useLoaded, useView } from './hooks';
+import { useClock, useKept, useLoaded, useView } from './hooks';
 import type { Loaded } from './hooks';
 import { Keys } from './keys';
 import { useLive } from './live';
@@ -53,15 +55,18 @@ function ranksOf(answer: Attempts | undefined, attempt: number): number[] {
 
 function RankHeat({ run, rank, view, parameters, live, tell, ...rest }: {
   run: string; rank: number; view: View; parameters: number; live: Live | undefined; only: Set<string> | undefined; title: string;
-  legend: boolean; range: [number, number] | undefined; onRange: ((range: [number, number]) => void) | undefined;
+  legend: boolean; shared: Extent | undefined; onExtent: ((extent: Extent) => void) | undefined;
   tell: ((heat: Loaded<Heat>) => void) | undefined;
 }) {
   const heat = useHeat(run, rank, view, parameters, live);
-  useEffect(() => tell?.(heat), [heat.value, heat.error]);
+  const { value, stale } = useKept(heat, '');
+  useEffect(() => {
+    if (heat.value || heat.error) tell?.(heat);
+  }, [heat.value, heat.error]);
   return (
-    <div class="heat-frame">
+    <div class={stale ? 'heat-frame stale' : 'heat-frame'}>
       {heat.error && <p class="note bad">{visible(heat.error.message)}</p>}
-      {heat.value ? <HeatMap heat={heat.value} view={view} {...rest} />
+      {value ? <HeatMap heat={value} view={view} {...rest} />
         : !heat.error && <p class="note waiting">Reading {shortened(view.stat, 40)} …</p>}
     </div>
   );
@@ -120,24 +125,23 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   );
 }
 
-// One map, or several with the same colours.
+// One map, or several with the same colours and steps.
 function Heats({ view, heats, parameters, live, only, tell }: {
   view: View; parameters: number; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
   tell: (heat: Loaded<Heat>) => void;
 }) {
-  const [ranges, setRanges] = useState<Record<string, [number, number]>>({});
+  const [extents, setExtents] = useState<Record<string, Extent>>({});
   const keys = heats.map((one) => `${one.of} ${one.rank}`);
-  const known = keys.map((key) => ranges[key]).filter((one): one is [number, number] => one !== undefined);
+  const known = keys.map((key) => extents[key]).filter((one): one is Extent => one !== undefined);
   const several = heats.length > 1;
-  const shared: [number, number] | undefined = several && known.length > 0
-    ? [Math.min(...known.map((one) => one[0])), Math.max(...known.map((one) => one[1]))] : undefined;
+  const shared = several && known.length > 0 ? known.reduce(union) : undefined;
   return (
     <section class={several ? 'heats several' : 'heats'} aria-label="Heat map">
       {heats.map((one, i) => (
         <RankHeat key={keys[i]!} run={one.of} rank={one.rank} view={view} parameters={parameters}
                   live={one.of === view.run ? live : undefined}
-                  only={only} tell={i === 0 ? tell : undefined} legend={i === heats.length - 1} range={shared}
-                  onRange={several ? (range) => setRanges((old) => ({ ...old, [keys[i]!]: range })) : undefined}
+                  only={only} tell={i === 0 ? tell : undefined} legend={i === heats.length - 1} shared={shared}
+                  onExtent={several ? (extent) => setExtents((old) => ({ ...old, [keys[i]!]: extent })) : undefined}
                   title={!several ? '' : view.vs ? one.of : `rank ${one.rank}`} />
       ))}
     </section>

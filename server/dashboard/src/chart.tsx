@@ -10,6 +10,15 @@ import type { Line, Table } from './lines';
 import { number } from './text';
 
 const kHeight = 190;
+const kSync = 'steps';
+
+// Moves the cursor of all panels, as the heat map's goes; undefined: away.
+export function showStep(step: number | undefined): void {
+  for (const plot of uPlot.sync(kSync).plots) {
+    const left = step === undefined ? -10 : plot.valToPos(step, 'x');
+    plot.setCursor({ left, top: 10 }, false);
+  }
+}
 
 interface Props {
   title: string;
@@ -117,7 +126,7 @@ function optionsOf(props: Props, width: number, host: HTMLElement, tell: (at: nu
   return {
     width, height: kHeight, series, bands, legend: { show: false }, padding: [8, 8, 0, 0],
     cursor: {
-      sync: { key: 'steps' }, points: { show: false }, drag: { x: false, y: false },
+      sync: { key: kSync }, points: { show: false }, drag: { x: false, y: false },
       y: false,
     },
     scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: () => rangeOf(table, props.ratioBand === true) } },

@@ -108,7 +108,7 @@ export function Compare({ view, rank, live }: { view: View; rank: number; live: 
               </ul>
             </details>
           )}
-          <Rows rows={value.rows} view={view} />
+          <div class="ranking-box" tabIndex={0} aria-label="Ranking"><Rows rows={value.rows} view={view} /></div>
         </>
       )}
     </section>

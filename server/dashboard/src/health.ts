@@ -37,6 +37,7 @@ export const kMeanings: Record<Category, string> = {
 const kExploding = 10;
 const kVanishing = 1e-3;
 const kEarlier = { begin: -257, end: -1 }; // All but the newest.
+const kLookMs = 5000;
 const kStatistics = ['grad.nonfinite', 'weight.nonfinite', 'grad.l2', 'update.l2'];
 
 const none = (): Finding => ({ count: 0, affected: new Set(), firstStep: -1, lastStep: -1 });
@@ -45,12 +46,14 @@ export const kWell = (): Health => ({
   nonfinite: none(), exploding: none(), vanishing: none(), dead: none(), stalled: none(),
 });
 
-// What one look at the collector brings; `judge` makes Health of it.
+// What looks at the collector have brought; `judge` makes Health of it.
 export interface Observation {
   newest: Snapshot;
   levels: Map<string, number>; // Of grad.l2: the median of earlier steps.
   levelsAt: number;
-  history: HeatAnswer[]; // Non-finite elements over the run, coarse.
+  nonFinite: Finding; // At any step up to `seen`.
+  seen: number;
+  seenMs: number; // When that was asked.
 }
 
 interface Question {
@@ -76,18 +79,26 @@ const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catc
 export async function observe(question: Question, before: Observation | undefined,
                               signal: AbortSignal): Promise<Observation> {
   const newest = await snapshot({ ...question, statistics: kStatistics }, signal);
+  const found = before?.nonFinite ?? none();
+  const look = before === undefined || Date.now() - before.seenMs > kLookMs;
+  if (look) await lookBack(question, before === undefined ? 0 : before.seen + 1, newest.step, found, signal);
+  const seen = look ? { seen: newest.step, seenMs: Date.now() } : { seen: before.seen, seenMs: before.seenMs };
   const stale = before === undefined || newest.step >= before.levelsAt + 64 || newest.step < before.levelsAt;
-  if (!stale) return { ...before, newest };
+  if (!stale) return { ...before, ...seen, newest };
   const earlier = await orNothing(heatMap({ ...question, statistic: 'grad.l2', steps: kEarlier, max_buckets: 16 }, signal));
-  const history: (HeatAnswer | undefined)[] = [];
-  for (const statistic of ['grad.nonfinite', 'weight.nonfinite']) {
-    history.push(await orNothing(heatMap({ ...question, statistic, max_buckets: 64 }, signal)));
-  }
   return {
-    newest, levelsAt: newest.step,
+    newest, levelsAt: newest.step, nonFinite: found, ...seen,
     levels: earlier ? levelsOf(new HeatData(earlier)) : new Map<string, number>(),
-    history: history.filter((one): one is HeatAnswer => one !== undefined),
   };
+}
+
+// Adds what was non-finite at the steps from `begin` to `last`.
+async function lookBack(question: Question, begin: number, last: number, to: Finding, signal: AbortSignal): Promise<void> {
+  for (const statistic of ['grad.nonfinite', 'weight.nonfinite']) {
+    const steps = { begin, end: last + 1 };
+    const answer = await orNothing(heatMap({ ...question, statistic, steps, max_buckets: 64 }, signal));
+    if (answer) addHistory(answer, to);
+  }
 }
 
 function addHistory(history: HeatAnswer, to: Finding): void {
@@ -105,7 +116,7 @@ function addHistory(history: HeatAnswer, to: Finding): void {
 export function judge(seen: Observation | undefined): Health {
   const health = kWell();
   if (seen === undefined) return health;
-  for (const history of seen.history) addHistory(history, health.nonfinite);
+  health.nonfinite = { ...seen.nonFinite, affected: new Set(seen.nonFinite.affected) };
   for (const row of seen.newest.rows) {
     const absent = new Set(row.absent);
     const value = (i: number) => (absent.has(i) ? NaN : row.value[i]!);

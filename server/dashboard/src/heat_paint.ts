@@ -30,6 +30,19 @@ export function strideOf(data: HeatData): number {
   return Math.max(1, distances[distances.length >> 1]!);
 }
 
+// What one map spans: of several that are compared, all share it.
+export interface Extent {
+  low: number; // Of the colours.
+  high: number;
+  begin: number; // Of the steps.
+  end: number;
+}
+
+export const union = (a: Extent, b: Extent): Extent => ({
+  low: Math.min(a.low, b.low), high: Math.max(a.high, b.high),
+  begin: Math.min(a.begin, b.begin), end: Math.max(a.end, b.end),
+});
+
 export function scaleOf(data: HeatData): StepScale {
   if (data.columns === 0) return { begin: 0, end: 1 };
   return { begin: data.buckets[0]!.first, end: data.lastStep + strideOf(data) };

@@ -89,6 +89,16 @@ export function useLoaded<T>(key: string, refresh: number,
   return { value, error, loading: loading || (key !== '' && value === undefined && error === undefined) };
 }
 
+// The last answer there was, while the next question of the same group is under way:
+// what is shown does not come and go.
+export function useKept<T>(loaded: Loaded<T>, group: string): { value: T | undefined; stale: boolean } {
+  const kept = useRef<{ group: string; value: T | undefined }>({ group, value: undefined });
+  if (kept.current.group !== group) kept.current = { group, value: undefined };
+  if (loaded.value !== undefined) kept.current.value = loaded.value;
+  else if (!loaded.loading) kept.current.value = undefined;
+  return { value: kept.current.value, stale: loaded.value === undefined };
+}
+
 // The size of an element in CSS pixels.
 export function useWidth(): [(element: HTMLElement | null) => void, number] {
   const [width, set] = useState(0);

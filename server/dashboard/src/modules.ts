@@ -35,6 +35,18 @@ export interface Label {
   text: string;
 }
 
+// Of many that are all too small: every so-manyth, at least `apart` rows from the last.
+function spaced(root: ModuleNode, apart: number): Label[] {
+  const labels: Label[] = [];
+  let next = 0;
+  for (const node of root.children) {
+    if (node.first < next) continue;
+    labels.push({ node, text: node.path });
+    next = node.first + apart;
+  }
+  return labels;
+}
+
 // The deepest nodes that are at least `least` pixels high.
 export function labelsOf(root: ModuleNode, pixelsPerRow: number, least: number): Label[] {
   const labels: Label[] = [];
@@ -48,7 +60,7 @@ export function labelsOf(root: ModuleNode, pixelsPerRow: number, least: number):
     for (const child of inner) visit(child);
   };
   visit(root);
-  return labels;
+  return labels.length > 0 ? labels : spaced(root, Math.ceil(least / pixelsPerRow));
 }
 
 export const isInside = (name: string, module: string): boolean =>

@@ -5,7 +5,7 @@ import { useMemo } from 'preact/hooks';
 import { series as askSeries, json } from './api';
 import { lineStyle } from './colors';
 import { Chart } from './chart';
-import { useLoaded } from './hooks';
+import { useKept, useLoaded } from './hooks';
 import { tabulate } from './lines';
 import type { Line } from './lines';
 import type { Live } from './live';
@@ -71,7 +71,9 @@ function usePinned(props: Props, statistics: string[], scalars: boolean) {
   if (scalars) fields.match = '';
   const wanted = statistics.length > 0 && (scalars || view.pins.length > 0);
   const key = wanted ? JSON.stringify([fields, older, live.anew]) : '';
-  return useLoaded<Answer>(key, live.slow, (signal) => ask(fields, older, signal));
+  const loaded = useLoaded<Answer>(key, live.slow, (signal) => ask(fields, older, signal));
+  const { value } = useKept(loaded, key === '' ? '' : `${view.run} ${scalars}`);
+  return { value: key === '' ? undefined : value, error: loaded.error };
 }
 
 // What tells a line from its neighbours.
