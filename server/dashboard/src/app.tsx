@@ -25,7 +25,7 @@ import { Ridgeline } from './ridge';
 import { RunBar } from './run_bar';
 import { ParameterTable } from './table';
 import { shortened, visible } from './text';
-import { Toolbar, statisticsOf } from './toolbar';
+import { Columns, Toolbar, statisticsOf } from './toolbar';
 import { setView } from './view';
 import type { View } from './view';
 
@@ -117,6 +117,7 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
           <Compare view={view} rank={rank} live={live} />
           <Pinned view={view} ranks={ranks} live={live} attempts={info.attempts} scalars={scalars} />
           <Ridgeline view={view} rank={rank} live={live} />
+          <div class="table-bar"><h2>Parameters</h2><Columns view={view} statistics={statistics} /></div>
           <ParameterTable parameters={matched} snapshot={newest.value} heat={heat?.value?.data}
                           heatVersion={heat?.value?.version ?? 0} view={view} only={only} />
         </>

@@ -13,6 +13,7 @@ const kNames = ['l2', 'rms', 'mean', 'abs_mean', 'std', 'variance', 'min', 'max'
                 'zero_fraction', 'nan', 'pos_inf', 'neg_inf', 'nonfinite', 'finite_fraction'];
 const kRoles = ['grad', 'grad_local', 'weight', 'update', 'buffer'];
 const kTypingMs = 350;
+const kMostColumns = 12; // As view.ts takes.
 
 // What the roles of these parameters can be asked for.
 export function statisticsOf(parameters: ParameterInfo[]): Map<string, string[]> {
@@ -102,6 +103,31 @@ function Attempts({ view, attempts }: { view: View; attempts: number }) {
         <option value="0">newest line</option>
         {Array.from({ length: Math.min(attempts, 200) }, (_, i) => attempts - i).map((n) => (
           <option value={String(n)}>{n} alone</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+// Which statistics the table shows: choosing one puts it in, or takes it out.
+export function Columns({ view, statistics }: { view: View; statistics: Map<string, string[]> }) {
+  const toggle = (name: string) => {
+    const without = view.columns.filter((one) => one !== name);
+    const columns = without.length < view.columns.length ? without : [...view.columns, name].slice(-kMostColumns);
+    if (columns.length > 0) setView({ columns });
+  };
+  return (
+    <label class="columns">
+      <span>columns</span>
+      <select value="" aria-label="Columns of the table" onChange={(e) => {
+        toggle(e.currentTarget.value);
+        e.currentTarget.value = '';
+      }}>
+        <option value="">{plural(view.columns.length, 'statistic')}</option>
+        {[...statistics].map(([role, names]) => (
+          <optgroup label={role}>
+            {names.map((name) => <option value={name}>{view.columns.includes(name) ? '✓ ' : '\u2003 '}{name}</option>)}
+          </optgroup>
         ))}
       </select>
     </label>
