@@ -62,8 +62,9 @@ export function drawLabels(context: CanvasRenderingContext2D, tree: ModuleNode, 
   for (const label of labels) {
     const top = kRail + label.node.first * perRow;
     const bottom = kRail + label.node.last * perRow;
+    const y = Math.min(kRail + g.height - 5, Math.max(kRail + 5, (top + bottom) / 2));
     context.fillStyle = ink.text;
-    context.fillText(shortened(label.text, most), g.gutter - 12, (top + bottom) / 2);
+    context.fillText(shortened(label.text, most), g.gutter - 12, y);
     if (label.node.children.length === 0) continue;
     context.fillStyle = ink.line;
     context.fillRect(g.gutter - 6, top + 1, 2, Math.max(1, bottom - top - 2));

@@ -4,7 +4,7 @@ import { causeName } from './gaps';
 import type { Geometry } from './heat_axes';
 import { kAbsentBit, kNonFiniteBit } from './heat_data';
 import type { ColorTable, PooledRows, StepScale } from './heat_paint';
-import type { Label } from './modules';
+import type { Label, ModuleNode } from './modules';
 import { number, plural } from './text';
 
 export interface Drawn {
@@ -12,6 +12,7 @@ export interface Drawn {
   scale: StepScale;
   at: Int32Array; // As columnsAt() says.
   geometry: Geometry;
+  tree: ModuleNode; // Of the rows.
   labels: Label[];
   colors: ColorTable;
 }

@@ -167,9 +167,18 @@ export class HeatData {
   }
 }
 
-// [smallest, largest] magnitude above zero that the colours have to tell apart:
-// from what 2 % lie below to the very largest, so that no spike is cut off.
-export function rangeOf(data: HeatData, rows: Int32Array): [number, number] {
+// Magnitudes that the colours tell apart: from what 2 % lie below to the largest; or, if
+// that stands alone, to four times what 99.5 % lie below. What is larger has the last
+// colour: a spike is seen, and does not flatten the rest.
+export interface Range {
+  low: number;
+  high: number;
+  largest: number;
+}
+
+const kAlone = 30;
+
+export function rangeOf(data: HeatData, rows: Int32Array): Range {
   const sample: number[] = [];
   let largest = 0;
   const every = Math.max(1, Math.floor((rows.length * data.columns) / 20000));
@@ -182,9 +191,9 @@ export function rangeOf(data: HeatData, rows: Int32Array): [number, number] {
       if (i % every === 0 && size > 0) sample.push(size);
     }
   }
-  if (largest === 0) return [1e-3, 1];
+  if (largest === 0) return { low: 1e-3, high: 1, largest: 0 };
   sample.sort((a, b) => a - b);
-  let low = sample.length ? sample[Math.floor(0.02 * sample.length)]! : largest;
-  if (!(low < largest / 10)) low = largest / 10;
-  return [low, largest];
+  const at = (share: number) => sample[Math.floor(share * (sample.length - 1))] ?? largest;
+  const high = largest > kAlone * at(0.995) ? 4 * at(0.995) : largest;
+  return { low: Math.min(at(0.02), high / 10), high, largest };
 }

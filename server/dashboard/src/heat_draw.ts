@@ -5,7 +5,7 @@ import type { Geometry } from './heat_axes';
 import type { Cell, Drawn } from './heat_cell';
 import { columnsAt, paint } from './heat_paint';
 import type { ColorTable, PooledRows, StepScale } from './heat_paint';
-import { treeOf } from './modules';
+import type { ModuleNode } from './modules';
 
 // "#rrggbb" as a pixel.
 function packed(css: string): number {
@@ -15,7 +15,7 @@ function packed(css: string): number {
 }
 
 export function drawMap(canvas: HTMLCanvasElement, pooled: PooledRows, scale: StepScale, geometry: Geometry,
-                        colors: ColorTable, names: string[]): Drawn {
+                        colors: ColorTable, tree: ModuleNode): Drawn {
   const { gutter, width, ratio } = geometry;
   const context = canvas.getContext('2d')!;
   const ink = inkOf(canvas);
@@ -36,8 +36,8 @@ export function drawMap(canvas: HTMLCanvasElement, pooled: PooledRows, scale: St
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   drawSteps(context, scale, geometry, ink);
   drawGaps(context, pooled.data.gaps, scale, geometry, ink);
-  const labels = drawLabels(context, treeOf(names), geometry, ink);
-  return { pooled, scale, at, geometry, labels, colors };
+  const labels = drawLabels(context, tree, geometry, ink);
+  return { pooled, scale, at, geometry, tree, labels, colors };
 }
 
 // `drag`: where the choice of steps began.

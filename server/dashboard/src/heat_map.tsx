@@ -13,12 +13,13 @@ import type { Geometry } from './heat_axes';
 import { describe, stepAt, tell } from './heat_cell';
 import type { Cell, Drawn, Told } from './heat_cell';
 import { HeatData, rangeOf } from './heat_data';
+import type { Range } from './heat_data';
 import { drawCursor, drawMap } from './heat_draw';
 import type { Heat } from './heat_load';
 import { ColorTable, PooledRows, scaleOf } from './heat_paint';
 import type { Extent } from './heat_paint';
 import { useDark, useWidth } from './hooks';
-import { isInside } from './modules';
+import { isInside, nodeAt, treeOf } from './modules';
 import { number, plural, shortened, visible } from './text';
 import { setView, togglePin } from './view';
 import type { View } from './view';
@@ -59,12 +60,13 @@ function geometryOf(outer: number, rows: number): Geometry {
 }
 
 // The colours' ends. While a run goes on they only stretch, unless all has shrunk.
-function useRange(heat: Heat, rows: Int32Array): [number, number] {
-  const last = useRef<{ of: unknown; value: [number, number] }>();
+function useRange(heat: Heat, rows: Int32Array): Range {
+  const last = useRef<{ of: unknown; value: Range }>();
   return useMemo(() => {
     const fresh = rangeOf(heat.data, rows);
     const old = last.current;
-    const kept = old !== undefined && old.of === rows && fresh[1] <= old.value[1] && fresh[1] > old.value[1] / 100;
+    const kept = old !== undefined && old.of === rows && fresh.largest <= old.value.largest && fresh.high <= old.value.high
+      && fresh.high > old.value.high / 100;
     last.current = { of: rows, value: kept ? old.value : fresh };
     return last.current.value;
   }, [heat.data, rows, Math.floor(heat.version / 16)]);
@@ -124,10 +126,10 @@ function cellOf(event: PointerEvent, { pooled, geometry }: Drawn): Cell | undefi
 
 // A click on a label: into the module, or pins the parameter.
 function onLabel(event: PointerEvent, drawn: Drawn): void {
-  const { geometry, pooled, labels } = drawn;
+  const { geometry, pooled, tree, labels } = drawn;
   if (event.offsetX >= geometry.gutter) return;
   const row = ((event.offsetY - kRail) / geometry.height) * pooled.rows.length;
-  const node = labels.find((label) => label.node.first <= row && row < label.node.last)?.node;
+  const node = nodeAt(tree, labels, row);
   if (node === undefined) return;
   if (node.children.length > 0) setView({ module: node.path });
   else togglePin(node.path);
@@ -141,22 +143,22 @@ export function HeatMap({ heat, view, only, title, legend, shared, onExtent }: P
   const drawn = useRef<Drawn>();
   const { data } = heat;
   const rows = useMemo(() => shownRows(data, view.module, only), [data, view.module, only]);
-  const names = useMemo(() => Array.from(rows, (row) => data.name(row)), [data, rows]);
+  const tree = useMemo(() => treeOf(Array.from(rows, (row) => data.name(row))), [data, rows]);
   const geometry = geometryOf(outer, rows.length);
   const { height, ratio } = geometry;
   const pooled = useMemo(() => new PooledRows(data, rows, Math.max(1, Math.round(height * ratio))),
                          [data, rows, height, ratio]);
   const own = useRange(heat, rows);
-  const [low, high] = shared ? [shared.low, shared.high] : own;
+  const { low, high, largest } = shared ?? own;
   const colors = useMemo(() => new ColorTable(low, high), [low, high]);
   const { begin, end } = scaleOf(data);
-  useEffect(() => onExtent?.({ low: own[0], high: own[1], begin, end }), [own, begin, end]);
+  useEffect(() => onExtent?.({ ...own, begin, end }), [own, begin, end]);
   useEffect(() => {
     if (outer === 0 || base.current === null) return;
     pooled.update();
-    drawn.current = drawMap(base.current, pooled, shared ?? { begin, end }, geometry, colors, names);
+    drawn.current = drawMap(base.current, pooled, shared ?? { begin, end }, geometry, colors, tree);
     performance.mark('gradtap-heat-map');
-  }, [heat, pooled, outer, dark, colors, names, height, ratio, shared?.begin, shared?.end]);
+  }, [heat, pooled, outer, dark, colors, tree, height, ratio, shared?.begin, shared?.end]);
   const full = kRail + height + kGapRail + kAxis;
   const size = {
     width: Math.round(outer * ratio), height: Math.round(full * ratio), style: { width: `${outer}px`, height: `${full}px` },
@@ -170,7 +172,7 @@ export function HeatMap({ heat, view, only, title, legend, shared, onExtent }: P
                 label={`Heat map of ${view.stat}: ${plural(rows.length, 'parameter')} over steps. Arrow keys move, Enter pins.`} />
       </div>
       {rows.length === 0 && <p class="note">No parameter is left by this filter.</p>}
-      {legend && <Legend colors={colors} data={data} rows={rows.length} />}
+      {legend && <Legend colors={colors} largest={largest} data={data} rows={rows.length} />}
     </div>
   );
 }
@@ -232,18 +234,18 @@ function Tip({ cell, drawn, told, lines }: { cell: Cell; drawn: Drawn; told: Tol
   );
 }
 
-function Legend({ colors, data, rows }: { colors: ColorTable; data: HeatData; rows: number }) {
+function Legend({ colors, largest, data, rows }: { colors: ColorTable; largest: number; data: HeatData; rows: number }) {
   const stops = Array.from({ length: 24 }, (_, i) => i / 23);
   const missing = data.gaps.filter((gap) => !isCalm(gap));
   const lost = missing.filter((gap) => gap.lost).reduce((sum, gap) => sum + gap.steps, 0);
   const skipped = missing.reduce((sum, gap) => sum + gap.steps, 0) - lost;
   return (
     <div class="legend">
-      <span>{number(colors.low)}</span>
+      <span>≤ {number(colors.low)}</span>
       <span class="ramp" aria-hidden="true">
         {stops.map((t) => <i style={{ background: mapCss(t) }} />)}
       </span>
-      <span>{number(colors.high)}</span>
+      <span>{largest > colors.high ? `${number(colors.high)} and more, up to ${number(largest)}` : number(colors.high)}</span>
       <span><i class="key bad" /> NaN or infinite</span>
       <span><i class="key absent" /> absent</span>
       <span><i class="key gap" /> not recorded</span>

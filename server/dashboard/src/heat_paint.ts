@@ -32,14 +32,15 @@ export function strideOf(data: HeatData): number {
 
 // What one map spans: of several that are compared, all share it.
 export interface Extent {
-  low: number; // Of the colours.
+  low: number; // Of the colours; as heat_data.ts has them.
   high: number;
+  largest: number;
   begin: number; // Of the steps.
   end: number;
 }
 
 export const union = (a: Extent, b: Extent): Extent => ({
-  low: Math.min(a.low, b.low), high: Math.max(a.high, b.high),
+  low: Math.min(a.low, b.low), high: Math.max(a.high, b.high), largest: Math.max(a.largest, b.largest),
   begin: Math.min(a.begin, b.begin), end: Math.max(a.end, b.end),
 });
 
@@ -184,7 +185,8 @@ export function paint(pooled: PooledRows, at: Int32Array, width: number, rail: n
   }
   for (let x = 0; x < width; ++x) {
     const color = pixel(column[x]!, columnBits[x]!, columnFlags[x]!, x, 0, colors, surface);
-    const near = (columnFlags[x - 1] ?? 0) | columnFlags[x]! | (columnFlags[x + 1] ?? 0);
+    let near = 0;
+    for (let d = -2; d <= 2; ++d) near |= columnFlags[x + d] ?? 0;
     for (let y = 0; y < rail; ++y) to[y * width + x] = near & kNonFiniteBit ? kMagenta : color;
   }
   widen(bad, width, height, rail, to);
@@ -199,13 +201,13 @@ function pixel(value: number, bits: number, flags: number, x: number, y: number,
 }
 
 // One step of one parameter may be a fraction of a pixel: no mark is smaller than
-// three pixels.
+// five pixels.
 function widen(bad: number[], width: number, height: number, rail: number, to: Uint32Array): void {
   for (const at of bad) {
     const x = at % width;
     const y = Math.floor(at / width);
-    for (let dy = -1; dy <= 1; ++dy) {
-      for (let dx = -1; dx <= 1; ++dx) {
+    for (let dy = -2; dy <= 2; ++dy) {
+      for (let dx = -2; dx <= 2; ++dx) {
         const px = x + dx;
         const py = y + dy;
         if (px < 0 || py < 0 || px >= width || py >= height) continue;

@@ -53,14 +53,26 @@ export function labelsOf(root: ModuleNode, pixelsPerRow: number, least: number):
   const high = (node: ModuleNode) => (node.last - node.first) * pixelsPerRow >= least;
   const visit = (node: ModuleNode) => {
     const inner = node.children.filter(high);
-    if (inner.length === 0 || (inner.length === 1 && node.children.length > 1 && node !== root)) {
-      if (node !== root) labels.push({ node, text: node.path });
-      return;
-    }
-    for (const child of inner) visit(child);
+    const rows = node.last - node.first;
+    if (inner.length > 0) inner.forEach(visit);
+    else if (node === root || (node.children.length > 2 && rows * pixelsPerRow >= 3 * least)) {
+      labels.push(...spaced(node, Math.ceil(least / pixelsPerRow)));
+    } else labels.push({ node, text: node.path });
   };
   visit(root);
-  return labels.length > 0 ? labels : spaced(root, Math.ceil(least / pixelsPerRow));
+  return labels;
+}
+
+// What lies at a row, as deep in the tree as the labels beside it.
+export function nodeAt(root: ModuleNode, labels: Label[], row: number): ModuleNode | undefined {
+  const near = labels.reduce<Label | undefined>((best, label) =>
+    best === undefined || Math.abs(label.node.first - row) < Math.abs(best.node.first - row) ? label : best, undefined);
+  const depth = near?.node.path.split('.').length ?? 0;
+  let node: ModuleNode | undefined = root;
+  for (let i = 0; i < depth && node !== undefined && node.children.length > 0; ++i) {
+    node = node.children.find((child) => child.first <= row && row < child.last);
+  }
+  return node === root ? undefined : node;
 }
 
 export const isInside = (name: string, module: string): boolean =>
