@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 
-import { Collector, Trainer, heatMapDrawn, openBrowser, program, tempDir, until } from './support.mjs';
+import { Collector, Trainer, endAll, heatMapDrawn, openBrowser, program, tempDir, until } from './support.mjs';
 
 const kNames = [
   '<script>window.hacked=1</script>', '<img src=x onerror=window.hacked=1>', '"><svg/onload=window.hacked=1>',
@@ -38,7 +38,10 @@ before(async () => {
   names = names.map((one) => one.name);
   assert.equal(new Set(names).size, 50);
 });
-after(async () => { await collector.stop(); });
+after(async () => {
+  await collector.stop();
+  endAll();
+});
 
 const query = (fields) => `${collector.url}?${new URLSearchParams([['run', 'hostile'], ...fields])}`;
 

@@ -35,8 +35,10 @@ function linesOf(stream) {
 }
 
 const children = new Set();
+// What a failed test has left would keep this process alive.
+export const endAll = () => children.forEach((child) => child.kill('SIGKILL'));
 process.on('exit', () => {
-  children.forEach((child) => child.kill('SIGKILL'));
+  endAll();
   dirs.forEach((dir) => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
 });
 
@@ -152,6 +154,9 @@ export async function until(page, test, argument) {
   return handle.jsonValue();
 }
 
-// The heat map has been drawn at least `times`.
-export const heatMapDrawn = (page, times = 1) =>
-  until(page, (n) => performance.getEntriesByName('gradtap-heat-map').length >= n, times);
+// How often the heat maps of the page have been drawn; at least `times`.
+// The counts of canvases that have gone are not among them.
+export const timesDrawn = (page) => page.evaluate(() => [...document.querySelectorAll('.heat-box canvas')]
+  .reduce((sum, one) => sum + Number(one.dataset.drawn ?? 0), 0));
+export const heatMapDrawn = (page, times = 1) => until(page, (n) => [...document.querySelectorAll('.heat-box canvas')]
+  .reduce((sum, one) => sum + Number(one.dataset.drawn ?? 0), 0) >= n, times);

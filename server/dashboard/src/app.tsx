@@ -17,7 +17,7 @@ import type { Heat } from './heat_load';
 import { useClock, useKept, useLoaded, useView } from './hooks';
 import type { Loaded } from './hooks';
 import { Keys } from './keys';
-import { useLive } from './live';
+import { liveOf, useLive } from './live';
 import type { Live } from './live';
 import { isInside } from './modules';
 import { Pinned } from './pinned';
@@ -72,9 +72,13 @@ function RankHeat({ run, rank, view, parameters, live, tell, ...rest }: {
   );
 }
 
+// While the stream is away the list of runs tells of new steps.
+const liveFrom = (tail: Live, info: RunInfo): Live => ({ ...liveOf(info), anew: tail.anew });
+
 function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: View }) {
   const { run } = info;
-  const live = useLive(run);
+  const tail = useLive(run);
+  const live = tail.open || tail.step >= Number(info.lastStep) ? tail : liveFrom(tail, info);
   const details = useLoaded<Attempts>(`run ${run} ${live.anew} ${info.ranks} ${info.attempts}`, 0,
                                       (signal) => json('GetRun', { run }, signal));
   const known = ranksOf(details.value, view.attempt);
@@ -113,7 +117,8 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
           <HealthStrip health={health} active={view.health} silent={silent} />
           <Toolbar view={view} statistics={statistics} ranks={known} attempts={info.attempts} shown={shown.length}
                    of={parameters.value?.length ?? 0} error={bad && visible(bad.message)} />
-          <Heats view={view} heats={heats} parameters={info.parameters} live={live} only={only} tell={setHeat} />
+          {view.merged && <p class="note">The heat map and the distribution are those of rank {rank}; lines are merged over the ranks.</p>}
+          <Heats view={view} runs={runs} heats={heats} parameters={info.parameters} live={live} only={only} tell={setHeat} />
           <Compare view={view} rank={rank} live={live} />
           <Pinned view={view} ranks={ranks} live={live} attempts={info.attempts} scalars={scalars} />
           <Ridgeline view={view} rank={rank} live={live} />
@@ -127,20 +132,24 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
 }
 
 // One map, or several with the same colours and steps.
-function Heats({ view, heats, parameters, live, only, tell }: {
-  view: View; parameters: number; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
+function Heats({ view, runs, heats, parameters, live, only, tell }: {
+  view: View; runs: RunInfo[]; parameters: number; heats: { of: string; rank: number }[]; live: Live; only: Set<string> | undefined;
   tell: (heat: Loaded<Heat>) => void;
 }) {
   const [extents, setExtents] = useState<Record<string, Extent>>({});
   const keys = heats.map((one) => `${one.of} ${one.rank}`);
   const known = keys.map((key) => extents[key]).filter((one): one is Extent => one !== undefined);
   const several = heats.length > 1;
+  const tailOf = (run: string) => {
+    const info = runs.find((one) => one.run === run);
+    return run === view.run ? live : info && liveOf(info);
+  };
   const shared = several && known.length > 0 ? known.reduce(union) : undefined;
   return (
     <section class={several ? 'heats several' : 'heats'} aria-label="Heat map">
       {heats.map((one, i) => (
         <RankHeat key={keys[i]!} run={one.of} rank={one.rank} view={view} parameters={parameters}
-                  live={one.of === view.run ? live : undefined}
+                  live={tailOf(one.of)}
                   only={only} tell={i === 0 ? tell : undefined} legend={i === heats.length - 1} shared={shared}
                   onExtent={several ? (extent) => setExtents((old) => ({ ...old, [keys[i]!]: extent })) : undefined}
                   title={!several ? '' : view.vs ? one.of : `rank ${one.rank}`} />

@@ -5,7 +5,7 @@
 
 import { urlOf } from './api';
 import { seriesFields } from './pinned';
-import { patternOf } from './text';
+import { patternOf, quoted } from './text';
 import type { View } from './view';
 
 export function shell(word: string): string {
@@ -35,9 +35,13 @@ function common(view: View, ranks: number[], merges: boolean): string[] {
 
 const line = (words: string[]): string => words.map(shell).join(' ');
 
+// A module is a pattern, too; there is no pattern for both.
+const matchOf = (view: View): string =>
+  view.match === '' && view.module !== '' ? `^${quoted(view.module)}($|\\.)` : plain(view.match);
+
 // What is pinned, as series; else the heat map; two runs as their comparison.
 export function gradtapLine(view: View, ranks: number[]): string {
-  const match = view.match === '' ? [] : ['--match', plain(view.match)];
+  const match = matchOf(view) === '' ? [] : ['--match', matchOf(view)];
   if (view.pins.length > 0) {
     const runs = view.vs === '' ? [view.run] : [view.run, view.vs];
     return line(['gradtap', 'series', ...runs, '--stat', view.stat, '--match', patternOf(view.pins),
@@ -52,10 +56,10 @@ export function curlLine(view: View, ranks: number[]): string {
   let path: string;
   if (view.pins.length > 0) path = urlOf('GetSeries', seriesFields(view, ranks, [view.stat]));
   else if (view.vs !== '') {
-    path = urlOf('CompareRuns', { good_run: view.run, other_run: view.vs, match: view.match, steps, rank: ranks[0] ?? 0 });
+    path = urlOf('CompareRuns', { good_run: view.run, other_run: view.vs, match: matchOf(view), steps, rank: ranks[0] ?? 0 });
   } else {
     path = urlOf('GetHeatMap', {
-      run: view.run, statistic: view.stat, match: view.match, steps, rank: ranks[0] ?? 0, attempt: view.attempt,
+      run: view.run, statistic: view.stat, match: matchOf(view), steps, rank: ranks[0] ?? 0, attempt: view.attempt,
     });
   }
   return line(['curl', '-s', location.origin + path]);

@@ -157,7 +157,8 @@ export function HeatMap({ heat, view, only, title, legend, shared, onExtent }: P
     if (outer === 0 || base.current === null) return;
     pooled.update();
     drawn.current = drawMap(base.current, pooled, shared ?? { begin, end }, geometry, colors, tree);
-    performance.mark('gradtap-heat-map');
+    // For who drives the page: how often this was drawn.
+    base.current.dataset.drawn = String(Number(base.current.dataset.drawn ?? 0) + 1);
   }, [heat, pooled, outer, dark, colors, tree, height, ratio, shared?.begin, shared?.end]);
   const full = kRail + height + kGapRail + kAxis;
   const size = {

@@ -95,7 +95,7 @@ export function useKept<T>(loaded: Loaded<T>, group: string): { value: T | undef
   const kept = useRef<{ group: string; value: T | undefined }>({ group, value: undefined });
   if (kept.current.group !== group) kept.current = { group, value: undefined };
   if (loaded.value !== undefined) kept.current.value = loaded.value;
-  else if (!loaded.loading) kept.current.value = undefined;
+  else if (!loaded.loading && loaded.error?.away !== true) kept.current.value = undefined;
   return { value: kept.current.value, stale: loaded.value === undefined };
 }
 

@@ -45,6 +45,7 @@ class Tail {
   private lastQuick = 0;
   private attempt = 0;
   private rank = -1;
+  private broken = false;
   private readonly pace: [number, number][] = [];
 
   constructor(private readonly run: string, private readonly tell: (live: Live) => void) {
@@ -60,22 +61,24 @@ class Tail {
   private open(): void {
     const source = new EventSource(urlOf('Watch', { run: this.run, statistics: ['scalar.*'] }));
     this.source = source;
-    source.onopen = () => this.change({ open: true });
+    source.onopen = () => {
+      // What happened meanwhile is not known.
+      if (this.broken) {
+        this.pace.length = 0;
+        this.state = { ...this.state, anew: this.state.anew + 1 };
+      }
+      this.broken = false;
+      this.change({ open: true });
+    };
     source.onmessage = (event) => this.take(event.data as string);
     // Both the stream's own last word and a connection that is cut off.
     source.onerror = () => {
+      this.broken = true;
       this.change({ open: false });
       source.close();
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.reopen(), kRetryMs);
+      this.timer = setTimeout(() => this.open(), kRetryMs);
     };
-  }
-
-  // What happened meanwhile is not known.
-  private reopen(): void {
-    this.pace.length = 0;
-    this.state = { ...this.state, anew: this.state.anew + 1 };
-    this.open();
   }
 
   private take(text: string): void {
@@ -148,6 +151,12 @@ class Tail {
   }
 
   private settle: ReturnType<typeof setTimeout> | undefined;
+}
+
+// Without a stream (of another run, or all are taken): what the list of runs says.
+export function liveOf(info: RunInfo): Live {
+  const step = Number(info.lastStep);
+  return { ...kNone, info, step, stepTimeMs: Number(info.lastSeenUnixNs) / 1e6, quick: step, slow: step, anew: info.attempts };
 }
 
 // Of no run: ''.

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 
-import { Collector, Trainer, heatMapDrawn, openBrowser, program, tempDir } from '../../web/support.mjs';
+import { Collector, Trainer, heatMapDrawn, openBrowser, program, tempDir, timesDrawn } from '../../web/support.mjs';
 
 const { values } = parseArgs({ options: {
   parameters: { type: 'string', default: '10000' }, steps: { type: 'string', default: '1000' },
@@ -36,12 +36,16 @@ async function firstPicture(collector, repeat) {
     await page.goto(`${collector.url}?run=small`);
     await heatMapDrawn(page);
     times.push(await page.evaluate(async () => {
-      performance.clearMarks();
       const picker = document.querySelector('select[aria-label="Run"]');
+      const old = document.querySelector('.heat-box canvas');
       const start = performance.now();
       picker.value = 'large';
       picker.dispatchEvent(new Event('change', { bubbles: true }));
-      while (performance.getEntriesByName('gradtap-heat-map').length === 0) await new Promise(requestAnimationFrame);
+      const there = () => {
+        const canvas = document.querySelector('.heat-box canvas');
+        return canvas !== null && canvas !== old && canvas.dataset.drawn !== undefined;
+      };
+      while (!there()) await new Promise(requestAnimationFrame);
       await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
       return performance.now() - start;
     }));
@@ -64,7 +68,7 @@ async function live(collector, trainer, seconds) {
   const read = async () => {
     const { metrics } = await session.send('Performance.getMetrics');
     const of = (key) => metrics.find((one) => one.name === key).value;
-    const drawn = await page.evaluate(() => performance.getEntriesByName('gradtap-heat-map').length);
+    const drawn = await timesDrawn(page);
     return { layout: of('LayoutDuration') + of('RecalcStyleDuration'), task: of('TaskDuration'), script: of('ScriptDuration'), at: of('Timestamp'), drawn };
   };
   const before = await read();
