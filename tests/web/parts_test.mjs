@@ -1,0 +1,224 @@
+// The parts of the page that draw nothing, against slow and simple versions of them.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { program } from './support.mjs';
+
+const work = program('GRADTAP_WEB_WORK');
+const { build } = createRequire(join(work, 'node_modules/vite/package.json'))('esbuild');
+
+// A module of the page's source, for node.
+async function load(name) {
+  const { outputFiles } = await build({
+    entryPoints: [join(work, 'src', name)], bundle: true, write: false, format: 'esm', platform: 'neutral',
+    mainFields: ['module', 'main'], loader: { '.css': 'empty' }, jsx: 'automatic', jsxImportSource: 'preact',
+  });
+  return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].text).toString('base64')}`);
+}
+
+// Numbers that are the same each time.
+function generator(seed) {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const { HeatData, columnsFor, rangeOf } = await load('heat_data.ts');
+const { PooledRows, columnsAt, scaleOf } = await load('heat_paint.ts');
+const { tabulate } = await load('lines.ts');
+const text = await load('text.ts');
+const { labelsOf, nodeAt, treeOf } = await load('modules.ts');
+const { readHeatMap } = await load('messages.ts');
+
+const utf8 = new TextEncoder();
+
+// An answer of one step a column.
+function answerOf(steps, rows, cell) {
+  return {
+    attempt: 1, rank: 0, statistic: 'grad.l2', bucketSteps: 1, gaps: [],
+    buckets: steps.map((step) => ({ first: step, last: step, recorded: 1, timeNs: step })),
+    rows: Array.from({ length: rows }, (_, r) => ({
+      name: () => `p${r}`, nameBytes: utf8.encode(`p${r}`),
+      worst: new Uint8Array(Float32Array.from(steps, (step) => cell(r, step).value).buffer),
+      flags: Uint8Array.from(steps, (step) => cell(r, step).flags),
+    })),
+  };
+}
+
+const range = (begin, end) => Array.from({ length: end - begin }, (_, i) => begin + i);
+
+test('A heat map that grows step by step keeps the worst of each column, however often it folds', () => {
+  const random = generator(3);
+  const cells = new Map();
+  const cell = (r, step) => {
+    const key = `${r} ${step}`;
+    if (!cells.has(key)) cells.set(key, { value: random() < 0.02 ? NaN : Math.fround(random()), flags: random() < 0.001 ? 1 : 0 });
+    return cells.get(key);
+  };
+  const kRows = 3;
+  const data = new HeatData(answerOf(range(0, 10), kRows, cell));
+  const pooled = new PooledRows(data, Int32Array.from([0, 1, 2]), 2);
+  let last = 10;
+  while (last < 5000) {
+    const next = last + 1 + Math.floor(random() * 60);
+    assert.ok(data.append(answerOf(range(last, next), kRows, cell)));
+    pooled.update();
+    last = next;
+  }
+  assert.ok(data.columns <= data.capacity && data.refolded > 0);
+  assert.equal(data.lastStep, last - 1);
+  let begin = 0;
+  data.buckets.forEach((bucket, c) => {
+    assert.equal(bucket.first, begin);
+    assert.equal(bucket.recorded, bucket.last - bucket.first + 1);
+    begin = bucket.last + 1;
+    const worst = range(0, kRows).map((r) => {
+      const all = range(bucket.first, bucket.last + 1).map((step) => cell(r, step));
+      const known = all.map((one) => one.value).filter((value) => !Number.isNaN(value));
+      const expected = known.length ? Math.max(...known) : NaN;
+      assert.ok(Object.is(data.worst[r * data.capacity + c], expected), `row ${r} column ${c}`);
+      assert.equal(data.flags[r * data.capacity + c], all.reduce((flags, one) => flags | one.flags, 0));
+      return expected;
+    });
+    // Two pixels of three rows: the middle one is part of both.
+    for (const [y, rows] of [[0, [0, 1]], [1, [1, 2]]]) {
+      const known = rows.map((r) => worst[r]).filter((value) => !Number.isNaN(value));
+      assert.ok(Object.is(pooled.worst[y * data.capacity + c], known.length ? Math.max(...known) : NaN), `pixel ${y} column ${c}`);
+    }
+  });
+});
+
+test('Steps that are there already, other rows and another attempt are refused', () => {
+  const cell = () => ({ value: 1, flags: 0 });
+  const data = new HeatData(answerOf(range(0, 10), 2, cell));
+  assert.equal(data.append(answerOf(range(9, 12), 2, cell)), false);
+  assert.equal(data.append(answerOf(range(10, 12), 3, cell)), false);
+  assert.equal(data.append({ ...answerOf(range(10, 12), 2, cell), attempt: 2 }), false);
+  const renamed = answerOf(range(10, 12), 2, cell);
+  renamed.rows[1].nameBytes = utf8.encode('p2');
+  assert.equal(data.append(renamed), false);
+  assert.equal(data.lastStep, 9);
+  assert.ok(data.append(answerOf(range(10, 12), 2, cell)));
+  assert.equal(data.lastStep, 11);
+});
+
+test('Each column has a pixel, and a pixel without one is a gap', () => {
+  const random = generator(5);
+  for (let round = 0; round < 50; ++round) {
+    const steps = [];
+    for (let step = 0; steps.length < 400; step += random() < 0.03 ? 80 : 1) steps.push(step);
+    const data = new HeatData(answerOf(steps, 1, () => ({ value: 1, flags: 0 })));
+    const width = 100 + Math.floor(random() * 1000);
+    const scale = scaleOf(data);
+    const at = columnsAt(data, scale, width);
+    const seen = new Set();
+    for (let x = 0; x < width; ++x) for (let c = at[2 * x]; c < at[2 * x + 1]; ++c) seen.add(c);
+    assert.equal(seen.size, steps.length, `width ${width}`);
+    const perPixel = (scale.end - scale.begin) / width;
+    for (let x = 0; x < width; ++x) {
+      const inside = steps.some((step) => step + 1 > scale.begin + x * perPixel && step < scale.begin + (x + 1) * perPixel);
+      assert.equal(at[2 * x] < at[2 * x + 1], inside, `pixel ${x} of ${width}`);
+    }
+  }
+});
+
+test('One value far above the rest does not take their colours away', () => {
+  const spiked = new HeatData(answerOf(range(0, 1000), 1, (_, step) => ({ value: step === 500 ? 1e9 : 1 + step / 1000, flags: 0 })));
+  const { low, high, largest } = rangeOf(spiked, Int32Array.from([0]));
+  assert.equal(largest, 1e9);
+  assert.ok(low <= 1.1 && high < 10, `${low} to ${high}`);
+  const nothing = new HeatData(answerOf(range(0, 10), 1, () => ({ value: NaN, flags: 2 })));
+  const empty = rangeOf(nothing, Int32Array.from([0]));
+  assert.ok(empty.low < empty.high);
+  assert.equal(columnsFor(0), 1000);
+  assert.ok(columnsFor(1e6) * 1e6 <= 3e8);
+});
+
+const seriesOf = (values, more = {}) => ({
+  label: 'a', parameter: 'a', color: '#000000', dash: [], faint: false, nonFinite: undefined,
+  data: { run: 'r', rank: 0, parameter: 'a', statistic: 'grad.l2', attempt: values.map(() => 1), step: values.map((_, i) => i),
+          value: Float64Array.from(values), absent: new Set(), pointsBefore: values.length, ...more },
+});
+
+test('A band keeps the extremes of the steps that share a column, and marks what is not finite', () => {
+  const values = Array.from({ length: 20_000 }, (_, i) => 1 + (i % 7) / 10);
+  values[7777] = 500;
+  values[12_345] = 0.001;
+  values[15_000] = NaN;
+  const table = tabulate([seriesOf(values)], []);
+  assert.ok(table.banded && table.steps.length <= 501);
+  assert.equal(Math.max(...table.greatest[0].filter((v) => typeof v === 'number')), 500);
+  assert.equal(Math.min(...table.least[0].filter((v) => typeof v === 'number')), 0.001);
+  assert.deepEqual(table.nonFinite, [{ line: 0, step: 15_000 }]);
+});
+
+test('A line breaks at a gap that nobody chose, and absent values draw nothing', () => {
+  const line = seriesOf([1, 2, 3, 4, 5, 6]);
+  line.data.step = [0, 1, 2, 10, 11, 12];
+  line.data.absent = new Set([5]);
+  const gap = { attempt: 1, rank: 0, cause: 16, firstStep: 3, lastStep: 9, steps: 7, detail: '', lost: true };
+  const broken = tabulate([line], [gap]);
+  assert.equal(broken.middle[0][broken.steps.indexOf(3)], null);
+  assert.equal(broken.middle[0][broken.steps.indexOf(12)], undefined);
+  const calm = tabulate([line], [{ ...gap, cause: 1, lost: false }]);
+  assert.equal(calm.steps.indexOf(3), -1);
+});
+
+test('Ratios that are zero or negative do not stop a logarithmic axis', () => {
+  const table = tabulate([seriesOf([0, 1e-3, -1, 1e-2])], [], true);
+  assert.ok(table.log);
+  assert.deepEqual(table.zeros.map((mark) => mark.step), [0, 2]);
+  assert.deepEqual(table.range, [1e-3, 1e-2]);
+});
+
+test('Modules stand together, have labels where there is room, and a click finds them', () => {
+  const names = range(0, 100).flatMap((b) => range(0, 25).map((i) => `blocks.${b}.layer${i}.weight`));
+  const tree = treeOf([...names, 'head.weight', 'head.bias']);
+  assert.equal(tree.last, 2502);
+  const labels = labelsOf(tree, 480 / 2502, 12);
+  assert.ok(labels.length > 20 && labels.length <= 41, `${labels.length} labels`);
+  labels.slice(1).forEach((label, i) => {
+    if (labels[i].node.path.startsWith('blocks.')) assert.ok((label.node.first - labels[i].node.first) * 480 / 2502 >= 11.9 || label.node.path === 'head');
+  });
+  assert.equal(nodeAt(tree, labels, 25 * 41 + 3).path, 'blocks.41');
+  assert.deepEqual(labelsOf(treeOf([]), 10, 12), []);
+  assert.equal(treeOf(['a', 'a.b', 'a.b.c']).children[0].last, 3);
+});
+
+test('Names are shortened, made visible and quoted whatever they hold', () => {
+  assert.equal(text.shortened('x'.repeat(100_000), 20).length, 20);
+  assert.equal(text.visible('a\u202eb\0c'), 'a\\u202eb\\u0000c');
+  for (const name of ['a.b', '\u{1f600}', 'x y', '(', '\n', "'", 'é']) {
+    const quoted = text.quoted(name);
+    assert.match(quoted, /^[\x21-\x7e]+$/);
+    // RE2's escapes are JavaScript's, but for the braces' letter.
+    const pattern = quoted.replace(/\\x\{/g, '\\u{').replace(/\\([^\w{])/g, (all, c) => (/[$()*+.?[\\\]^{|}/]/.test(c) ? all : c));
+    assert.match(name, new RegExp(`^${pattern}$`, 'u'));
+  }
+  assert.equal(text.number(-0.00001234), '\u22121.23e\u22125');
+  assert.equal(text.number(NaN), 'NaN');
+});
+
+test('A message that ends too early is an error, and what is unknown is passed over', () => {
+  const row = [0x0a, 1, 0x61, 0x1a, 4, 0, 0, 0x80, 0x3f, 0x78, 1]; // "a", 1.0, and field 15.
+  const bytes = Uint8Array.from([0x28, 1, 0x32, 4, 0x08, 5, 0x10, 5, 0x3a, row.length, ...row]);
+  const answer = readHeatMap(bytes);
+  assert.equal(answer.rows[0].name(), 'a');
+  assert.deepEqual(answer.buckets, [{ first: 5, last: 5, recorded: 0, timeNs: 0 }]);
+  for (let end = 1; end < bytes.length; ++end) {
+    let rows = 0;
+    try {
+      rows = readHeatMap(bytes.subarray(0, end)).rows.length;
+    } catch (error) {
+      assert.ok(error instanceof RangeError, `${error}`);
+    }
+    assert.equal(rows, 0);
+  }
+  const negative = Uint8Array.from([0x32, 11, 0x08, 0xfb, ...Array(8).fill(0xff), 0x01]);
+  assert.equal(readHeatMap(negative).buckets[0].first, -5);
+});
