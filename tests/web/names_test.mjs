@@ -103,6 +103,25 @@ test('Each of them can be pinned by a link, and its lines are those of no other'
   await context.close();
 });
 
+test('Whatever a link says, it is text', async () => {
+  const { context, page, problems } = await openBrowser();
+  for (const name of kNames.filter((one) => one.length < 500)) {
+    const fields = ['run', 'vs', 'stat', 'match', 'in', 'health', 'steps', 'rank', 'attempt', 'pin', 'cols', 'sort', 'role', 'scalar'];
+    await page.goto(`${collector.url}?${new URLSearchParams(fields.map((field) => [field, name]))}`);
+    await until(page, () => document.body.innerText.includes('There is no run'));
+    // The same with a run that is there: what makes no sense is refused in words.
+    await page.goto(`${collector.url}?${new URLSearchParams(fields.slice(1).map((field) => [field, name]))}&run=hostile`);
+    await until(page, () => document.querySelector('.toolbar') !== null && document.querySelector('.note.bad') !== null);
+    const seen = await page.evaluate(() => [window.hacked, document.scripts.length, document.querySelectorAll('img, iframe, base, style').length,
+                                            document.documentElement.scrollWidth <= innerWidth]);
+    assert.deepEqual(seen, [undefined, 1, 0, true], name);
+  }
+  // The console tells of what the collector refused, a stream more than it has among
+  // it (those of pages that have gone end with the next sign of life), and of nothing else.
+  assert.deepEqual(problems.filter((one) => !/status of (400|404|503)/.test(one)), []);
+  await context.close();
+});
+
 const run = promisify(execFile);
 
 test('The lines for gradtap and curl are plain ASCII and ask for exactly what is pinned', async () => {

@@ -35,6 +35,12 @@ const text = await load('text.ts');
 const { labelsOf, nodeAt, treeOf } = await load('modules.ts');
 const { readHeatMap } = await load('messages.ts');
 
+// What the view needs of a browser.
+globalThis.window = { addEventListener: () => {} };
+globalThis.location = { pathname: '/', search: '', hash: '' };
+const { kFirstView, parseView, urlOfView } = await load('view.ts');
+const { judge, stalledSeconds } = await load('health.ts');
+
 const utf8 = new TextEncoder();
 
 // An answer of one step a column.
@@ -188,6 +194,50 @@ test('Modules stand together, have labels where there is room, and a click finds
   assert.equal(nodeAt(tree, labels, 25 * 41 + 3).path, 'blocks.41');
   assert.deepEqual(labelsOf(treeOf([]), 10, 12), []);
   assert.equal(treeOf(['a', 'a.b', 'a.b.c']).children[0].last, 3);
+});
+
+test('A view and its URL say the same, however long its names', () => {
+  const parsed = (url) => {
+    const { search, hash } = new URL(url, 'http://host');
+    return parseView(search, hash);
+  };
+  assert.deepEqual(parsed(urlOfView(kFirstView)), kFirstView);
+  const view = {
+    run: 'a.b-c', vs: 'd', stat: 'update.ratio', match: '^(a|b)&c=#?\u{1f600}$', module: 'x.y', health: 'dead', steps: [-100, null],
+    ranks: [0, 3], merged: false, attempt: 2, pins: ['a&b', '\0', '+ %20', 'é'], columns: ['grad.l2'], sort: '-name', role: 'weight', scalar: 'lr',
+  };
+  assert.deepEqual(parsed(urlOfView(view)), view);
+  const long = { ...view, pins: Array.from({ length: 20 }, (_, i) => `${i}${'ü'.repeat(250)}`) };
+  const url = urlOfView(long);
+  assert.ok(url.split('#')[0].length < 4000);
+  assert.deepEqual(parsed(url), long);
+  assert.deepEqual(parseView('?steps=x:y&rank=-1,z&attempt=-5&cols=,', ''), kFirstView);
+  assert.equal(parseView(`?${'pin=a&pin=b&'.repeat(50)}`, '').pins.length, 2);
+});
+
+test('Each kind of illness is told from the others', () => {
+  const row = (parameter, gradBad, weightBad, grad, update, absent = []) =>
+    ({ parameter, kind: 1, value: Float64Array.from([gradBad, weightBad, grad, update]), absent });
+  const levels = new Map(['well', 'nan', 'exploding', 'vanishing', 'dead', 'buffer'].map((name) => [name, 1]));
+  const health = judge({
+    newest: { step: 7, rows: [
+      row('well', 0, 0, 2, 0.1), row('nan', 3, 0, 0, 0.1), row('exploding', 0, 0, 11, 0.1), row('vanishing', 0, 0, 1e-4, 0.1),
+      row('dead', 0, 0, 1, 0), row('no gradient', NaN, 0, NaN, 0, [0, 2]), row('zero', 0, 0, 0, 0),
+    ] },
+    levels, nonFinite: { count: 0, affected: new Set(['earlier']), firstStep: 2, lastStep: 3 },
+  });
+  const affected = Object.fromEntries(Object.entries(health).map(([category, one]) => [category, [...one.affected]]));
+  assert.deepEqual(affected, {
+    nonfinite: ['earlier', 'nan'], exploding: ['exploding'], vanishing: ['vanishing', 'zero'], dead: ['dead'], stalled: [],
+  });
+  assert.equal(health.nonfinite.count, 2);
+  assert.equal(health.exploding.firstStep, 7);
+  assert.deepEqual(Object.values(judge(undefined)).map((one) => one.count), [0, 0, 0, 0, 0]);
+  const running = 'RUN_STATE_RUNNING';
+  assert.equal(stalledSeconds(running, 1000, 10, 10_000), 0);
+  assert.equal(stalledSeconds(running, 1000, 10, 13_000), 12);
+  assert.equal(stalledSeconds(running, 1000, 0.1, 100_000), 0);
+  assert.equal(stalledSeconds('RUN_STATE_FINISHED', 1000, 10, 1e9), 0);
 });
 
 test('Names are shortened, made visible and quoted whatever they hold', () => {

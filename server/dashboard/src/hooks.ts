@@ -67,7 +67,7 @@ export function useLoaded<T>(key: string, refresh: number,
       } catch (error) {
         if (abort.signal.aborted) return;
         own.error = error instanceof ApiError ? error : new ApiError(-1, 'INTERNAL', String(error));
-        if (own.error.away || own.error.status === 404) timer = setTimeout(() => void run(), kRetryMs);
+        if (own.error.away) timer = setTimeout(() => void run(), kRetryMs);
       }
       own.loading = false;
       if (abort.signal.aborted) return;
