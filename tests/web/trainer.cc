@@ -76,7 +76,8 @@ class Trainer {
   }
 
   void Step() {
-    const float level = std::exp(-static_cast<float>(step_) / 2000.0F);
+    const float level =
+        0.05F + 0.95F * std::exp(-static_cast<float>(step_) / 2000.0F);
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Move(&parameters_[i],
            level * (1 + 0.4F * std::sin(0.03F * static_cast<float>(step_) +
