@@ -13,9 +13,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "core/names.h"
 #include "core/sync.h"
+#include "server/dashboard/embedded_page.h"
 #include "server/http/http_api.h"
 #include "server/http/http_connection.h"
 #include "server/http/http_threads.h"
@@ -46,6 +48,14 @@ constexpr char kSpreadsheet[] = "spreadsheet";
 constexpr char kApiPath[] = "/api/v1/";
 constexpr char kPrometheusPath[] = "/prometheus/api/v1/";
 constexpr char kForm[] = "application/x-www-form-urlencoded";
+
+constexpr char kPolicyHeader[] = "Content-Security-Policy";
+// The page has what it is made of from here, asks here, and writes no markup.
+constexpr char kPagePolicy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src "
+    "'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'";
 
 std::optional<std::string> HeaderOf(const httplib::Request& request,
                                     const char* name) {
@@ -245,8 +255,7 @@ class HttpServer::Impl {
     server_.set_payload_max_length(kMaxBodyBytes);
     server_.set_default_headers({
         {"Cache-Control", "no-store"},
-        {"Content-Security-Policy",
-         "default-src 'none'; frame-ancestors 'none'"},
+        {kPolicyHeader, "default-src 'none'; frame-ancestors 'none'"},
         {"Cross-Origin-Resource-Policy", "same-origin"},
         {"X-Content-Type-Options", "nosniff"},
         {"Referrer-Policy", "no-referrer"},
@@ -273,6 +282,7 @@ class HttpServer::Impl {
     server_.set_error_handler([](const Request& in, Response& out) {
       if (out.body.empty()) Put(Explain(in, out.status), in, &out);
     });
+    AddPage();
     server_.Get("/healthz", [](const Request&, Response& out) {
       PutText(200, "ok", &out);
     });
@@ -325,6 +335,21 @@ class HttpServer::Impl {
       AddParameters(form, &parameters);
       Put(prometheus_.Serve({in.matches[1], std::move(parameters)}), in, &out);
     });
+  }
+
+  void AddPage() {
+    for (const PageFile& file : EmbeddedPage()) {
+      server_.Get(absl::StrReplaceAll(std::string(file.path), {{".", "\\."}}),
+                  [&file](const httplib::Request& in, httplib::Response& out) {
+                    HttpAnswer answer;
+                    answer.content_type = std::string(file.content_type);
+                    answer.body = std::string(file.bytes);
+                    // The library would send both.
+                    out.headers.erase(kPolicyHeader);
+                    out.set_header(kPolicyHeader, kPagePolicy);
+                    Put(std::move(answer), in, &out);
+                  });
+    }
   }
 
   void Watch(const httplib::Request& in, httplib::Response* out) {

@@ -17,6 +17,7 @@
 
 #include "gradtap/v1/query.pb.h"
 #include "proto/text/json_mapping.h"
+#include "server/dashboard/embedded_page.h"
 #include "server/http/http_api.h"
 #include "server/service/service_testing.h"
 #include "support/status_matchers.h"
@@ -338,6 +339,31 @@ TEST_F(HttpServerTest, EveryAnswerIsForThisSiteAlone) {
                 HasSubstr("default-src 'none'"));
     EXPECT_FALSE(response.has_header("Access-Control-Allow-Origin"));
   }
+}
+
+TEST_F(HttpServerTest, ThePageMayUseWhatIsItsOwnAndNothingElse) {
+  const httplib::Response page = Get("/?run=mnist&pin=fc.weight");
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.get_header_value("Content-Type"), "text/html; charset=utf-8");
+  // One policy: of two, both would hold.
+  EXPECT_EQ(page.get_header_value_count("Content-Security-Policy"), 1u);
+  const std::string policy = page.get_header_value("Content-Security-Policy");
+  EXPECT_EQ(policy.rfind("default-src 'none'; script-src 'self'; ", 0), 0u);
+  EXPECT_THAT(policy, Not(HasSubstr("unsafe")));
+  int parts = 0;
+  for (const PageFile& file : EmbeddedPage()) {
+    const httplib::Response part = Get(std::string(file.path));
+    EXPECT_EQ(part.status, 200) << file.path;
+    EXPECT_EQ(part.body, file.bytes) << file.path;
+    EXPECT_EQ(part.get_header_value("Content-Security-Policy"), policy);
+    if (file.path == "/") continue;
+    EXPECT_THAT(page.body, HasSubstr("." + std::string(file.path)));
+    ++parts;
+  }
+  EXPECT_EQ(parts, 2);
+  // A dot of a path is a dot.
+  EXPECT_EQ(Get("/pagexjs").status, 404);
+  ExpectError(http_->Post("/", "{}", kJson).value(), 404, "NOT_FOUND", "'/'");
 }
 
 TEST_F(HttpServerTest, AnswersAreCompressedForWhoTakesThat) {

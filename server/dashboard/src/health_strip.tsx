@@ -1,0 +1,31 @@
+// How many parameters are ill, by category; each count filters what is below.
+
+import { inWords, kCategories, kMeanings, kTitles } from './health';
+import type { Category, Health } from './health';
+import { count, shortened } from './text';
+import { setView } from './view';
+
+const kFirst: Category[] = ['nonfinite', 'stalled', 'exploding', 'dead', 'vanishing'];
+
+export function HealthStrip({ health, active, silent }: { health: Health; active: string; silent: number }) {
+  const worst = kFirst.find((category) => health[category].count > 0);
+  return (
+    <div class="health" role="group" aria-label="Health">
+      {kCategories.map((category) => {
+        const n = health[category].count;
+        const on = active === category;
+        const filters = category !== 'stalled';
+        return (
+          <button class={`${n > 0 ? 'ill' : ''} ${category}`} aria-pressed={on} title={kMeanings[category]}
+                  disabled={!on && (n === 0 || !filters)} onClick={() => setView({ health: on ? '' : category })}>
+            <b>{count(n)}</b> {kTitles[category]}
+          </button>
+        );
+      })}
+      <p class="words" role="status">
+        {worst === undefined ? 'Nothing stands out at the newest step.'
+          : <bdi>{inWords(worst, health[worst], (name) => shortened(name, 48), silent)}</bdi>}
+      </p>
+    </div>
+  );
+}
