@@ -9,12 +9,10 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "core/names.h"
 #include "core/sync.h"
 #include "server/dashboard/embedded_page.h"
@@ -24,14 +22,13 @@
 #include "server/http/live_hub.h"
 #include "server/http/metrics_page.h"
 #include "server/http/prometheus_api.h"
-#include "server/http/request_guard.h"
+#include "server/http/request_parts.h"
 
 namespace gradtap::server {
 namespace {
 
 // Why each: server/http/README.md, "Limits".
 constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
-constexpr std::size_t kMaxPathBytes = 512;
 constexpr int kRetrySeconds = 5;
 constexpr std::size_t kMostCompressed = std::size_t{8} << 20;
 constexpr std::chrono::seconds kIdleThread{10};
@@ -56,19 +53,6 @@ constexpr char kPagePolicy[] =
     "'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
-
-std::optional<std::string> HeaderOf(const httplib::Request& request,
-                                    const char* name) {
-  if (!request.has_header(name)) return std::nullopt;
-  return request.get_header_value(name);
-}
-
-RequestOrigin OriginOf(const httplib::Request& request) {
-  return {HeaderOf(request, "Host"), HeaderOf(request, "Origin"),
-          HeaderOf(request, "Sec-Fetch-Site"),
-          HeaderOf(request, "Sec-Fetch-Mode"),
-          HeaderOf(request, "Sec-Fetch-Dest")};
-}
 
 // What a handler gets is the library's own, and not constant.
 httplib::Request& Own(const httplib::Request& request) {
@@ -99,67 +83,6 @@ void Put(HttpAnswer answer, const httplib::Request& request,
 void PutText(int status, const std::string& text, httplib::Response* response) {
   response->status = status;
   response->set_content(text + "\n", "text/plain; charset=utf-8");
-}
-
-// What is wrong with a request whatever it asks for.
-absl::Status CheckRequest(const httplib::Request& request,
-                          const std::vector<std::string>& names) {
-  if (request.path.size() > kMaxPathBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the path is longer than ", kMaxPathBytes, " bytes"));
-  }
-  if (request.get_header_value_count("Host") > 1) {
-    return absl::InvalidArgumentError("the request has several Host headers");
-  }
-  // The library's limit holds for neither.
-  if (request.has_header("Transfer-Encoding") ||
-      request.has_header("Content-Encoding")) {
-    return absl::InvalidArgumentError(
-        "a body is sent as it is, with its Content-Length");
-  }
-  if (request.method != "GET" && request.method != "HEAD" &&
-      !request.has_header("Content-Length")) {
-    return absl::InvalidArgumentError(
-        "the request has no Content-Length (0 for an empty body)");
-  }
-  return CheckOrigin(OriginOf(request), names);
-}
-
-bool HasType(const httplib::Request& request, const char* wanted) {
-  const std::string type = request.get_header_value("Content-Type");
-  return absl::EqualsIgnoreCase(
-      absl::StripAsciiWhitespace(type.substr(0, type.find(';'))), wanted);
-}
-
-// The library's brotli is set to its smallest, at a megabyte a second.
-void OfferGzipAlone(httplib::Request* request) {
-  const bool gzip =
-      absl::StrContains(request->get_header_value("Accept-Encoding"), "gzip");
-  request->headers.erase("Accept-Encoding");
-  if (gzip) request->headers.emplace("Accept-Encoding", "gzip");
-}
-
-// "a=1&b=2". The library takes what follows a value's last '='.
-void AddParameters(std::string_view text, UrlParameters* parameters) {
-  const std::vector<std::string> pairs =
-      absl::StrSplit(std::string(text), '&', absl::SkipEmpty());
-  for (const std::string& pair : pairs) {
-    const std::size_t is = pair.find('=');
-    parameters->emplace(
-        httplib::detail::decode_url(pair.substr(0, is), true),
-        is == std::string::npos
-            ? ""
-            : httplib::detail::decode_url(pair.substr(is + 1), true));
-  }
-}
-
-UrlParameters ParametersOf(const httplib::Request& request) {
-  UrlParameters parameters;
-  const std::size_t begin = request.target.find('?');
-  if (begin == std::string::npos) return parameters;
-  const std::string query = request.target.substr(begin + 1);
-  AddParameters(query.substr(0, query.find('#')), &parameters);
-  return parameters;
 }
 
 // The library with connections of our own.
