@@ -53,6 +53,11 @@ class Evaluation {
     const absl::Status status = source_->Select(
         selector.matchers, times_, before_ms, newest_only, &series);
     if (!status.ok()) return status;
+    if (series.size() * size_ > kMostCells) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          series.size(), " series match at ", size_, " times; at most ",
+          kMostCells, " values are held: a matcher, or a larger step"));
+    }
     if (!newest_only) {
       for (SampledSeries& one : series) {
         std::erase_if(one.samples, [](const Sample& sample) {

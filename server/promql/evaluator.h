@@ -5,6 +5,7 @@
 #ifndef GRADTAP_SERVER_PROMQL_EVALUATOR_H_
 #define GRADTAP_SERVER_PROMQL_EVALUATOR_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,9 @@ namespace gradtap::server::promql {
 
 // How long a sample stands for what comes after it.
 inline constexpr std::int64_t kLookbackMs = 300'000;
+
+// Values that an evaluation holds of one selector: series x times.
+inline constexpr std::size_t kMostCells = 12'000'000;
 
 // Values at some of the times.
 struct Column {
@@ -32,7 +36,8 @@ struct Result {
 };
 
 // kInvalidArgument: a range at more than one time; two series of one result
-// have the same labels. What `source` returns passes through.
+// have the same labels. kResourceExhausted: more than kMostCells. What `source`
+// returns passes through.
 absl::StatusOr<Result> Evaluate(const Expression& expression,
                                 const Times& times, SampleSource* source);
 

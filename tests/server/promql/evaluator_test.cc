@@ -188,6 +188,19 @@ TEST_F(PromqlEvaluatorTest, ARangeAloneHasItsSamples) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(PromqlEvaluatorTest, MoreThanItMayHoldIsRefused) {
+  for (int i = 0; i < 1'200; ++i) {
+    Add("many", std::to_string(i), {{10'000, 1}});
+  }
+  const auto parsed = Parse("sum(many)");
+  GRADTAP_ASSERT_OK(parsed);
+  GRADTAP_EXPECT_OK(Evaluate(**parsed, {10'000, 19'999, 1}, &source_));
+  const auto result = Evaluate(**parsed, {10'000, 20'000, 1}, &source_);
+  ASSERT_EQ(result.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(result.status().message()),
+              HasSubstr("1200 series match at 10001 times"));
+}
+
 TEST_F(PromqlEvaluatorTest, TwoSeriesOfTheSameLabelsAreAnError) {
   Add("other", "a", {{10'000, 1}});
   const auto parsed = Parse("{param='a'} + 1");
