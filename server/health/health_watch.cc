@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/health/rules_replay.h"
 #include "server/query/run_view.h"
 
 namespace gradtap::server {
@@ -357,6 +358,20 @@ HealthFigures HealthWatch::figures() const {
     }
   }
   return figures;
+}
+
+absl::Status HealthWatch::TestRules(const QueryEnvironment& environment,
+                                    const v1::TestRulesRequest& request,
+                                    const Cancelled& cancelled,
+                                    v1::TestRulesResponse* response) {
+  if (testing_.exchange(true)) {
+    return absl::ResourceExhaustedError(
+        "another test of rules is running; try again when it is done");
+  }
+  const absl::Status status = server::TestRules(environment, options_.rules,
+                                                request, cancelled, response);
+  testing_ = false;
+  return status;
 }
 
 absl::Status HealthWatch::GetHealth(const v1::GetHealthRequest& request,

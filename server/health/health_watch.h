@@ -32,6 +32,8 @@
 #include "server/health/alert_log.h"
 #include "server/health/rules.h"
 #include "server/health/run_health.h"
+#include "server/query/environment.h"
+#include "server/query/row_reader.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -79,6 +81,13 @@ class HealthWatch {
   const AlertLog& log() const { return log_; }
   HealthFigures figures() const;
 
+  // As rules_replay.h has it, with these rules if the request brings none.
+  // kResourceExhausted while another test runs: each takes a query's thread for
+  // as long as the run is.
+  absl::Status TestRules(const QueryEnvironment& environment,
+                         const v1::TestRulesRequest& request,
+                         const Cancelled& cancelled,
+                         v1::TestRulesResponse* response);
   // kNotFound as of other queries; kInvalidArgument: max_names over 100,000.
   absl::Status GetHealth(const v1::GetHealthRequest& request,
                          v1::GetHealthResponse* response);
@@ -126,6 +135,7 @@ class HealthWatch {
   AlertLog log_;
 
   std::atomic<bool> ending_{false};
+  std::atomic<bool> testing_{false};
 
   mutable Mutex due_mu_;
   CondVar due_changed_;

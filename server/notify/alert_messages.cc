@@ -1,27 +1,15 @@
 #include "server/notify/alert_messages.h"
 
-#include <google/protobuf/struct.pb.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "core/csv.h"
+#include "gradtap/v1/notify.pb.h"
 #include "proto/text/json_mapping.h"
 #include "proto/text/rules_text.h"
 #include "server/health/alert_text.h"
 
 namespace gradtap::server {
 namespace {
-
-using google::protobuf::Struct;
-
-void Set(Struct* to, const char* name, const std::string& value) {
-  (*to->mutable_fields())[name].set_string_value(value);
-}
-
-Struct* SetStruct(Struct* to, const char* name) {
-  return (*to->mutable_fields())[name].mutable_struct_value();
-}
 
 std::string Parameters(const v1::Alert& alert) {
   std::string text;
@@ -43,16 +31,15 @@ std::string Ranks(const v1::Alert& alert) {
   return text;
 }
 
-void Describe(const v1::Alert& alert, const std::string& url, Struct* to) {
-  Set(to, "summary", alert.summary());
-  Set(to, "attempt", absl::StrCat(alert.attempt()));
-  Set(to, "first_step", absl::StrCat(alert.first_step()));
-  Set(to, "first_time", ExactTime(alert.first_time_unix_ns()));
-  Set(to, "rank", absl::StrCat(alert.rank()));
-  Set(to, "ranks", Ranks(alert));
-  Set(to, "offenders", absl::StrCat(alert.offenders()));
-  Set(to, "worst", Parameters(alert));
-  Set(to, "link", url);
+void Describe(const v1::Alert& alert, v1::AlertmanagerAlert::Annotations* to) {
+  to->set_summary(alert.summary());
+  to->set_attempt(absl::StrCat(alert.attempt()));
+  to->set_first_step(absl::StrCat(alert.first_step()));
+  to->set_first_time(ExactTime(alert.first_time_unix_ns()));
+  to->set_rank(absl::StrCat(alert.rank()));
+  to->set_ranks(Ranks(alert));
+  to->set_offenders(absl::StrCat(alert.offenders()));
+  to->set_worst(Parameters(alert));
 }
 
 }  // namespace
@@ -74,37 +61,35 @@ std::string AlertName(v1::HealthRule rule) {
 absl::StatusOr<std::string> ToAlertmanager(const std::vector<v1::Alert>& alerts,
                                            std::int64_t until_unix_ns,
                                            const std::string& page) {
-  google::protobuf::ListValue list;
+  std::string list;
   for (const v1::Alert& alert : alerts) {
-    const std::string url = page + alert.link();
-    Struct* of = list.add_values()->mutable_struct_value();
-    Struct* labels = SetStruct(of, "labels");
-    Set(labels, "alertname", AlertName(alert.rule()));
-    Set(labels, "run", alert.run());
-    Set(labels, "severity", std::string(SeverityName(alert.severity())));
-    Describe(alert, url, SetStruct(of, "annotations"));
-    Set(of, "startsAt", ExactTime(alert.raised_unix_ns()));
-    Set(of, "endsAt",
+    v1::AlertmanagerAlert message;
+    message.mutable_labels()->set_alertname(AlertName(alert.rule()));
+    message.mutable_labels()->set_run(alert.run());
+    message.mutable_labels()->set_severity(
+        std::string(SeverityName(alert.severity())));
+    Describe(alert, message.mutable_annotations());
+    message.mutable_annotations()->set_link(page + alert.link());
+    message.set_starts_at(ExactTime(alert.raised_unix_ns()));
+    message.set_ends_at(
         ExactTime(alert.active() ? until_unix_ns : alert.ended_unix_ns()));
-    Set(of, "generatorURL", url);
+    message.set_generator_url(page + alert.link());
+    const absl::StatusOr<std::string> json =
+        ToJson(message, JsonLayout::kOneLine);
+    if (!json.ok()) return json;
+    absl::StrAppend(&list, list.empty() ? "" : ",", *json);
   }
-  return ToJson(list, JsonLayout::kOneLine);
+  return "[" + list + "]";
 }
 
 absl::StatusOr<std::string> ToWebhook(const v1::Alert& alert,
                                       const std::string& page) {
-  Struct head;
-  Set(&head, "status", alert.active() ? "firing" : "resolved");
-  Set(&head, "url", page + alert.link());
-  absl::StatusOr<std::string> text = ToJson(head, JsonLayout::kOneLine);
-  if (!text.ok()) return text;
-  absl::StatusOr<std::string> body = ToJson(alert, JsonLayout::kOneLine);
-  if (!body.ok()) return body;
-  // Both are objects, each with its line's end.
-  const absl::string_view inside =
-      absl::StripSuffix(absl::StripSuffix(*text, "\n"), "}");
-  return absl::StrCat("{\"version\":1,", inside.substr(1),
-                      ",\"alert\":", absl::StripSuffix(*body, "\n"), "}\n");
+  v1::WebhookMessage message;
+  message.set_version(1);
+  message.set_status(alert.active() ? "firing" : "resolved");
+  message.set_url(page + alert.link());
+  *message.mutable_alert() = alert;
+  return ToJson(message, JsonLayout::kOneLine);
 }
 
 }  // namespace gradtap::server

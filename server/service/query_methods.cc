@@ -6,7 +6,6 @@
 
 #include "server/health/first_bad.h"
 #include "server/health/health_watch.h"
-#include "server/health/rules_replay.h"
 #include "server/query/compare_query.h"
 #include "server/query/gaps.h"
 #include "server/query/heat_map_query.h"
@@ -155,8 +154,8 @@ absl::Status Answer(QueryBackend* backend,
 absl::Status Answer(QueryBackend* backend, const v1::TestRulesRequest& request,
                     const Cancelled& cancelled, v1::TestRulesResponse* answer) {
   if (backend->health() == nullptr) return NoRules();
-  return TestRules(backend->environment(), backend->health()->rules(), request,
-                   cancelled, answer);
+  return backend->health()->TestRules(backend->environment(), request,
+                                      cancelled, answer);
 }
 
 }  // namespace gradtap::server

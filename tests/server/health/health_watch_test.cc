@@ -283,6 +283,29 @@ TEST_F(HealthWatchTest, WhatIsDamagedIsSaidAndWhatComesAfterIsJudged) {
   EXPECT_THAT(said_, HasSubstr("a window is damaged"));
 }
 
+TEST_F(HealthWatchTest, OneTestOfRulesRunsAtATime) {
+  Start();
+  const StreamId stream = AddRun("gpt");
+  AddStep(stream, 0, true);
+  QueryEnvironment environment;
+  environment.store = &store_;
+  environment.clock = &clock_;
+  v1::TestRulesRequest request;
+  request.set_run("gpt");
+  absl::Status second;
+  const auto test = [&](const Cancelled& cancelled) {
+    v1::TestRulesResponse response;
+    return watch_->TestRules(environment, request, cancelled, &response);
+  };
+  EXPECT_THAT(test([&] {
+                second = test([] { return false; });
+                return false;
+              }),
+              IsOk());
+  EXPECT_THAT(second, StatusIs(absl::StatusCode::kResourceExhausted, _));
+  EXPECT_THAT(test([] { return false; }), IsOk());
+}
+
 TEST_F(HealthWatchTest, AWatcherSeesWhatIsActiveThenWhatChanges) {
   Start();
   const StreamId stream = AddRun("gpt");
