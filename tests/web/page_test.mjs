@@ -185,6 +185,16 @@ inBrowser('Steps that were skipped are a gap in the map, with their cause', asyn
   await until(page, () => document.querySelector('.tip')?.innerText.includes('skipped by the loop'));
 });
 
+inBrowser('Steps without statistics are not called well', async ({ page, problems }) => {
+  await trained('scalars', ['step 1', 'steps 30'], { GRADTAP_INTERVAL: '1000' });
+  await page.goto(`${collector.url}?run=scalars`);
+  await has(page, 'There are no statistics to judge by');
+  await has(page, 'None of these steps has statistics');
+  await until(page, () => document.querySelectorAll('.scalar .uplot').length === 1);
+  assert.ok(!(await text(page)).includes('Nothing stands out'));
+  problems.length = 0; // The console tells of each answer with status 404.
+});
+
 inBrowser('A weight that no step changes is dead', async ({ page }) => {
   await trained('frozen', ['steps 20', ['freeze NAME', 'encoder.0.bias'], 'steps 20']);
   await page.goto(`${collector.url}?run=frozen&health=dead`);
@@ -210,6 +220,7 @@ inBrowser('A collector that goes away is said, and the page goes on when it is b
   await trainer.tell('flush');
   await page.goto(`${first.url}?run=away`);
   await figureIs(page, 'step', '4');
+  await heatMapDrawn(page);
   await first.stop('SIGKILL');
   await has(page, 'The collector does not answer');
   // What was there stays, however often the page asks in vain.

@@ -19,6 +19,7 @@ export interface Live {
   step: number; // The newest; -1: none yet.
   stepTimeMs: number; // When it was captured.
   stepsPerSecond: number; // NaN: unknown.
+  scalars: string[]; // Names of those that the newest step has.
   quick: number; // Grows with new steps, at most five times a second.
   slow: number; // At most once a second.
   anew: number; // Grows when steps have been replaced: what was read is stale.
@@ -27,11 +28,11 @@ export interface Live {
 }
 
 const kNone: Live = {
-  info: undefined, step: -1, stepTimeMs: 0, stepsPerSecond: NaN, quick: 0, slow: 0, anew: 0, gaps: 0, open: false,
+  info: undefined, step: -1, stepTimeMs: 0, stepsPerSecond: NaN, scalars: [], quick: 0, slow: 0, anew: 0, gaps: 0, open: false,
 };
 
 interface Message {
-  snapshot?: { step: string; timeUnixNs: string; rank: number; attempt: number };
+  snapshot?: { step: string; timeUnixNs: string; rank: number; attempt: number; scalars: { name: string }[] };
   run?: RunInfo;
   gap?: unknown;
 }
@@ -59,7 +60,7 @@ class Tail {
   }
 
   private open(): void {
-    const source = new EventSource(urlOf('Watch', { run: this.run, statistics: ['scalar.*'] }));
+    const source = new EventSource(urlOf('Watch', { run: this.run, statistics: ['scalar.*', 'agent.*'] }));
     this.source = source;
     source.onopen = () => {
       // What happened meanwhile is not known.
@@ -111,7 +112,11 @@ class Tail {
       this.attempt = snapshot.attempt;
       this.pace.push([step, ms]);
       if (this.pace.length > kPace) this.pace.shift();
-      this.state = { ...this.state, step, stepTimeMs: ms, stepsPerSecond: this.speed() };
+      const scalars = snapshot.scalars.map((one) => one.name);
+      const same = scalars.join('\n') === this.state.scalars.join('\n');
+      this.state = {
+        ...this.state, step, stepTimeMs: ms, stepsPerSecond: this.speed(), scalars: same ? this.state.scalars : scalars,
+      };
     }
     this.later();
   }
