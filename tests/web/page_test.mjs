@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Collector, Trainer, endAll, heatMapDrawn, openBrowser, tempDir, timesDrawn, until } from './support.mjs';
+import { Collector, Trainer, endAll, heatMapDrawn, kPatience, openBrowser, tempDir, timesDrawn, until } from './support.mjs';
 
 const kParameters = [
   ['encoder.0.weight', 12], ['encoder.0.bias', 3], ['encoder.1.weight', 12], ['encoder.1.bias', 3],
@@ -264,6 +264,35 @@ inBrowser('Where all streams are taken the page goes on by asking', async ({ pag
   await trainer.end();
   await page.goto('about:blank');
   await crowded.stop();
+});
+
+inBrowser('A tab that nobody sees gives its stream back, and catches up when it is seen', async ({ page }) => {
+  const own = await Collector.start(tempDir());
+  const trainer = await Trainer.start(own, 'hidden', kParameters);
+  await trainer.tell('steps 5');
+  await trainer.tell('flush');
+  await page.goto(`${own.url}?run=hidden`);
+  await figureIs(page, 'step', '4');
+  await heatMapDrawn(page);
+  const show = (hidden) => page.evaluate((is) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  const watches = async () => (await own.ask('GetStatus')).openWatches;
+  assert.equal(await watches(), 1);
+  await show(true);
+  // The collector notices with its next sign of life.
+  const end = Date.now() + kPatience;
+  while ((await watches()) > 0 && Date.now() < end) await page.waitForTimeout(200);
+  assert.equal(await watches(), 0);
+  await trainer.tell('steps 5');
+  await trainer.tell('flush');
+  await show(false);
+  await figureIs(page, 'step', '9');
+  await has(page, '10 columns');
+  await trainer.end();
+  await page.goto('about:blank');
+  await own.stop();
 });
 
 inBrowser('Ranks stand side by side, and older attempts faintly behind', async ({ page, context }) => {

@@ -10,6 +10,7 @@ import { urlOf } from './api';
 import type { RunInfo } from './api';
 
 const kRetryMs = 3000;
+const kLeaveMs = 5000; // After which a tab that nobody sees gives its stream back.
 const kQuickMs = 200;
 const kSlowMs = 1000;
 const kPace = 64; // Steps over which the pace is taken.
@@ -42,6 +43,7 @@ class Tail {
   private state: Live = { ...kNone };
   private timer: ReturnType<typeof setTimeout> | undefined;
   private flush: ReturnType<typeof setTimeout> | undefined;
+  private leaving: ReturnType<typeof setTimeout> | undefined;
   private lastSlow = 0;
   private lastQuick = 0;
   private attempt = 0;
@@ -51,9 +53,13 @@ class Tail {
 
   constructor(private readonly run: string, private readonly tell: (live: Live) => void) {
     this.open();
+    document.addEventListener('visibilitychange', this.look);
   }
 
   close(): void {
+    document.removeEventListener('visibilitychange', this.look);
+    clearTimeout(this.leaving);
+    clearTimeout(this.settle);
     this.source?.close();
     clearTimeout(this.timer);
     clearTimeout(this.flush);
@@ -74,13 +80,30 @@ class Tail {
     source.onmessage = (event) => this.take(event.data as string);
     // Both the stream's own last word and a connection that is cut off.
     source.onerror = () => {
-      this.broken = true;
-      this.change({ open: false });
-      source.close();
-      clearTimeout(this.timer);
+      this.cut();
       this.timer = setTimeout(() => this.open(), kRetryMs);
     };
   }
+
+  private cut(): void {
+    this.broken = true;
+    this.change({ open: false });
+    this.source?.close();
+    this.source = undefined;
+    clearTimeout(this.timer);
+  }
+
+  // A browser has six connections to a host, for all its tabs, and the collector 32
+  // streams for all who look: who does not look has none.
+  private readonly look = (): void => {
+    clearTimeout(this.leaving);
+    if (document.hidden) {
+      this.leaving = setTimeout(() => this.cut(), kLeaveMs);
+    } else if (this.source === undefined) {
+      clearTimeout(this.timer);
+      this.open();
+    }
+  };
 
   private take(text: string): void {
     let message: Message;
