@@ -102,8 +102,10 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   const parameters = useLoaded<ParameterInfo[]>(
     rest ? JSON.stringify(['parameters', run, rank, view.attempt, live.anew, info.parameters]) : '', 0,
     (signal) => listParameters(run, rank, view.attempt, signal));
-  const seen = useLoaded<Observation>(rest ? JSON.stringify(['health', run, rank, view.attempt, live.anew]) : '', live.slow,
-                         (signal, before) => observe({ run, rank, attempt: view.attempt }, before, signal));
+  const local = parameters.value?.some((one) => one.roles.includes('ROLE_GRAD_LOCAL')) ?? false;
+  const judged = rest && (parameters.value !== undefined || parameters.error !== undefined);
+  const seen = useLoaded<Observation>(judged ? JSON.stringify(['health', run, rank, view.attempt, live.anew, local]) : '', live.slow,
+                         (signal, before) => observe({ run, rank, attempt: view.attempt }, local, before, signal));
   const question = { run, rank, attempt: view.attempt, statistics: view.columns, match: view.match };
   const newest = useLoaded(rest ? JSON.stringify(['table', question, live.anew]) : '', live.slow,
                            (signal) => askSnapshot(question, signal));
