@@ -14,6 +14,7 @@ set(rules  # folder ! only or not ! regex over what follows #include
   "agent/delivery!not!${torch}|${rocksdb}"
   "server!not!${torch}"
   "server/store!not!${grpc}"
+  "server/dashboard!only!<[a-z0-9_]+>|\"server/dashboard/"
   "server/http!not!${grpc}|${rocksdb}"
   "client/include!only!<[a-z0-9_]+>|[<\"]gradtap/"
   "client!not!${torch}|${rocksdb}"

@@ -124,20 +124,59 @@ test('Whatever a link says, it is text', async () => {
 
 const run = promisify(execFile);
 
-test('The lines for gradtap and curl are plain ASCII and ask for exactly what is pinned', async () => {
-  const { context, page, problems } = await openBrowser({ permissions: ['clipboard-read', 'clipboard-write'] });
+// What the button with this label has copied.
+async function copied(page, label) {
+  await page.evaluate(() => navigator.clipboard.writeText(''));
+  await page.locator('.copy button', { hasText: label }).click();
+  const line = await until(page, () => navigator.clipboard.readText());
+  assert.match(line, /^[\x20-\x7e]+$/);
+  return line;
+}
+
+// The programs of this build, and the collector of this test.
+function shellEnvironment() {
   const bin = tempDir();
   symlinkSync(program('GRADTAP'), join(bin, 'gradtap'));
-  const env = { ...process.env, PATH: `${bin}:${process.env.PATH}`, GRADTAP_COLLECTOR: collector.grpc };
+  return { ...process.env, PATH: `${bin}:${process.env.PATH}`, GRADTAP_COLLECTOR: collector.grpc };
+}
+
+test('A view of the heat map, of a module or of two runs is a line for the shell, too', async () => {
+  const { context, page } = await openBrowser({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const env = shellEnvironment();
+  const other = await Trainer.start(collector, 'other', [['<b>', 4], ['a.b', 4], ['a.c', 4], ['ab', 4]]);
+  await other.tell('steps 30');
+  await other.tell('flush');
+  await other.end();
+  const views = [
+    [[['run', 'hostile'], ['match', '^<[si]'], ['steps', '-5:'], ['stat', 'weight.rms']], 'rows', /^<[si]/, 5],
+    [[['run', 'other'], ['in', 'a']], 'rows', /^a\./, 30],
+    [[['run', 'other'], ['match', '\u{1f600}|^ab$'], ['steps', '3:9']], 'rows', /^ab$/, 6],
+    [[['run', 'other'], ['vs', 'hostile']], 'rows', /^$/],
+  ];
+  for (const [fields, rows, wanted, columns] of views) {
+    await page.goto(`${collector.url}?${new URLSearchParams(fields)}`);
+    await heatMapDrawn(page);
+    for (const [label, more] of [['gradtap', ' --json'], ['curl', '']]) {
+      const line = await copied(page, label);
+      const { stdout } = await run('bash', ['-c', line + more], { env, maxBuffer: 1 << 28 });
+      const answer = JSON.parse(stdout);
+      assert.ok(answer[rows].length > 0, line);
+      for (const row of answer[rows]) assert.match(row.parameter, wanted, line);
+      if (columns) assert.equal(answer.buckets.reduce((sum, one) => sum + one.recorded, 0), columns, line);
+    }
+  }
+  await context.close();
+});
+
+test('The lines for gradtap and curl are plain ASCII and ask for exactly what is pinned', async () => {
+  const { context, page, problems } = await openBrowser({ permissions: ['clipboard-read', 'clipboard-write'] });
+  const env = shellEnvironment();
   for (let i = 0; i < names.length; i += 5) {
     const some = names.slice(i, i + 5);
     await page.goto(query(some.map((name) => ['pin', name])));
     await until(page, (n) => document.querySelectorAll('.chips li:not(.plain)').length === n, some.length);
     for (const [label, more] of [['gradtap', ' --json'], ['curl', '']]) {
-      await page.evaluate(() => navigator.clipboard.writeText(''));
-      await page.locator('.copy button', { hasText: label }).click();
-      const line = await until(page, () => navigator.clipboard.readText());
-      assert.match(line, /^[\x20-\x7e]+$/);
+      const line = await copied(page, label);
       const { stdout } = await run('bash', ['-c', line + more], { env, maxBuffer: 1 << 28 });
       const found = new Set(JSON.parse(stdout).series.map((one) => one.parameter));
       assert.deepEqual([...found].sort(), [...some].sort(), line);

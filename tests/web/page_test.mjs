@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Collector, Trainer, endAll, heatMapDrawn, openBrowser, tempDir, timesDrawn, until } from './support.mjs';
+import { Collector, Trainer, endAll, heatMapDrawn, kPatience, openBrowser, tempDir, timesDrawn, until } from './support.mjs';
 
 const kParameters = [
   ['encoder.0.weight', 12], ['encoder.0.bias', 3], ['encoder.1.weight', 12], ['encoder.1.bias', 3],
@@ -185,6 +185,16 @@ inBrowser('Steps that were skipped are a gap in the map, with their cause', asyn
   await until(page, () => document.querySelector('.tip')?.innerText.includes('skipped by the loop'));
 });
 
+inBrowser('Steps without statistics are not called well', async ({ page, problems }) => {
+  await trained('scalars', ['step 1', 'steps 30'], { GRADTAP_INTERVAL: '1000' });
+  await page.goto(`${collector.url}?run=scalars`);
+  await has(page, 'There are no statistics to judge by');
+  await has(page, 'None of these steps has statistics');
+  await until(page, () => document.querySelectorAll('.scalar .uplot').length === 1);
+  assert.ok(!(await text(page)).includes('Nothing stands out'));
+  problems.length = 0; // The console tells of each answer with status 404.
+});
+
 inBrowser('A weight that no step changes is dead', async ({ page }) => {
   await trained('frozen', ['steps 20', ['freeze NAME', 'encoder.0.bias'], 'steps 20']);
   await page.goto(`${collector.url}?run=frozen&health=dead`);
@@ -210,6 +220,7 @@ inBrowser('A collector that goes away is said, and the page goes on when it is b
   await trainer.tell('flush');
   await page.goto(`${first.url}?run=away`);
   await figureIs(page, 'step', '4');
+  await heatMapDrawn(page);
   await first.stop('SIGKILL');
   await has(page, 'The collector does not answer');
   // What was there stays, however often the page asks in vain.
@@ -253,6 +264,35 @@ inBrowser('Where all streams are taken the page goes on by asking', async ({ pag
   await trainer.end();
   await page.goto('about:blank');
   await crowded.stop();
+});
+
+inBrowser('A tab that nobody sees gives its stream back, and catches up when it is seen', async ({ page }) => {
+  const own = await Collector.start(tempDir());
+  const trainer = await Trainer.start(own, 'hidden', kParameters);
+  await trainer.tell('steps 5');
+  await trainer.tell('flush');
+  await page.goto(`${own.url}?run=hidden`);
+  await figureIs(page, 'step', '4');
+  await heatMapDrawn(page);
+  const show = (hidden) => page.evaluate((is) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  const watches = async () => (await own.ask('GetStatus')).openWatches;
+  assert.equal(await watches(), 1);
+  await show(true);
+  // The collector notices with its next sign of life.
+  const end = Date.now() + kPatience;
+  while ((await watches()) > 0 && Date.now() < end) await page.waitForTimeout(200);
+  assert.equal(await watches(), 0);
+  await trainer.tell('steps 5');
+  await trainer.tell('flush');
+  await show(false);
+  await figureIs(page, 'step', '9');
+  await has(page, '10 columns');
+  await trainer.end();
+  await page.goto('about:blank');
+  await own.stop();
 });
 
 inBrowser('Ranks stand side by side, and older attempts faintly behind', async ({ page, context }) => {

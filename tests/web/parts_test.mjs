@@ -31,6 +31,7 @@ function generator(seed) {
 const { HeatData, columnsFor, rangeOf } = await load('heat_data.ts');
 const { PooledRows, columnsAt, scaleOf } = await load('heat_paint.ts');
 const { tabulate } = await load('lines.ts');
+const colors = await load('colors.ts');
 const text = await load('text.ts');
 const { labelsOf, nodeAt, treeOf } = await load('modules.ts');
 const { readHeatMap } = await load('messages.ts');
@@ -149,6 +150,19 @@ const seriesOf = (values, more = {}) => ({
   label: 'a', parameter: 'a', color: '#000000', dash: [], faint: false, nonFinite: undefined,
   data: { run: 'r', rank: 0, parameter: 'a', statistic: 'grad.l2', attempt: values.map(() => 1), step: values.map((_, i) => i),
           value: Float64Array.from(values), absent: new Set(), pointsBefore: values.length, ...more },
+});
+
+test('The colours of the map grow lighter all the way, and none is near that of NaN', () => {
+  const linear = (v) => (v <= 10.31475 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  let before = -1;
+  for (const pixel of colors.kMap) {
+    const [r, g, b] = [pixel & 255, (pixel >> 8) & 255, (pixel >> 16) & 255];
+    const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    assert.ok(luminance >= before - 1e-3, `${r} ${g} ${b}`);
+    before = luminance;
+    assert.ok(Math.hypot(r - 255, g, b - 200) > 150, `${r} ${g} ${b}`);
+  }
+  assert.ok(before > 0.7);
 });
 
 test('A band keeps the extremes of the steps that share a column, and marks what is not finite', () => {

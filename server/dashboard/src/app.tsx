@@ -3,7 +3,7 @@
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import { json, listParameters, listRuns, snapshot as askSnapshot } from './api';
+import { json, listParameters, listRuns, series, snapshot as askSnapshot } from './api';
 import type { ParameterInfo, RunInfo } from './api';
 import { Compare } from './compare';
 import { HealthStrip } from './health_strip';
@@ -72,6 +72,16 @@ function RankHeat({ run, rank, view, parameters, live, tell, ...rest }: {
   );
 }
 
+// Names of the run's scalars: of the newest step, or where that was skipped, of all.
+function useScalars(run: string, ready: boolean, live: Live): string[] {
+  const key = ready && live.scalars.length === 0 ? `scalars ${run}` : '';
+  const all = useLoaded<string[]>(key, live.slow, async (signal) => {
+    const answer = await series({ runs: [run], statistics: ['scalar.*'], max_points: 2 }, signal);
+    return [...new Set(answer.series.map((one) => one.statistic.replace(/^scalar\./, '')))];
+  });
+  return live.scalars.length > 0 ? live.scalars : all.value ?? [];
+}
+
 // While the stream is away the list of runs tells of new steps.
 const liveFrom = (tail: Live, info: RunInfo): Live => ({ ...liveOf(info), anew: tail.anew });
 
@@ -92,8 +102,10 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   const parameters = useLoaded<ParameterInfo[]>(
     rest ? JSON.stringify(['parameters', run, rank, view.attempt, live.anew, info.parameters]) : '', 0,
     (signal) => listParameters(run, rank, view.attempt, signal));
-  const seen = useLoaded<Observation>(rest ? JSON.stringify(['health', run, rank, view.attempt, live.anew]) : '', live.slow,
-                         (signal, before) => observe({ run, rank, attempt: view.attempt }, before, signal));
+  const local = parameters.value?.some((one) => one.roles.includes('ROLE_GRAD_LOCAL')) ?? false;
+  const judged = rest && (parameters.value !== undefined || parameters.error !== undefined);
+  const seen = useLoaded<Observation>(judged ? JSON.stringify(['health', run, rank, view.attempt, live.anew, local]) : '', live.slow,
+                         (signal, before) => observe({ run, rank, attempt: view.attempt }, local, before, signal));
   const question = { run, rank, attempt: view.attempt, statistics: view.columns, match: view.match };
   const newest = useLoaded(rest ? JSON.stringify(['table', question, live.anew]) : '', live.slow,
                            (signal) => askSnapshot(question, signal));
@@ -103,7 +115,7 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   const category = kCategories.find((one) => one === view.health) as Category | undefined;
   const only = category === undefined || category === 'stalled' ? undefined : health[category].affected;
   const matched = useMatched(parameters.value, view, newest.value?.rows, heat?.value);
-  const scalars = seen.value?.newest.scalars.map((one) => one.name) ?? [];
+  const scalars = useScalars(run, rest, tail);
   const shown = matched.filter((one) => isInside(one.name, view.module) && (only === undefined || only.has(one.name)));
   const heats = [...ranks.map((one) => ({ of: run, rank: one })), ...(view.vs ? [{ of: view.vs, rank }] : [])];
   const statistics = useMemo(() => statisticsOf(parameters.value ?? []), [parameters.value]);
@@ -114,7 +126,7 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
       {!ready && <p class="note">No step of this run has come yet. The first one shows by itself.</p>}
       {ready && (
         <>
-          <HealthStrip health={health} active={view.health} silent={silent} />
+          <HealthStrip health={health} active={view.health} silent={silent} step={seen.value?.newest.step ?? -1} />
           <Toolbar view={view} statistics={statistics} ranks={known} attempts={info.attempts} shown={shown.length}
                    of={parameters.value?.length ?? 0} error={bad && visible(bad.message)} />
           {view.merged && <p class="note">The heat map and the distribution are those of rank {rank}; lines are merged over the ranks.</p>}

@@ -132,7 +132,8 @@ function optionsOf(props: Props, width: number, host: HTMLElement, tell: (at: nu
     scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: () => rangeOf(table, props.ratioBand === true) } },
     axes: [
       { ...axis, size: 24, values: (_, splits) => splits.map((v) => (Number.isInteger(v) ? String(v) : '')) },
-      { ...axis, size: 62, ...(log ? { filter: tensAlone, grid: { ...axis.grid, filter: tensAlone } } : {}), values: log ? logLabels : (_, splits) => splits.map(number) },
+      log ? { ...axis, size: 62, filter: tensAlone, grid: { ...axis.grid, filter: tensAlone }, values: logLabels }
+        : { ...axis, size: 62, values: (_, splits) => splits.map(number) },
     ],
     hooks: {
       drawAxes: props.ratioBand ? [(u) => drawRatioBand(u, '#009e73')] : [],

@@ -60,7 +60,9 @@ function Rows({ rows, view }: { rows: Row[]; view: View }) {
         {rows.map((row) => (
           <tr>
             <td class="name">
-              <button onClick={() => pick(row, view)}><bdi>{shortened(row.parameter, 56)}</bdi> <span class="faint">{visible(row.statistic.slice(0, 80))}</span></button>
+              <button onClick={() => pick(row, view)}>
+                <bdi>{shortened(row.parameter, 56)}</bdi> <span class="faint">{visible(row.statistic.slice(0, 80))}</span>
+              </button>
             </td>
             <td class="n">{row.firstStep ?? '–'}</td>
             <td class="n">{times(Number(row.log2Ratio))}</td>

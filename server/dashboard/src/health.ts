@@ -76,12 +76,17 @@ function levelsOf(earlier: HeatData): Map<string, number> {
 // What is not there says nothing.
 const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catch(() => undefined);
 
-export async function observe(question: Question, before: Observation | undefined,
+// `local`: the run has gradients of before the loop's own reduction.
+export async function observe(question: Question, local: boolean, before: Observation | undefined,
                               signal: AbortSignal): Promise<Observation> {
   const newest = await snapshot({ ...question, statistics: kStatistics }, signal);
   const found = before?.nonFinite ?? none();
   const look = before === undefined || Date.now() - before.seenMs > kLookMs;
-  if (look) await lookBack(question, before === undefined ? 0 : before.seen + 1, newest.step, found, signal);
+  if (look) {
+    const counts = ['grad.nonfinite', 'weight.nonfinite', ...(local ? ['grad_local.nonfinite'] : [])];
+    const steps = { begin: before === undefined ? 0 : before.seen + 1, end: newest.step + 1 };
+    await lookBack(question, counts, steps, found, signal);
+  }
   const seen = look ? { seen: newest.step, seenMs: Date.now() } : { seen: before.seen, seenMs: before.seenMs };
   const stale = before === undefined || newest.step >= before.levelsAt + 64 || newest.step < before.levelsAt;
   if (!stale) return { ...before, ...seen, newest };
@@ -92,10 +97,10 @@ export async function observe(question: Question, before: Observation | undefine
   };
 }
 
-// Adds what was non-finite at the steps from `begin` to `last`.
-async function lookBack(question: Question, begin: number, last: number, to: Finding, signal: AbortSignal): Promise<void> {
-  for (const statistic of ['grad.nonfinite', 'weight.nonfinite']) {
-    const steps = { begin, end: last + 1 };
+// Adds what was non-finite at these steps.
+async function lookBack(question: Question, counts: string[], steps: { begin: number; end: number }, to: Finding,
+                        signal: AbortSignal): Promise<void> {
+  for (const statistic of counts) {
     const answer = await orNothing(heatMap({ ...question, statistic, steps, max_buckets: 64 }, signal));
     if (answer) addHistory(answer, to);
   }

@@ -7,7 +7,8 @@ import { setView } from './view';
 
 const kFirst: Category[] = ['nonfinite', 'stalled', 'exploding', 'dead', 'vanishing'];
 
-export function HealthStrip({ health, active, silent }: { health: Health; active: string; silent: number }) {
+// `step`: up to which it was judged; -1: not at all, which is not the same as well.
+export function HealthStrip({ health, active, silent, step }: { health: Health; active: string; silent: number; step: number }) {
   const worst = kFirst.find((category) => health[category].count > 0);
   return (
     <div class="health" role="group" aria-label="Health">
@@ -18,12 +19,12 @@ export function HealthStrip({ health, active, silent }: { health: Health; active
         return (
           <button class={`${n > 0 ? 'ill' : ''} ${category}`} aria-pressed={on} title={kMeanings[category]}
                   disabled={!on && (n === 0 || !filters)} onClick={() => setView({ health: on ? '' : category })}>
-            <b>{count(n)}</b> {kTitles[category]}
+            <b>{step < 0 && filters ? '–' : count(n)}</b> {kTitles[category]}
           </button>
         );
       })}
       <p class="words" role="status">
-        {worst === undefined ? 'Nothing stands out at the newest step.'
+        {worst === undefined ? (step < 0 ? 'There are no statistics to judge by.' : `Nothing stands out at step ${step}.`)
           : <bdi>{inWords(worst, health[worst], (name) => shortened(name, 48), silent)}</bdi>}
       </p>
     </div>

@@ -172,7 +172,9 @@ export function HeatMap({ heat, view, only, title, legend, shared, onExtent }: P
         <Cursor over={over} drawn={drawn} size={size} pins={view.pins} redraw={[heat, outer, dark, pooled]}
                 label={`Heat map of ${view.stat}: ${plural(rows.length, 'parameter')} over steps. Arrow keys move, Enter pins.`} />
       </div>
-      {rows.length === 0 && <p class="note">No parameter is left by this filter.</p>}
+      {rows.length === 0 && (
+        <p class="note">{data.columns === 0 ? 'None of these steps has statistics.' : 'No parameter is left by this filter.'}</p>
+      )}
       {legend && <Legend colors={colors} largest={largest} data={data} rows={rows.length} />}
     </div>
   );

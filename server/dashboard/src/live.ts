@@ -10,6 +10,7 @@ import { urlOf } from './api';
 import type { RunInfo } from './api';
 
 const kRetryMs = 3000;
+const kLeaveMs = 5000; // After which a tab that nobody sees gives its stream back.
 const kQuickMs = 200;
 const kSlowMs = 1000;
 const kPace = 64; // Steps over which the pace is taken.
@@ -19,6 +20,7 @@ export interface Live {
   step: number; // The newest; -1: none yet.
   stepTimeMs: number; // When it was captured.
   stepsPerSecond: number; // NaN: unknown.
+  scalars: string[]; // Names of those that the newest step has.
   quick: number; // Grows with new steps, at most five times a second.
   slow: number; // At most once a second.
   anew: number; // Grows when steps have been replaced: what was read is stale.
@@ -27,11 +29,11 @@ export interface Live {
 }
 
 const kNone: Live = {
-  info: undefined, step: -1, stepTimeMs: 0, stepsPerSecond: NaN, quick: 0, slow: 0, anew: 0, gaps: 0, open: false,
+  info: undefined, step: -1, stepTimeMs: 0, stepsPerSecond: NaN, scalars: [], quick: 0, slow: 0, anew: 0, gaps: 0, open: false,
 };
 
 interface Message {
-  snapshot?: { step: string; timeUnixNs: string; rank: number; attempt: number };
+  snapshot?: { step: string; timeUnixNs: string; rank: number; attempt: number; scalars: { name: string }[] };
   run?: RunInfo;
   gap?: unknown;
 }
@@ -41,6 +43,7 @@ class Tail {
   private state: Live = { ...kNone };
   private timer: ReturnType<typeof setTimeout> | undefined;
   private flush: ReturnType<typeof setTimeout> | undefined;
+  private leaving: ReturnType<typeof setTimeout> | undefined;
   private lastSlow = 0;
   private lastQuick = 0;
   private attempt = 0;
@@ -50,16 +53,20 @@ class Tail {
 
   constructor(private readonly run: string, private readonly tell: (live: Live) => void) {
     this.open();
+    document.addEventListener('visibilitychange', this.look);
   }
 
   close(): void {
+    document.removeEventListener('visibilitychange', this.look);
+    clearTimeout(this.leaving);
+    clearTimeout(this.settle);
     this.source?.close();
     clearTimeout(this.timer);
     clearTimeout(this.flush);
   }
 
   private open(): void {
-    const source = new EventSource(urlOf('Watch', { run: this.run, statistics: ['scalar.*'] }));
+    const source = new EventSource(urlOf('Watch', { run: this.run, statistics: ['scalar.*', 'agent.*'] }));
     this.source = source;
     source.onopen = () => {
       // What happened meanwhile is not known.
@@ -73,13 +80,30 @@ class Tail {
     source.onmessage = (event) => this.take(event.data as string);
     // Both the stream's own last word and a connection that is cut off.
     source.onerror = () => {
-      this.broken = true;
-      this.change({ open: false });
-      source.close();
-      clearTimeout(this.timer);
+      this.cut();
       this.timer = setTimeout(() => this.open(), kRetryMs);
     };
   }
+
+  private cut(): void {
+    this.broken = true;
+    this.change({ open: false });
+    this.source?.close();
+    this.source = undefined;
+    clearTimeout(this.timer);
+  }
+
+  // A browser has six connections to a host, for all its tabs, and the collector 32
+  // streams for all who look: who does not look has none.
+  private readonly look = (): void => {
+    clearTimeout(this.leaving);
+    if (document.hidden) {
+      this.leaving = setTimeout(() => this.cut(), kLeaveMs);
+    } else if (this.source === undefined) {
+      clearTimeout(this.timer);
+      this.open();
+    }
+  };
 
   private take(text: string): void {
     let message: Message;
@@ -111,7 +135,11 @@ class Tail {
       this.attempt = snapshot.attempt;
       this.pace.push([step, ms]);
       if (this.pace.length > kPace) this.pace.shift();
-      this.state = { ...this.state, step, stepTimeMs: ms, stepsPerSecond: this.speed() };
+      const scalars = snapshot.scalars.map((one) => one.name);
+      const same = scalars.join('\n') === this.state.scalars.join('\n');
+      this.state = {
+        ...this.state, step, stepTimeMs: ms, stepsPerSecond: this.speed(), scalars: same ? this.state.scalars : scalars,
+      };
     }
     this.later();
   }

@@ -113,13 +113,19 @@ function profile(ridge: Ridge, low: number, high: number): number[] {
 }
 
 function drawRidge(context: CanvasRenderingContext2D, values: number[], left: number, width: number, base: number,
-                   high: number): void {
+                   high: number, page: string, accent: string): void {
   const each = width / values.length;
   context.beginPath();
   context.moveTo(left, base);
   values.forEach((value, i) => context.lineTo(left + (i + 0.5) * each, base - value * high));
   context.lineTo(left + width, base);
+  context.fillStyle = page;
   context.fill();
+  context.globalAlpha = 0.14;
+  context.fillStyle = accent;
+  context.fill();
+  context.globalAlpha = 1;
+  context.strokeStyle = accent;
   context.stroke();
 }
 
@@ -154,11 +160,7 @@ function draw(canvas: HTMLCanvasElement, ridges: Ridge[], outer: number, ratio: 
   const labelEvery = Math.ceil(13 / apart);
   ridges.forEach((ridge, i) => {
     const base = apart * (i + kOverlap);
-    context.strokeStyle = ink.accent;
-    context.globalAlpha = 0.9;
-    context.fillStyle = page;
-    drawRidge(context, profiles[i]!, kGutter, width, base, (apart * kOverlap) / peak);
-    context.globalAlpha = 1;
+    drawRidge(context, profiles[i]!, kGutter, width, base, (apart * kOverlap) / peak, page, ink.accent);
     context.textAlign = 'right';
     context.fillStyle = ridge.nonFinite > 0 ? '#ff00c8' : ink.faint;
     if ((ridges.length - 1 - i) % labelEvery === 0 || ridge.nonFinite > 0) context.fillText(String(ridge.step), kGutter - 6, base);

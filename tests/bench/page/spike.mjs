@@ -45,7 +45,7 @@ const count = (page) => page.evaluate(() => {
 
 const { context, page } = await openBrowser();
 let failed = false;
-for (let span = steps; span >= 4; span = Math.floor(span / 8)) {
+for (let span = steps; span >= 8; span = Math.floor(span / 8)) {
   const seen = {};
   for (const [what, step] of Object.entries(at)) {
     const begin = Math.max(0, Math.min(steps - span, step - Math.floor(span / 3)));
