@@ -150,8 +150,8 @@ inBrowser('One NaN at one step is counted, filters, and shows in the map', async
   await heatMapDrawn(page);
   const chip = page.locator('.health button.nonfinite');
   await until(page, () => document.querySelector('.health button.nonfinite b')?.textContent === '1');
-  await has(page, 'non-finite');
-  assert.match(await page.locator('.health .words').innerText(), /encoder\.1\.bias/);
+  await until(page, () => /^ended at step 4\d\d: grad of encoder\.1\.bias became non-finite .* at step 400 on rank 0$/
+    .test(document.querySelector('.health .words .ended')?.innerText));
   assert.ok(await pixels(page, kMagenta) >= 8);
   await chip.click();
   await until(page, () => document.querySelectorAll('.table-box tbody td.name').length === 1);
@@ -196,11 +196,73 @@ inBrowser('Steps without statistics are not called well', async ({ page, problem
 });
 
 inBrowser('A weight that no step changes is dead', async ({ page }) => {
-  await trained('frozen', ['steps 20', ['freeze NAME', 'encoder.0.bias'], 'steps 20']);
+  const trainer = await train('frozen', ['steps 20', ['freeze NAME', 'encoder.0.bias'], 'steps 150']);
   await page.goto(`${collector.url}?run=frozen&health=dead`);
   await until(page, () => document.querySelector('.health button.dead b')?.textContent === '1');
   await until(page, () => document.querySelectorAll('.table-box tbody td.name').length === 1);
   assert.match(await page.locator('.table-box tbody td.name').innerText(), /encoder\.0\.bias/);
+  await has(page, 'encoder.0.bias was not updated for');
+  await trainer.end();
+});
+
+inBrowser('An alert comes in the words of the rule, opens its view, and ends', async ({ page }) => {
+  const trainer = await train('alarmed', ['steps 300']);
+  await page.goto(`${collector.url}?run=alarmed`);
+  await has(page, 'Nothing stands out at step 299');
+  assert.equal(await page.locator('.health button[aria-expanded]').count(), 0);
+  await trainer.tell('nan NAME', 'encoder.1.bias');
+  await trainer.tell('steps 3');
+  const words = page.locator('.health .words button:not(.ended)', { hasText: 'grad of encoder.1.bias became non-finite' });
+  await words.waitFor();
+  await until(page, () => document.querySelector('.health button.nonfinite b').textContent === '1');
+  await words.click();
+  await until(page, () => document.querySelectorAll('.chips li:not(.plain)').length === 1);
+  const { alerts: [alert] } = await collector.ask('ListAlerts', { run: 'alarmed' });
+  const parts = (url) => [...new URL(url, collector.url).searchParams].sort().join(' & ');
+  // What is usual is not spelled out.
+  assert.equal(parts(page.url()), parts(alert.link.replace('&stat=grad.l2', '')));
+  assert.match(parts(page.url()), /^attempt,1 & pin,encoder\.1\.bias & rank,0 & run,alarmed & steps,200:401$/);
+  await heatMapDrawn(page);
+  assert.ok(await pixels(page, kMagenta) >= 8);
+  await trainer.tell('steps 200');
+  await until(page, () => /^ended at step \d+: grad of encoder/.test(document.querySelector('.health .words .ended')?.innerText));
+  await trainer.end();
+});
+
+inBrowser('The alerts of a run are a list that keys open, each with its view', async ({ page }) => {
+  const trainer = await train('twice', ['steps 50', ['nan NAME', 'decoder.bias'], 'steps 150', ['nan NAME', 'encoder.0.bias'],
+    ['nan NAME', 'encoder.1.bias'], 'steps 2']);
+  await page.goto(`${collector.url}?run=twice`);
+  const button = page.locator('.health button[aria-expanded]', { hasText: '2 alerts' });
+  await button.focus();
+  await page.keyboard.press('Enter');
+  await until(page, () => document.querySelectorAll('.alerts tbody tr').length === 2);
+  const lines = await page.evaluate(() => [...document.querySelectorAll('.alerts tbody tr')]
+    .map((row) => [...row.cells].slice(0, 5).map((cell) => cell.innerText).join(' | ')));
+  assert.equal(lines[0], 'non-finite | 200 | 0 | 2 | active');
+  assert.match(lines[1], /^non-finite \| 50 \| 0 \| 1 \| ended at step \d+$/);
+  await page.locator('.alerts tbody tr').nth(1).locator('button').focus();
+  await page.keyboard.press('Enter');
+  await until(page, () => location.search.includes('pin=decoder.bias'));
+  assert.match(page.url(), /steps=0%3A151/);
+  await button.focus();
+  await page.keyboard.press('Space');
+  await until(page, () => document.querySelector('.alerts') === null);
+  await trainer.end();
+});
+
+inBrowser('Without an answer of the rules the page goes on, and calls nothing well', async ({ page, problems }) => {
+  await trained('untold', ['steps 20', ['nan NAME', 'decoder.bias'], 'steps 20']);
+  for (const method of ['GetHealth', 'ListAlerts']) {
+    await page.route(`**/api/v1/${method}?*`, (route) => route.fulfill({ status: 404, json: { code: 'NOT_FOUND', message: 'no such method' } }));
+  }
+  await page.goto(`${collector.url}?run=untold&health=dead`);
+  await has(page, 'The collector does not say what its rules have found');
+  await until(page, () => document.querySelector('.health button.nonfinite b').textContent === '1');
+  assert.deepEqual(await page.locator('.health button b').allInnerTexts(), ['1', ...Array(7).fill('–')]);
+  await until(page, () => document.querySelectorAll('.table-box tbody td.name').length === 6);
+  await heatMapDrawn(page);
+  problems.length = 0; // The console tells of each answer with status 404.
 });
 
 inBrowser('A run that is not there is said, and shows when it begins', async ({ page }) => {

@@ -40,7 +40,7 @@ const { readHeatMap } = await load('messages.ts');
 globalThis.window = { addEventListener: () => {} };
 globalThis.location = { pathname: '/', search: '', hash: '' };
 const { kFirstView, parseView, urlOfView } = await load('view.ts');
-const { judge, stalledSeconds } = await load('health.ts');
+const { alertOf, judge } = await load('health.ts');
 
 const utf8 = new TextEncoder();
 
@@ -229,29 +229,57 @@ test('A view and its URL say the same, however long its names', () => {
   assert.equal(parseView(`?${'pin=a&pin=b&'.repeat(50)}`, '').pins.length, 2);
 });
 
-test('Each kind of illness is told from the others', () => {
-  const row = (parameter, gradBad, weightBad, grad, update, absent = []) =>
-    ({ parameter, kind: 1, value: Float64Array.from([gradBad, weightBad, grad, update]), absent });
-  const levels = new Map(['well', 'nan', 'exploding', 'vanishing', 'dead', 'buffer'].map((name) => [name, 1]));
-  const health = judge({
-    newest: { step: 7, rows: [
-      row('well', 0, 0, 2, 0.1), row('nan', 3, 0, 0, 0.1), row('exploding', 0, 0, 11, 0.1), row('vanishing', 0, 0, 1e-4, 0.1),
-      row('dead', 0, 0, 1, 0), row('no gradient', NaN, 0, NaN, 0, [0, 2]), row('zero', 0, 0, 0, 0),
-    ] },
-    levels, nonFinite: { count: 0, affected: new Set(['earlier']), firstStep: 2, lastStep: 3 },
+// An answer of GetHealth; what is not said of a rule is that nothing breaks it.
+function rulesOf(said) {
+  const names = ['NONFINITE', 'EXPLODING', 'VANISHING', 'DEAD', 'UPDATE_RATIO', 'LOSS_SPIKE', 'STALLED', 'LOST_RANK'];
+  return {
+    attempt: 2, evaluated: true, step: '7',
+    rules: names.map((name) => ({ rule: `HEALTH_RULE_${name}`, enabled: true, offenders: '0', parameters: '0', names: [], ...said[name] })),
+  };
+}
+
+test('What the rules say is counted by parameters, and by offenders where there are none', () => {
+  const health = judge(rulesOf({
+    NONFINITE: { offenders: '3', parameters: '2', names: ['now', 'both'] },
+    EXPLODING: { offenders: '9000', parameters: '5000', names: ['first', 'second'] },
+    DEAD: { enabled: false },
+    LOSS_SPIKE: { offenders: '1' },
+    LOST_RANK: { offenders: '2' },
+    UNKNOWN: { offenders: '1' },
+  }), new Set(['both', 'earlier']), 0, true);
+  const counts = Object.fromEntries(Object.entries(health).map(([category, one]) => [category, one.count]));
+  assert.deepEqual(counts, {
+    nonfinite: 3, exploding: 5000, vanishing: 0, dead: 0, update_ratio: 0, loss_spike: 1, stalled: 0, lost_rank: 2,
   });
-  const affected = Object.fromEntries(Object.entries(health).map(([category, one]) => [category, [...one.affected]]));
-  assert.deepEqual(affected, {
-    nonfinite: ['earlier', 'nan'], exploding: ['exploding'], vanishing: ['vanishing', 'zero'], dead: ['dead'], stalled: [],
-  });
-  assert.equal(health.nonfinite.count, 2);
-  assert.equal(health.exploding.firstStep, 7);
-  assert.deepEqual(Object.values(judge(undefined)).map((one) => one.count), [0, 0, 0, 0, 0]);
-  const running = 'RUN_STATE_RUNNING';
-  assert.equal(stalledSeconds(running, 1000, 10, 10_000), 0);
-  assert.equal(stalledSeconds(running, 1000, 10, 13_000), 12);
-  assert.equal(stalledSeconds(running, 1000, 0.1, 100_000), 0);
-  assert.equal(stalledSeconds('RUN_STATE_FINISHED', 1000, 10, 1e9), 0);
+  assert.deepEqual([...health.nonfinite.affected], ['now', 'both', 'earlier']);
+  assert.deepEqual([...health.exploding.affected], ['first', 'second']);
+  assert.deepEqual(Object.keys(health).filter((category) => !health[category].enabled), ['dead']);
+  // A loss that is NaN is no parameter.
+  assert.equal(judge(rulesOf({ NONFINITE: { offenders: '1' } }), new Set(), 2, true).nonfinite.count, 1);
+});
+
+test('What is not known is not called well', () => {
+  const counts = (...said) => Object.values(judge(...said)).map((one) => one.count);
+  const none = Array(8).fill(-1);
+  assert.deepEqual(counts(undefined, undefined, 0, true), none);
+  assert.deepEqual(counts(undefined, new Set(['a']), 0, true), [1, ...none.slice(1)]);
+  assert.deepEqual(counts(undefined, new Set(), 0, true), [0, ...none.slice(1)]);
+  assert.deepEqual(counts({ attempt: 0, evaluated: false, step: '0', rules: [] }, undefined, 0, true), none);
+  // Of an older attempt the rules say nothing; without statistics only what needs none.
+  assert.deepEqual(counts(rulesOf({ DEAD: { offenders: '1', parameters: '1', names: ['a'] } }), undefined, 1, true), none);
+  assert.deepEqual(counts(rulesOf({}), undefined, 2, false), [-1, -1, -1, -1, -1, 0, 0, 0]);
+  assert.ok(Object.values(judge(undefined, undefined, 0, true)).every((one) => one.enabled));
+});
+
+test('The alert that is said is the newest active one, else the newest', () => {
+  const alert = (id, active) => ({ id: String(id), active });
+  const answer = rulesOf({ STALLED: { alert: alert(3, true) }, DEAD: { alert: alert(9, false) }, NONFINITE: { alert: null } });
+  assert.equal(alertOf({ answer: undefined, alerts: undefined }), undefined);
+  assert.equal(alertOf({ answer: rulesOf({}), alerts: [] }), undefined);
+  assert.equal(alertOf({ answer, alerts: [alert(40, false), alert(39, false)] }).id, '3');
+  assert.equal(alertOf({ answer, alerts: [alert(10, true), alert(9, true)] }).id, '10');
+  assert.equal(alertOf({ answer: undefined, alerts: [alert(40, false), alert(39, false)] }).id, '40');
+  assert.equal(alertOf({ answer: rulesOf({ DEAD: { alert: alert(9, false) } }), alerts: undefined }).id, '9');
 });
 
 test('Names are shortened, made visible and quoted whatever they hold', () => {

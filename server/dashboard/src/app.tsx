@@ -7,18 +7,19 @@ import { json, listParameters, listRuns, series, snapshot as askSnapshot } from 
 import type { ParameterInfo, RunInfo } from './api';
 import { Compare } from './compare';
 import { HealthStrip } from './health_strip';
-import { judge, kCategories, observe, stalledSeconds } from './health';
-import type { Category, Observation } from './health';
+import { askRules, isFilter, judge, kCategories, lookBack } from './health';
+import type { NonFinite, Said } from './health';
 import { HeatMap } from './heat_map';
 import { union } from './heat_paint';
 import type { Extent } from './heat_paint';
 import { useHeat } from './heat_load';
 import type { Heat } from './heat_load';
-import { useClock, useKept, useLoaded, useView } from './hooks';
+import { useKept, useLoaded, useTick, useView } from './hooks';
 import type { Loaded } from './hooks';
 import { Keys } from './keys';
 import { liveOf, useLive } from './live';
 import type { Live } from './live';
+import type { Snapshot } from './messages';
 import { isInside } from './modules';
 import { Pinned } from './pinned';
 import { Ridgeline } from './ridge';
@@ -30,15 +31,11 @@ import { setView } from './view';
 import type { View } from './view';
 
 const kRunsMs = 2000;
+const kRulesMs = 2000; // At least: alerts of a run that is silent come, and end, too.
 
 // Asked again and again: runs come and go, and so does the collector.
 function useRuns(): Loaded<RunInfo[]> {
-  const [tick, setTick] = useState(0);
-  useEffect(() => {
-    const timer = setInterval(() => document.hidden || setTick((n) => n + 1), kRunsMs);
-    return () => clearInterval(timer);
-  }, []);
-  return useLoaded('runs', tick, (signal) => listRuns(signal));
+  return useLoaded('runs', useTick(kRunsMs), (signal) => listRuns(signal));
 }
 
 interface Attempts {
@@ -85,6 +82,24 @@ function useScalars(run: string, ready: boolean, live: Live): string[] {
 // While the stream is away the list of runs tells of new steps.
 const liveFrom = (tail: Live, info: RunInfo): Live => ({ ...liveOf(info), anew: tail.anew });
 
+// `newest`: the snapshot that the table shows.
+function useHealth(of: { run: string; rank: number; attempt: number }, ready: boolean, newest: Loaded<Snapshot>,
+                   parameters: Loaded<ParameterInfo[]>, live: Live) {
+  const look = useTick(kRulesMs) + live.slow;
+  const { value: said } = useLoaded<Said>(ready ? `rules ${of.run}` : '', look,
+                                          (signal, before) => askRules(of.run, before, signal));
+  // No statistics are not an error, and nothing to judge by.
+  const measured = newest.error?.status !== 404;
+  const step = useKept(newest, JSON.stringify(of)).value?.step ?? -1;
+  const local = parameters.value?.some((one) => one.roles.includes('ROLE_GRAD_LOCAL')) ?? false;
+  const looks = step >= 0 && (parameters.value !== undefined || parameters.error !== undefined);
+  const { value: past } = useLoaded<NonFinite>(looks ? JSON.stringify(['past', of, live.anew, local]) : '', look,
+                                               (signal, before) => lookBack(of, local, step, before, signal));
+  const health = useMemo(() => judge(said?.answer, past?.names, of.attempt, measured),
+                         [said?.answer, past, of.attempt, measured]);
+  return { said, measured, health };
+}
+
 function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: View }) {
   const { run } = info;
   const tail = useLive(run);
@@ -102,18 +117,12 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
   const parameters = useLoaded<ParameterInfo[]>(
     rest ? JSON.stringify(['parameters', run, rank, view.attempt, live.anew, info.parameters]) : '', 0,
     (signal) => listParameters(run, rank, view.attempt, signal));
-  const local = parameters.value?.some((one) => one.roles.includes('ROLE_GRAD_LOCAL')) ?? false;
-  const judged = rest && (parameters.value !== undefined || parameters.error !== undefined);
-  const seen = useLoaded<Observation>(judged ? JSON.stringify(['health', run, rank, view.attempt, live.anew, local]) : '', live.slow,
-                         (signal, before) => observe({ run, rank, attempt: view.attempt }, local, before, signal));
   const question = { run, rank, attempt: view.attempt, statistics: view.columns, match: view.match };
   const newest = useLoaded(rest ? JSON.stringify(['table', question, live.anew]) : '', live.slow,
                            (signal) => askSnapshot(question, signal));
-  const health = useMemo(() => judge(seen.value), [seen.value]);
-  const silent = useSilence(info, live);
-  health.stalled.count = silent > 0 ? 1 : 0;
-  const category = kCategories.find((one) => one === view.health) as Category | undefined;
-  const only = category === undefined || category === 'stalled' ? undefined : health[category].affected;
+  const { said, measured, health } = useHealth({ run, rank, attempt: view.attempt }, rest, newest, parameters, live);
+  const category = kCategories.find((one) => one === view.health);
+  const only = category && isFilter(category) && health[category].count >= 0 ? health[category].affected : undefined;
   const matched = useMatched(parameters.value, view, newest.value?.rows, heat?.value);
   const scalars = useScalars(run, rest, tail);
   const shown = matched.filter((one) => isInside(one.name, view.module) && (only === undefined || only.has(one.name)));
@@ -126,7 +135,7 @@ function RunPage({ info, runs, view }: { info: RunInfo; runs: RunInfo[]; view: V
       {!ready && <p class="note">No step of this run has come yet. The first one shows by itself.</p>}
       {ready && (
         <>
-          <HealthStrip health={health} active={view.health} silent={silent} step={seen.value?.newest.step ?? -1} />
+          <HealthStrip health={health} said={said} active={view.health} attempt={view.attempt} measured={measured} />
           <Toolbar view={view} statistics={statistics} ranks={known} attempts={info.attempts} shown={shown.length}
                    of={parameters.value?.length ?? 0} error={bad && visible(bad.message)} />
           {view.merged && <p class="note">The heat map and the distribution are those of rank {rank}; lines are merged over the ranks.</p>}
@@ -179,12 +188,6 @@ function useMatched(parameters: ParameterInfo[] | undefined, view: View, rows: {
     if (names.size === 0 && heat) for (let i = 0; i < heat.data.rows; ++i) names.add(heat.data.name(i));
     return parameters.filter((one) => names.has(one.name));
   }, [parameters, view.match, rows, heat?.data]);
-}
-
-function useSilence(info: RunInfo, live: Live): number {
-  const now = useClock(1000);
-  const newest = Math.max(live.stepTimeMs, Number(info.lastSeenUnixNs) / 1e6);
-  return stalledSeconds(info.state, newest, live.stepsPerSecond, now);
 }
 
 function Empty() {

@@ -1,57 +1,103 @@
-// What is wrong with a run, in five categories, each with the parameters that it
-// concerns. The strip, the table and the heat map know this type and nothing of
-// where it comes from.
+// What is wrong with a run: what the collector's rules say of it (docs/health.md), in
+// categories, each with the parameters that it concerns. The strip, the table and the
+// heat map know these types and nothing of where they come from.
 //
-// Computed here from a snapshot of the newest step, the levels of those before it and
-// a coarse heat map of the whole run.
+// The rules say what is broken now. Which parameters were not finite at any step is
+// read off coarse heat maps of the whole run.
 
-import { heatMap, snapshot } from './api';
-import { HeatData } from './heat_data';
-import type { HeatAnswer, Snapshot } from './messages';
-import { age, plural } from './text';
+import { ApiError, heatMap, json } from './api';
+import type { HeatAnswer } from './messages';
 
-export const kCategories = ['nonfinite', 'exploding', 'vanishing', 'dead', 'stalled'] as const;
+// As the rules are called; the first five are about parameters.
+export const kCategories = [
+  'nonfinite', 'exploding', 'vanishing', 'dead', 'update_ratio', 'loss_spike', 'stalled', 'lost_rank',
+] as const;
 export type Category = (typeof kCategories)[number];
 
+export const isFilter = (category: Category): boolean => kCategories.indexOf(category) < 5;
+
 export interface Finding {
-  count: number;
-  affected: Set<string>; // Names of parameters; of `stalled` none.
-  firstStep: number; // -1: unknown.
-  lastStep: number;
+  enabled: boolean; // False: the collector does not look for it.
+  count: number; // -1: unknown.
+  affected: Set<string>; // Names of parameters; there may be fewer than `count`.
 }
 
 export type Health = Record<Category, Finding>;
 
 export const kTitles: Record<Category, string> = {
-  nonfinite: 'non-finite', exploding: 'exploding', vanishing: 'vanishing', dead: 'dead', stalled: 'stalled',
+  nonfinite: 'non-finite', exploding: 'exploding', vanishing: 'vanishing', dead: 'dead', update_ratio: 'update ratio',
+  loss_spike: 'loss spike', stalled: 'stalled', lost_rank: 'lost rank',
 };
 
 export const kMeanings: Record<Category, string> = {
-  nonfinite: 'NaN or infinite elements in a gradient or weight at any step shown',
-  exploding: 'the gradient norm is over 10 times its level over earlier steps',
-  vanishing: 'the gradient norm is under a thousandth of its level over earlier steps, or 0',
-  dead: 'the last step has not changed the weight at all, though it has a gradient',
-  stalled: 'the run is said to go on, and no step has come for a while',
+  nonfinite: 'NaN or infinite elements: at any step of the rank shown, and now on any rank; or a loss that is',
+  exploding: 'a gradient is far above its own usual size',
+  vanishing: 'a gradient is far below its own usual size',
+  dead: 'a parameter that was updated stands still, though it has gradients',
+  update_ratio: 'an update is too large or too small for its weight',
+  loss_spike: 'the loss is far above its running level',
+  stalled: 'nothing comes, though the processes of the run are there',
+  lost_rank: 'a process is gone without an End',
 };
 
-const kExploding = 10;
-const kVanishing = 1e-3;
-const kEarlier = { begin: -257, end: -1 }; // All but the newest.
 const kLookMs = 5000;
-const kStatistics = ['grad.nonfinite', 'weight.nonfinite', 'grad.l2', 'update.l2'];
+const kMostNames = 10_000;
+const kMostAlerts = 20;
 
-const none = (): Finding => ({ count: 0, affected: new Set(), firstStep: -1, lastStep: -1 });
+// As JSON has them.
+export interface Alert {
+  id: string;
+  rule: string;
+  active: boolean;
+  firstStep: string;
+  endedStep: string; // -1: none.
+  rank: number;
+  offenders: string;
+  summary: string;
+  link: string;
+}
 
-export const kWell = (): Health => ({
-  nonfinite: none(), exploding: none(), vanishing: none(), dead: none(), stalled: none(),
+interface RuleHealth {
+  rule: string;
+  enabled: boolean;
+  offenders: string;
+  parameters: string;
+  names: string[];
+  alert?: Alert | null;
+}
+
+export interface HealthAnswer {
+  attempt: number;
+  evaluated: boolean;
+  step: string;
+  rules: RuleHealth[];
+}
+
+// What the rules say. What a collector does not answer is undefined.
+export interface Said {
+  answer: HealthAnswer | undefined;
+  alerts: Alert[] | undefined; // The newest first.
+}
+
+// What cannot be said says nothing; when the collector is away, what was said stands.
+const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catch((error: unknown) => {
+  if (error instanceof ApiError && error.away) throw error;
+  return undefined;
 });
 
-// What looks at the collector have brought; `judge` makes Health of it.
-export interface Observation {
-  newest: Snapshot;
-  levels: Map<string, number>; // Of grad.l2: the median of earlier steps.
-  levelsAt: number;
-  nonFinite: Finding; // At any step up to `seen`.
+// `before` itself where nothing has changed.
+export async function askRules(run: string, before: Said | undefined, signal: AbortSignal): Promise<Said> {
+  const [answer, list] = await Promise.all([
+    orNothing(json<HealthAnswer>('GetHealth', { run, max_names: kMostNames }, signal)),
+    orNothing(json<{ alerts: Alert[] }>('ListAlerts', { run, limit: kMostAlerts }, signal)),
+  ]);
+  const said = { answer, alerts: list?.alerts };
+  return JSON.stringify(said) === JSON.stringify(before) ? before! : said;
+}
+
+// Parameters that were not finite at any step up to `seen`.
+export interface NonFinite {
+  names: Set<string>;
   seen: number;
   seenMs: number; // When that was asked.
 }
@@ -62,100 +108,47 @@ interface Question {
   attempt: number;
 }
 
-// The median over columns of a few steps each.
-function levelsOf(earlier: HeatData): Map<string, number> {
-  const levels = new Map<string, number>();
-  for (let row = 0; row < earlier.rows; ++row) {
-    const base = row * earlier.capacity;
-    const values = earlier.worst.slice(base, base + earlier.columns).filter((value) => value > 0).sort();
-    if (values.length >= 3) levels.set(earlier.name(row), values[values.length >> 1]!);
-  }
-  return levels;
-}
-
-// What is not there says nothing.
-const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catch(() => undefined);
-
 // `local`: the run has gradients of before the loop's own reduction.
-export async function observe(question: Question, local: boolean, before: Observation | undefined,
-                              signal: AbortSignal): Promise<Observation> {
-  const newest = await snapshot({ ...question, statistics: kStatistics }, signal);
-  const found = before?.nonFinite ?? none();
-  const look = before === undefined || Date.now() - before.seenMs > kLookMs;
-  if (look) {
-    const counts = ['grad.nonfinite', 'weight.nonfinite', ...(local ? ['grad_local.nonfinite'] : [])];
-    const steps = { begin: before === undefined ? 0 : before.seen + 1, end: newest.step + 1 };
-    await lookBack(question, counts, steps, found, signal);
-  }
-  const seen = look ? { seen: newest.step, seenMs: Date.now() } : { seen: before.seen, seenMs: before.seenMs };
-  const stale = before === undefined || newest.step >= before.levelsAt + 64 || newest.step < before.levelsAt;
-  if (!stale) return { ...before, ...seen, newest };
-  const earlier = await orNothing(heatMap({ ...question, statistic: 'grad.l2', steps: kEarlier, max_buckets: 16 }, signal));
-  return {
-    newest, levelsAt: newest.step, nonFinite: found, ...seen,
-    levels: earlier ? levelsOf(new HeatData(earlier)) : new Map<string, number>(),
-  };
-}
-
-// Adds what was non-finite at these steps.
-async function lookBack(question: Question, counts: string[], steps: { begin: number; end: number }, to: Finding,
-                        signal: AbortSignal): Promise<void> {
-  for (const statistic of counts) {
+export async function lookBack(question: Question, local: boolean, step: number, before: NonFinite | undefined,
+                               signal: AbortSignal): Promise<NonFinite> {
+  if (before && (step <= before.seen || Date.now() - before.seenMs < kLookMs)) return before;
+  const steps = { begin: before === undefined ? 0 : before.seen + 1, end: step + 1 };
+  const names = new Set(before?.names);
+  const seenMs = Date.now();
+  for (const statistic of ['grad.nonfinite', 'weight.nonfinite', ...(local ? ['grad_local.nonfinite'] : [])]) {
     const answer = await orNothing(heatMap({ ...question, statistic, steps, max_buckets: 64 }, signal));
-    if (answer) addHistory(answer, to);
+    if (answer) addNames(answer, names);
   }
+  return { names, seen: step, seenMs };
 }
 
-function addHistory(history: HeatAnswer, to: Finding): void {
-  for (const row of history.rows) {
-    for (let c = 0; c < row.flags.length && c < history.buckets.length; ++c) {
-      if (!(row.flags[c]! & 1)) continue;
-      to.affected.add(row.name());
-      const bucket = history.buckets[c]!;
-      if (to.firstStep < 0 || bucket.first < to.firstStep) to.firstStep = bucket.first;
-      if (bucket.last > to.lastStep) to.lastStep = bucket.last;
-    }
-  }
+function addNames(history: HeatAnswer, to: Set<string>): void {
+  for (const row of history.rows) if (row.flags.some((flags) => (flags & 1) !== 0)) to.add(row.name());
 }
 
-export function judge(seen: Observation | undefined): Health {
-  const health = kWell();
-  if (seen === undefined) return health;
-  health.nonfinite = { ...seen.nonFinite, affected: new Set(seen.nonFinite.affected) };
-  for (const row of seen.newest.rows) {
-    const absent = new Set(row.absent);
-    const value = (i: number) => (absent.has(i) ? NaN : row.value[i]!);
-    const level = seen.levels.get(row.parameter);
-    const grad = value(2);
-    const ill = value(0) > 0 || value(1) > 0; // Norms are over what is finite.
-    const put = (category: Category) => health[category].affected.add(row.parameter);
-    if (ill) put('nonfinite');
-    if (level !== undefined && grad > kExploding * level) put('exploding');
-    if (!ill && (grad === 0 || (level !== undefined && grad < kVanishing * level))) put('vanishing');
-    if (grad > 0 && value(3) === 0) put('dead');
-  }
+// `attempt` 0: the newest one, which is what the rules are about. `measured`: its
+// newest step has statistics.
+export function judge(answer: HealthAnswer | undefined, past: Set<string> | undefined, attempt: number, measured: boolean): Health {
+  const known = answer !== undefined && answer.evaluated && (attempt === 0 || attempt === answer.attempt);
+  const health = {} as Health;
   for (const category of kCategories) {
-    const finding = health[category];
-    finding.count = finding.affected.size;
-    if (finding.count > 0 && finding.firstStep < 0) finding.firstStep = finding.lastStep = seen.newest.step;
+    const rule = known ? answer.rules.find((one) => one.rule === `HEALTH_RULE_${category.toUpperCase()}`) : undefined;
+    const affected = new Set(rule?.names);
+    const unnamed = rule === undefined ? 0 : Number(rule.parameters) - affected.size;
+    if (category === 'nonfinite') past?.forEach((name) => affected.add(name));
+    // A loss and a rank are no parameters.
+    const count = affected.size + unnamed || Number(rule?.offenders ?? 0);
+    const judged = isFilter(category) ? measured && (rule !== undefined || (category === 'nonfinite' && past !== undefined))
+      : rule !== undefined;
+    health[category] = { enabled: known ? rule?.enabled ?? false : true, count: count > 0 || judged ? count : -1, affected };
   }
   return health;
 }
 
-// A run that is said to go on is stalled when nothing has come for twenty of its
-// steps, and for ten seconds.
-export function stalledSeconds(state: string, lastSeenMs: number, stepsPerSecond: number, now: number): number {
-  if (state !== 'RUN_STATE_RUNNING' || lastSeenMs <= 0) return 0;
-  const silent = (now - lastSeenMs) / 1000;
-  return silent > Math.max(10, stepsPerSecond > 0 ? 20 / stepsPerSecond : 0) ? silent : 0;
-}
-
-export function inWords(category: Category, finding: Finding, name: (full: string) => string, silent: number): string {
-  if (category === 'stalled') return `no step has come since ${age(silent)}`;
-  const first = finding.affected.values().next().value;
-  const others = finding.affected.size - 1;
-  const which = first === undefined ? '' : `${name(first)}${others > 0 ? ` and ${plural(others, 'other')}` : ''}`;
-  const steps = finding.firstStep === finding.lastStep
-    ? `at step ${finding.firstStep}` : `within steps ${finding.firstStep} to ${finding.lastStep}`;
-  return `${kTitles[category]} ${steps}: ${which}`;
+// The newest that is active, be it older than those that are listed; else the newest.
+export function alertOf({ answer, alerts = [] }: Said): Alert | undefined {
+  const all = [...alerts, ...(answer?.rules ?? []).flatMap((rule) => rule.alert ?? [])];
+  const active = all.filter((one) => one.active);
+  return (active.length > 0 ? active : all)
+    .reduce<Alert | undefined>((newest, one) => (newest && Number(newest.id) >= Number(one.id) ? newest : one), undefined);
 }

@@ -1,32 +1,93 @@
-// How many parameters are ill, by category; each count filters what is below.
+// What the rules say of a run: how much breaks each, the newest alert in words, and
+// the alerts. Counts of parameters filter what is below; an alert opens its own view.
 
-import { inWords, kCategories, kMeanings, kTitles } from './health';
-import type { Category, Health } from './health';
-import { count, shortened } from './text';
-import { setView } from './view';
+import { useState } from 'preact/hooks';
 
-const kFirst: Category[] = ['nonfinite', 'stalled', 'exploding', 'dead', 'vanishing'];
+import { alertOf, isFilter, kCategories, kMeanings, kTitles } from './health';
+import type { Alert, Category, Health, HealthAnswer, Said } from './health';
+import { count, plural, visible } from './text';
+import { parseView, setView } from './view';
 
-// `step`: up to which it was judged; -1: not at all, which is not the same as well.
-export function HealthStrip({ health, active, silent, step }: { health: Health; active: string; silent: number; step: number }) {
-  const worst = kFirst.find((category) => health[category].count > 0);
+function open(alert: Alert): void {
+  const { search, hash } = new URL(alert.link, location.href);
+  setView(parseView(search, hash));
+}
+
+// What there is to say where there is no alert.
+function quiet(answer: HealthAnswer | undefined, attempt: number, measured: boolean, wrong: boolean): string {
+  if (!measured) return 'There are no statistics to judge by.';
+  if (answer === undefined) return 'The collector does not say what its rules have found.';
+  if (!answer.evaluated) return 'The rules have not looked at this run.';
+  if (attempt !== 0 && attempt !== answer.attempt) return `The rules are about attempt ${answer.attempt}.`;
+  return `${wrong ? 'No rule is broken' : 'Nothing stands out'} at step ${answer.step}.`;
+}
+
+function Words({ said, quietly }: { said: Said | undefined; quietly: string }) {
+  const alert = said && alertOf(said);
+  return (
+    <p class="words" role="status">
+      {said === undefined ? '' : alert === undefined ? quietly : (
+        <button class={alert.active ? 'link' : 'link ended'} title={visible(alert.summary)} onClick={() => open(alert)}>
+          {!alert.active && (alert.endedStep === '-1' ? 'ended: ' : `ended at step ${alert.endedStep}: `)}
+          <bdi>{visible(alert.summary)}</bdi>
+        </button>
+      )}
+    </p>
+  );
+}
+
+const titleOf = (rule: string): string => {
+  const name = rule.replace(/^HEALTH_RULE_/, '').toLowerCase();
+  return kTitles[name as Category] ?? visible(name);
+};
+
+function Alerts({ alerts }: { alerts: Alert[] }) {
+  return (
+    <div class="alerts-box wide" id="alerts" tabIndex={0} aria-label="Alerts">
+      <table class="alerts">
+        <thead><tr><th>rule</th><th class="n">first step</th><th class="n">rank</th><th class="n">how many</th><th>now</th><th>alert</th></tr></thead>
+        <tbody>
+          {alerts.map((one) => (
+            <tr key={one.id} class={one.active ? '' : 'faint'}>
+              <td>{titleOf(one.rule)}</td>
+              <td class="n">{one.firstStep === '-1' ? '–' : count(Number(one.firstStep))}</td>
+              <td class="n">{one.rank}</td>
+              <td class="n">{count(Number(one.offenders))}</td>
+              <td>{one.active ? 'active' : one.endedStep === '-1' ? 'ended' : `ended at step ${one.endedStep}`}</td>
+              <td><button class="link" onClick={() => open(one)}><bdi>{visible(one.summary)}</bdi></button></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+// `said` undefined: not asked yet. `attempt` and `measured` as for `judge`.
+export function HealthStrip({ health, said, active, attempt, measured }: {
+  health: Health; said: Said | undefined; active: string; attempt: number; measured: boolean;
+}) {
+  const [listed, setListed] = useState(false);
+  const alerts = said?.alerts ?? [];
+  const shown = kCategories.filter((category) => health[category].enabled || active === category);
   return (
     <div class="health" role="group" aria-label="Health">
-      {kCategories.map((category) => {
-        const n = health[category].count;
+      {shown.map((category) => {
+        const { count: n, affected } = health[category];
         const on = active === category;
-        const filters = category !== 'stalled';
+        const named = isFilter(category) && affected.size < n && affected.size > 0 ? `; ${count(affected.size)} of them by name` : '';
         return (
-          <button class={`${n > 0 ? 'ill' : ''} ${category}`} aria-pressed={on} title={kMeanings[category]}
-                  disabled={!on && (n === 0 || !filters)} onClick={() => setView({ health: on ? '' : category })}>
-            <b>{step < 0 && filters ? '–' : count(n)}</b> {kTitles[category]}
+          <button class={`${n > 0 ? 'ill' : ''} ${category}`} aria-pressed={on} title={kMeanings[category] + named}
+                  disabled={!on && affected.size === 0} onClick={() => setView({ health: on ? '' : category })}>
+            <b>{n < 0 ? '–' : count(n)}</b> {kTitles[category]}
           </button>
         );
       })}
-      <p class="words" role="status">
-        {worst === undefined ? (step < 0 ? 'There are no statistics to judge by.' : `Nothing stands out at step ${step}.`)
-          : <bdi>{inWords(worst, health[worst], (name) => shortened(name, 48), silent)}</bdi>}
-      </p>
+      <Words said={said} quietly={quiet(said?.answer, attempt, measured, health.nonfinite.count > 0)} />
+      {alerts.length > 0 && (
+        <button aria-expanded={listed} aria-controls="alerts" onClick={() => setListed(!listed)}>{plural(alerts.length, 'alert')}</button>
+      )}
+      {listed && alerts.length > 0 && <Alerts alerts={alerts} />}
     </div>
   );
 }

@@ -24,6 +24,16 @@ export function useClock(ms: number): number {
   return now;
 }
 
+// Grows every `ms`, while somebody looks.
+export function useTick(ms: number): number {
+  const [tick, set] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || set((n) => n + 1), ms);
+    return () => clearInterval(timer);
+  }, [ms]);
+  return tick;
+}
+
 export interface Loaded<T> {
   value: T | undefined; // The last answer to this question.
   error: ApiError | undefined; // Of the last try.
