@@ -83,6 +83,13 @@ test('None of fifty hostile names runs or breaks the layout, in any part of the 
     await page.locator('.table-box').evaluate((box) => { box.scrollTop = box.scrollHeight; });
     await until(page, () => document.querySelectorAll('.table-box tbody tr[aria-rowindex="51"]').length === 1);
     await assertCalm(page, problems);
+    await page.locator('.health button[aria-expanded]').click();
+    await page.locator('.alerts tbody button', { hasText: kNames[0] }).waitFor();
+    await assertCalm(page, problems);
+    await page.locator('.health .words button', { hasText: kNames[0] }).click();
+    await page.locator('.chips li bdi', { hasText: kNames[0] }).waitFor();
+    await heatMapDrawn(page);
+    await assertCalm(page, problems);
   }
   assert.equal(hosts.size, 1);
   await context.close();

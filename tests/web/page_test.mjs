@@ -1,6 +1,8 @@
 // The page in Chromium, on runs that a real agent has written to a real collector.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { Collector, Trainer, endAll, heatMapDrawn, kPatience, openBrowser, tempDir, timesDrawn, until } from './support.mjs';
@@ -249,6 +251,28 @@ inBrowser('The alerts of a run are a list that keys open, each with its view', a
   await page.keyboard.press('Space');
   await until(page, () => document.querySelector('.alerts') === null);
   await trainer.end();
+});
+
+inBrowser('A rule that is switched off is not shown, and one that was a filter can be taken back', async ({ page }) => {
+  const rules = join(tempDir(), 'rules');
+  writeFileSync(rules, 'dead { disabled: true } loss_spike { disabled: true }');
+  const own = await Collector.start(tempDir(), 0, ['--rules', rules]);
+  const trainer = await Trainer.start(own, 'without', kParameters);
+  await trainer.tell('steps 20');
+  await trainer.tell('flush');
+  const chips = () => page.evaluate(() => [...document.querySelectorAll('.health button[aria-pressed]')].map((one) => one.innerText));
+  await page.goto(`${own.url}?run=without`);
+  await has(page, 'Nothing stands out at step 19');
+  await until(page, () => document.querySelector('.health button.nonfinite b').textContent === '0');
+  assert.deepEqual(await chips(), ['0 non-finite', '0 exploding', '0 vanishing', '0 update ratio', '0 stalled', '0 lost rank']);
+  await page.goto(`${own.url}?run=without&health=dead`);
+  await has(page, 'Nothing stands out at step 19');
+  await until(page, () => document.querySelectorAll('.table-box tbody td.name').length === 6);
+  await page.locator('.health button.dead[aria-pressed="true"]').click();
+  await until(page, () => document.querySelector('.health button.dead') === null);
+  await trainer.end();
+  await page.goto('about:blank');
+  await own.stop();
 });
 
 inBrowser('Without an answer of the rules the page goes on, and calls nothing well', async ({ page, problems }) => {

@@ -249,7 +249,7 @@ test('What the rules say is counted by parameters, and by offenders where there 
   }), new Set(['both', 'earlier']), 0, true);
   const counts = Object.fromEntries(Object.entries(health).map(([category, one]) => [category, one.count]));
   assert.deepEqual(counts, {
-    nonfinite: 3, exploding: 5000, vanishing: 0, dead: 0, update_ratio: 0, loss_spike: 1, stalled: 0, lost_rank: 2,
+    nonfinite: 3, exploding: 5000, vanishing: 0, dead: -1, update_ratio: 0, loss_spike: 1, stalled: 0, lost_rank: 2,
   });
   assert.deepEqual([...health.nonfinite.affected], ['now', 'both', 'earlier']);
   assert.deepEqual([...health.exploding.affected], ['first', 'second']);

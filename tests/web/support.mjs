@@ -56,12 +56,12 @@ export function start(path, args, env = {}) {
 }
 
 export class Collector {
-  // `http` 0: any port.
-  static async start(dir, http = 0) {
+  // `http` 0: any port. `more`: further arguments.
+  static async start(dir, http = 0, more = []) {
     const collector = new Collector();
     collector.dir = dir;
     collector.process = start(program('GRADTAPD'), [
-      '--data-dir', dir, '--grpc-listen', '127.0.0.1:0', '--http-listen', `127.0.0.1:${http}`]);
+      '--data-dir', dir, '--grpc-listen', '127.0.0.1:0', '--http-listen', `127.0.0.1:${http}`, ...more]);
     const line = await collector.process.next();
     const found = /grpc=(\S+) http=(\S+)/.exec(line ?? '');
     if (!found) throw new Error(`the collector did not start: ${line}`);

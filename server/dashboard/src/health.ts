@@ -51,6 +51,7 @@ export interface Alert {
   active: boolean;
   firstStep: string;
   endedStep: string; // -1: none.
+  end: string;
   rank: number;
   offenders: string;
   summary: string;
@@ -77,6 +78,7 @@ export interface HealthAnswer {
 export interface Said {
   answer: HealthAnswer | undefined;
   alerts: Alert[] | undefined; // The newest first.
+  omitted: number; // Alerts that are older.
 }
 
 // What cannot be said says nothing; when the collector is away, what was said stands.
@@ -89,9 +91,9 @@ const orNothing = <T>(answer: Promise<T>): Promise<T | undefined> => answer.catc
 export async function askRules(run: string, before: Said | undefined, signal: AbortSignal): Promise<Said> {
   const [answer, list] = await Promise.all([
     orNothing(json<HealthAnswer>('GetHealth', { run, max_names: kMostNames }, signal)),
-    orNothing(json<{ alerts: Alert[] }>('ListAlerts', { run, limit: kMostAlerts }, signal)),
+    orNothing(json<{ alerts: Alert[]; omitted: string }>('ListAlerts', { run, limit: kMostAlerts }, signal)),
   ]);
-  const said = { answer, alerts: list?.alerts };
+  const said = { answer, alerts: list?.alerts, omitted: Number(list?.omitted ?? 0) };
   return JSON.stringify(said) === JSON.stringify(before) ? before! : said;
 }
 
@@ -132,7 +134,7 @@ export function judge(answer: HealthAnswer | undefined, past: Set<string> | unde
   const known = answer !== undefined && answer.evaluated && (attempt === 0 || attempt === answer.attempt);
   const health = {} as Health;
   for (const category of kCategories) {
-    const rule = known ? answer.rules.find((one) => one.rule === `HEALTH_RULE_${category.toUpperCase()}`) : undefined;
+    const rule = known ? answer.rules.find((one) => one.enabled && one.rule === `HEALTH_RULE_${category.toUpperCase()}`) : undefined;
     const affected = new Set(rule?.names);
     const unnamed = rule === undefined ? 0 : Number(rule.parameters) - affected.size;
     if (category === 'nonfinite') past?.forEach((name) => affected.add(name));
@@ -140,13 +142,13 @@ export function judge(answer: HealthAnswer | undefined, past: Set<string> | unde
     const count = affected.size + unnamed || Number(rule?.offenders ?? 0);
     const judged = isFilter(category) ? measured && (rule !== undefined || (category === 'nonfinite' && past !== undefined))
       : rule !== undefined;
-    health[category] = { enabled: known ? rule?.enabled ?? false : true, count: count > 0 || judged ? count : -1, affected };
+    health[category] = { enabled: !known || rule !== undefined, count: count > 0 || judged ? count : -1, affected };
   }
   return health;
 }
 
 // The newest that is active, be it older than those that are listed; else the newest.
-export function alertOf({ answer, alerts = [] }: Said): Alert | undefined {
+export function alertOf({ answer, alerts = [] }: Pick<Said, 'answer' | 'alerts'>): Alert | undefined {
   const all = [...alerts, ...(answer?.rules ?? []).flatMap((rule) => rule.alert ?? [])];
   const active = all.filter((one) => one.active);
   return (active.length > 0 ? active : all)

@@ -22,13 +22,18 @@ function quiet(answer: HealthAnswer | undefined, attempt: number, measured: bool
   return `${wrong ? 'No rule is broken' : 'Nothing stands out'} at step ${answer.step}.`;
 }
 
+const endOf = (alert: Alert): string => (alert.endedStep === '-1' ? 'ended' : `ended at step ${alert.endedStep}`);
+
+// Why, where that is not that all was quiet.
+const kEnds: Record<string, string> = { ALERT_END_RUN_ENDED: ', with its attempt', ALERT_END_EXPIRED: ', for its age' };
+
 function Words({ said, quietly }: { said: Said | undefined; quietly: string }) {
   const alert = said && alertOf(said);
   return (
     <p class="words" role="status">
       {said === undefined ? '' : alert === undefined ? quietly : (
         <button class={alert.active ? 'link' : 'link ended'} title={visible(alert.summary)} onClick={() => open(alert)}>
-          {!alert.active && (alert.endedStep === '-1' ? 'ended: ' : `ended at step ${alert.endedStep}: `)}
+          {!alert.active && `${endOf(alert)}: `}
           <bdi>{visible(alert.summary)}</bdi>
         </button>
       )}
@@ -41,7 +46,7 @@ const titleOf = (rule: string): string => {
   return kTitles[name as Category] ?? visible(name);
 };
 
-function Alerts({ alerts }: { alerts: Alert[] }) {
+function Alerts({ alerts, omitted }: { alerts: Alert[]; omitted: number }) {
   return (
     <div class="alerts-box wide" id="alerts" tabIndex={0} aria-label="Alerts">
       <table class="alerts">
@@ -53,12 +58,13 @@ function Alerts({ alerts }: { alerts: Alert[] }) {
               <td class="n">{one.firstStep === '-1' ? '–' : count(Number(one.firstStep))}</td>
               <td class="n">{one.rank}</td>
               <td class="n">{count(Number(one.offenders))}</td>
-              <td>{one.active ? 'active' : one.endedStep === '-1' ? 'ended' : `ended at step ${one.endedStep}`}</td>
+              <td>{one.active ? 'active' : endOf(one) + (kEnds[one.end] ?? '')}</td>
               <td><button class="link" onClick={() => open(one)}><bdi>{visible(one.summary)}</bdi></button></td>
             </tr>
           ))}
         </tbody>
       </table>
+      {omitted > 0 && <p class="note">{plural(omitted, 'older alert is', 'older alerts are')} not listed here.</p>}
     </div>
   );
 }
@@ -68,7 +74,7 @@ export function HealthStrip({ health, said, active, attempt, measured }: {
   health: Health; said: Said | undefined; active: string; attempt: number; measured: boolean;
 }) {
   const [listed, setListed] = useState(false);
-  const alerts = said?.alerts ?? [];
+  const { alerts = [], omitted = 0 } = said ?? {};
   const shown = kCategories.filter((category) => health[category].enabled || active === category);
   return (
     <div class="health" role="group" aria-label="Health">
@@ -85,9 +91,11 @@ export function HealthStrip({ health, said, active, attempt, measured }: {
       })}
       <Words said={said} quietly={quiet(said?.answer, attempt, measured, health.nonfinite.count > 0)} />
       {alerts.length > 0 && (
-        <button aria-expanded={listed} aria-controls="alerts" onClick={() => setListed(!listed)}>{plural(alerts.length, 'alert')}</button>
+        <button aria-expanded={listed} aria-controls="alerts" onClick={() => setListed(!listed)}>
+          {plural(alerts.length + omitted, 'alert')}
+        </button>
       )}
-      {listed && alerts.length > 0 && <Alerts alerts={alerts} />}
+      {listed && alerts.length > 0 && <Alerts alerts={alerts} omitted={omitted} />}
     </div>
   );
 }
