@@ -402,6 +402,12 @@ inBrowser('Ranks stand side by side, and older attempts faintly behind', async (
   await page.locator('.panel .u-over').first().hover({ position: { x: 60, y: 60 } });
   await page.locator('.readout').first().waitFor();
   await figureIs(page, 'attempts', '2');
+  // What the rules say is about all ranks and the newest attempt; an alert opens its own.
+  await until(page, () => document.querySelector('.health button.exploding b').textContent === '0');
+  await page.locator('.health .words .ended', { hasText: /^ended at step 29: .* at step 20 on rank 1$/ }).click();
+  await until(page, () => /attempt=1/.test(location.search) && /rank=1/.test(location.search));
+  await until(page, () => document.querySelector('.health button.exploding b').textContent === '–');
+  await until(page, () => document.querySelector('.health button.nonfinite b').textContent === '1');
 });
 
 inBrowser('Two runs stand side by side, with the ranking of their comparison', async ({ page }) => {
