@@ -43,12 +43,12 @@ absl::StatusOr<bool> VisitOrdinal(
   if (!at.is_gap) {
     bool found = false;
     bool goes_on = false;
-    const absl::Status s = steps->Scan({run_id, at.stream, at.branch}, at.step,
-                                       at.step + 1, [&](const StepRow& row) {
-                                         found = true;
-                                         goes_on = visit(&row, nullptr);
-                                         return false;
-                                       });
+    const absl::Status s = steps->ScanOne({run_id, at.stream, at.branch},
+                                          at.step, [&](const StepRow& row) {
+                                            found = true;
+                                            goes_on = visit(&row, nullptr);
+                                            return false;
+                                          });
     if (!s.ok()) return s;
     if (!found) return Damaged("index");
     return goes_on;

@@ -8,10 +8,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "rocksdb/iterator.h"
 #include "rocksdb/snapshot.h"
 #include "server/store/branch_key.h"
 #include "server/store/engine.h"
@@ -48,7 +51,25 @@ class StepScan {
                     std::int64_t end,
                     const std::function<bool(const StepRow&)>& visit);
 
+  // The same of one step. Costs little where steps that are asked for follow
+  // each other, in each branch: what was read for the one before it is kept.
+  absl::Status ScanOne(const BranchKey& branch, std::int64_t step,
+                       const std::function<bool(const StepRow&)>& visit);
+
  private:
+  // Of ScanOne().
+  struct Place {
+    std::int64_t sealed_end = 0;              // From there on there are rows.
+    std::unique_ptr<rocksdb::Iterator> rows;  // At the newest one read.
+    std::shared_ptr<SealedWindow> window;     // The newest, if it is small.
+  };
+  absl::StatusOr<Place*> PlaceOf(const BranchKey& branch);
+  absl::Status ScanRow(const BranchKey& branch, std::int64_t step, Place* place,
+                       const std::function<bool(const StepRow&)>& visit);
+  // Null: it is too large to be kept whole.
+  absl::StatusOr<std::shared_ptr<SealedWindow>> SmallWindowAt(
+      const BranchKey& branch, std::int64_t step);
+
   // Sets `*next` to where the rows begin, or to `end` when `visit` has had
   // enough.
   absl::Status ScanWindows(const BranchKey& branch, std::int64_t begin,
@@ -66,6 +87,7 @@ class StepScan {
   const rocksdb::Snapshot* const snapshot_;
   const LayoutOfSchema layout_of_;
   const RolledUpEndOfBranch rolled_up_end_;
+  std::map<std::pair<StreamId, std::uint32_t>, Place> places_;
 };
 
 }  // namespace gradtap::server
