@@ -89,6 +89,7 @@ test('None of fifty hostile names runs or breaks the layout, in any part of the 
     await page.locator('.health .words button', { hasText: kNames[0] }).click();
     await page.locator('.chips li bdi', { hasText: kNames[0] }).waitFor();
     await heatMapDrawn(page);
+    await until(page, () => document.querySelectorAll('.table-box tbody td.name').length > 20);
     await assertCalm(page, problems);
   }
   assert.equal(hosts.size, 1);
