@@ -372,13 +372,16 @@ class Queries {
 
 class RemoteWriteTest : public ::testing::Test {
  protected:
+  // `write_url` empty: nothing is forwarded.
   void StartCollector(const std::string& write_url) {
     CollectorOptions options;
     options.data_dir = dir_.path() + "/data";
     options.grpc_listen = "127.0.0.1:0";
     options.http_listen = "127.0.0.1:0";
     options.keeping.disk_reserve_bytes = 0;
-    options.remote_write.url = *ParseNotifyUrl(write_url);
+    if (!write_url.empty()) {
+      options.remote_write.url = *ParseNotifyUrl(write_url);
+    }
     options.remote_write.selection.match = *ParseMetricMatch("");
     options.remote_write.selection.statistics =
         *ParseMetricStatistics(kStatistics);
@@ -391,11 +394,11 @@ class RemoteWriteTest : public ::testing::Test {
   }
   void StopCollector() { collector_ = nullptr; }
 
-  void StartPrometheus(int port) {
-    gradtap::testing::WriteFile(dir_.path() + "/empty.yml", "global: {}\n");
+  void StartPrometheus(int port, const std::string& config = "global: {}\n") {
+    gradtap::testing::WriteFile(dir_.path() + "/prometheus.yml", config);
     peer_ = std::make_unique<Process>(std::vector<std::string>{
         "/usr/bin/env", "prometheus",
-        "--config.file=" + dir_.path() + "/empty.yml",
+        "--config.file=" + dir_.path() + "/prometheus.yml",
         "--web.listen-address=127.0.0.1:" + std::to_string(port),
         "--storage.tsdb.path=" + dir_.path() + "/tsdb",
         "--storage.tsdb.retention.time=100y",
@@ -406,13 +409,16 @@ class RemoteWriteTest : public ::testing::Test {
     return std::to_string(static_cast<double>(ms) / 1000);
   }
 
-  // Asks until the query, which is a number, is that.
-  void Await(Api* api, const std::string& query, double wanted) {
+  // Asks until the query, which is a number, is that: at a time after the runs,
+  // or now.
+  void Await(Api* api, const std::string& query, double wanted,
+             bool now = false) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    httplib::Params params = {{"query", query}};
+    if (!now) params.emplace("time", At(kStartMs + 3'000'000));
     std::string last;
     while (std::chrono::steady_clock::now() < deadline) {
-      const auto data = api->Ask(
-          "query", {{"query", query}, {"time", At(kStartMs + 3'000'000)}});
+      const auto data = api->Ask("query", params);
       if (!data.has_value()) {
         last = api->said();
         continue;
@@ -516,6 +522,24 @@ TEST_F(RemoteWriteTest, ACollectorThatStartsGoesOnWhereItWas) {
   ASSERT_TRUE(page);
   EXPECT_THAT(page->body,
               HasSubstr("gradtap_remote_write_refused_samples_total 0"));
+}
+
+TEST_F(RemoteWriteTest, PrometheusScrapesTheCollector) {
+  if (!IsInstalled("prometheus --version")) {
+    GTEST_SKIP() << "prometheus is not installed: tools/setup --tests";
+  }
+  StartCollector("");
+  Writer one(&collector_->store(), "one", 0, 1);
+  one.Steps(0, 5);
+  const std::string address = collector_->http_address();
+  const int port = gradtap::testing::FreePort();
+  StartPrometheus(port,
+                  "scrape_configs: [{job_name: gradtap, scrape_interval: 1s, "
+                  "static_configs: [{targets: ['" +
+                      address + "']}]}]\n");
+  Api theirs("127.0.0.1:" + std::to_string(port), "/api/v1/");
+  Await(&theirs, "up{job=\"gradtap\"}", 1, /*now=*/true);
+  Await(&theirs, "gradtap_runs", 1, /*now=*/true);
 }
 
 TEST_F(RemoteWriteTest, VictoriaMetricsTakesIt) {
