@@ -103,7 +103,10 @@ TEST_F(RingFileKillTest, EveryRecordThatWasPublishedIsReadAfterwards) {
   const int rounds = std::getenv("GRADTAP_SOAK") != nullptr ? 200 : 20;
   std::mt19937_64 random(std::random_device{}());
   std::uint64_t at_hand = 0;
-  for (int round = 0; round < rounds; ++round) {
+  // What frees them may be so fast that nothing is at hand: until something
+  // was.
+  for (int round = 0; round < rounds || (at_hand == 0 && round < 100 * rounds);
+       ++round) {
     SCOPED_TRACE(round);
     const SharedReport report;
     const pid_t pid = StartChild(report.get());
@@ -132,7 +135,7 @@ TEST_F(RingFileKillTest, EveryRecordThatWasPublishedIsReadAfterwards) {
     GRADTAP_EXPECT_OK((*left)->Remove());
     if (HasFatalFailure()) return;
   }
-  std::cout << rounds << " kills, " << at_hand
+  std::cout << rounds << " kills or more, " << at_hand
             << " records at hand after them\n";
   EXPECT_GT(at_hand, 0u);
   EXPECT_TRUE(NamesIn(folder()).empty());
