@@ -73,6 +73,12 @@ void HttpConnection::AnswerWithoutEnd() {
   answer_until_ = Clock::time_point::max();
 }
 
+bool HttpConnection::HasGone() const {
+  pollfd file{socket_, POLLRDHUP, 0};
+  return ::poll(&file, 1, 0) > 0 &&
+         (file.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 bool HttpConnection::is_readable() const {
   return taken_ < buffered_ || Await(POLLIN, request_until_);
 }

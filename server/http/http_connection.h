@@ -64,6 +64,8 @@ class HttpConnection final : public httplib::Stream {
   bool Hold(std::size_t answer_bytes);
   // The answer goes on for as long as the other side reads.
   void AnswerWithoutEnd();
+  // The other side has closed, or half of it: it reads no more.
+  bool HasGone() const;
 
   bool is_readable() const override;
   bool is_writable() const override;

@@ -3,6 +3,7 @@
 #include <httplib.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -36,6 +37,8 @@ constexpr std::chrono::seconds kIdleThread{10};
 constexpr std::chrono::seconds kLastAnswers{2};
 
 constexpr std::chrono::milliseconds kMetricsTime{500};
+// How often a live stream without an event looks whether its reader is there.
+constexpr std::chrono::milliseconds kLookForReader{500};
 // Until then a stream that cannot be opened is answered with its status.
 constexpr std::chrono::seconds kFirstEvent{10};
 
@@ -303,9 +306,27 @@ class HttpServer::Impl {
         });
   }
 
+  // What comes within a heartbeat; null: nothing has. A page that is left gives
+  // its stream back within kLookForReader.
+  absl::StatusOr<LiveHub::Text> NextOf(LiveHub::Stream* stream) const {
+    const auto until = std::chrono::steady_clock::now() + options_.heartbeat;
+    for (;;) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
+          until - std::chrono::steady_clock::now());
+      absl::StatusOr<LiveHub::Text> text =
+          stream->Next(std::min(left, kLookForReader));
+      if (!text.ok() || *text != nullptr || left <= kLookForReader) return text;
+      const HttpConnection* const connection = HttpConnection::Current();
+      if (connection != nullptr && connection->HasGone()) {
+        return absl::CancelledError("the reader has gone");
+      }
+    }
+  }
+
   // False: the connection is done for.
   bool SendNext(LiveHub::Stream* stream, httplib::DataSink* sink) const {
-    const absl::StatusOr<LiveHub::Text> text = stream->Next(options_.heartbeat);
+    const absl::StatusOr<LiveHub::Text> text = NextOf(stream);
+    if (absl::IsCancelled(text.status())) return false;
     if (!text.ok()) {
       const std::string last = absl::StrCat(
           "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");

@@ -40,7 +40,7 @@ before(async () => {
 });
 after(async () => {
   await collector.stop();
-  endAll();
+  await endAll();
 });
 
 const query = (fields) => `${collector.url}?${new URLSearchParams([['run', 'hostile'], ...fields])}`;

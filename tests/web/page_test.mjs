@@ -16,7 +16,7 @@ let collector;
 before(async () => { collector = await Collector.start(tempDir()); });
 after(async () => {
   await collector.stop();
-  endAll();
+  await endAll();
 });
 
 // A test's own browser, closed whatever happens; the page must have no complaint.

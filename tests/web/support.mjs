@@ -35,8 +35,12 @@ function linesOf(stream) {
 }
 
 const children = new Set();
+const browsers = new Set();
 // What a failed test has left would keep this process alive.
-export const endAll = () => children.forEach((child) => child.kill('SIGKILL'));
+export const endAll = () => {
+  children.forEach((child) => child.kill('SIGKILL'));
+  return Promise.all([...browsers].map((context) => context.close().catch(() => undefined)));
+};
 process.on('exit', () => {
   endAll();
   dirs.forEach((dir) => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
@@ -129,6 +133,7 @@ export async function openBrowser(options = {}) {
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
            '--disable-component-update', '--disable-sync'],
   });
+  browsers.add(context);
   context.setDefaultTimeout(kPatience);
   const page = context.pages()[0] ?? (await context.newPage());
   const problems = [];

@@ -137,6 +137,31 @@ class LiveTest : public testing::ServiceTest {
   std::unique_ptr<Feeder> feeder_;
 };
 
+// A heartbeat would not tell it in time.
+class LiveSilentTest : public testing::ServiceTest {};
+
+TEST_F(LiveSilentTest, AReaderThatClosesGivesItsStreamBack) {
+  CollectorOptions options;
+  options.http_listen = "127.0.0.1:0";
+  options.http_heartbeat = std::chrono::hours(1);
+  Start(options);
+  Feeder(&collector_->store(), "run").Step(0, 1);
+  Reader reader(collector_->http_address(), kWatch);
+  ASSERT_TRUE(reader.Await("\"step\":\"0\""));
+  reader.Close();
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  std::uint32_t open = 1;
+  while (open > 0 && std::chrono::steady_clock::now() < until) {
+    v1::GetStatusResponse status;
+    grpc::ClientContext context;
+    SetDeadline(&context);
+    ASSERT_TRUE(
+        stub_->GetStatus(&context, v1::GetStatusRequest(), &status).ok());
+    open = status.open_watches();
+  }
+  EXPECT_EQ(open, 0u);
+}
+
 TEST_F(LiveTest, StepsComeAsTheyAreCommitted) {
   const auto reader = Read();
   ASSERT_TRUE(reader->Await("\"step\":\"0\""));
