@@ -101,7 +101,10 @@ class Writer {
     columns.role = role;
     columns.Resize(kParameters);
     for (int i = 0; i < kParameters; ++i) {
-      if (role != Role::kWeight && Uniform() < 0.15) continue;  // Absent.
+      if (role != Role::kWeight && Uniform() < 0.15) {
+        columns.SetAbsent(i);
+        continue;
+      }
       Record record;
       record.mean = static_cast<float>(Uniform() - 0.5);
       record.std = static_cast<float>(Uniform());
