@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/cells.h"
-#include "core/json_text.h"
 #include "client/cli/text.h"
+#include "core/json_text.h"
 #include "core/names.h"
 
 namespace gradtap::client {

@@ -126,9 +126,9 @@ class RocksdbStore final : public Store {
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::vector<std::string>> ReadNotes() override
       ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status WriteAttachments(const RunEntry& run,
-                                std::span<const Attachment> attachments)
-      override ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  absl::Status WriteAttachments(
+      const RunEntry& run, std::span<const Attachment> attachments) override
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::vector<Attachment>> ReadAttachments(
       const RunEntry& run, std::string_view prefix) override
       ABSL_LOCKS_EXCLUDED(mu_);
