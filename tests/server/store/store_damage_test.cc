@@ -7,6 +7,7 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "rocksdb/db.h"
 #include "server/store/engine.h"
@@ -75,6 +76,29 @@ TEST_F(StoreDamageTest, ADamagedCatalogValueIsDataLossNamingIt) {
   damage(keys::Ids(), std::string("\x01\x01\x01"));  // Below what is in use.
   Open();                                            // Undamaged again.
   EXPECT_EQ(store_->FindRun("run")->streams[0].durable_seq, 5U);
+}
+
+TEST_F(StoreDamageTest, ARowThatIsNotThereIsNotTakenForTheNextOne) {
+  const StreamId id = OpenStream();
+  GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 4).commit));
+  store_.reset();
+  {
+    auto engine = Engine::Open(temp_.path() + "/data/db", nullptr);
+    GRADTAP_ASSERT_OK(engine);
+    ASSERT_TRUE((*engine)
+                    ->db()
+                    ->Delete({}, (*engine)->rows(), keys::Row(1, id, 0, 2))
+                    .ok());
+  }
+  Open();
+  std::vector<std::int64_t> steps;
+  EXPECT_THAT(store_->ScanByOrdinal("run", 0,
+                                    [&](const StepRow* row, const GapRow*) {
+                                      steps.push_back(row->step);
+                                      return true;
+                                    }),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("index")));
+  EXPECT_THAT(steps, ::testing::ElementsAre(0, 1));
 }
 
 TEST_F(StoreDamageTest, ADamagedTableIsAnErrorAndNotACrash) {
