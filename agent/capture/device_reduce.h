@@ -79,7 +79,7 @@ class DeviceReducer {
 
   // True if the current stream of `device` records a graph instead of running:
   // then nothing is to be added. Asked without touching the device. Always
-  // false where the LibTorch in use cannot say without its device's headers.
+  // false where neither CUDA nor the LibTorch in use can say.
   static bool RecordsGraph(c10::Device device) noexcept;
 
   // Forgets all tickets, and results that nobody waited for. With `histograms`

@@ -120,12 +120,6 @@ class Recording {
     recorded = nullptr;
   }
 
-  int Total() const {
-    int total = 0;
-    for (const auto& [name, count] : operations) total += count;
-    return total;
-  }
-
   std::map<std::string, int> operations;
 
  private:
@@ -204,9 +198,9 @@ TEST(DeviceReducerStepsTest, EqualSmallTensorsShareTheirOperations) {
           "aten::is_non_overlapping_and_dense", "aten::view"}) {
       recording.operations.erase(view);
     }
-    return recording.Total();
+    return recording.operations;
   };
-  const int few = count(10);
+  const auto few = count(10);
   EXPECT_EQ(count(1000), few);
 }
 
