@@ -293,6 +293,12 @@ int main(int argc, char** argv) {
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
                "gradtapd");
   app.set_version_flag("--version", std::string("gradtapd ") + GRADTAP_VERSION);
+  app.set_config(
+         "--config", "",
+         "File of options, a line each: keep-for = \"90d\"; the command "
+         "line wins")
+      ->option_text("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   AddDataDir(&app, &options.data_dir,
              "Folder of the data, of this process alone; made if it is not "
              "there");
