@@ -337,6 +337,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.
     return app.exit(wanted);
+  } catch (const CLI::ConfigError& error) {
+    const std::string what = error.what();
+    Say("the file of --config has no such option, or is no file of options: " +
+        what.substr(what.rfind(' ') + 1) + "; see gradtapd --help");
+    return kExitUsage;
   } catch (const CLI::Error& error) {
     Say(std::string(error.what()) + "; see gradtapd --help");
     return kExitUsage;

@@ -296,6 +296,33 @@ TEST_F(GradtapdTest, WrongUsageIsOneLineAndTwo) {
   ExpectFailure(RunOn("data", std::string("\x1b[31m:1")).get(), 2, "HOST:PORT");
 }
 
+TEST_F(GradtapdTest, OptionsComeFromAFileAndTheCommandLineWins) {
+  const std::string file = dir_.path() + "/options";
+  std::ofstream(file) << "# A comment.\n"
+                      << "data-dir = \"" << dir_.path() << "/data\"\n"
+                      << "grpc-listen = \"nonsense\"\n"
+                      << "http-listen = \"off\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "'nonsense'");
+  const auto served = Run({"--config", file, "--grpc-listen", "127.0.0.1:0"});
+  EXPECT_THAT(served->ReadLine(), HasSubstr("http=off"));
+  EXPECT_TRUE(std::filesystem::exists(dir_.path() + "/data"));
+
+  std::ofstream(file) << "keep-for = \"90d\"\nkeep-fro = \"90d\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "keep-fro");
+  std::ofstream(file) << "keep-for = \"90x\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "'90x'");
+  ExpectFailure(Run({"--config", dir_.path() + "/none"}).get(), 2, "/none");
+}
+
+// What the package brings is what this program reads.
+TEST_F(GradtapdTest, ThePackagesOptionsAreGood) {
+  const auto served =
+      Run({"--config", GRADTAPD_CONF, "--data-dir", dir_.path() + "/data",
+           "--backup-dir", dir_.path() + "/backups", "--grpc-listen",
+           "127.0.0.1:0", "--http-listen", "off"});
+  EXPECT_THAT(served->ReadLine(), HasSubstr("listening"));
+}
+
 TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
   ExpectFailure(Run({"--keep-for", "30"}).get(), 2, "--keep-for: '30' is no");
   ExpectFailure(Run({"--keep-bytes", "much"}).get(), 2,
