@@ -5,7 +5,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
-#ifdef GRADTAP_TORCH_HAS_CUDA
+#ifdef GRADTAP_CUDA_KERNELS
 #include <c10/cuda/CUDAStream.h>
 
 #include "agent/capture/fused_cuda.h"
@@ -181,7 +181,7 @@ at::Tensor Bytes(std::int64_t count, c10::Device device, bool pinned) {
 }
 
 void Enqueue(const fused::Launch& launch, c10::Device device) {
-#ifdef GRADTAP_TORCH_HAS_CUDA
+#ifdef GRADTAP_CUDA_KERNELS
   if (device.is_cuda()) {
     const c10::cuda::CUDAStream stream(
         c10::impl::VirtualGuardImpl(device.type()).getStream(device));
@@ -272,7 +272,7 @@ bool DeviceReducer::Impl::CanFuse(std::size_t device, c10::Device where) {
   std::optional<bool>& can = can_fuse[device];
   if (can.has_value()) return *can;
   can = where.is_cpu() && sizes.fuse_on_cpu;
-#ifdef GRADTAP_TORCH_HAS_CUDA
+#ifdef GRADTAP_CUDA_KERNELS
   if (where.is_cuda()) {
     const c10::DeviceGuard guard(where);
     can = fused::RunsOnCurrentDevice();

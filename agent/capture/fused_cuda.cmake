@@ -1,4 +1,4 @@
-# Compiles fused_cuda.cu into gradtap_fused.
+# Compiles fused_cuda.cu into gradtap_fused: with GRADTAP_CUDA_KERNELS.
 #
 # By a command of its own: LibTorch's package switches CMake's choice of
 # architectures off and puts flags of its own into CMAKE_CUDA_FLAGS, and both
@@ -8,7 +8,7 @@ find_program(GRADTAP_NVCC nvcc
   HINTS ${CUDAToolkit_BIN_DIR} ${CUDA_TOOLKIT_ROOT_DIR}/bin
     $ENV{CUDACXX} $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
 if(NOT GRADTAP_NVCC)
-  message(FATAL_ERROR "LibTorch has CUDA, but nvcc was not found: set GRADTAP_NVCC to it")
+  message(FATAL_ERROR "GRADTAP_CUDA_KERNELS: nvcc was not found: set GRADTAP_NVCC to it")
 endif()
 
 # The GPUs are those that LibTorch's own extensions would be built for.
