@@ -319,6 +319,8 @@ int main(int argc, char** argv) {
        gradtap::server::AddVerify},
       {"migrate", "Bring a data folder of an older format to the newest",
        gradtap::server::AddMigrate},
+      {"token", "Make, list and revoke the tokens that a collector asks for",
+       gradtap::server::AddToken},
   };
   std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>> commands;
   for (const auto& entry : subcommands) {
