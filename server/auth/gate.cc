@@ -235,6 +235,14 @@ std::uint64_t Gate::refused(Refusal refusal) const {
   return refused_[static_cast<std::size_t>(refusal)];
 }
 
+std::map<std::string, std::uint64_t> Gate::refusals() const {
+  std::map<std::string, std::uint64_t> all;
+  for (std::size_t i = 0; i < kRefusals; ++i) {
+    all.emplace(NameOf(static_cast<Refusal>(i)), refused_[i]);
+  }
+  return all;
+}
+
 absl::Status Gate::Refuse(Refusal refusal, absl::Status status) {
   ++refused_[static_cast<std::size_t>(refusal)];
   return status;

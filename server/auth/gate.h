@@ -34,7 +34,7 @@ namespace gradtap::server {
 
 // Why somebody was not let in. Existing values never change: they are labels.
 enum class Refusal { kNoToken, kUnknown, kExpired, kRole, kRuns, kMethod };
-inline constexpr int kRefusals = 6;
+inline constexpr std::size_t kRefusals = 6;
 
 // "no_token".
 std::string_view NameOf(Refusal refusal);
@@ -91,6 +91,8 @@ class Gate {
 
   // Since the start. Each only grows.
   std::uint64_t refused(Refusal refusal) const;
+  // All of them, by name.
+  std::map<std::string, std::uint64_t> refusals() const;
 
  private:
   using Book = std::map<std::string, TokenEntry, std::less<>>;

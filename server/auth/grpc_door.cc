@@ -76,10 +76,12 @@ class DoorCredentials final : public grpc::ServerCredentials {
     }
     const grpc_ssl_pem_key_cert_pair pair = {current->key_pem.c_str(),
                                              current->cert_pem.c_str()};
-    *config = grpc_ssl_server_certificate_config_create(
-        current->client_ca_pem.empty() ? nullptr
-                                       : current->client_ca_pem.c_str(),
-        &pair, 1);
+    // It wants an authority for clients even where none is asked for one.
+    const std::string& roots = current->client_ca_pem.empty()
+                                   ? current->cert_pem
+                                   : current->client_ca_pem;
+    *config =
+        grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
     door->fetched_ = current->generation;
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
