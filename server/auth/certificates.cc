@@ -161,7 +161,7 @@ absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
 }
 
 std::shared_ptr<const Certificate> Certificates::Current() {
-  if (look_.Due()) LookAgain();
+  look_.Maybe([this] { LookAgain(); });
   MutexLock lock(mu_);
   return current_;
 }

@@ -35,25 +35,33 @@ FileStamp StampOf(const std::string& path);
 absl::StatusOr<std::string> ReadSmall(const std::string& path,
                                       std::size_t max_bytes);
 
-// Lets one of those who ask through, once in a while; nobody waits.
-// Thread-safe.
+// Has something done once in a while by one of those who ask, while the others
+// go on. Thread-safe.
 class NowAndThen {
  public:
   // The clock must outlive it.
   NowAndThen(const Clock* clock, std::chrono::nanoseconds every)
       : clock_(clock), every_(every) {}
 
-  bool Due() {
+  // `what` must not throw. It is never run by two threads at a time, so that
+  // what one has found is not replaced by what another has found before.
+  template <typename What>
+  void Maybe(What what) {
     const std::int64_t now = clock_->Steady().time_since_epoch().count();
-    std::int64_t next = next_.load(std::memory_order_relaxed);
-    return now >= next &&
-           next_.compare_exchange_strong(next, now + every_.count());
+    if (now < next_.load(std::memory_order_relaxed)) return;
+    if (busy_.exchange(true)) return;
+    if (now >= next_) {
+      what();
+      next_ = now + every_.count();
+    }
+    busy_ = false;
   }
 
  private:
   const Clock* const clock_;
   const std::chrono::nanoseconds every_;
   std::atomic<std::int64_t> next_{0};
+  std::atomic<bool> busy_{false};
 };
 
 }  // namespace gradtap::server

@@ -92,7 +92,7 @@ Gate::Gate(std::string path, const Clock* clock,
       stamp_(stamp) {}
 
 std::shared_ptr<const Gate::Book> Gate::CurrentBook() {
-  if (look_.Due()) LookAgain();
+  look_.Maybe([this] { LookAgain(); });
   MutexLock lock(mu_);
   return book_;
 }

@@ -30,8 +30,8 @@ enum class DoorKind {
   kPlain,
 };
 
-// `certificates` may be null unless the kind is kTls. They, the gate and what is
-// returned must outlive the server: a builder does not keep it.
+// `certificates` may be null unless the kind is kTls. They, the gate and what
+// is returned must outlive the server: a builder does not keep it.
 std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
     DoorKind kind, Certificates* certificates, Gate* gate);
 
