@@ -26,6 +26,7 @@
 #include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/keeping/option_values.h"
+#include "server/limit_options.h"
 #include "server/notify/notify_url.h"
 #include "server/query/metric_names.h"
 #include "server/service/collector.h"
@@ -358,6 +359,7 @@ int main(int argc, char** argv) {
   AddKeepingOptions(app, &options.keeping);
   AddAlertOptions(app, &options);
   AddMetricOptions(app, &options);
+  gradtap::server::AddLimitOptions(app, &options);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"

@@ -332,6 +332,18 @@ TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
                 "--disk-reserve: '-1GiB' is no");
 }
 
+TEST_F(GradtapdTest, ALimitThatCannotBeMeantNamesValueAndRange) {
+  ExpectFailure(Run({"--max-sessions", "0"}).get(), 2,
+                "--max-sessions: '0' is no whole number from 1 to 100000");
+  ExpectFailure(Run({"--max-parameters", "1000001"}).get(), 2,
+                "--max-parameters: '1000001'");
+  ExpectFailure(Run({"--max-runs", "-1"}).get(), 2, "--max-runs: '-1'");
+  ExpectFailure(Run({"--grpc-memory", "1KiB"}).get(), 2,
+                "--grpc-memory: '1KiB' is not within");
+  ExpectFailure(Run({"--max-step-bytes", "many"}).get(), 2,
+                "--max-step-bytes: 'many' is no");
+}
+
 TEST_F(GradtapdTest, AFolderIsVerifiedAndMigratedOnceNoCollectorHasItOpen) {
   const std::string folder = dir_.path() + "/data";
   {
