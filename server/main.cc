@@ -26,6 +26,7 @@
 #include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/keeping/option_values.h"
+#include "server/limit_options.h"
 #include "server/notify/notify_url.h"
 #include "server/query/metric_names.h"
 #include "server/service/collector.h"
@@ -349,6 +350,12 @@ int main(int argc, char** argv) {
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
                "gradtapd");
   app.set_version_flag("--version", std::string("gradtapd ") + GRADTAP_VERSION);
+  app.set_config(
+         "--config", "",
+         "File of options, a line each: keep-for = \"90d\"; the command "
+         "line wins")
+      ->option_text("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
   AddDataDir(&app, &options.data_dir,
              "Folder of the data, of this process alone; made if it is not "
              "there");
@@ -356,6 +363,7 @@ int main(int argc, char** argv) {
   AddKeepingOptions(app, &options.keeping);
   AddAlertOptions(app, &options);
   AddMetricOptions(app, &options);
+  gradtap::server::AddLimitOptions(app, &options);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"
@@ -391,6 +399,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.
     return app.exit(wanted);
+  } catch (const CLI::ConfigError& error) {
+    const std::string what = error.what();
+    Say("the file of --config has no such option, or is no file of options: " +
+        what.substr(what.rfind(' ') + 1) + "; see gradtapd --help");
+    return kExitUsage;
   } catch (const CLI::Error& error) {
     Say(std::string(error.what()) + "; see gradtapd --help");
     return kExitUsage;

@@ -30,20 +30,6 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kMax = std::numeric_limits<double>::max();
 
-// Rows of the result of ReduceRows().
-enum Column : std::int64_t {
-  kFinite,     // How many.
-  kMean,       // Of the finite ones, as all up to kMaximum.
-  kDeviation,  // Euclidean norm of x - mean.
-  kAbsMean,
-  kMinimum,
-  kMaximum,
-  kNonZero,  // How many, NaN included.
-  kNan,
-  kPosInf,
-};
-static_assert(kPosInf + 1 == kMomentsWidth);
-
 // Sums of doubles are taken of 2^-32 times them: a slice has fewer elements.
 constexpr double kScale = 0x1p32;
 
@@ -67,15 +53,6 @@ void MeanOf(const at::Tensor& masked, const at::Tensor& finite, bool wide,
 void CountIf(const at::Tensor& mask, at::Tensor out) {
   at::sum_out(out, mask, RowDim());
 }
-
-// Keys of a double: its exponent as float32's, 0 (subnormal) to 254, of a
-// positive value; 255 more if negative; and four beyond.
-constexpr std::int64_t kKeyNegative = 255;
-constexpr std::int64_t kKeyZero = 510;
-constexpr std::int64_t kKeyNan = 511;
-constexpr std::int64_t kKeyPosInf = 512;
-constexpr std::int64_t kKeyNegInf = 513;
-static_assert(kKeyNegInf + 1 == kBinsWidth);
 
 std::uint32_t BinOfKey(std::int64_t key) {
   switch (key) {

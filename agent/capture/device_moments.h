@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "agent/capture/moments_layout.h"
 #include "core/histogram.h"
 #include "core/record.h"
 
@@ -31,16 +32,11 @@ class DeviceScope {
   c10::impl::ExcludeDispatchKeyGuard no_autocast_;
 };
 
-// What becomes of one row of n elements: so many doubles, one in each row of a
-// [kMomentsWidth, rows] tensor.
-inline constexpr std::int64_t kMomentsWidth = 9;
-
-// The moments of `n` elements from their column: column[i * stride] is the i-th
-// statistic.
+// The moments of `n` elements from their columns: column[i * stride] is Column
+// i.
 Moments MomentsOf(const double* column, std::int64_t stride, std::int64_t n);
 
-// How many doubles the bins of one row take, and what they say: adds to *bins.
-inline constexpr std::int64_t kBinsWidth = 514;
+// What kBinsWidth doubles say: adds to *bins.
 void AddBinsOf(const double* row, BinCounts* bins);
 
 // Elements as double on their way to ReduceRows(). Complex ones are kept by

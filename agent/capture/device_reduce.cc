@@ -6,60 +6,20 @@
 
 #include <algorithm>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
 
+#include "agent/capture/device_impl.h"
 #include "agent/capture/device_moments.h"
 #include "agent/capture/device_results.h"
 
 namespace gradtap::agent {
 namespace {
 
+using device::Item;
+using device::Outcome;
+using device::Piece;
+using device::Task;
 using Ticket = DeviceReducer::Ticket;
-
-// In this order if they are equal in all else: see Item.
-enum class Task : std::int8_t {
-  kReduce,
-  kReduceAndFill,     // The copy.
-  kReduceAndCompare,  // To the copy, which is refreshed.
-  kFill,
-  kScalar,
-};
-
-// A tensor that waits for Launch().
-struct Item {
-  at::Tensor tensor;
-  std::int64_t numel = 0;
-  std::size_t device = 0;
-  Task task = Task::kReduce;
-  double multiplier = 1;
-  DeviceCopy* copy = nullptr;
-  Ticket ticket = DeviceReducer::kNone;
-  Ticket update = DeviceReducer::kNone;
-
-  // Those with equal keys may be reduced together.
-  auto Key() const {
-    return std::make_tuple(device, task, tensor.scalar_type(), numel,
-                           multiplier);
-  }
-};
-
-// Where the statistics of one slice of one tensor lie, in doubles.
-struct Piece {
-  std::int64_t moments = 0;  // The first of them.
-  std::int64_t stride = 1;   // To the next.
-  std::int64_t bins = -1;
-  std::int64_t numel = 0;
-  std::int64_t next = -1;  // Of the same tensor.
-};
-
-// What a ticket stands for.
-struct Outcome {
-  std::size_t device = 0;
-  std::int64_t first = -1;  // Pieces.
-  std::int64_t last = -1;
-  std::uint64_t zeros = 0;  // Elements beyond those that were reduced.
-};
 
 // The moments of `count` zeros.
 Moments Zeros(std::uint64_t count) {
@@ -137,37 +97,6 @@ void Prepare(const at::Tensor& tensor, DeviceCopy* copy) {
 }
 
 }  // namespace
-
-struct DeviceReducer::Impl {
-  explicit Impl(Sizes s) : sizes(s) {
-    if (s.slice < 1 || s.slice >= std::int64_t{1} << 31 || s.small > s.slice) {
-      throw std::invalid_argument("sizes of slices are out of range");
-    }
-  }
-
-  Ticket NewResult(std::size_t device, std::uint64_t zeros);
-  void AddPiece(Ticket ticket, const Piece& piece);
-  void Add(Item item);
-  std::int64_t MostTogether(const Item& item) const;
-  // Runs `k` items of equal keys.
-  void Run(const Item* items, std::int64_t k);
-  void RunScalar(const Item& item);
-  // Their copies, as rows; undefined if there is no memory.
-  at::Tensor Copies(const at::Tensor& like, const Item* items, std::int64_t k);
-  void Reduce(const at::Tensor& x, const at::Tensor& previous,
-              const Item* items, std::int64_t k);
-  void Store(const DeviceElements& elements, const Item* items, std::int64_t k,
-             Ticket Item::*ticket);
-
-  const Sizes sizes;
-  DeviceResults buffers;
-  std::vector<Item> items;
-  std::vector<at::Tensor> rows;  // Of the group at hand.
-  std::vector<Outcome> outcomes;
-  std::vector<Piece> pieces;
-  bool histograms = false;
-  bool out_of_memory = false;
-};
 
 DeviceReducer::DeviceReducer() : DeviceReducer(Sizes{}) {}
 DeviceReducer::DeviceReducer(Sizes sizes)
@@ -289,20 +218,9 @@ void DeviceReducer::Launch() {
   out_of_memory_ = false;
   impl_->out_of_memory = false;
   try {
-    std::stable_sort(
-        items.begin(), items.end(),
-        [](const Item& a, const Item& b) { return a.Key() < b.Key(); });
-    for (std::size_t i = 0; i < items.size();) {
-      const Item& first = items[i];
-      const std::int64_t most = impl_->MostTogether(first);
-      std::size_t end = i + 1;
-      while (end < items.size() && static_cast<std::int64_t>(end - i) < most &&
-             items[end].Key() == first.Key()) {
-        ++end;
-      }
-      impl_->Run(&items[i], static_cast<std::int64_t>(end - i));
-      i = end;
-    }
+    const std::size_t fused = impl_->SortFused();
+    impl_->LaunchFused(fused);
+    impl_->LaunchAten(fused);
   } catch (...) {
     for (const Item& item : items) {
       if (item.copy != nullptr) item.copy->valid = false;
@@ -313,6 +231,22 @@ void DeviceReducer::Launch() {
   }
   items.clear();
   out_of_memory_ = impl_->out_of_memory;
+}
+
+void DeviceReducer::Impl::LaunchAten(std::size_t first) {
+  std::stable_sort(
+      items.begin() + static_cast<std::ptrdiff_t>(first), items.end(),
+      [](const Item& a, const Item& b) { return a.Key() < b.Key(); });
+  for (std::size_t i = first; i < items.size();) {
+    const std::int64_t most = MostTogether(items[i]);
+    std::size_t end = i + 1;
+    while (end < items.size() && static_cast<std::int64_t>(end - i) < most &&
+           items[end].Key() == items[i].Key()) {
+      ++end;
+    }
+    Run(&items[i], static_cast<std::int64_t>(end - i));
+    i = end;
+  }
 }
 
 void DeviceReducer::Impl::Run(const Item* items, std::int64_t k) {

@@ -1,5 +1,7 @@
-// The statistics of tensors that are not on the CPU: reduced where they lie, by
-// ATen operations, and copied to the host once per step and device.
+// The statistics of tensors that are not on the CPU: reduced where they lie,
+// and copied to the host once per step and device. On CUDA dense tensors of
+// most types go through a kernel of ours (fused_table.h); all else goes by ATen
+// operations.
 //
 // A step goes: Begin(), Add() and AddWeight() and AddScalar() in any order and
 // number, each group of them followed by Launch() while the tensors still hold
@@ -46,10 +48,10 @@ struct DeviceCopy {
 
 // One thread at a time: the training loop's; Wait() and the readers may be
 // called by another while that one calls nothing. It allocates on the devices
-// what it needs and keeps its buffers; temporaries take up to about 100 bytes
-// an element of a slice. Autograd, version counters, random numbers, the
-// current device and the current streams are left as they are; all work goes to
-// the current stream of each tensor's device.
+// what it needs and keeps its buffers; temporaries of ATen operations take up
+// to about 100 bytes an element of a slice. Autograd, version counters, random
+// numbers, the current device and the current streams are left as they are; all
+// work goes to the current stream of each tensor's device.
 //
 // What LibTorch throws goes through.
 class DeviceReducer {
@@ -65,6 +67,9 @@ class DeviceReducer {
     // Tensors of the same type and number of elements are reduced together if
     // they have at most so many.
     std::int64_t small = std::int64_t{1} << 16;
+    // True, in tests: what CUDA's kernel would take is taken on the CPU by the
+    // same code, thread by thread.
+    bool fuse_on_cpu = false;
   };
 
   DeviceReducer();
@@ -79,7 +84,7 @@ class DeviceReducer {
 
   // True if the current stream of `device` records a graph instead of running:
   // then nothing is to be added. Asked without touching the device. Always
-  // false where the LibTorch in use cannot say without its device's headers.
+  // false where neither CUDA nor the LibTorch in use can say.
   static bool RecordsGraph(c10::Device device) noexcept;
 
   // Forgets all tickets, and results that nobody waited for. With `histograms`

@@ -2,6 +2,10 @@
 
 #include <ATen/SparseTensorImpl.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#ifdef GRADTAP_TORCH_HAS_CUDA
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+#endif
 
 #include <exception>
 #include <string>
@@ -66,9 +70,17 @@ std::string Reason(const at::Tensor& tensor) {
   }
 }
 
-// Newer versions alone can be asked; c10 of older ones knows nothing of graphs.
+// CUDA is asked itself; of other devices, newer versions of c10 alone know.
 template <typename Guard>
 bool IsCapturing(const Guard& guard, const c10::Stream& stream) {
+#ifdef GRADTAP_TORCH_HAS_CUDA
+  if (stream.device_type() == c10::kCUDA) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    return cudaStreamIsCapturing(c10::cuda::CUDAStream(stream).stream(),
+                                 &status) == cudaSuccess &&
+           status != cudaStreamCaptureStatusNone;
+  }
+#endif
   if constexpr (requires { guard.isStreamCapturing(stream); }) {
     return guard.isStreamCapturing(stream);
   } else {

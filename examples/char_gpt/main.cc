@@ -7,6 +7,7 @@
 #include <gradtap/agent.h>  // gradtap
 #include <torch/torch.h>
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -56,7 +57,10 @@ std::string Sample(Gpt& model, const Text& text) {
     const std::vector<std::int64_t> window(symbols.end() - count,
                                            symbols.end());
     const torch::Tensor logits =
-        model->forward(torch::tensor(window, torch::kLong).unsqueeze(0))
+        model
+            ->forward(torch::tensor(window, torch::kLong)
+                          .unsqueeze(0)
+                          .to(model->mask.device()))
             .select(1, count - 1);
     symbols.push_back(
         torch::softmax(logits / 0.8, -1).multinomial(1).item<std::int64_t>());
@@ -72,17 +76,19 @@ std::string Sample(Gpt& model, const Text& text) {
   return sample;
 }
 
-void Train(const TrainOptions& options) {
+void Train(const TrainOptions& options, const torch::Device& device) {
   torch::manual_seed(options.seed);
   if (options.threads > 0) torch::set_num_threads(options.threads);
   GptOptions gpt;
   const Text text =
       ReadText(options.data, static_cast<std::size_t>(gpt.context + 1));
-  const torch::Tensor content = torch::tensor(text.content, torch::kLong);
+  const torch::Tensor content =
+      torch::tensor(text.content, torch::kLong).to(device);
   gpt.vocabulary = static_cast<std::int64_t>(text.symbols.size());
   std::mt19937_64 random(options.seed);
 
   Gpt model(gpt);
+  model->to(device);
   torch::optim::AdamW optimizer(UniqueParameters(*model),
                                 torch::optim::AdamWOptions(1e-3));
 
@@ -129,13 +135,21 @@ int main(int argc, char** argv) {
   usage.data_help = "Any text file";
   usage.data_is_positional = true;
   usage.example = "char_gpt README.md --steps 1000";
+  std::string device = "cpu";
+  usage.add_options = [&device](CLI::App& app) {
+    app.add_option("--device", device,
+                   "Where to train: cpu, cuda, cuda:1, ...");
+  };
   if (const auto exit_code =
           examples::ParseTrainOptions(argc, argv, usage, &options)) {
     return *exit_code;
   }
   examples::CatchInterrupts();
   try {
-    examples::Train(options);
+    examples::Train(options, torch::Device(device));
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "char_gpt: %s\n", error.what_without_backtrace());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "char_gpt: %s\n", error.what());
     return 1;

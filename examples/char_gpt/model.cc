@@ -67,7 +67,7 @@ GptImpl::GptImpl(const GptOptions& o)
 torch::Tensor GptImpl::forward(const torch::Tensor& index) {
   const std::int64_t time = index.size(1);
   torch::Tensor x =
-      tokens(index) + positions(torch::arange(time, torch::kLong));
+      tokens(index) + positions(torch::arange(time, index.options()));
   const torch::Tensor window = mask.narrow(0, 0, time).narrow(1, 0, time);
   for (const auto& block : *blocks) {
     x = block->as<Block>()->forward(x, window);

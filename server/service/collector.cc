@@ -28,17 +28,16 @@ namespace {
 // Why each: server/service/README.md, "Limits".
 constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kMaxMetadataBytes = 8 << 10;
-constexpr int kMaxStreamsPerConnection = 100;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 20'000;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
-constexpr std::size_t kQuotaBytes = std::size_t{512} << 20;
 constexpr int kMaxSyncThreads = 32;
 constexpr std::chrono::milliseconds kLastBytes{250};
 
-void ApplyLimits(grpc::ServerBuilder* builder) {
+void ApplyLimits(const CollectorOptions& options,
+                 grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder->SetMaxSendMessageSize(-1);  // QueryLimits bound the answers.
   const auto set = [builder](const char* name, int value) {
@@ -46,7 +45,7 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   };
   set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // Or two collectors share a port.
   set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(options.max_streams));
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinPingIntervalMs);
@@ -55,7 +54,7 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   grpc::ResourceQuota quota("gradtapd");
-  quota.Resize(kQuotaBytes);
+  quota.Resize(static_cast<std::size_t>(options.grpc_memory));
   quota.SetMaxThreads(kMaxSyncThreads);
   builder->SetResourceQuota(quota);
   // For reflection alone: all else uses the callback API.
@@ -261,7 +260,7 @@ absl::Status Collector::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  ApplyLimits(&builder);
+  ApplyLimits(options_, &builder);
   int port = 0;
   if (address_.has_value()) {
     const DoorKind kind = certificates_ != nullptr ? DoorKind::kTls

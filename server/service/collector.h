@@ -71,6 +71,10 @@ struct CollectorOptions {
   IngestLimits ingest;
   QueryLimits query;
   std::uint32_t max_watches = 64;
+  // Of one gRPC connection, at a time; HTTP/2's recommended minimum.
+  std::uint32_t max_streams = 100;
+  // Of gRPC's buffers in all; a bound that it applies softly.
+  std::uint64_t grpc_memory = std::uint64_t{512} << 20;
   std::uint32_t query_threads = 2;
   // How long Shutdown() waits for sessions, and again for calls.
   std::chrono::milliseconds drain_timeout{5'000};

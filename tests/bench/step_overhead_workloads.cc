@@ -12,12 +12,18 @@ namespace F = torch::nn::functional;
 
 class FashionMnist : public Workload {
  public:
+  explicit FashionMnist(const torch::Device& device)
+      : images_(torch::randint(256, {kExamples, 1, 28, 28}, torch::kByte)
+                    .to(device)),
+        labels_(torch::randint(10, {kExamples}, torch::kLong).to(device)) {
+    net_->to(device);
+  }
   torch::nn::Module& module() override { return *net_; }
   torch::optim::Optimizer& optimizer() override { return optimizer_; }
 
   torch::Tensor Backward() override {
     const torch::Tensor rows =
-        torch::randint(kExamples, {kBatch}, torch::kLong);
+        torch::randint(kExamples, {kBatch}, labels_.options());
     const torch::Tensor images =
         (images_.index_select(0, rows).to(torch::kFloat) / 255 - 0.2860) /
         0.3530;
@@ -30,9 +36,7 @@ class FashionMnist : public Workload {
 
  private:
   static constexpr std::int64_t kExamples = 4096, kBatch = 64;
-  torch::Tensor images_ =
-      torch::randint(256, {kExamples, 1, 28, 28}, torch::kByte);
-  torch::Tensor labels_ = torch::randint(10, {kExamples}, torch::kLong);
+  const torch::Tensor images_, labels_;
   examples::Net net_;
   torch::optim::AdamW optimizer_{net_->parameters(),
                                  torch::optim::AdamWOptions(1e-3)};
@@ -40,6 +44,12 @@ class FashionMnist : public Workload {
 
 class CharGpt : public Workload {
  public:
+  CharGpt(const examples::GptOptions& options, const torch::Device& device)
+      : options_(options),
+        text_(torch::randint(options.vocabulary, {kText}, torch::kLong)
+                  .to(device)) {
+    model_->to(device);
+  }
   torch::nn::Module& module() override { return *model_; }
   torch::optim::Optimizer& optimizer() override { return optimizer_; }
 
@@ -63,19 +73,29 @@ class CharGpt : public Workload {
 
  private:
   static constexpr std::int64_t kText = 30000, kBatch = 8;
-  static examples::GptOptions Options() {
-    examples::GptOptions options;
-    options.vocabulary = 76;  // As many as the GPL's text has.
-    return options;
-  }
 
-  const examples::GptOptions options_ = Options();
-  torch::Tensor text_ =
-      torch::randint(options_.vocabulary, {kText}, torch::kLong);
+  const examples::GptOptions options_;
+  const torch::Tensor text_;
   examples::Gpt model_{options_};
   torch::optim::AdamW optimizer_{examples::UniqueParameters(*model_),
                                  torch::optim::AdamWOptions(1e-3)};
 };
+
+examples::GptOptions SmallGpt() {
+  examples::GptOptions options;
+  options.vocabulary = 76;  // As many as the GPL's text has.
+  return options;
+}
+
+examples::GptOptions Gpt124m() {
+  examples::GptOptions options;
+  options.vocabulary = 50304;
+  options.blocks = 12;
+  options.width = 768;
+  options.heads = 12;
+  options.context = 256;
+  return options;
+}
 
 // As little work around the parameters as autograd allows, and the cheapest
 // optimizer: the harshest case for what looks at each of them.
@@ -90,6 +110,8 @@ class ManyNet : public torch::nn::Module {
 
 class Many : public Workload {
  public:
+  explicit Many(const torch::Device& device) { net_.to(device); }
+
   torch::nn::Module& module() override { return net_; }
   torch::optim::Optimizer& optimizer() override { return optimizer_; }
 
@@ -110,15 +132,18 @@ class Many : public Workload {
 }  // namespace
 
 std::vector<std::string> WorkloadNames() {
-  return {"fashion_mnist", "char_gpt", "many"};
+  return {"fashion_mnist", "char_gpt", "many", "gpt_124m"};
 }
 
-std::unique_ptr<Workload> MakeWorkload(const std::string& name) {
-  if (name == "fashion_mnist") return std::make_unique<FashionMnist>();
-  if (name == "char_gpt") return std::make_unique<CharGpt>();
-  if (name == "many") return std::make_unique<Many>();
-  throw std::invalid_argument("no model '" + name +
-                              "'; there are fashion_mnist, char_gpt, many");
+std::unique_ptr<Workload> MakeWorkload(const std::string& name,
+                                       const torch::Device& device) {
+  if (name == "fashion_mnist") return std::make_unique<FashionMnist>(device);
+  if (name == "char_gpt") return std::make_unique<CharGpt>(SmallGpt(), device);
+  if (name == "many") return std::make_unique<Many>(device);
+  if (name == "gpt_124m") return std::make_unique<CharGpt>(Gpt124m(), device);
+  throw std::invalid_argument(
+      "no model '" + name +
+      "'; there are fashion_mnist, char_gpt, many, gpt_124m");
 }
 
 }  // namespace gradtap::bench

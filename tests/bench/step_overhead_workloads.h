@@ -27,11 +27,13 @@ class Workload {
 };
 
 // "fashion_mnist" (batch 64, AdamW), "char_gpt" (8 x 64, AdamW), "many" (10,000
-// parameters of 64 elements, SGD). Data are made up: what they are costs
-// nothing, and none has to be installed.
+// parameters of 64 elements, SGD), "gpt_124m" (12 blocks of width 768, 8 x 256,
+// AdamW: for a GPU). Data are made up: what they are costs nothing, and none has
+// to be installed.
 std::vector<std::string> WorkloadNames();
-// Throws std::invalid_argument for another name.
-std::unique_ptr<Workload> MakeWorkload(const std::string& name);
+// On `device`. Throws std::invalid_argument for another name.
+std::unique_ptr<Workload> MakeWorkload(const std::string& name,
+                                       const torch::Device& device);
 
 }  // namespace gradtap::bench
 

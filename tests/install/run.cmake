@@ -20,4 +20,23 @@ run(${SCRATCH}/build/train)
 run(${SCRATCH}/build/ask)
 run(${SCRATCH}/prefix/bin/gradtapd --version)
 run(${SCRATCH}/prefix/bin/gradtap --version)
+
+# What is not code: pages (where help2man is), completion, service, options.
+find_program(HELP2MAN help2man)
+set(expected etc/gradtap/gradtapd.conf lib/systemd/system/gradtapd.service
+  share/bash-completion/completions/gradtap share/zsh/site-functions/_gradtap)
+if(HELP2MAN)
+  list(APPEND expected share/man/man1/gradtap.1.gz
+    share/man/man1/gradtap-series.1.gz share/man/man1/gradtapd.1.gz)
+endif()
+foreach(file IN LISTS expected)
+  if(NOT EXISTS ${SCRATCH}/prefix/${file})
+    message(FATAL_ERROR "${file} was not installed")
+  endif()
+endforeach()
+file(READ ${SCRATCH}/prefix/lib/systemd/system/gradtapd.service service)
+if(NOT service MATCHES "ExecStart=${SCRATCH}/prefix/bin/gradtapd --config ${SCRATCH}/prefix/etc/gradtap/gradtapd.conf\n")
+  message(FATAL_ERROR "the service starts something else:\n${service}")
+endif()
+
 file(REMOVE_RECURSE ${SCRATCH})

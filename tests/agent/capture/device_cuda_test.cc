@@ -5,6 +5,8 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <random>
+#include <string>
 #include <vector>
 
 #include "agent/capture/device_made.h"
@@ -36,6 +38,77 @@ TYPED_TEST(CudaTest, MomentsBinsAndUpdatesAreWithinTheBounds) {
     for (DeviceReducer* const reducer : {&whole, &sliced}) {
       testing::CheckMoments<TypeParam>(torch::kCUDA, values, 100 + v, *reducer);
       testing::CheckUpdates<TypeParam>(torch::kCUDA, values, 200 + v, *reducer);
+    }
+  }
+}
+
+// The kernel and what tests elsewhere run in its place.
+void ExpectAsOnCpu(const Moments& got, const Moments& want,
+                   const std::string& what) {
+  EXPECT_EQ(got.finite, want.finite) << what;
+  EXPECT_EQ(got.zero, want.zero) << what;
+  EXPECT_EQ(got.nan, want.nan) << what;
+  EXPECT_EQ(got.pos_inf, want.pos_inf) << what;
+  EXPECT_EQ(got.neg_inf, want.neg_inf) << what;
+  if (want.finite == 0) return;
+  EXPECT_NEAR(got.min, want.min, 1e-12 * std::abs(want.min)) << what;
+  EXPECT_NEAR(got.max, want.max, 1e-12 * std::abs(want.max)) << what;
+  const auto root = [](const Moments& m) {
+    return std::sqrt(m.m2 / static_cast<double>(m.finite));
+  };
+  EXPECT_NEAR(got.mean, want.mean, 1e-6 * want.abs_mean) << what;
+  EXPECT_NEAR(got.abs_mean, want.abs_mean, 1e-6 * want.abs_mean) << what;
+  EXPECT_NEAR(root(got), root(want),
+              1e-6 * root(want) + 1e-9 * want.abs_mean + 1e-45)
+      << what;
+}
+
+TYPED_TEST(CudaTest, LargeTensorsAreReducedAsByTheSameCodeOnTheCpu) {
+  DeviceReducer::Sizes sizes;
+  DeviceReducer cuda(sizes);
+  sizes.fuse_on_cpu = true;
+  DeviceReducer cpu(sizes);
+  std::mt19937_64 random(3);
+  std::vector<torch::Tensor> tensors, moved;
+  for (int v = 0; v < kValuesCount; ++v) {
+    for (const std::int64_t n : {600, 65537, 135000}) {
+      const torch::Tensor t =
+          testing::Draw1d<TypeParam>(n, static_cast<Values>(v), random);
+      // Not all of them aligned.
+      tensors.push_back(t.slice(0, v % 3, n));
+      moved.push_back(t.to(torch::kCUDA).slice(0, v % 3, n));
+    }
+  }
+  std::vector<DeviceCopy> copies(tensors.size()), moved_copies(tensors.size());
+  for (int step = 0; step < 2; ++step) {
+    std::vector<DeviceReducer::WeightTickets> tickets, moved_tickets;
+    cpu.Begin(/*histograms=*/true);
+    cuda.Begin(/*histograms=*/true);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      tickets.push_back(cpu.AddWeight(tensors[i], &copies[i]));
+      moved_tickets.push_back(cuda.AddWeight(moved[i], &moved_copies[i]));
+    }
+    for (DeviceReducer* const reducer : {&cpu, &cuda}) {
+      reducer->Launch();
+      reducer->Send();
+      reducer->Wait();
+    }
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const std::string what = tensors[i].toString() + " " + std::to_string(i) +
+                               " step " + std::to_string(step);
+      const auto check = [&](DeviceReducer::Ticket on_cuda,
+                             DeviceReducer::Ticket on_cpu) {
+        ExpectAsOnCpu(cuda.Result(on_cuda), cpu.Result(on_cpu), what);
+        BinCounts bins{}, want{};
+        ASSERT_TRUE(cuda.AddBins(on_cuda, &bins));
+        ASSERT_TRUE(cpu.AddBins(on_cpu, &want));
+        EXPECT_EQ(bins, want) << what;
+      };
+      check(moved_tickets[i].weight, tickets[i].weight);
+      if (step > 0) check(moved_tickets[i].update, tickets[i].update);
+      const torch::Tensor next = tensors[i].flip({0});
+      tensors[i].copy_(next);
+      moved[i].copy_(next);
     }
   }
 }

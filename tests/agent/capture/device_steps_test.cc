@@ -2,23 +2,23 @@
 
 #include "agent/capture/device_steps.h"
 
-#include <ATen/record_function.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/capture/counting_allocator.h"
 #include "agent/capture/device_reduce.h"
+#include "agent/capture/recording.h"
 
 namespace gradtap::agent {
 namespace {
 
 using ::gradtap::testing::CountingAllocator;
+using ::gradtap::testing::kWaiting;
 using ::gradtap::testing::MomentsOfOne;
+using ::gradtap::testing::Recording;
 using ::gradtap::testing::UpdateMeans;
 using ::gradtap::testing::Weight;
 
@@ -101,56 +101,6 @@ TEST(DeviceReducerStepsTest, TemporariesAreBoundedByTheSliceNotByTheTensor) {
 
 // ---- A guest ----------------------------------------------------------------
 
-std::map<std::string, int>* recorded = nullptr;
-
-// The ATen operations of this thread while it lives.
-class Recording {
- public:
-  Recording() {
-    recorded = &operations;
-    handle_ = at::addThreadLocalCallback(
-        at::RecordFunctionCallback([](const at::RecordFunction& f)
-                                       -> std::unique_ptr<at::ObserverContext> {
-          ++(*recorded)[f.name()];
-          return nullptr;
-        }).scopes({at::RecordScope::FUNCTION}));
-  }
-  ~Recording() {
-    at::removeCallback(handle_);
-    recorded = nullptr;
-  }
-
-  int Total() const {
-    int total = 0;
-    for (const auto& [name, count] : operations) total += count;
-    return total;
-  }
-
-  std::map<std::string, int> operations;
-
- private:
-  at::CallbackHandle handle_ = 0;
-};
-
-// Each of these waits for the device, or asks it how large its result is.
-constexpr const char* kWaiting[] = {"aten::item",
-                                    "aten::_local_scalar_dense",
-                                    "aten::is_nonzero",
-                                    "aten::nonzero",
-                                    "aten::masked_select",
-                                    "aten::equal",
-                                    "aten::unique",
-                                    "aten::_unique2",
-                                    "aten::bincount",
-                                    "aten::coalesce",
-                                    "aten::_coalesce",
-                                    "aten::index",
-                                    "aten::repeat_interleave",
-                                    "aten::to_dense",
-                                    "aten::allclose",
-                                    "aten::unique_consecutive",
-                                    "aten::unique_dim"};
-
 TEST(DeviceReducerStepsTest, NoOperationWaitsForADevice) {
   torch::manual_seed(1);
   DeviceReducer reducer({/*slice=*/50, /*small=*/20});
@@ -204,9 +154,9 @@ TEST(DeviceReducerStepsTest, EqualSmallTensorsShareTheirOperations) {
           "aten::is_non_overlapping_and_dense", "aten::view"}) {
       recording.operations.erase(view);
     }
-    return recording.Total();
+    return recording.operations;
   };
-  const int few = count(10);
+  const auto few = count(10);
   EXPECT_EQ(count(1000), few);
 }
 

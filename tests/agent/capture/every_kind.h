@@ -49,14 +49,18 @@ struct EveryKind : torch::nn::Module {
         "poisoned", torch::tensor({0.0, 1.0 / 0.0, -1.0 / 0.0, 0.0 / 0.0}));
   }
 
-  // Uses each parameter but `unused`. Deterministic in `step`.
+  // Uses each parameter but `unused`, wherever they are. Deterministic in
+  // `step`.
   torch::Tensor Loss(std::int64_t step) {
-    const torch::Tensor places = torch::tensor(
-        std::vector<std::int64_t>{1, 2, 2, step % 20, (step * 7) % 20, 19});
+    const torch::Device device = scalar.device();
+    const torch::Tensor places =
+        torch::tensor(
+            std::vector<std::int64_t>{1, 2, 2, step % 20, (step * 7) % 20, 19})
+            .to(device);
     torch::Tensor x = embedding->forward(places) + sparse->forward(places);
     x = norm->forward(linear->forward(x));
     torch::Tensor loss = frozen->forward(x).pow(2).mean();
-    loss = loss + conv->forward(torch::ones({1, 1, 5, 5})).pow(2).sum();
+    loss = loss + conv->forward(torch::ones({1, 1, 5, 5}, device)).pow(2).sum();
     loss = loss + (transposed * (step + 1)).sin().sum();
     loss = loss + expanded.pow(3).sum() + empty.sum() + scalar * scalar;
     loss = loss + half.to(torch::kFloat32).pow(2).sum();
@@ -65,7 +69,8 @@ struct EveryKind : torch::nn::Module {
     loss = loss + complex.abs().pow(2).sum();
     // Gradients of +Inf, -Inf and NaN from the second step on.
     const float inf = step < 1 ? 1.0f : 1.0f / 0.0f;
-    const torch::Tensor factors = torch::tensor({1.0f, inf, -inf, 0.0f * inf});
+    const torch::Tensor factors =
+        torch::tensor({1.0f, inf, -inf, 0.0f * inf}).to(device);
     loss = loss + (nonfinite * factors).sum();
     const torch::NoGradGuard no_grad;
     ticks.add_(1);

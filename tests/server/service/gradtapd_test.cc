@@ -297,12 +297,51 @@ TEST_F(GradtapdTest, WrongUsageIsOneLineAndTwo) {
   ExpectFailure(RunOn("data", std::string("\x1b[31m:1")).get(), 2, "HOST:PORT");
 }
 
+TEST_F(GradtapdTest, OptionsComeFromAFileAndTheCommandLineWins) {
+  const std::string file = dir_.path() + "/options";
+  std::ofstream(file) << "# A comment.\n"
+                      << "data-dir = \"" << dir_.path() << "/data\"\n"
+                      << "grpc-listen = \"nonsense\"\n"
+                      << "http-listen = \"off\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "'nonsense'");
+  const auto served = Run({"--config", file, "--grpc-listen", "127.0.0.1:0"});
+  EXPECT_THAT(served->ReadLine(), HasSubstr("http=off"));
+  EXPECT_TRUE(std::filesystem::exists(dir_.path() + "/data"));
+
+  std::ofstream(file) << "keep-for = \"90d\"\nkeep-fro = \"90d\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "keep-fro");
+  std::ofstream(file) << "keep-for = \"90x\"\n";
+  ExpectFailure(Run({"--config", file}).get(), 2, "'90x'");
+  ExpectFailure(Run({"--config", dir_.path() + "/none"}).get(), 2, "/none");
+}
+
+// What the package brings is what this program reads.
+TEST_F(GradtapdTest, ThePackagesOptionsAreGood) {
+  const auto served =
+      Run({"--config", GRADTAPD_CONF, "--data-dir", dir_.path() + "/data",
+           "--backup-dir", dir_.path() + "/backups", "--grpc-listen",
+           "127.0.0.1:0", "--http-listen", "off"});
+  EXPECT_THAT(served->ReadLine(), HasSubstr("listening"));
+}
+
 TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
   ExpectFailure(Run({"--keep-for", "30"}).get(), 2, "--keep-for: '30' is no");
   ExpectFailure(Run({"--keep-bytes", "much"}).get(), 2,
                 "--keep-bytes: 'much' is no");
   ExpectFailure(Run({"--disk-reserve", "-1GiB"}).get(), 2,
                 "--disk-reserve: '-1GiB' is no");
+}
+
+TEST_F(GradtapdTest, ALimitThatCannotBeMeantNamesValueAndRange) {
+  ExpectFailure(Run({"--max-sessions", "0"}).get(), 2,
+                "--max-sessions: '0' is no whole number from 1 to 100000");
+  ExpectFailure(Run({"--max-parameters", "1000001"}).get(), 2,
+                "--max-parameters: '1000001'");
+  ExpectFailure(Run({"--max-runs", "-1"}).get(), 2, "--max-runs: '-1'");
+  ExpectFailure(Run({"--grpc-memory", "1KiB"}).get(), 2,
+                "--grpc-memory: '1KiB' is not within");
+  ExpectFailure(Run({"--max-step-bytes", "many"}).get(), 2,
+                "--max-step-bytes: 'many' is no");
 }
 
 TEST_F(GradtapdTest, AFolderIsVerifiedAndMigratedOnceNoCollectorHasItOpen) {
