@@ -306,6 +306,10 @@ void AddDoors(CLI::App* app, gradtap::server::CollectorOptions* options) {
                   "there when the collector starts")
       ->option_text("FILE")
       ->group(group);
+  app->add_flag("--open-metrics", options->open_metrics,
+                "Serve /metrics without a token: the names of runs and their "
+                "figures")
+      ->group(group);
   app->add_flag("--allow-insecure", options->allow_insecure,
                 "Permit an address that others can reach without TLS and "
                 "tokens")

@@ -18,6 +18,8 @@ namespace {
 constexpr std::string_view kApi = "/api/v1/";
 constexpr std::string_view kCsv = "/csv/";
 
+constexpr std::string_view kMetrics = "/metrics";
+
 struct PathRight {
   std::string_view path;
   bool prefix;  // And all below it.
@@ -32,7 +34,7 @@ constexpr std::array<PathRight, 6> kPaths = {{
     // Of the page; they know of no run.
     {"/page.js", false, Right::kNone, false},
     {"/page.css", false, Right::kNone, false},
-    {"/metrics", false, Right::kRead, true},
+    {kMetrics, false, Right::kRead, true},
     {"/prometheus/", true, Right::kRead, true},
 }};
 
@@ -79,6 +81,7 @@ const char kSignInPolicy[] =
 
 absl::Status HttpGate::Admit(const httplib::Request& request) const {
   if (!gate_->asks()) return absl::OkStatus();
+  if (open_metrics_ && request.path == kMetrics) return absl::OkStatus();
   const PathRight wanted = RightOf(request);
   const std::optional<std::string> authorization = AuthorizationOf(request);
   return gate_

@@ -28,7 +28,9 @@ namespace gradtap::server {
 class HttpGate {
  public:
   // `tls`: browsers reach it over TLS, and keep the cookie for that.
-  HttpGate(Gate* gate, bool tls) : gate_(gate), tls_(tls) {}
+  // `open_metrics`: /metrics is everybody's.
+  HttpGate(Gate* gate, bool tls, bool open_metrics)
+      : gate_(gate), tls_(tls), open_metrics_(open_metrics) {}
 
   Gate* gate() const { return gate_; }
 
@@ -47,6 +49,7 @@ class HttpGate {
 
   Gate* const gate_;
   const bool tls_;
+  const bool open_metrics_;
 };
 
 // The form, and why it is shown.

@@ -128,7 +128,8 @@ class HttpServer::Impl {
   Impl(HttpOptions options, QueryBackend* backend)
       : options_(std::move(options)),
         backend_(backend),
-        gate_(options_.gate, options_.certificates != nullptr),
+        gate_(options_.gate, options_.certificates != nullptr,
+              options_.open_metrics),
         api_(backend, options_.gate),
         prometheus_(backend),
         live_(backend, options_.max_live_streams),

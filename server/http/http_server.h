@@ -36,6 +36,8 @@ struct HttpOptions {
   std::chrono::milliseconds heartbeat{10'000};
   MetricSelection metrics;  // What /metrics has of parameters.
   Gate* gate = Gate::Open();
+  bool open_metrics =
+      false;  // /metrics is everybody's, whatever the gate says.
   Certificates* certificates = nullptr;  // Null: in the clear.
 };
 

@@ -307,6 +307,7 @@ absl::Status Collector::ListenForHttp() {
   options.heartbeat = options_.http_heartbeat;
   options.metrics = options_.metrics;
   options.gate = gate_;
+  options.open_metrics = options_.open_metrics;
   options.certificates = certificates_.get();
   absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start(std::move(options), backend_.get());

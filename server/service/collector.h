@@ -64,6 +64,8 @@ struct CollectorOptions {
   // Whose tokens let callers in. Empty: 'tokens' of the data folder, if it is
   // there; else nobody is asked for one.
   std::string token_file;
+  // Lets everybody have /metrics, without a token.
+  bool open_metrics = false;
   // Permits an address that others can reach without TLS and tokens.
   bool allow_insecure = false;
   IngestLimits ingest;

@@ -276,6 +276,45 @@ TEST_F(OptionsTest, TheTokenFileIsReadWithoutItsLineEnd) {
   EXPECT_EQ(s.options.token, "s3cret");
 }
 
+TEST_F(OptionsTest, ATokenOfAVariableWinsOverTheProgramsFileAndBack) {
+  const gradtap::testing::TempDir dir;
+  const std::string path = dir.path() + "/token";
+  std::ofstream(path) << "filed\n";
+  AgentOptions given;
+  given.token_file = path;
+  Settings s = Resolve(given);
+  EXPECT_THAT(s.errors, IsEmpty());
+  EXPECT_EQ(s.options.token, "filed");
+  EXPECT_EQ(s.options.token_file, path);
+  env_ = {{"GRADTAP_TOKEN", "plain"}};
+  s = Resolve(given);
+  EXPECT_EQ(s.options.token, "plain");
+  EXPECT_EQ(s.options.token_file, "");
+  given = AgentOptions();
+  given.token = "given";
+  env_ = {{"GRADTAP_TOKEN_FILE", path}};
+  s = Resolve(given);
+  EXPECT_EQ(s.options.token, "filed");
+  EXPECT_EQ(s.options.token_file, path);
+}
+
+TEST_F(OptionsTest, WithoutTlsATokenStaysOnThisMachine) {
+  AgentOptions given;
+  given.token = "s3cret";
+  for (const char* here : {"127.0.0.1", "localhost:1", "[::1]", ":7317",
+                           "unix:/run/gradtap/grpc"}) {
+    given.collector = here;
+    EXPECT_THAT(Resolve(given).errors, IsEmpty()) << here;
+  }
+  for (const char* away : {"10.0.0.1", "gradtap.example:7317", "[::2]:1"}) {
+    given.collector = away;
+    EXPECT_THAT(Resolve(given).errors, ElementsAre(HasSubstr("TLS"))) << away;
+    given.tls = true;
+    EXPECT_THAT(Resolve(given).errors, IsEmpty()) << away;
+    given.tls = false;
+  }
+}
+
 TEST_F(OptionsTest, AnUnreadableTokenFileIsAnErrorThatNamesIt) {
   env_ = {{"GRADTAP_TOKEN_FILE", "/nonexistent/token"}, {"GRADTAP_TLS", "1"}};
   EXPECT_THAT(Resolve().errors, ElementsAre(HasSubstr("/nonexistent/token")));

@@ -2,8 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <fstream>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "server/auth/auth_testing.h"
 #include "support/manual_clock.h"
@@ -178,6 +181,35 @@ TEST_F(GateTest, AFileThatCannotBeReadChangesNothing) {
   const std::string fresh = tokens_.Add("read");
   clock_.Advance(kLook);
   GRADTAP_EXPECT_OK(Call(fresh, kListRuns));
+}
+
+TEST_F(GateTest, ThreadsAskWhileTheFileChanges) {
+  const std::string token = tokens_.Add("read");
+  Open();
+  const auto caller = gate_->AdmitMethod(Bearer(token), kListRuns);
+  GRADTAP_ASSERT_OK(caller);
+  std::atomic<bool> stop{false};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) {
+        if (!Call(token, kListRuns).ok()) ++refused;
+        if (!gate_->Recheck(*caller).ok()) ++refused;
+      }
+    });
+  }
+  std::string newest;
+  for (int i = 0; i < 50; ++i) {
+    newest = tokens_.Add("read");
+    clock_.Advance(kLook);
+    // Whoever of the threads looks.
+    while (!Call(newest, kListRuns).ok()) {
+    }
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(refused, 0);
 }
 
 TEST_F(GateTest, AFileThatHasNoTokenLetsNobodyIn) {

@@ -232,6 +232,24 @@ TEST_F(TokenDoorTest, RefusalsAreCountedByReason) {
   EXPECT_THAT(RunsOf(admin), ElementsAre());
 }
 
+TEST_F(TokenDoorTest, MetricsAreOpenIfThatIsSaid) {
+  tokens_.Add("admin");
+  CollectorOptions options;
+  options.open_metrics = true;
+  Start(Way::kTls, options);
+  const auto http = NewHttp();
+  const auto page = http->Get("/metrics");
+  ASSERT_TRUE(page);
+  EXPECT_EQ(page->status, 200);
+  EXPECT_THAT(page->body, HasSubstr("gradtap_build_info"));
+  for (const char* other : {"/api/v1/GetStatus", "/metrics/", "//metrics",
+                            "/metricsx", "/prometheus/api/v1/labels"}) {
+    const auto refused = http->Get(other);
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->status, 401) << other;
+  }
+}
+
 TEST_F(TokenDoorTest, ARevokedTokenEndsWhatItHasOpen) {
   const std::string admin = tokens_.Add("admin");
   const std::string token = tokens_.Add("write,read");
