@@ -104,6 +104,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void FinishHeldStep() noexcept;
   void PutSkipped(GapCause cause, std::int64_t step,
                   std::span<const Scalar> scalars, const std::string& detail);
+  void FinishHeldSkipped() noexcept;
+  void LeaveOutLateScalars(const absl::Status& why);
   void PutFault(std::int64_t step, const absl::Status& fault) noexcept;
   void PutSchemaIfNew();
   void FillScalars(std::span<const Scalar> scalars,
@@ -144,8 +146,10 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   bool measured_ = false;       // Its times have been taken.
   absl::Status fault_;          // Of this step.
   int faults_ = 0;
-  bool weights_current_ = false;      // The copy is of the newest step.
-  std::optional<std::int64_t> held_;  // The step in capture_, to be finished.
+  bool weights_current_ = false;  // The copy is of the newest step.
+  // The step in capture_, or in skipped_, to be finished.
+  std::optional<std::int64_t> held_;
+  bool held_skipped_ = false;  // It is in skipped_.
   double loss_scale_ = 1;
   bool bad_scale_told_ = false;
   // Of this step's optimizers, in the order in which they come.
@@ -154,7 +158,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   bool reserved_ = false;
   std::uint64_t bytes_told_ = 0;  // Of delivery's bytes_recorded().
   agent::ScalarFiller scalars_;
-  StepData skipped_;  // Reused.
+  StepData skipped_;               // Reused.
+  std::vector<std::size_t> late_;  // Its scalars that come from a device.
 };
 
 }  // namespace gradtap

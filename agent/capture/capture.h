@@ -105,6 +105,16 @@ class Capture {
   virtual bool LaterScalar(const at::Tensor& tensor,
                            std::size_t index) noexcept = 0;
 
+  // A step without columns can have such scalars too: between these two
+  // LaterScalar() takes them. EndSkipped() sends them on their way: deferred()
+  // then, if there are any. FinishSkipped() waits for them, before the next
+  // BeginStep() or BeginSkipped(), and writes them to step->scalars. If either
+  // fails they are lost, and nothing was written. BeginSkipped() is an
+  // AbandonStep().
+  virtual void BeginSkipped() noexcept = 0;
+  virtual absl::Status EndSkipped() noexcept = 0;
+  virtual absl::Status FinishSkipped(StepData* step) noexcept = 0;
+
   // Ends a step without columns.
   virtual void AbandonStep() noexcept = 0;
 

@@ -44,6 +44,11 @@ class WrappedCapture : public agent::Capture {
   bool LaterScalar(const at::Tensor& t, std::size_t i) noexcept override {
     return real_->LaterScalar(t, i);
   }
+  void BeginSkipped() noexcept override { real_->BeginSkipped(); }
+  absl::Status EndSkipped() noexcept override { return real_->EndSkipped(); }
+  absl::Status FinishSkipped(StepData* step) noexcept override {
+    return real_->FinishSkipped(step);
+  }
   void AbandonStep() noexcept override { real_->AbandonStep(); }
   void KeepWeights() noexcept override { real_->KeepWeights(); }
   void ForgetWeights() noexcept override { real_->ForgetWeights(); }
@@ -103,7 +108,8 @@ class SlowCapture : public WrappedCapture {
 class LateCapture : public WrappedCapture {
  public:
   struct Script {
-    absl::Status finish;  // What FinishStep() says.
+    absl::Status finish;  // What FinishStep() and FinishSkipped() say,
+    absl::Status send;    // and EndSkipped().
     int finished = 0;
   };
   // `script` must outlive it.
@@ -126,10 +132,21 @@ class LateCapture : public WrappedCapture {
     deferred_ = false;
     ++script_.finished;
     step().roles = roles_;
-    for (const auto& [index, value] : scalars_) {
-      step().scalars.at(index).value = value;
-    }
+    WriteScalars(&step());
+    return script_.finish;
+  }
+  void BeginSkipped() noexcept override {
+    WrappedCapture::BeginSkipped();
     scalars_.clear();
+  }
+  absl::Status EndSkipped() noexcept override {
+    deferred_ = script_.send.ok() && !scalars_.empty();
+    return script_.send;
+  }
+  absl::Status FinishSkipped(StepData* step) noexcept override {
+    deferred_ = false;
+    ++script_.finished;
+    if (script_.finish.ok()) WriteScalars(step);
     return script_.finish;
   }
   bool LaterScalar(const at::Tensor& t, std::size_t i) noexcept override {
@@ -139,6 +156,13 @@ class LateCapture : public WrappedCapture {
   }
 
  private:
+  void WriteScalars(StepData* step) {
+    for (const auto& [index, value] : scalars_) {
+      step->scalars.at(index).value = value;
+    }
+    scalars_.clear();
+  }
+
   Script& script_;
   bool deferred_ = false;
   std::vector<RoleColumns> roles_;
