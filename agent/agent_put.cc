@@ -33,8 +33,14 @@ void Agent::Impl::PutCaptured() {
 void Agent::Impl::FinishHeldStep() noexcept {
   if (!held_.has_value()) return;
   const std::int64_t step = *std::exchange(held_, std::nullopt);
-  if (std::exchange(held_skipped_, false)) return FinishHeldSkipped();
-  absl::Status fault = capture_->FinishStep();
+  times_->BeginWait();
+  absl::Status fault = capture_->AwaitResults();
+  times_->EndWait();
+  times_->NoteDeviceTime(capture_->TakeDeviceTime());
+  if (std::exchange(held_skipped_, false)) {
+    return FinishHeldSkipped(std::move(fault));
+  }
+  if (fault.ok()) fault = capture_->FinishStep();
   if (fault.ok()) {
     try {
       PutCaptured();
@@ -75,9 +81,9 @@ void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
   }
 }
 
-void Agent::Impl::FinishHeldSkipped() noexcept {
+void Agent::Impl::FinishHeldSkipped(absl::Status fault) noexcept {
   try {
-    const absl::Status fault = capture_->FinishSkipped(&skipped_);
+    if (fault.ok()) fault = capture_->FinishSkipped(&skipped_);
     if (!fault.ok()) LeaveOutLateScalars(fault);
     delivery_->PutStep(skipped_);
   } catch (...) {  // No memory.

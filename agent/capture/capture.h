@@ -10,6 +10,7 @@
 #ifndef GRADTAP_AGENT_CAPTURE_CAPTURE_H_
 #define GRADTAP_AGENT_CAPTURE_CAPTURE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -114,6 +115,14 @@ class Capture {
   virtual void BeginSkipped() noexcept = 0;
   virtual absl::Status EndSkipped() noexcept = 0;
   virtual absl::Status FinishSkipped(StepData* step) noexcept = 0;
+
+  // Returns when FinishStep() or FinishSkipped() would not wait. If it fails,
+  // what was on its way is lost, and neither is to be called.
+  virtual absl::Status AwaitResults() noexcept = 0;
+  // The time that other devices have spent on columns and copies, as far as
+  // AwaitResults() found it done and no earlier call said it; of several, the
+  // longest. 0 where that cannot be measured: everywhere but on CUDA.
+  virtual std::chrono::nanoseconds TakeDeviceTime() noexcept = 0;
 
   // Ends a step without columns.
   virtual void AbandonStep() noexcept = 0;

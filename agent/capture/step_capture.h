@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -60,6 +61,8 @@ class StepCapture : public Capture {
   void BeginSkipped() noexcept override;
   absl::Status EndSkipped() noexcept override;
   absl::Status FinishSkipped(StepData* step) noexcept override;
+  absl::Status AwaitResults() noexcept override;
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override;
   void AbandonStep() noexcept override { begun_ = false; }
   void KeepWeights() noexcept override;
   void ForgetWeights() noexcept override;

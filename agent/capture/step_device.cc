@@ -130,6 +130,16 @@ absl::Status StepCapture::FinishSkipped(StepData* step) noexcept {
   return Guarded([&] { device_->Finish(step); });
 }
 
+absl::Status StepCapture::AwaitResults() noexcept {
+  if (!deferred()) return absl::OkStatus();
+  return Guarded([&] { device_->Wait(); });
+}
+
+std::chrono::nanoseconds StepCapture::TakeDeviceTime() noexcept {
+  return device_ == nullptr ? std::chrono::nanoseconds(0)
+                            : device_->TakeDeviceTime();
+}
+
 bool StepCapture::LaterScalar(const at::Tensor& tensor,
                               std::size_t index) noexcept {
   bool later = false;

@@ -200,6 +200,33 @@ TEST_F(DeferralTest, ScalarsThatDoNotArriveAreLeftOutOfASkippedStep) {
                                  "scalar 'a' is left out: device lost"));
 }
 
+// A step is 100 ms of the loop, of which it waits for `wait` in our call.
+TEST_F(DeferralTest, WaitingForResultsIsNotTheAgentsTime) {
+  options_.overhead_budget = 0.05;
+  script_.wait = std::chrono::milliseconds(300);
+  Attach();
+  for (int i = 0; i < 100; ++i) Step();
+  EXPECT_EQ(tap_->status().own_time, std::chrono::milliseconds(0));
+  EXPECT_EQ(tap_->status().overhead, 0);
+  EXPECT_EQ(tap_->status().interval_steps, 1);
+  EXPECT_EQ(d().Scalar(d().steps[50], "agent.capture_seconds"), 0);
+  EXPECT_NEAR(d().Scalar(d().steps[50], "agent.step_seconds"), 0.4, 1e-9);
+  EXPECT_THAT(said_, IsEmpty());
+}
+
+TEST_F(DeferralTest, WhatTheDeviceTakesIsBudgeted) {
+  script_.device = std::chrono::milliseconds(12);  // Of 100: every fourth.
+  Attach();
+  EXPECT_EQ(tap_->status().interval_steps, 1);
+  for (int i = 0; i < 8; ++i) Step();
+  EXPECT_NEAR(tap_->status().overhead, 0.12, 0.001);
+  for (int i = 8; i < 400; ++i) Step({{"loss", torch::tensor(1.0f)}});
+  EXPECT_EQ(tap_->status().interval_steps, 4);
+  EXPECT_NEAR(tap_->status().overhead, 0.03, 0.001);
+  EXPECT_EQ(tap_->status().own_time, std::chrono::milliseconds(0));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("every 4 steps")));
+}
+
 TEST_F(AgentTest, OnADeviceALossIsRecordedAtEveryStepThatIsLeftOut) {
   testing::World().environment["GRADTAP_FORCE_DEVICE_PATH"] = "1";
   options_.interval_steps = 3;

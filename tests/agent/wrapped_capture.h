@@ -49,6 +49,12 @@ class WrappedCapture : public agent::Capture {
   absl::Status FinishSkipped(StepData* step) noexcept override {
     return real_->FinishSkipped(step);
   }
+  absl::Status AwaitResults() noexcept override {
+    return real_->AwaitResults();
+  }
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override {
+    return real_->TakeDeviceTime();
+  }
   void AbandonStep() noexcept override { real_->AbandonStep(); }
   void KeepWeights() noexcept override { real_->KeepWeights(); }
   void ForgetWeights() noexcept override { real_->ForgetWeights(); }
@@ -111,6 +117,8 @@ class LateCapture : public WrappedCapture {
     absl::Status finish;  // What FinishStep() and FinishSkipped() say,
     absl::Status send;    // and EndSkipped().
     int finished = 0;
+    std::chrono::microseconds wait{0};    // By the world's clock, for each
+    std::chrono::microseconds device{0};  // step; the device's, for captures.
   };
   // `script` must outlive it.
   LateCapture(std::unique_ptr<Capture> real, Script* script)
@@ -124,7 +132,18 @@ class LateCapture : public WrappedCapture {
       for (float& mean : columns.mean) mean = -77;
     }
     deferred_ = true;
+    device_time_ += script_.device;
     return status;
+  }
+  absl::Status AwaitResults() noexcept override {
+    World().clock.Advance(script_.wait);
+    arrived_ = true;
+    return absl::OkStatus();
+  }
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override {
+    if (!arrived_) return {};
+    arrived_ = false;
+    return std::exchange(device_time_, std::chrono::microseconds(0));
   }
   bool deferred() const override { return deferred_; }
   absl::Status FinishStep() noexcept override {
@@ -165,6 +184,8 @@ class LateCapture : public WrappedCapture {
 
   Script& script_;
   bool deferred_ = false;
+  bool arrived_ = false;
+  std::chrono::microseconds device_time_{0};  // Not taken yet.
   std::vector<RoleColumns> roles_;
   std::vector<std::pair<std::size_t, double>> scalars_;
 };
