@@ -227,6 +227,18 @@ TEST_F(DeferralTest, WhatTheDeviceTakesIsBudgeted) {
   EXPECT_THAT(said_, ElementsAre(HasSubstr("every 4 steps")));
 }
 
+// Of the step that took it, not of the one in which it became known.
+TEST_F(DeferralTest, WhatHistogramsTakeOfTheDeviceIsTheirs) {
+  options_.histogram_interval_steps = 8;
+  Attach();
+  for (int i = 0; i < 200; ++i) {
+    script_.device = std::chrono::milliseconds(i % 8 == 0 ? 60 : 1);
+    Step();
+  }
+  // 60 of 800 ms are too much, of 1,600 they are not.
+  EXPECT_EQ(tap_->status().interval_steps, 16);
+}
+
 TEST_F(AgentTest, OnADeviceALossIsRecordedAtEveryStepThatIsLeftOut) {
   testing::World().environment["GRADTAP_FORCE_DEVICE_PATH"] = "1";
   options_.interval_steps = 3;
