@@ -75,6 +75,7 @@ agent::DeliveryOptions DeliveryOptionsOf(
   d.tls_cert_file = o.tls_cert_file;
   d.tls_key_file = o.tls_key_file;
   d.token = o.token;
+  d.token_file = o.token_file;
   d.use_proxy = o.use_proxy;
   if (o.stop_on_sigterm) d.sigterm_deadline = o.shutdown_deadline;
   // Delivery's lines begin with the name that ours get when they are written.

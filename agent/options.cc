@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <sstream>
 #include <string_view>
@@ -17,8 +16,10 @@
 #include "agent/delivery/ring_folder.h"
 #include "agent/launch.h"
 #include "agent/spool/default_root.h"
+#include "core/bearer_token.h"
 #include "core/name_filter.h"
 #include "core/names.h"
+#include "core/peer_address.h"
 
 namespace gradtap::agent {
 namespace {
@@ -205,28 +206,29 @@ void ReadTags(Overrides* from, std::map<std::string, std::string>* tags) {
   }
 }
 
-void ReadToken(Overrides* from, Settings* settings) {
+// What a variable says wins over what the program does.
+void ChooseToken(Overrides* from, AgentOptions* o) {
   if (const char* token = from->Get("GRADTAP_TOKEN")) {
-    settings->options.token = token;
-    return;
+    o->token = token;
+    o->token_file.clear();
+  } else if (const char* path = from->Get("GRADTAP_TOKEN_FILE")) {
+    o->token_file = path;
   }
-  const char* path = from->Get("GRADTAP_TOKEN_FILE");
-  if (path == nullptr) return;
-  constexpr std::size_t kMaxTokenBytes = 64 * 1024;
-  std::ifstream file(path, std::ios::binary);
-  std::string token(kMaxTokenBytes + 1, '\0');
-  file.read(token.data(), static_cast<std::streamsize>(token.size()));
-  token.resize(static_cast<std::size_t>(file.gcount()));
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r' ||
-                            token.back() == ' ')) {
-    token.pop_back();
+}
+
+// The file is where it is now, even if the program goes elsewhere.
+void CompleteToken(Settings* settings) {
+  AgentOptions& o = settings->options;
+  if (o.token_file.empty()) return;
+  std::error_code failed;
+  const auto absolute = std::filesystem::absolute(o.token_file, failed);
+  if (!failed) o.token_file = absolute.string();
+  absl::StatusOr<std::string> token = ReadBearerToken(o.token_file);
+  if (token.ok()) {
+    o.token = *std::move(token);
+  } else {
+    settings->errors.push_back(std::string(token.status().message()));
   }
-  if (token.empty() || token.size() > kMaxTokenBytes) {
-    settings->errors.push_back("GRADTAP_TOKEN_FILE=" + Quoted(path) +
-                               " cannot be read, is empty or is too long");
-    return;
-  }
-  settings->options.token = token;
 }
 
 void ReadEnvironment(const Environment& environment, Settings* settings) {
@@ -235,7 +237,8 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   constexpr int kMaxRank = std::numeric_limits<int>::max() - 1;
   if (const char* value = from.Get("GRADTAP_COLLECTOR")) {
     if (CompleteAddress(value).empty()) {
-      from.Report("GRADTAP_COLLECTOR", "HOST:PORT, without a scheme");
+      from.Report("GRADTAP_COLLECTOR",
+                  "HOST:PORT, without a scheme, or unix:/PATH");
     } else {
       o.collector = value;
     }
@@ -275,7 +278,7 @@ void ReadEnvironment(const Environment& environment, Settings* settings) {
   from.Text("GRADTAP_TLS_CA", &o.tls_ca_file);
   from.Text("GRADTAP_TLS_CERT", &o.tls_cert_file);
   from.Text("GRADTAP_TLS_KEY", &o.tls_key_file);
-  ReadToken(&from, settings);
+  ChooseToken(&from, &o);
   from.Bool("GRADTAP_PROXY", &o.use_proxy);
   from.Bool("GRADTAP_FORCE_DEVICE_PATH", &settings->force_device_path);
 }
@@ -382,8 +385,11 @@ void CheckRanges(Settings* settings) {
     error("shutdown_deadline of " + std::to_string(ms) +
           " ms is out of range: 0 to a day");
   }
-  if (!o.token.empty() && !o.tls) {
-    error("a token is never sent without TLS: set tls, or drop the token");
+  if (!o.token.empty() && !o.tls &&
+      !StaysOnThisMachine(CompleteAddress(o.collector))) {
+    error(
+        "a token is not sent to another machine without TLS: set tls, or "
+        "drop the token");
   }
   for (const auto* patterns : {&o.include, &o.exclude, &o.sharded}) {
     const auto filter = NameFilter::Create(*patterns);
@@ -394,6 +400,7 @@ void CheckRanges(Settings* settings) {
 }  // namespace
 
 std::string CompleteAddress(const std::string& address) {
+  if (IsSocketAddress(address)) return address;
   if (!address.empty() && address[0] == '[') {
     const std::size_t close = address.find(']');
     if (close == std::string::npos || !IsV6(address.substr(1, close - 1))) {
@@ -436,12 +443,13 @@ Settings ResolveSettings(AgentOptions options, const Environment& environment,
   if (address.empty()) {
     settings.errors.push_back("collector " + Quoted(o.collector) +
                               " is no address: give HOST:PORT, without a "
-                              "scheme");
+                              "scheme, or unix:/PATH");
   } else {
     o.collector = address;
   }
   CompletePlace(environment, &settings);
   CompleteSpool(environment, &settings);
+  CompleteToken(&settings);
   settings.launch = LaunchKey(environment);
   const bool named = !o.run.empty();
   if (!named) o.run = JobRunName(environment);

@@ -44,7 +44,8 @@ struct Settings {
 };
 
 // GRADTAP_DISABLED=1 looks at nothing else. Reads a file only if
-// GRADTAP_TOKEN_FILE names one. Never puts the token into a message.
+// GRADTAP_TOKEN_FILE or the program names one. Never puts the token into a
+// message.
 Settings ResolveSettings(AgentOptions options, const Environment& environment,
                          const ProcessFacts& process);
 
@@ -52,8 +53,8 @@ Settings ResolveSettings(AgentOptions options, const Environment& environment,
 // (the default counts as none).
 std::string MeantFor(const AgentOptions& complete);
 
-// "HOST:PORT" from "HOST:PORT", "HOST", ":PORT", "[V6]:PORT", "[V6]" or a bare
-// V6; empty if it is none of these.
+// "HOST:PORT", or "unix:/PATH" as it is, from "HOST:PORT", "HOST", ":PORT",
+// "[V6]:PORT", "[V6]" or a bare V6; empty if it is none of these.
 std::string CompleteAddress(const std::string& address);
 
 }  // namespace gradtap::agent

@@ -26,6 +26,7 @@
 #include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/keeping/option_values.h"
+#include "server/limit_options.h"
 #include "server/notify/notify_url.h"
 #include "server/query/metric_names.h"
 #include "server/service/collector.h"
@@ -255,6 +256,62 @@ void AddKeepingOptions(CLI::App& app, gradtap::server::KeepingLimits* keeping) {
       ->group("Keeping");
 }
 
+// HOST:PORT, unix:PATH, or one of each.
+void AddGrpcListen(CLI::App* app, gradtap::server::CollectorOptions* options) {
+  const char* const name = "--grpc-listen";
+  app->add_option_function<std::vector<std::string>>(
+         name,
+         [=](const std::vector<std::string>& texts) {
+           options->grpc_listen.clear();
+           options->grpc_socket.clear();
+           for (const std::string& text : texts) {
+             const bool socket = text.rfind("unix:", 0) == 0;
+             std::string* const to =
+                 socket ? &options->grpc_socket : &options->grpc_listen;
+             if (!to->empty()) {
+               throw CLI::ValidationError(name,
+                                          "one address and one socket at most");
+             }
+             *to = text;
+           }
+         },
+         "HOST:PORT for agents and clients, port 0 picks a free one; or "
+         "unix:PATH, a socket in a folder of mode 0700, for those on this "
+         "machine; or both, each with the option before it; default: "
+         "127.0.0.1:7317")
+      ->allow_extra_args(false)
+      ->option_text("HOST:PORT|unix:PATH");
+}
+
+// Who gets in.
+void AddDoors(CLI::App* app, gradtap::server::CollectorOptions* options) {
+  const char* const group = "Security";
+  app->add_option("--tls-cert", options->tls.cert,
+                  "The collector's certificate, and what is between it and "
+                  "its authority, PEM; read again when it changes")
+      ->option_text("FILE")
+      ->group(group);
+  app->add_option("--tls-key", options->tls.key,
+                  "Its key, PEM, without a passphrase")
+      ->option_text("FILE")
+      ->group(group);
+  app->add_option("--tls-client-ca", options->tls.client_ca,
+                  "Whose clients are let in, PEM: they need a certificate of "
+                  "this authority, besides their token")
+      ->option_text("FILE")
+      ->group(group);
+  app->add_option("--tokens", options->token_file,
+                  "File of the tokens of those who are let in (gradtapd token "
+                  "create); default: 'tokens' in the data folder, if it is "
+                  "there when the collector starts")
+      ->option_text("FILE")
+      ->group(group);
+  app->add_flag("--allow-insecure", options->allow_insecure,
+                "Permit an address that others can reach without TLS and "
+                "tokens")
+      ->group(group);
+}
+
 // The options of serving.
 void AddServing(CLI::App* app, gradtap::server::CollectorOptions* options) {
   app->add_option("--backup-dir", options->backup_dir,
@@ -262,9 +319,7 @@ void AddServing(CLI::App* app, gradtap::server::CollectorOptions* options) {
                   "none. Default: the data folder's name with .backups after "
                   "it")
       ->option_text("DIR|off");
-  app->add_option("--grpc-listen", options->grpc_listen,
-                  "HOST:PORT for agents and clients; port 0 picks a free one")
-      ->capture_default_str();
+  AddGrpcListen(app, options);
   AddParsed(*app, "--http-listen", AddressOrOff, &options->http_listen,
             "HOST:PORT for browsers and monitoring tools; port 0 picks a free "
             "one, 'off' is none; default: 127.0.0.1:7318")
@@ -273,9 +328,7 @@ void AddServing(CLI::App* app, gradtap::server::CollectorOptions* options) {
                   "Name by which browsers may reach it, besides its address "
                   "and localhost: that of a proxy before it; may be repeated")
       ->option_text("NAME");
-  app->add_flag("--allow-insecure", options->allow_insecure,
-                "Permit an address that others can reach: there is no TLS and "
-                "no token yet");
+  AddDoors(app, options);
 }
 
 void AddDataDir(CLI::App* app, std::string* data_dir, const char* what) {
@@ -306,6 +359,7 @@ int main(int argc, char** argv) {
   AddKeepingOptions(app, &options.keeping);
   AddAlertOptions(app, &options);
   AddMetricOptions(app, &options);
+  gradtap::server::AddLimitOptions(app, &options);
   app.footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"
@@ -314,6 +368,8 @@ int main(int argc, char** argv) {
       "removed is said on standard error and by `gradtap status`.\n\n"
       "Examples:\n"
       "  gradtapd --data-dir /tmp/gradtap --grpc-listen 127.0.0.1:0\n"
+      "  gradtapd --grpc-listen 0.0.0.0:7317 --tls-cert cert.pem --tls-key "
+      "key.pem\n"
       "  gradtapd --rules my.rules --alertmanager http://127.0.0.1:9093\n"
       "  gradtapd --keep-for 90d --keep-bytes 500GiB --disk-reserve 20GiB");
   struct {
@@ -325,6 +381,8 @@ int main(int argc, char** argv) {
        gradtap::server::AddVerify},
       {"migrate", "Bring a data folder of an older format to the newest",
        gradtap::server::AddMigrate},
+      {"token", "Make, list and revoke the tokens that a collector asks for",
+       gradtap::server::AddToken},
   };
   std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>> commands;
   for (const auto& entry : subcommands) {

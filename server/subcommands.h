@@ -1,5 +1,5 @@
-// What gradtapd does besides serving: work on a data folder that no collector
-// has open.
+// What gradtapd does besides serving: work on a data folder, mostly on one that
+// no collector has open.
 //
 // Layer: server. This file: CLI11 by name only.
 
@@ -22,6 +22,7 @@ using Subcommand = std::function<int(const std::string& data_dir)>;
 
 Subcommand AddVerify(CLI::App& app);
 Subcommand AddMigrate(CLI::App& app);
+Subcommand AddToken(CLI::App& app);
 
 // A line on standard error, escaped for a terminal.
 void Say(const std::string& line);

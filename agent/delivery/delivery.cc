@@ -440,6 +440,7 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   transport.tls_cert_pem = std::move(tls->cert_pem);
   transport.tls_key_pem = std::move(tls->key_pem);
   transport.token = options.token;
+  transport.token_file = options.token_file;
   transport.use_proxy = options.use_proxy;
   worker.make_transport = [transport] { return MakeGrpcTransport(transport); };
   std::optional<RingFileOptions> larger;

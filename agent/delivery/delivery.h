@@ -28,7 +28,7 @@ namespace gradtap::agent {
 
 // Plain data, checked and completed by the caller (agent.cc).
 struct DeliveryOptions {
-  // "HOST:PORT". Offline, it is noted in the spool; empty: any.
+  // "HOST:PORT" or "unix:/PATH". Offline, it is noted in the spool; empty: any.
   std::string collector;
   std::string run;
   std::string launch;  // Empty: the process nonce, in hex.
@@ -50,6 +50,8 @@ struct DeliveryOptions {
   bool tls = false;
   std::string tls_ca_file, tls_cert_file, tls_key_file;
   std::string token;
+  // Read again for each connection, instead of `token`; empty: that stays.
+  std::string token_file;
   bool use_proxy = false;
   // Set: SIGTERM ends the stream as STOPPED, which is delivered for at most so
   // long (stop_signal.h). A thread waits for it, from Create() on.
@@ -96,7 +98,8 @@ struct FlushOutcome {
 class Delivery {
  public:
   // Allocates the ring. Starts no thread and opens no socket: the first Put
-  // does. kInvalidArgument names the option that is wrong (a token without TLS,
+  // does. kInvalidArgument names the option that is wrong (a token for another
+  // machine without TLS,
   // an unreadable certificate, an address that cannot be one).
   static absl::StatusOr<std::unique_ptr<Delivery>> Create(
       DeliveryOptions options);

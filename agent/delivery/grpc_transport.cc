@@ -11,7 +11,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "core/bearer_token.h"
+#include "core/peer_address.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::agent {
@@ -91,12 +94,20 @@ class GrpcTransport : public Transport {
           "gRPC does not accept the TLS certificate or key"));
       return;
     }
+    const absl::StatusOr<std::string> token =
+        options_.token_file.empty() ? options_.token
+                                    : ReadBearerToken(options_.token_file);
+    if (!token.ok()) {
+      LocalClose(token.status());
+      return;
+    }
     call_->channel = grpc::CreateCustomChannel(options_.collector, credentials_,
                                                ChannelArgs(options_.use_proxy));
     call_->stub = v1::Telemetry::NewStub(call_->channel);
-    if (options_.tls && !options_.token.empty()) {
+    if (!token->empty() &&
+        (options_.tls || StaysOnThisMachine(options_.collector))) {
       call_->context.AddMetadata("authorization",
-                                 absl::StrCat("Bearer ", options_.token));
+                                 absl::StrCat("Bearer ", *token));
     }
     call_->stream =
         call_->stub->PrepareAsyncSession(&call_->context, queue_.get());

@@ -14,13 +14,16 @@
 
 namespace gradtap::agent {
 
-// Checked by the caller (ReadTlsFiles, ValidateOptions): a token only with TLS.
+// Checked by the caller (ReadTlsFiles, ValidateOptions). All the same, a token
+// is sent over TLS, or to this machine, or not at all.
 struct GrpcTransportOptions {
-  std::string collector;  // "HOST:PORT".
+  std::string collector;  // "HOST:PORT", "unix:/PATH".
   bool tls = false;
   std::string tls_ca_pem;  // Empty: the system's roots.
   std::string tls_cert_pem, tls_key_pem;
   std::string token;
+  // Where it is read from for each connection; empty: it is as it is.
+  std::string token_file;
   bool use_proxy = false;
 };
 

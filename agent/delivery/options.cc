@@ -10,7 +10,9 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/bearer_token.h"
 #include "core/names.h"
+#include "core/peer_address.h"
 
 namespace gradtap::agent {
 namespace {
@@ -20,7 +22,6 @@ constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
 constexpr std::uint64_t kMinSpoolBytes = 1u << 20;
 constexpr std::size_t kMaxPemBytes = 1 << 20;
 constexpr std::size_t kMaxTags = 64;
-constexpr std::size_t kMaxTokenBytes = 4096;
 
 std::string Shown(std::string_view text) {
   return absl::StrCat("'", EscapeForTerminal(text.substr(0, 200)), "'");
@@ -56,9 +57,13 @@ absl::Status ValidateTags(const DeliveryOptions& options) {
 
 absl::Status ValidateSecurity(const DeliveryOptions& options) {
   if (!options.tls) {
-    if (!options.token.empty()) {
+    const bool has_token =
+        !options.token.empty() || !options.token_file.empty();
+    if (has_token && !StaysOnThisMachine(options.collector) &&
+        !(options.offline && options.collector.empty())) {
       return absl::InvalidArgumentError(
-          "token: it would travel unencrypted; set tls (GRADTAP_TLS=1) too");
+          absl::StrCat("token: it would travel to ", Shown(options.collector),
+                       " unencrypted; set tls (GRADTAP_TLS=1) too"));
     }
     for (const auto* file : {&options.tls_ca_file, &options.tls_cert_file,
                              &options.tls_key_file}) {
@@ -73,15 +78,8 @@ absl::Status ValidateSecurity(const DeliveryOptions& options) {
     return absl::InvalidArgumentError(
         "tls_cert_file and tls_key_file: one is set without the other");
   }
-  const bool printable =
-      std::all_of(options.token.begin(), options.token.end(),
-                  [](unsigned char c) { return c > 0x20 && c < 0x7f; });
-  if (!printable || options.token.size() > kMaxTokenBytes) {
-    return absl::InvalidArgumentError(
-        "token: it has blanks, line ends or other characters that cannot be in "
-        "a header, or more than 4096 of them");
-  }
-  return absl::OkStatus();
+  return options.token.empty() ? absl::OkStatus()
+                               : CheckBearerToken(options.token);
 }
 
 absl::StatusOr<std::string> ReadPem(const char* option,
@@ -109,10 +107,12 @@ absl::StatusOr<std::string> ReadPem(const char* option,
 }  // namespace
 
 absl::Status ValidateCollector(std::string_view collector) {
+  if (IsSocketAddress(collector)) return absl::OkStatus();
   const auto wrong = [&](const char* what) {
     return absl::InvalidArgumentError(
         absl::StrCat("collector: ", Shown(collector), " ", what,
-                     "; HOST:PORT is expected, as in 127.0.0.1:7317"));
+                     "; HOST:PORT is expected, as in 127.0.0.1:7317, or "
+                     "unix:/PATH"));
   };
   const std::size_t colon = collector.rfind(':');
   if (colon == std::string_view::npos) return wrong("has no port");

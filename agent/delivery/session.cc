@@ -83,8 +83,12 @@ void Session::OnClosed(const absl::Status& status) {
   run_deleted_ |= !cancelled_ && status.code() == absl::StatusCode::kAborted;
   if (!cancelled_ && !status.ok() && !draining_) {
     said_away_ = true;
+    // It is there, and does not let us in.
+    const bool refused =
+        absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status);
     Say(absl::StrCat("closed ", static_cast<int>(status.code())),
-        absl::StrCat("is away (", absl::StatusCodeToString(status.code()), ": ",
+        absl::StrCat(refused ? "refuses the token (" : "is away (",
+                     absl::StatusCodeToString(status.code()), ": ",
                      Printable(std::string_view(status.message().data(),
                                                 status.message().size())),
                      "); steps are kept", TriedAgain()));

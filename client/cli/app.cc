@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <utility>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "client/cli/commands.h"
+#include "core/bearer_token.h"
 #include "core/names.h"
 
 #ifndef GRADTAP_VERSION
@@ -144,7 +144,7 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
   app.add_option("-c,--collector", raw.collector,
                  "The collector's gRPC address; default 127.0.0.1:7317, or "
                  "GRADTAP_COLLECTOR")
-      ->option_text("HOST:PORT")
+      ->option_text("HOST:PORT|unix:PATH")
       ->group("Connection");
   app.add_option("--timeout", raw.timeout_s,
                  "How long to wait for the collector; default 5 s to connect, "
@@ -170,17 +170,6 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
       ->group("Connection");
 }
 
-absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  std::ifstream in(path);
-  std::string token;
-  if (!in || !std::getline(in, token)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot read a token from '", path, "'"));
-  }
-  absl::StripAsciiWhitespace(&token);
-  return token;
-}
-
 // Command line, then environment, then default.
 absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
   const auto choose = [&](const std::string& given, const char* variable,
@@ -203,7 +192,7 @@ absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
   const std::string token_file =
       choose(raw.token_file, "GRADTAP_TOKEN_FILE", "");
   if (!token_file.empty()) {
-    absl::StatusOr<std::string> token = ReadToken(token_file);
+    absl::StatusOr<std::string> token = ReadBearerToken(token_file);
     if (!token.ok()) return token.status();
     options.token = *std::move(token);
   } else {

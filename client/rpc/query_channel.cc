@@ -13,7 +13,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/bearer_token.h"
 #include "core/names.h"
+#include "core/peer_address.h"
 
 namespace gradtap::client {
 namespace {
@@ -24,7 +26,7 @@ using std::chrono::system_clock;
 absl::Status BadAddress(std::string_view address, std::string_view why) {
   return absl::InvalidArgumentError(
       absl::StrCat("bad collector address '", EscapeForTerminal(address),
-                   "': ", std::string(why), "; use HOST:PORT"));
+                   "': ", std::string(why), "; use HOST:PORT, or unix:/PATH"));
 }
 
 bool IsHostCharacter(char c) {
@@ -64,11 +66,12 @@ std::string ShortReason(const std::string& message) {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
-    const ChannelOptions& options) {
+    const ChannelOptions& options, const std::string& address) {
   if (!options.tls) {
-    if (!options.token.empty()) {
-      return absl::InvalidArgumentError(
-          "a token is not sent without TLS; switch TLS on");
+    if (!options.token.empty() && !StaysOnThisMachine(address)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a token is not sent to another machine (",
+          EscapeForTerminal(address), ") without TLS; switch TLS on"));
     }
     return grpc::InsecureChannelCredentials();
   }
@@ -96,13 +99,8 @@ absl::Status CheckOptions(const ChannelOptions& options) {
       options.long_deadline <= milliseconds::zero()) {
     return absl::InvalidArgumentError("deadlines must be positive");
   }
-  for (const char c : options.token) {
-    if (c < 0x21 || c > 0x7e) {
-      return absl::InvalidArgumentError(
-          "the token has a character that is not printable ASCII");
-    }
-  }
-  return absl::OkStatus();
+  return options.token.empty() ? absl::OkStatus()
+                               : CheckBearerToken(options.token);
 }
 
 grpc::ChannelArguments Arguments(const ChannelOptions& options) {
@@ -124,6 +122,7 @@ grpc::ChannelArguments Arguments(const ChannelOptions& options) {
 
 absl::StatusOr<std::string> CompleteAddress(std::string_view address) {
   if (address.empty()) return BadAddress(address, "it is empty");
+  if (IsSocketAddress(address)) return std::string(address);
   std::string_view host = address;
   std::string_view port;
   bool has_port = false;
@@ -215,7 +214,7 @@ absl::StatusOr<std::unique_ptr<QueryChannel>> QueryChannel::Connect(
   absl::StatusOr<std::string> address = CompleteAddress(options.collector);
   if (!address.ok()) return address.status();
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  auto credentials = Credentials(options);
+  auto credentials = Credentials(options, *address);
   if (!credentials.ok()) return credentials.status();
   std::unique_ptr<QueryChannel> channel(new QueryChannel(
       options, *address,
@@ -239,11 +238,16 @@ absl::Status QueryChannel::WaitConnected(milliseconds wait, bool fail_fast) {
   }
   // A call on a channel in this state fails at once, and says why.
   grpc::ClientContext context;
+  Prepare(&context, /*with_deadline=*/false);
   context.set_deadline(deadline);
   v1::GetStatusResponse response;
   const grpc::Status status =
       stub_->GetStatus(&context, v1::GetStatusRequest(), &response);
-  if (status.ok()) return absl::OkStatus();
+  // Who refuses is there.
+  if (status.ok() || status.error_code() == grpc::UNAUTHENTICATED ||
+      status.error_code() == grpc::PERMISSION_DENIED) {
+    return absl::OkStatus();
+  }
   return Unreachable(ShortReason(status.error_message()));
 }
 

@@ -40,8 +40,9 @@ struct ChannelOptions {
 
 inline constexpr int kDefaultPort = 7317;
 
-// "HOST:PORT" from "HOST", ":PORT", "HOST:PORT", "IPV6" or "[IPV6]:PORT".
-// kInvalidArgument names the address and what is wrong with it.
+// "HOST:PORT", or "unix:/PATH" as it is, from "HOST", ":PORT", "HOST:PORT",
+// "IPV6" or "[IPV6]:PORT". kInvalidArgument names the address and what is wrong
+// with it.
 absl::StatusOr<std::string> CompleteAddress(std::string_view address);
 
 // The content of a PEM file; kInvalidArgument names one that cannot be read.

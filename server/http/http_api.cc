@@ -13,6 +13,7 @@
 #include "proto/text/answer_csv.h"
 #include "proto/text/json_mapping.h"
 #include "server/service/query_methods.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
@@ -27,9 +28,10 @@ struct Code {
   int http;
 };
 
-constexpr std::array<Code, 12> kCodes = {{
+constexpr std::array<Code, 13> kCodes = {{
     {absl::StatusCode::kInvalidArgument, "INVALID_ARGUMENT", 400},
     {absl::StatusCode::kOutOfRange, "OUT_OF_RANGE", 400},
+    {absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", 401},
     {absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED", 403},
     {absl::StatusCode::kNotFound, "NOT_FOUND", 404},
     {absl::StatusCode::kUnimplemented, "UNIMPLEMENTED", 405},
@@ -82,12 +84,13 @@ absl::Status Write(const Message& message, const ApiCall& call,
 }
 
 template <typename Request, typename Response>
-absl::Status Serve(const char* method, QueryBackend* backend,
+absl::Status Serve(const char* method, QueryBackend* backend, Gate* gate,
                    const ApiCall& call, HttpAnswer* answer) {
   google::protobuf::Arena arena;
   auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
   absl::Status status = SetFields(call.parameters, request);
   if (status.ok() && !call.body.empty()) status = FromJson(call.body, request);
+  if (status.ok()) status = CheckRuns(gate, call.caller, *request);
   if (!status.ok()) return status;
   // Nobody tells us that a client has gone.
   return backend->Run(
@@ -96,6 +99,7 @@ absl::Status Serve(const char* method, QueryBackend* backend,
         auto* response =
             google::protobuf::Arena::CreateMessage<Response>(&arena);
         absl::Status done = Answer(backend, *request, cancelled, response);
+        if (done.ok()) KeepOwn(call.caller, response);
         // Here, so that no more answers are written at a time than are made.
         return done.ok() ? Write(*response, call, answer) : done;
       });
@@ -105,7 +109,7 @@ struct ApiMethod {
   const char* name;
   bool changes;
   bool has_csv;
-  absl::Status (*serve)(const char* method, QueryBackend* backend,
+  absl::Status (*serve)(const char* method, QueryBackend* backend, Gate* gate,
                         const ApiCall& call, HttpAnswer* answer);
 };
 
@@ -139,7 +143,7 @@ constexpr std::array<ApiMethod, 17> kMethods = {
     Reads<v1::TestRulesRequest, v1::TestRulesResponse>("TestRules"),
 };
 
-absl::Status ServeCall(QueryBackend* backend, const ApiCall& call,
+absl::Status ServeCall(QueryBackend* backend, Gate* gate, const ApiCall& call,
                        HttpAnswer* answer) {
   const auto* method = std::find_if(
       kMethods.begin(), kMethods.end(),
@@ -165,7 +169,7 @@ absl::Status ServeCall(QueryBackend* backend, const ApiCall& call,
     return absl::InvalidArgumentError(
         "a POST has its request in the body, as JSON, and nothing in the URL");
   }
-  return method->serve(method->name, backend, call, answer);
+  return method->serve(method->name, backend, gate, call, answer);
 }
 
 }  // namespace
@@ -185,9 +189,31 @@ HttpAnswer ToHttpAnswer(const absl::Status& status) {
   return answer;
 }
 
+HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted,
+                          std::size_t max_body_bytes) {
+  std::string text;
+  switch (status) {
+    case 404:
+      text = absl::StrCat("nothing is at '",
+                          EscapeForTerminal(path_untrusted.substr(0, 100)),
+                          "'; /api/v1/METHOD has the queries");
+      break;
+    case 413:
+      text = absl::StrCat("the body is longer than ", max_body_bytes, " bytes");
+      break;
+    default:
+      text = "the request is not one that this server understands";
+  }
+  HttpAnswer answer =
+      ToHttpAnswer(status == 404 ? absl::NotFoundError(text)
+                                 : absl::InvalidArgumentError(text));
+  answer.status = status;
+  return answer;
+}
+
 HttpAnswer HttpApi::Serve(const ApiCall& call) const {
   HttpAnswer answer;
-  const absl::Status status = ServeCall(backend_, call, &answer);
+  const absl::Status status = ServeCall(backend_, gate_, call, &answer);
   if (status.ok()) return answer;
   HttpAnswer refused = ToHttpAnswer(status);
   refused.allow = answer.allow;

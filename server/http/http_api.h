@@ -5,11 +5,13 @@
 #ifndef GRADTAP_SERVER_HTTP_HTTP_API_H_
 #define GRADTAP_SERVER_HTTP_HTTP_API_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "core/csv.h"
+#include "server/auth/gate.h"
 #include "server/http/request_fields.h"
 #include "server/service/query_backend.h"
 
@@ -27,6 +29,11 @@ struct HttpAnswer {
 // {"code":"NOT_FOUND","message":"..."}.
 HttpAnswer ToHttpAnswer(const absl::Status& status);
 
+// What the HTTP library refused by itself, without a word: with that status, of
+// HTTP, a request for `path_untrusted`.
+HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted,
+                          std::size_t max_body_bytes);
+
 enum class AnswerForm {
   kJson,
   kProtobuf,  // The message's own bytes.
@@ -40,13 +47,15 @@ struct ApiCall {
   std::string body;  // Of a POST: the request as JSON; empty is {}.
   AnswerForm form = AnswerForm::kJson;
   CsvOptions csv;
+  Caller caller = Caller::Anybody();
 };
 
 // Thread-safe.
 class HttpApi {
  public:
-  // `backend` must outlive it.
-  explicit HttpApi(QueryBackend* backend) : backend_(backend) {}
+  // Both must outlive it. `gate`: which runs a caller may read.
+  explicit HttpApi(QueryBackend* backend, Gate* gate = Gate::Open())
+      : backend_(backend), gate_(gate) {}
 
   // Runs on the backend, and waits. A GET takes its request from the URL's
   // parameters, a POST from its body; what changes something is POST alone.
@@ -56,6 +65,7 @@ class HttpApi {
 
  private:
   QueryBackend* const backend_;
+  Gate* const gate_;
 };
 
 }  // namespace gradtap::server

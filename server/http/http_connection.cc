@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace gradtap::server {
 namespace {
@@ -33,9 +34,13 @@ void HttpConnections::EndAll() {
   for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
 }
 
-HttpConnection::HttpConnection(int socket, HttpConnections* all)
+HttpConnection::HttpConnection(int socket, HttpConnections* all,
+                               std::shared_ptr<ssl_ctx_st> tls)
     : socket_(socket),
       all_(all),
+      tls_(tls == nullptr
+               ? nullptr
+               : std::make_unique<TlsSession>(std::move(tls), socket)),
       request_until_(Clock::now() + all->limits_.request_time),
       answer_until_(Clock::now() + all->limits_.request_time +
                     all->limits_.answer_time) {
@@ -47,6 +52,7 @@ HttpConnection::HttpConnection(int socket, HttpConnections* all)
 HttpConnection::~HttpConnection() {
   current = nullptr;
   all_->held_bytes_ -= held_;
+  if (tls_ != nullptr) tls_->Close();
   ::shutdown(socket_, SHUT_WR);
   PassOverTheRest();
   {
@@ -55,6 +61,15 @@ HttpConnection::~HttpConnection() {
     ::close(socket_);  // Not before: the number may be another's then.
   }
   all_->changed_.NotifyAll();
+}
+
+bool HttpConnection::Handshake() {
+  if (tls_ == nullptr) return true;
+  for (;;) {
+    const TlsSession::Next next = tls_->Handshake();
+    if (next == TlsSession::Next::kDone) return true;
+    if (!AwaitFor(next, request_until_)) return false;
+  }
 }
 
 HttpConnection* HttpConnection::Current() { return current; }
@@ -80,7 +95,8 @@ bool HttpConnection::HasGone() const {
 }
 
 bool HttpConnection::is_readable() const {
-  return taken_ < buffered_ || Await(POLLIN, request_until_);
+  return taken_ < buffered_ || (tls_ != nullptr && tls_->pending()) ||
+         Await(POLLIN, request_until_);
 }
 
 bool HttpConnection::is_writable() const {
@@ -93,11 +109,8 @@ bool HttpConnection::is_writable() const {
 ssize_t HttpConnection::read(char* to, std::size_t size) {
   if (taken_ == buffered_) {
     const std::size_t left = all_->limits_.request_bytes - request_bytes_;
-    if (left == 0 || !Await(POLLIN, request_until_)) return -1;
-    ssize_t got = 0;
-    do {
-      got = ::recv(socket_, buffer_.data(), std::min(left, buffer_.size()), 0);
-    } while (got < 0 && errno == EINTR);
+    if (left == 0) return -1;
+    const ssize_t got = Receive(buffer_.data(), std::min(left, buffer_.size()));
     if (got <= 0) return got;
     taken_ = 0;
     buffered_ = static_cast<std::size_t>(got);
@@ -112,10 +125,41 @@ ssize_t HttpConnection::read(char* to, std::size_t size) {
 ssize_t HttpConnection::write(const char* from, std::size_t size) {
   for (;;) {
     if (!is_writable()) return -1;
-    const ssize_t sent =
-        ::send(socket_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = Send(from, size);
     if (sent >= 0 || (errno != EINTR && errno != EAGAIN)) return sent;
   }
+}
+
+ssize_t HttpConnection::Receive(char* to, std::size_t size) {
+  if (tls_ == nullptr) {
+    if (!Await(POLLIN, request_until_)) return -1;
+    ssize_t got = 0;
+    do {
+      got = ::recv(socket_, to, size, 0);
+    } while (got < 0 && errno == EINTR);
+    return got;
+  }
+  for (;;) {
+    // Or a client that sends records without a byte in them goes on for ever.
+    if (Clock::now() >= request_until_) return -1;
+    std::size_t got = 0;
+    const TlsSession::Next next = tls_->Read(to, size, &got);
+    if (next == TlsSession::Next::kDone) return static_cast<ssize_t>(got);
+    if (next == TlsSession::Next::kClosed) return 0;
+    if (!AwaitFor(next, request_until_)) return -1;
+  }
+}
+
+// As send() has it: EAGAIN, when it could not be sent now.
+ssize_t HttpConnection::Send(const char* from, std::size_t size) {
+  if (tls_ == nullptr) {
+    return ::send(socket_, from, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  std::size_t sent = 0;
+  const TlsSession::Next next = tls_->Write(from, size, &sent);
+  if (next == TlsSession::Next::kDone) return static_cast<ssize_t>(sent);
+  errno = next == TlsSession::Next::kWrite ? EAGAIN : EPIPE;
+  return -1;
 }
 
 // Nobody asks.
@@ -141,6 +185,18 @@ bool HttpConnection::Await(short events, Clock::time_point deadline) const {
                static_cast<int>(std::min<std::int64_t>(left.count(), 60'000)));
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
+  }
+}
+
+bool HttpConnection::AwaitFor(TlsSession::Next next,
+                              Clock::time_point deadline) const {
+  switch (next) {
+    case TlsSession::Next::kRead:
+      return Await(POLLIN, deadline);
+    case TlsSession::Next::kWrite:
+      return Await(POLLOUT, deadline);
+    default:
+      return false;
   }
 }
 

@@ -15,11 +15,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "core/sync.h"
 #include "server/http/http_limits.h"
+#include "server/http/tls_session.h"
 
 namespace gradtap::server {
 
@@ -50,12 +52,17 @@ class HttpConnections {
 // By one thread, which serves it.
 class HttpConnection final : public httplib::Stream {
  public:
-  // Takes the socket. `all` must outlive it.
-  HttpConnection(int socket, HttpConnections* all);
+  // Takes the socket. `all` must outlive it. `tls`: null: in the clear.
+  HttpConnection(int socket, HttpConnections* all,
+                 std::shared_ptr<ssl_ctx_st> tls = nullptr);
   // Closes: the other side gets what has been written.
   ~HttpConnection() override;
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
+
+  // To be called first. False: the other side does not speak TLS, or is not
+  // let in. True without TLS.
+  bool Handshake();
 
   // That which this thread serves.
   static HttpConnection* Current();
@@ -80,10 +87,16 @@ class HttpConnection final : public httplib::Stream {
 
   // False: not before the deadline.
   bool Await(short events, Clock::time_point deadline) const;
+  // What the socket has to be ready for; false: not before the deadline, or it
+  // is over.
+  bool AwaitFor(TlsSession::Next next, Clock::time_point deadline) const;
+  ssize_t Receive(char* to, std::size_t size);
+  ssize_t Send(const char* from, std::size_t size);
   void PassOverTheRest();
 
   const int socket_;
   HttpConnections* const all_;
+  const std::unique_ptr<TlsSession> tls_;  // Null: in the clear.
   const Clock::time_point request_until_;
   Clock::time_point answer_until_;
   std::size_t request_bytes_ = 0;

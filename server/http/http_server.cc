@@ -14,16 +14,17 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "core/names.h"
 #include "core/sync.h"
 #include "server/dashboard/embedded_page.h"
 #include "server/http/http_api.h"
 #include "server/http/http_connection.h"
+#include "server/http/http_gate.h"
 #include "server/http/http_threads.h"
 #include "server/http/live_hub.h"
 #include "server/http/metrics_page.h"
 #include "server/http/prometheus_api.h"
 #include "server/http/request_parts.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
@@ -49,6 +50,7 @@ constexpr char kApiPath[] = "/api/v1/";
 constexpr char kPrometheusPath[] = "/prometheus/api/v1/";
 constexpr char kForm[] = "application/x-www-form-urlencoded";
 
+constexpr char kReferrerHeader[] = "Referrer-Policy";
 constexpr char kPolicyHeader[] = "Content-Security-Policy";
 // The page has what it is made of from here, asks here, and writes no markup.
 constexpr char kPagePolicy[] =
@@ -75,6 +77,7 @@ void Put(HttpAnswer answer, const httplib::Request& request,
     Own(request).headers.erase("Accept-Encoding");
   }
   response->status = answer.status;
+  if (answer.status == 401) response->set_header("WWW-Authenticate", "Bearer");
   if (!answer.allow.empty()) response->set_header("Allow", answer.allow);
   if (answer.retry_after_s > 0) {
     response->set_header("Retry-After", std::to_string(answer.retry_after_s));
@@ -91,11 +94,15 @@ void PutText(int status, const std::string& text, httplib::Response* response) {
 // The library with connections of our own.
 class Library final : public httplib::Server {
  public:
-  explicit Library(HttpConnections* connections) : connections_(connections) {}
+  Library(HttpConnections* connections, Certificates* certificates)
+      : connections_(connections), certificates_(certificates) {}
 
  private:
   bool process_and_close_socket(socket_t socket) override {
-    HttpConnection connection(socket, connections_);
+    HttpConnection connection(
+        socket, connections_,
+        certificates_ == nullptr ? nullptr : certificates_->Current()->context);
+    if (!connection.Handshake()) return false;
     bool closed = false;
     try {
       return process_request(connection, /*close_connection=*/true, closed,
@@ -106,6 +113,7 @@ class Library final : public httplib::Server {
   }
 
   HttpConnections* const connections_;
+  Certificates* const certificates_;  // Null: in the clear.
 };
 
 int ListenOnce(int socket) {
@@ -120,11 +128,12 @@ class HttpServer::Impl {
   Impl(HttpOptions options, QueryBackend* backend)
       : options_(std::move(options)),
         backend_(backend),
-        api_(backend),
+        gate_(options_.gate, options_.certificates != nullptr),
+        api_(backend, options_.gate),
         prometheus_(backend),
         live_(backend, options_.max_live_streams),
         connections_(options_.connections),
-        server_(&connections_) {
+        server_(&connections_, options_.certificates) {
     backend->CountWatches([this] { return live_.open(); });
   }
   ~Impl() { Shutdown(); }
@@ -184,7 +193,7 @@ class HttpServer::Impl {
         {kPolicyHeader, "default-src 'none'; frame-ancestors 'none'"},
         {"Cross-Origin-Resource-Policy", "same-origin"},
         {"X-Content-Type-Options", "nosniff"},
-        {"Referrer-Policy", "no-referrer"},
+        {kReferrerHeader, "no-referrer"},
     });
   }
 
@@ -196,8 +205,15 @@ class HttpServer::Impl {
       // as a header can hold.
       Own(in).ranges.clear();
       OfferGzipAlone(&Own(in));
-      const absl::Status status = CheckRequest(in, options_.names);
-      if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
+      absl::Status status = CheckRequest(in, options_.names);
+      if (status.ok()) {
+        status = gate_.Admit(in);
+        if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
+        if (in.path == "/") {
+          PutSignIn(status, in, &out);
+          return httplib::Server::HandlerResponse::Handled;
+        }
+      }
       Put(ToHttpAnswer(status), in, &out);
       return httplib::Server::HandlerResponse::Handled;
     });
@@ -206,7 +222,8 @@ class HttpServer::Impl {
       Put(ToHttpAnswer(absl::InternalError("the request failed")), in, &out);
     });
     server_.set_error_handler([](const Request& in, Response& out) {
-      if (out.body.empty()) Put(Explain(in, out.status), in, &out);
+      if (out.body.empty())
+        Put(LibraryRefusal(out.status, in.path, kMaxBodyBytes), in, &out);
     });
     AddPage();
     server_.Get("/healthz", [](const Request&, Response& out) {
@@ -263,7 +280,34 @@ class HttpServer::Impl {
     });
   }
 
+  void PutSignIn(const absl::Status& why, const httplib::Request& in,
+                 httplib::Response* out) {
+    out->headers.erase(kPolicyHeader);
+    out->set_header(kPolicyHeader, kSignInPolicy);
+    // Or the browser does not say whose form it is.
+    out->headers.erase(kReferrerHeader);
+    out->set_header(kReferrerHeader, "same-origin");
+    Put(SignInForm(why), in, out);
+  }
+
+  // The form posts to where it was shown, and comes back there.
+  void SignIn(const httplib::Request& in, httplib::Response* out) {
+    UrlParameters form;
+    if (HasType(in, kForm)) AddParameters(in.body, &form);
+    const auto token = form.find("token");
+    const absl::StatusOr<std::string> cookie =
+        gate_.SignIn(token == form.end() ? "" : token->second);
+    if (!cookie.ok()) return PutSignIn(cookie.status(), in, out);
+    out->status = 303;
+    out->set_header("Location", in.target);
+    out->set_header("Set-Cookie", *cookie);
+  }
+
   void AddPage() {
+    if (options_.gate->asks()) {
+      server_.Post("/", [this](const httplib::Request& in,
+                               httplib::Response& out) { SignIn(in, &out); });
+    }
     for (const PageFile& file : EmbeddedPage()) {
       server_.Get(absl::StrReplaceAll(std::string(file.path), {{".", "\\."}}),
                   [&file](const httplib::Request& in, httplib::Response& out) {
@@ -285,6 +329,9 @@ class HttpServer::Impl {
     const std::string seen = in.get_header_value("Last-Event-ID");
     std::uint64_t ordinal = 0;
     if (absl::SimpleAtoi(seen, &ordinal)) request.set_after_ordinal(ordinal);
+    const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    if (!caller.ok()) status = caller.status();
+    if (status.ok()) status = CheckRuns(options_.gate, *caller, request);
     if (!status.ok()) return Put(ToHttpAnswer(status), in, out);
     absl::StatusOr<std::shared_ptr<LiveHub::Stream>> stream =
         live_.Open(request, kFirstEvent);
@@ -300,17 +347,21 @@ class HttpServer::Impl {
       connection->AnswerWithoutEnd();
     }
     out->set_chunked_content_provider(
-        "text/event-stream", [this, stream = *std::move(stream)](
-                                 std::size_t, httplib::DataSink& sink) {
-          return SendNext(stream.get(), &sink);
+        "text/event-stream",
+        [this, stream = *std::move(stream), caller = *caller](
+            std::size_t, httplib::DataSink& sink) {
+          return SendNext(stream.get(), caller, &sink);
         });
   }
 
   // What comes within a heartbeat; null: nothing has. A page that is left gives
   // its stream back within kLookForReader.
-  absl::StatusOr<LiveHub::Text> NextOf(LiveHub::Stream* stream) const {
+  absl::StatusOr<LiveHub::Text> NextOf(LiveHub::Stream* stream,
+                                       const Caller& caller) const {
     const auto until = std::chrono::steady_clock::now() + options_.heartbeat;
     for (;;) {
+      const absl::Status may = options_.gate->Recheck(caller);
+      if (!may.ok()) return may;
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(
           until - std::chrono::steady_clock::now());
       absl::StatusOr<LiveHub::Text> text =
@@ -324,8 +375,9 @@ class HttpServer::Impl {
   }
 
   // False: the connection is done for.
-  bool SendNext(LiveHub::Stream* stream, httplib::DataSink* sink) const {
-    const absl::StatusOr<LiveHub::Text> text = NextOf(stream);
+  bool SendNext(LiveHub::Stream* stream, const Caller& caller,
+                httplib::DataSink* sink) const {
+    const absl::StatusOr<LiveHub::Text> text = NextOf(stream, caller);
     if (absl::IsCancelled(text.status())) return false;
     if (!text.ok()) {
       const std::string last = absl::StrCat(
@@ -373,7 +425,10 @@ class HttpServer::Impl {
       answer.status = 415;
       return answer;
     }
+    absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    if (!caller.ok()) return ToHttpAnswer(caller.status());
     ApiCall call;
+    call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.post = post;
     call.parameters = ParametersOf(in);
@@ -386,7 +441,10 @@ class HttpServer::Impl {
   }
 
   void ServeCsv(const httplib::Request& in, httplib::Response* out) {
+    absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
     ApiCall call;
+    call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.form = AnswerForm::kCsv;
     call.parameters = ParametersOf(in);
@@ -402,31 +460,9 @@ class HttpServer::Impl {
     Put(api_.Serve(call), in, out);
   }
 
-  // What the library refused, without a word.
-  static HttpAnswer Explain(const httplib::Request& in, int status) {
-    std::string text;
-    switch (status) {
-      case 404:
-        text = absl::StrCat("nothing is at '",
-                            EscapeForTerminal(in.path.substr(0, 100)), "'; ",
-                            kApiPath, "METHOD has the queries");
-        break;
-      case 413:
-        text =
-            absl::StrCat("the body is longer than ", kMaxBodyBytes, " bytes");
-        break;
-      default:
-        text = "the request is not one that this server understands";
-    }
-    HttpAnswer answer =
-        ToHttpAnswer(status == 404 ? absl::NotFoundError(text)
-                                   : absl::InvalidArgumentError(text));
-    answer.status = status;
-    return answer;
-  }
-
   HttpOptions options_;
   QueryBackend* const backend_;
+  const HttpGate gate_;
   const HttpApi api_;
   const PrometheusApi prometheus_;
   LiveHub live_;

@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/auth/certificates.h"
+#include "server/auth/gate.h"
 #include "server/http/http_limits.h"
 #include "server/query/metric_names.h"
 #include "server/service/listen_address.h"
@@ -33,13 +35,15 @@ struct HttpOptions {
   // After which a stream without an event says that it is there.
   std::chrono::milliseconds heartbeat{10'000};
   MetricSelection metrics;  // What /metrics has of parameters.
+  Gate* gate = Gate::Open();
+  Certificates* certificates = nullptr;  // Null: in the clear.
 };
 
 // Start() and Shutdown() by one thread.
 class HttpServer {
  public:
-  // Listens. `backend` must outlive it. kUnavailable: it cannot be listened on,
-  // with the system's reason.
+  // Listens. `backend`, gate and certificates must outlive it. kUnavailable: it
+  // cannot be listened on, with the system's reason.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
       HttpOptions options, QueryBackend* backend);
   // As Shutdown().

@@ -293,6 +293,14 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   AddKeeping(status, &set);
   AddWork(status.figures(), &set);
   if (backend->health() != nullptr) AddHealth(*backend->health(), &set);
+  if (backend->environment().refused_calls) {
+    for (const auto& [why, calls] : backend->environment().refused_calls()) {
+      set.Counter("gradtap_refused_calls_total",
+                  "Calls that were not let in, for want of a token or of its "
+                  "role, since the start.",
+                  Number(calls), {{"reason", why}});
+    }
+  }
   if (backend->environment().forwarded) {
     AddForwarded(backend->environment().forwarded(), &set);
   }

@@ -96,6 +96,10 @@ class Setter {
   absl::Status Set(const std::string& name, const std::string& value) {
     switch (field_->cpp_type()) {
       case FieldDescriptor::CPPTYPE_STRING:
+        if (field_->type() == FieldDescriptor::TYPE_STRING &&
+            !IsValidUtf8(value)) {
+          return Bad(name, value, "text in UTF-8");
+        }
         Put(&Reflection::SetString, &Reflection::AddString, value);
         return absl::OkStatus();
       case FieldDescriptor::CPPTYPE_INT64:

@@ -91,6 +91,13 @@ void CallState::OnTick() { Perform(session_.OnTick(clock_->Steady())); }
 
 void CallState::OnDrain() { Perform(session_.OnDrain()); }
 
+void CallState::OnForbidden(const absl::Status& why) {
+  if (session_.finished()) return;
+  SessionActions end = session_.OnGone();
+  end.finish = why;
+  Perform(std::move(end));
+}
+
 // ---- What to do. ----
 
 void CallState::Perform(SessionActions actions) {

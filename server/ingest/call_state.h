@@ -58,6 +58,9 @@ class CallState {
                    const absl::Status& status);
   void OnTick();
   void OnDrain();
+  // The peer may not write, or may no more: the call ends with that. What has
+  // been read is committed.
+  void OnForbidden(const absl::Status& why);
 
   // What to start now, all of it. At most one read and one write are under way
   // at a time; after `finish`, nothing.

@@ -1,6 +1,6 @@
 // The collector's door for records: what the query side may know of it.
 //
-// Layer: server/ingest. This file: std, core; no grpc.
+// Layer: server/ingest. This file: std, core, auth; no grpc.
 
 #ifndef GRADTAP_SERVER_INGEST_INGEST_H_
 #define GRADTAP_SERVER_INGEST_INGEST_H_
@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "core/clock.h"
+#include "server/auth/gate.h"
 #include "server/store/store.h"
 
 namespace grpc {
@@ -32,9 +33,10 @@ struct IngestLimits {
 // Owns the sessions and the thread that commits. Thread-safe.
 class Ingest {
  public:
-  // `store` and `clock` must outlive it.
+  // All three must outlive it. `gate`: who may write to which run.
   static std::unique_ptr<Ingest> Create(Store* store, const Clock* clock,
-                                        IngestLimits limits = {});
+                                        IngestLimits limits = {},
+                                        Gate* gate = Gate::Open());
   virtual ~Ingest() = default;
 
   // gradtap.v1.Telemetry, to be registered with a gRPC server.

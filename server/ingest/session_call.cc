@@ -18,10 +18,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
 // A call that is over before it has begun.
 class RefusedCall final : public SessionReactor {
  public:
-  RefusedCall() {
-    Finish({grpc::StatusCode::RESOURCE_EXHAUSTED,
-            "the collector has too many open calls; try again later"});
-  }
+  explicit RefusedCall(const absl::Status& status) { Finish(ToGrpc(status)); }
   void OnDone() override { delete this; }
 };
 
@@ -46,10 +43,16 @@ HelloUntrusted FromMessage(const v1::Hello& message_untrusted) {
 
 }  // namespace
 
-SessionReactor* SessionCall::Start(IngestShared* shared) {
-  std::shared_ptr<SessionCall> call(new SessionCall(shared));
+SessionReactor* SessionCall::Start(IngestShared* shared,
+                                   absl::StatusOr<Caller> caller) {
+  if (!caller.ok()) return new RefusedCall(caller.status());
+  std::shared_ptr<SessionCall> call(
+      new SessionCall(shared, *std::move(caller)));
   const LiveSessions::Entry entry = shared->live.AddCall(call);
-  if (entry == LiveSessions::Entry::kFull) return new RefusedCall();
+  if (entry == LiveSessions::Entry::kFull) {
+    return new RefusedCall(absl::ResourceExhaustedError(
+        "the collector has too many open calls; try again later"));
+  }
   call->self_ = call;
   if (entry == LiveSessions::Entry::kDraining) {
     call->Drain();
@@ -59,8 +62,9 @@ SessionReactor* SessionCall::Start(IngestShared* shared) {
   return call.get();
 }
 
-SessionCall::SessionCall(IngestShared* shared)
+SessionCall::SessionCall(IngestShared* shared, Caller caller)
     : shared_(shared),
+      caller_(std::move(caller)),
       state_(
           shared->limits, &shared->live, shared->clock,
           [this](StreamHello hello) { Open(std::move(hello)); },
@@ -92,7 +96,10 @@ void SessionCall::Post(std::function<void()> event) {
 }
 
 void SessionCall::Tick() {
-  Post([this] { state_.OnTick(); });
+  Post([this] {
+    const absl::Status may = shared_->gate->Recheck(caller_);
+    may.ok() ? state_.OnTick() : state_.OnForbidden(may);
+  });
 }
 
 void SessionCall::Drain() {
@@ -121,7 +128,7 @@ void SessionCall::OnDone() {
 void SessionCall::Receive() {
   switch (in_.kind_case()) {
     case v1::AgentMessage::kHello:
-      return state_.OnHello(FromMessage(in_.hello()));
+      return Greet();
     case v1::AgentMessage::kBatch:
       ++shared_->batches;
       return state_.OnBatch(in_.batch().first_seq(), in_.batch().record_count(),
@@ -134,6 +141,13 @@ void SessionCall::Receive() {
       break;
   }
   state_.OnUnknownMessage();
+}
+
+// Which run it is for is known from here on.
+void SessionCall::Greet() {
+  const absl::Status may = shared_->gate->CheckRun(caller_, in_.hello().run());
+  if (!may.ok()) return state_.OnForbidden(may);
+  state_.OnHello(FromMessage(in_.hello()));
 }
 
 void SessionCall::Open(StreamHello hello) {

@@ -21,6 +21,7 @@
 #include "core/clock.h"
 #include "core/sync.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/auth/gate.h"
 #include "server/ingest/call_state.h"
 #include "server/ingest/committer.h"
 #include "server/ingest/live_sessions.h"
@@ -29,11 +30,16 @@ namespace gradtap::server {
 
 // What all calls share; outlives them.
 struct IngestShared {
-  IngestShared(Store* store, const Clock* c, const IngestLimits& l)
-      : clock(c), limits(l), live(l.max_sessions), committer(store, c, l) {}
+  IngestShared(Store* store, const Clock* c, const IngestLimits& l, Gate* g)
+      : clock(c),
+        limits(l),
+        gate(g),
+        live(l.max_sessions),
+        committer(store, c, l) {}
 
   const Clock* const clock;
   const IngestLimits limits;
+  Gate* const gate;
   LiveSessions live;
   std::atomic<std::uint64_t> batches{0};
   Committer committer;  // Last: its thread may use all the others.
@@ -46,14 +52,16 @@ class SessionCall final : public SessionReactor,
                           public LiveCall,
                           public std::enable_shared_from_this<SessionCall> {
  public:
-  // Begins to read. The call owns itself until gRPC is done with it.
-  static SessionReactor* Start(IngestShared* shared);
+  // Begins to read, unless nobody may call. The call owns itself until gRPC is
+  // done with it.
+  static SessionReactor* Start(IngestShared* shared,
+                               absl::StatusOr<Caller> caller);
 
   void Tick() override;
   void Drain() override;
 
  private:
-  explicit SessionCall(IngestShared* shared);
+  SessionCall(IngestShared* shared, Caller caller);
 
   // gRPC's reactions.
   void OnReadDone(bool ok) override;
@@ -65,12 +73,14 @@ class SessionCall final : public SessionReactor,
 
   // ---- From here on: the thread that empties the mailbox.
   void Receive();
+  void Greet();
   void Open(StreamHello hello);
   void Commit(std::unique_ptr<ValidatedBatch> batch);
   void StartOperations();
   v1::CollectorMessage ToMessage(const SessionOut& out) const;
 
   IngestShared* const shared_;
+  const Caller caller_;
   std::shared_ptr<SessionCall> self_;  // Until OnDone().
 
   Mutex mailbox_mu_;

@@ -8,6 +8,7 @@
 
 #include "core/sync.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/auth/grpc_door.h"
 #include "server/ingest/ingest.h"
 #include "server/ingest/session_call.h"
 
@@ -21,8 +22,8 @@ class TelemetryService final : public v1::Telemetry::CallbackService {
  public:
   explicit TelemetryService(IngestShared* shared) : shared_(shared) {}
 
-  SessionReactor* Session(grpc::CallbackServerContext*) override {
-    return SessionCall::Start(shared_);
+  SessionReactor* Session(grpc::CallbackServerContext* context) override {
+    return SessionCall::Start(shared_, CallerOf(shared_->gate, *context));
   }
 
  private:
@@ -31,8 +32,9 @@ class TelemetryService final : public v1::Telemetry::CallbackService {
 
 class GrpcIngest final : public Ingest {
  public:
-  GrpcIngest(Store* store, const Clock* clock, const IngestLimits& limits)
-      : shared_(store, clock, limits), service_(&shared_) {
+  GrpcIngest(Store* store, const Clock* clock, const IngestLimits& limits,
+             Gate* gate)
+      : shared_(store, clock, limits, gate), service_(&shared_) {
     ticker_ = std::thread([this] { Tick(); });
   }
 
@@ -92,8 +94,8 @@ class GrpcIngest final : public Ingest {
 }  // namespace
 
 std::unique_ptr<Ingest> Ingest::Create(Store* store, const Clock* clock,
-                                       IngestLimits limits) {
-  return std::make_unique<GrpcIngest>(store, clock, limits);
+                                       IngestLimits limits, Gate* gate) {
+  return std::make_unique<GrpcIngest>(store, clock, limits, gate);
 }
 
 }  // namespace gradtap::server

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,6 +60,8 @@ struct QueryEnvironment {
   std::function<void(v1::KeepingStatus* status)> keeping;
   std::function<CallsFigures()> calls;
   std::function<ForwardFigures()> forwarded;  // Unset: nothing is.
+  // Calls that were not let in, by reason.
+  std::function<std::map<std::string, std::uint64_t>()> refused_calls;
   std::int64_t start_time_unix_ns = 0;
 
   std::optional<std::int64_t> LiveSession(StreamId stream) const {

@@ -3,9 +3,11 @@
 #include <utility>
 #include <vector>
 
+#include "server/auth/grpc_door.h"
 #include "server/health/alert_cursor.h"
 #include "server/query/run_view.h"
 #include "server/service/grpc_status.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
@@ -29,8 +31,13 @@ class RefusedCall : public Reactor {
 // starts operations, without a lock.
 class AlertHub::Call : public Reactor {
  public:
-  Call(AlertHub* hub, std::uint64_t id, const v1::WatchAlertsRequest& request)
-      : hub_(hub), id_(id), run_(request.run()), cursor_(hub->log_, request) {}
+  Call(AlertHub* hub, std::uint64_t id, const v1::WatchAlertsRequest& request,
+       Caller caller)
+      : hub_(hub),
+        id_(id),
+        run_(request.run()),
+        caller_(std::move(caller)),
+        cursor_(hub->log_, request) {}
 
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
     bool cancelled;
@@ -43,6 +50,8 @@ class AlertHub::Call : public Reactor {
     if (stopping) {
       return End(absl::UnavailableError("the collector is shutting down"));
     }
+    const absl::Status may = hub_->gate_->Recheck(caller_);
+    if (!may.ok()) return End(may);
     if (!run_.empty()) {
       if (const auto s = OpenRun(*hub_->store_, run_); !s.ok()) {
         return End(s.status());
@@ -89,6 +98,7 @@ class AlertHub::Call : public Reactor {
   AlertHub* const hub_;
   const std::uint64_t id_;
   const std::string run_;
+  const Caller caller_;
   // Of the hub's thread.
   AlertCursor cursor_;
   v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
@@ -99,10 +109,12 @@ class AlertHub::Call : public Reactor {
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls)
+AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
+                   Gate* gate)
     : store_(store),
       log_(log),
       max_calls_(max_calls),
+      gate_(gate),
       thread_([this] { Feed(); }) {}
 
 AlertHub::~AlertHub() {
@@ -114,7 +126,12 @@ AlertHub::~AlertHub() {
   thread_.join();
 }
 
-Reactor* AlertHub::Open(const v1::WatchAlertsRequest* request) {
+Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
+                        const v1::WatchAlertsRequest* request) {
+  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  if (!caller.ok()) return new RefusedCall(caller.status());
+  const absl::Status may = CheckRuns(gate_, *caller, *request);
+  if (!may.ok()) return new RefusedCall(may);
   std::shared_ptr<Call> call;
   {
     MutexLock lock(mu_);
@@ -127,7 +144,7 @@ Reactor* AlertHub::Open(const v1::WatchAlertsRequest* request) {
           "too many watches of alerts are open; end one and try again"));
     }
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, *request);
+    call = std::make_shared<Call>(this, id, *request, *std::move(caller));
     calls_.emplace(id, call);
   }
   log_->Wake();

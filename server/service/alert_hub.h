@@ -18,6 +18,7 @@
 #include "gradtap/v1/alert.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
+#include "server/auth/gate.h"
 #include "server/health/alert_log.h"
 #include "server/store/store.h"
 
@@ -26,16 +27,17 @@ namespace gradtap::server {
 // Thread-safe.
 class AlertHub {
  public:
-  // Both must outlive the hub.
-  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls);
+  // All must outlive the hub.
+  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls, Gate* gate);
   // No call may be open any more: destroy it after the server.
   ~AlertHub();
   AlertHub(const AlertHub&) = delete;
   AlertHub& operator=(const AlertHub&) = delete;
 
   // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, UNAVAILABLE after
-  // Shutdown(), NOT_FOUND: no such run.
+  // Shutdown(), NOT_FOUND: no such run, PERMISSION_DENIED: not the caller's.
   grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
+      grpc::CallbackServerContext* context,
       const v1::WatchAlertsRequest* request) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE. Returns when they have ended or at the
@@ -54,6 +56,7 @@ class AlertHub {
   Store* const store_;
   AlertLog* const log_;
   const std::uint32_t max_calls_;
+  Gate* const gate_;
 
   mutable Mutex mu_;
   CondVar call_ended_;

@@ -9,6 +9,8 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "proto/text/rules_text.h"
+#include "server/auth/grpc_door.h"
+#include "server/auth/token_file.h"
 #include "server/health/health_watch.h"
 #include "server/http/http_server.h"
 #include "server/keeping/keeper.h"
@@ -17,6 +19,7 @@
 #include "server/query/environment.h"
 #include "server/service/query_backend.h"
 #include "server/service/query_service.h"
+#include "server/service/socket_path.h"
 #include "server/service/upkeep_service.h"
 
 namespace gradtap::server {
@@ -25,17 +28,16 @@ namespace {
 // Why each: server/service/README.md, "Limits".
 constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kMaxMetadataBytes = 8 << 10;
-constexpr int kMaxStreamsPerConnection = 100;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 20'000;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
-constexpr std::size_t kQuotaBytes = std::size_t{512} << 20;
 constexpr int kMaxSyncThreads = 32;
 constexpr std::chrono::milliseconds kLastBytes{250};
 
-void ApplyLimits(grpc::ServerBuilder* builder) {
+void ApplyLimits(const CollectorOptions& options,
+                 grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder->SetMaxSendMessageSize(-1);  // QueryLimits bound the answers.
   const auto set = [builder](const char* name, int value) {
@@ -43,7 +45,7 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   };
   set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // Or two collectors share a port.
   set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(options.max_streams));
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinPingIntervalMs);
@@ -52,7 +54,7 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   grpc::ResourceQuota quota("gradtapd");
-  quota.Resize(kQuotaBytes);
+  quota.Resize(static_cast<std::size_t>(options.grpc_memory));
   quota.SetMaxThreads(kMaxSyncThreads);
   builder->SetResourceQuota(quota);
   // For reflection alone: all else uses the callback API.
@@ -61,47 +63,22 @@ void ApplyLimits(grpc::ServerBuilder* builder) {
   builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
 }
 
-absl::StatusOr<ListenAddress> PermittedAddress(const std::string& listen,
-                                               bool allow_insecure) {
-  absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
-  if (!address.ok()) return address;
-  if (!address->IsLoopback() && !allow_insecure) {
-    return absl::InvalidArgumentError(
-        "listening on " + address->ToString() +
-        " would let everybody who reaches it read and write, without TLS or "
-        "a token; use a loopback address, or --allow-insecure if that is "
-        "meant");
-  }
-  return address;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
     const CollectorOptions& options) {
-  absl::StatusOr<ListenAddress> address =
-      PermittedAddress(options.grpc_listen, options.allow_insecure);
-  if (!address.ok()) return address.status();
-  std::optional<ListenAddress> http_address;
-  if (!options.http_listen.empty()) {
-    absl::StatusOr<ListenAddress> permitted =
-        PermittedAddress(options.http_listen, options.allow_insecure);
-    if (!permitted.ok()) return permitted.status();
-    http_address = *std::move(permitted);
-  }
+  std::unique_ptr<Collector> collector(new Collector(options));
+  absl::Status status = collector->OpenDoors();
+  if (!status.ok()) return status;
   absl::StatusOr<std::string> backups =
       BackupFolder(options.backup_dir, options.data_dir);
   if (!backups.ok()) return backups.status();
   absl::StatusOr<std::unique_ptr<Store>> store =
       OpenRocksdbStore({options.data_dir});
   if (!store.ok()) return store.status();
-
-  std::unique_ptr<Collector> collector(new Collector(options));
-  collector->address_ = *std::move(address);
-  collector->http_address_ = std::move(http_address);
   collector->store_ = *std::move(store);
-  collector->ingest_ =
-      Ingest::Create(collector->store_.get(), options.clock, options.ingest);
+  collector->ingest_ = Ingest::Create(collector->store_.get(), options.clock,
+                                      options.ingest, collector->gate_);
   QueryEnvironment environment;
   environment.store = collector->store_.get();
   environment.clock = options.clock;
@@ -116,6 +93,9 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   };
   environment.open_sessions = [ingest] { return ingest->open_sessions(); };
   environment.batches = [ingest] { return ingest->batches(); };
+  environment.refused_calls = [gate = collector->gate_] {
+    return gate->refusals();
+  };
   collector->keeper_ = std::make_unique<Keeper>(
       collector->Surroundings(environment.live_session), options.keeping);
   environment.keeping =
@@ -136,12 +116,12 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   collector->backend_ =
       std::make_unique<QueryBackend>(std::move(environment), backend);
   if (absl::Status s = collector->WatchHealth(); !s.ok()) return s;
-  collector->query_ = std::make_unique<QueryService>(collector->backend_.get(),
-                                                     options.max_watches);
+  collector->query_ = std::make_unique<QueryService>(
+      collector->backend_.get(), options.max_watches, collector->gate_);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
   // HTTP first: it adds to what queries over gRPC tell.
-  absl::Status status = collector->ListenForHttp();
+  status = collector->ListenForHttp();
   if (status.ok()) status = collector->Listen();
   if (!status.ok()) return status;
   status = collector->PassAlertsOn();
@@ -149,6 +129,73 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   collector->keeping_thread_ =
       std::make_unique<KeepingThread>(collector->keeper_.get());
   return collector;
+}
+
+absl::Status Collector::OpenDoors() {
+  const auto say = [this](const std::string& line) {
+    if (options_.say) options_.say(line);
+  };
+  std::string tokens = options_.token_file;
+  if (tokens.empty() &&
+      StampOf(TokenFileIn(options_.data_dir)) != FileStamp()) {
+    tokens = TokenFileIn(options_.data_dir);
+  }
+  if (!tokens.empty()) {
+    absl::StatusOr<std::unique_ptr<Gate>> gate =
+        Gate::Create(tokens, options_.clock, say);
+    if (!gate.ok()) return gate.status();
+    own_gate_ = *std::move(gate);
+    gate_ = own_gate_.get();
+  }
+  if (options_.tls.cert.empty() != options_.tls.key.empty() ||
+      (options_.tls.cert.empty() && !options_.tls.client_ca.empty())) {
+    return absl::InvalidArgumentError(
+        "a certificate and its key go together: --tls-cert and --tls-key, and "
+        "--tls-client-ca with them alone");
+  }
+  if (!options_.tls.empty()) {
+    absl::StatusOr<std::unique_ptr<Certificates>> read =
+        Certificates::Read(options_.tls, options_.clock, say);
+    if (!read.ok()) return read.status();
+    certificates_ = *std::move(read);
+  }
+  if (!options_.grpc_listen.empty()) {
+    absl::StatusOr<ListenAddress> address = Permitted(options_.grpc_listen);
+    if (!address.ok()) return address.status();
+    address_ = *std::move(address);
+  }
+  if (!options_.http_listen.empty()) {
+    absl::StatusOr<ListenAddress> address = Permitted(options_.http_listen);
+    if (!address.ok()) return address.status();
+    http_address_ = *std::move(address);
+  }
+  if (options_.grpc_socket.empty()) return absl::OkStatus();
+  const absl::StatusOr<std::string> path =
+      ParseSocketPath(options_.grpc_socket);
+  return path.ok() ? PrepareSocketFolder(*path) : path.status();
+}
+
+absl::StatusOr<ListenAddress> Collector::Permitted(
+    const std::string& listen) const {
+  absl::StatusOr<ListenAddress> address = ParseListenAddress(listen);
+  if (!address.ok() || address->IsLoopback()) return address;
+  const bool tls = certificates_ != nullptr;
+  if (gate_->asks() && !tls) {
+    return absl::InvalidArgumentError(
+        "listening on " + address->ToString() +
+        ", tokens would travel unencrypted; give --tls-cert and --tls-key, or "
+        "use a loopback address");
+  }
+  if ((!gate_->asks() || !tls) && !options_.allow_insecure) {
+    return absl::InvalidArgumentError(
+        "listening on " + address->ToString() +
+        " would let everybody who reaches it read and write, without " +
+        (tls ? "a token" : "TLS or a token") +
+        "; make one with `gradtapd token create`" +
+        (tls ? "" : " and give --tls-cert and --tls-key") +
+        ", or use a loopback address, or --allow-insecure if that is meant");
+  }
+  return address;
 }
 
 absl::Status Collector::WatchHealth() {
@@ -186,7 +233,8 @@ absl::Status Collector::PassAlertsOn() {
     options.resend = options_.alert_resend;
     options.page = options_.page_url;
     if (options.page.empty() && http_ != nullptr) {
-      options.page = "http://" + http_address();
+      options.page =
+          (certificates_ == nullptr ? "http://" : "https://") + http_address();
     }
     options.say = options_.say;
     senders_.push_back(std::make_unique<AlertSender>(
@@ -212,22 +260,36 @@ absl::Status Collector::Listen() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  ApplyLimits(&builder);
+  ApplyLimits(options_, &builder);
   int port = 0;
-  builder.AddListeningPort(address_.ToString(),
-                           grpc::InsecureServerCredentials(), &port);
+  if (address_.has_value()) {
+    const DoorKind kind = certificates_ != nullptr ? DoorKind::kTls
+                          : address_->IsLoopback() ? DoorKind::kLoopback
+                                                   : DoorKind::kPlain;
+    credentials_.push_back(MakeCredentials(kind, certificates_.get(), gate_));
+    builder.AddListeningPort(address_->ToString(), credentials_.back(), &port);
+  }
+  if (!options_.grpc_socket.empty()) {
+    credentials_.push_back(MakeCredentials(DoorKind::kUnix, nullptr, gate_));
+    builder.AddListeningPort(options_.grpc_socket, credentials_.back());
+  }
   builder.RegisterService(ingest_->service());
   builder.RegisterService(query_.get());
   builder.RegisterService(upkeep_.get());
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port == 0) {
+  if (address_.has_value() && (server_ == nullptr || port == 0)) {
     return absl::UnavailableError(
-        "cannot listen on " + address_.ToString() + ": " +
-        WhyNotListening(address_) +
+        "cannot listen on " + address_->ToString() + ": " +
+        WhyNotListening(*address_) +
         "; stop what uses it, or choose another with --grpc-listen (port 0: "
         "a free one)");
   }
-  address_.port = static_cast<std::uint16_t>(port);
+  if (server_ == nullptr) {
+    return absl::UnavailableError("cannot listen on " + options_.grpc_socket);
+  }
+  if (address_.has_value()) {
+    address_->port = static_cast<std::uint16_t>(port);
+  }
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(true);
   health->SetServingStatus(v1::Query::service_full_name(), true);
@@ -244,11 +306,17 @@ absl::Status Collector::ListenForHttp() {
   options.connections = options_.http_connections;
   options.heartbeat = options_.http_heartbeat;
   options.metrics = options_.metrics;
+  options.gate = gate_;
+  options.certificates = certificates_.get();
   absl::StatusOr<std::unique_ptr<HttpServer>> http =
       HttpServer::Start(std::move(options), backend_.get());
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   return absl::OkStatus();
+}
+
+std::string Collector::grpc_address() const {
+  return address_.has_value() ? address_->ToString() : options_.grpc_socket;
 }
 
 std::string Collector::http_address() const {

@@ -16,6 +16,8 @@
 
 #include "absl/status/statusor.h"
 #include "core/clock.h"
+#include "server/auth/certificates.h"
+#include "server/auth/gate.h"
 #include "server/forward/remote_writer.h"
 #include "server/health/rules.h"
 #include "server/http/http_limits.h"
@@ -27,6 +29,7 @@
 
 namespace grpc {
 class Server;
+class ServerCredentials;
 }  // namespace grpc
 
 namespace gradtap::server {
@@ -45,8 +48,10 @@ struct CollectorOptions {
   std::string data_dir;
   // Where backups go, as BackupFolder() (upkeep_service.h) takes it.
   std::string backup_dir;
-  // HOST:PORT; port 0: a free one.
+  // HOST:PORT; port 0: a free one. Empty: grpc_socket alone.
   std::string grpc_listen = "127.0.0.1:7317";
+  // "unix:PATH", for agents and clients on this machine; empty: none.
+  std::string grpc_socket;
   // The same for the API and the page; empty: no HTTP.
   std::string http_listen;
   // What it may be called in a URL besides its address and localhost.
@@ -54,11 +59,20 @@ struct CollectorOptions {
   ConnectionLimits http_connections;
   // After which a live stream without an event says that it is there.
   std::chrono::milliseconds http_heartbeat{10'000};
-  // Permits another address than loopback: there is neither TLS nor a token.
+  // For both doors but the socket; empty: in the clear.
+  CertificateFiles tls;
+  // Whose tokens let callers in. Empty: 'tokens' of the data folder, if it is
+  // there; else nobody is asked for one.
+  std::string token_file;
+  // Permits an address that others can reach without TLS and tokens.
   bool allow_insecure = false;
   IngestLimits ingest;
   QueryLimits query;
   std::uint32_t max_watches = 64;
+  // Of one gRPC connection, at a time; HTTP/2's recommended minimum.
+  std::uint32_t max_streams = 100;
+  // Of gRPC's buffers in all; a bound that it applies softly.
+  std::uint64_t grpc_memory = std::uint64_t{512} << 20;
   std::uint32_t query_threads = 2;
   // How long Shutdown() waits for sessions, and again for calls.
   std::chrono::milliseconds drain_timeout{5'000};
@@ -88,7 +102,9 @@ struct CollectorOptions {
 class Collector {
  public:
   // Opens the store and listens. kInvalidArgument: malformed or not permitted
-  // address, or a folder for backups within that of the data; kUnavailable: it
+  // address, a certificate that cannot be used, or a folder for backups within
+  // that of the data; tokens and socket as ReadTokenFile() and
+  // PrepareSocketFolder() have it; kUnavailable: an address
   // cannot be listened on, with the system's reason; else as
   // OpenRocksdbStore().
   static absl::StatusOr<std::unique_ptr<Collector>> Start(
@@ -105,7 +121,7 @@ class Collector {
   void Shutdown();
 
   // Where it listens, with the real port.
-  std::string grpc_address() const { return address_.ToString(); }
+  std::string grpc_address() const;
   // Empty: no HTTP.
   std::string http_address() const;
   Store& store() { return *store_; }  // Not after Shutdown().
@@ -114,6 +130,9 @@ class Collector {
  private:
   explicit Collector(const CollectorOptions& options);
 
+  // Tokens and certificates, and whether it may listen where it is to.
+  absl::Status OpenDoors();
+  absl::StatusOr<ListenAddress> Permitted(const std::string& listen) const;
   absl::Status WatchHealth();
   absl::Status PassAlertsOn();
   absl::Status Listen();
@@ -122,7 +141,10 @@ class Collector {
       std::function<std::optional<std::int64_t>(StreamId)> live_session) const;
 
   const CollectorOptions options_;
-  ListenAddress address_;
+  std::unique_ptr<Gate> own_gate_;  // Null: gate_ lets everybody in.
+  Gate* gate_ = Gate::Open();
+  std::unique_ptr<Certificates> certificates_;  // Null: no TLS.
+  std::optional<ListenAddress> address_;
   std::optional<ListenAddress> http_address_;  // As asked for.
   // In the order of their lives: each uses those above.
   std::unique_ptr<Store> store_;
@@ -133,6 +155,7 @@ class Collector {
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
+  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<KeepingThread> keeping_thread_;

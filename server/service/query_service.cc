@@ -1,24 +1,28 @@
 #include "server/service/query_service.h"
 
+#include "server/auth/grpc_door.h"
 #include "server/health/health_watch.h"
 #include "server/service/grpc_status.h"
 #include "server/service/query_methods.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 
-QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches)
-    : backend_(backend) {
+QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
+                           Gate* gate)
+    : backend_(backend), gate_(gate) {
   SetMessageAllocatorFor_ListParameters(&parameter_messages_);
   SetMessageAllocatorFor_GetSeries(&series_messages_);
   SetMessageAllocatorFor_GetSnapshot(&snapshot_messages_);
   SetMessageAllocatorFor_GetHeatMap(&heat_map_messages_);
   SetMessageAllocatorFor_GetHistograms(&histogram_messages_);
   hub_ = std::make_unique<WatchHub>(&backend->environment(),
-                                    backend->overheads(), max_watches);
+                                    backend->overheads(), max_watches, gate);
   backend->CountWatches([this] { return hub_->open(); });
   if (backend->health() == nullptr) return;
-  alert_hub_ = std::make_unique<AlertHub>(
-      backend->environment().store, &backend->health()->log(), max_watches);
+  alert_hub_ =
+      std::make_unique<AlertHub>(backend->environment().store,
+                                 &backend->health()->log(), max_watches, gate);
   backend->CountWatches([this] { return alert_hub_->open(); });
 }
 
@@ -36,10 +40,19 @@ grpc::ServerUnaryReactor* QueryService::Submit(
     grpc::CallbackServerContext* context, const char* method,
     const Request* request, Response* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  const absl::Status may =
+      caller.ok() ? CheckRuns(gate_, *caller, *request) : caller.status();
+  if (!may.ok()) {
+    reactor->Finish(ToGrpcStatus(may));
+    return reactor;
+  }
   backend_->Submit(
       method, [context] { return context->IsCancelled(); },
-      [this, request, response](const Cancelled& cancelled) {
-        return Answer(backend_, *request, cancelled, response);
+      [=, this, caller = *std::move(caller)](const Cancelled& cancelled) {
+        absl::Status s = Answer(backend_, *request, cancelled, response);
+        if (s.ok()) KeepOwn(caller, response);
+        return s;
       },
       [reactor](const absl::Status& status) {
         reactor->Finish(ToGrpcStatus(status));
@@ -141,7 +154,7 @@ grpc::ServerUnaryReactor* QueryService::ListAlerts(
 grpc::ServerWriteReactor<v1::WatchAlertsResponse>* QueryService::WatchAlerts(
     grpc::CallbackServerContext* context,
     const v1::WatchAlertsRequest* request) {
-  if (alert_hub_ != nullptr) return alert_hub_->Open(request);
+  if (alert_hub_ != nullptr) return alert_hub_->Open(context, request);
   return v1::Query::CallbackService::WatchAlerts(context, request);
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "gradtap/v1/query.grpc.pb.h"
+#include "server/auth/gate.h"
 #include "server/service/alert_hub.h"
 #include "server/service/arena_messages.h"
 #include "server/service/query_backend.h"
@@ -22,8 +23,9 @@ namespace gradtap::server {
 class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
                                v1::Query::CallbackService> {
  public:
-  // `backend` must outlive the service.
-  QueryService(QueryBackend* backend, std::uint32_t max_watches);
+  // Both must outlive the service. `gate`: who may read which runs.
+  QueryService(QueryBackend* backend, std::uint32_t max_watches,
+               Gate* gate = Gate::Open());
   ~QueryService() override;
 
   // Stops the backend and ends the calls that are open. Returns when they have
@@ -103,6 +105,7 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
                                    Response* response);
 
   QueryBackend* const backend_;
+  Gate* const gate_;
   // Of the calls whose answers have many rows.
   ArenaMessages<v1::ListParametersRequest, v1::ListParametersResponse>
       parameter_messages_;

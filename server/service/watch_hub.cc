@@ -7,8 +7,10 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/support/slice.h"
+#include "server/auth/grpc_door.h"
 #include "server/query/watch_cursor.h"
 #include "server/service/grpc_status.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
@@ -66,8 +68,9 @@ absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
 // while it does, as gRPC may react on the spot.
 class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  Call(WatchHub* hub, std::uint64_t id, const v1::WatchRequest& request)
-      : hub_(hub), id_(id), request_(request) {}
+  Call(WatchHub* hub, std::uint64_t id, const v1::WatchRequest& request,
+       Caller caller)
+      : hub_(hub), id_(id), request_(request), caller_(std::move(caller)) {}
 
   const std::string& run() const { return request_.run(); }
 
@@ -83,6 +86,8 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     if (stopping) {
       return End(absl::UnavailableError("the collector is shutting down"));
     }
+    const absl::Status may = hub_->gate_->Recheck(caller_);
+    if (!may.ok()) return End(may);
     absl::StatusOr<bool> more = NextMessage();
     if (!more.ok()) return End(more.status());
     if (!*more) {
@@ -142,6 +147,7 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   WatchHub* const hub_;
   const std::uint64_t id_;
   const v1::WatchRequest request_;
+  const Caller caller_;
   // Of the hub's thread; bytes_ is gRPC's while writing_.
   std::unique_ptr<WatchCursor> cursor_;
   grpc::ByteBuffer bytes_;
@@ -153,10 +159,12 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 };
 
 WatchHub::WatchHub(const QueryEnvironment* environment,
-                   OverheadCache* overheads, std::uint32_t max_watches)
+                   OverheadCache* overheads, std::uint32_t max_watches,
+                   Gate* gate)
     : environment_(environment),
       overheads_(overheads),
-      max_watches_(max_watches) {
+      max_watches_(max_watches),
+      gate_(gate) {
   listener_ = environment_->store->AddListener(
       [this](const std::string& run) { MarkRunDue(run); });
   thread_ = std::thread([this] { Feed(); });
@@ -173,9 +181,13 @@ WatchHub::~WatchHub() {
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
-    grpc::CallbackServerContext* /*context*/, const grpc::ByteBuffer* bytes) {
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  if (!caller.ok()) return new RefusedCall(caller.status());
   const absl::StatusOr<v1::WatchRequest> request = ParseRequest(*bytes);
   if (!request.ok()) return new RefusedCall(request.status());
+  const absl::Status may = CheckRuns(gate_, *caller, *request);
+  if (!may.ok()) return new RefusedCall(may);
   std::shared_ptr<Call> call;
   {
     MutexLock lock(mu_);
@@ -189,7 +201,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
           " watches are open, the limit of this collector; close one"));
     }
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, *request);
+    call = std::make_shared<Call>(this, id, *request, *std::move(caller));
     calls_[id] = call;
     due_.insert(id);
   }

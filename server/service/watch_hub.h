@@ -25,6 +25,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "server/auth/gate.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
 #include "server/query/watch_question.h"
@@ -34,9 +35,9 @@ namespace gradtap::server {
 // Thread-safe.
 class WatchHub {
  public:
-  // Both must outlive the hub. Starts the thread and listens to the store.
+  // All must outlive the hub. Starts the thread and listens to the store.
   WatchHub(const QueryEnvironment* environment, OverheadCache* overheads,
-           std::uint32_t max_watches);
+           std::uint32_t max_watches, Gate* gate);
   // No call may be open any more: destroy it after the server.
   ~WatchHub();
   WatchHub(const WatchHub&) = delete;
@@ -44,7 +45,7 @@ class WatchHub {
 
   // For gRPC: never waits and reads nothing. RESOURCE_EXHAUSTED over
   // max_watches, UNAVAILABLE after Shutdown(), INVALID_ARGUMENT if the request
-  // is not a WatchRequest.
+  // is not a WatchRequest, PERMISSION_DENIED if the run is not the caller's.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -67,6 +68,7 @@ class WatchHub {
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
   const std::uint32_t max_watches_;
+  Gate* const gate_;
   WatchQuestions questions_;  // Of the hub's thread.
 
   mutable Mutex mu_;

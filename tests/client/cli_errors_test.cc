@@ -203,22 +203,36 @@ TEST(CliErrorsTest, SortingBySomethingElseIsTwo) {
   EXPECT_THAT(result.err, HasSubstr("one of name, grad.l2, weight.std"));
 }
 
-TEST(CliErrorsTest, ATokenIsNeverSentInTheClear) {
-  FakeCollector collector;
-  collector.Start();
+TEST(CliErrorsTest, ATokenIsNotSentToAnotherMachineInTheClear) {
   gradtap::testing::TempDir dir;
   const std::string path = dir.path() + "/token";
   std::ofstream(path) << "secret\n";
-  const CliResult file = RunCli(collector, {"runs", "--token-file", path});
+  const std::vector<std::string> elsewhere = {"-c", "192.0.2.1:7317", "runs"};
+  std::vector<std::string> with_file = elsewhere;
+  with_file.insert(with_file.end(), {"--token-file", path});
   CliSurroundings around;
   around.env["GRADTAP_TOKEN"] = "secret";
-  const CliResult variable = RunCli(collector, {"runs"}, around);
-  for (const CliResult& result : {file, variable}) {
+  for (const CliResult& result :
+       {RunCli(with_file), RunCli(elsewhere, around)}) {
     EXPECT_EQ(result.code, 2);
     EXPECT_THAT(result.err, HasSubstr("TLS"));
     EXPECT_THAT(result.err, Not(HasSubstr("secret")));
   }
-  EXPECT_EQ(collector.service.calls, 0);
+}
+
+TEST(CliErrorsTest, ATokenIsNoOptionThatPsWouldShow) {
+  const CliResult result = RunCli({"runs", "--token", "secret"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--token"));
+}
+
+TEST(CliErrorsTest, ATokenIsSentToThisMachine) {
+  FakeCollector collector;
+  collector.Start();
+  CliSurroundings around;
+  around.env["GRADTAP_TOKEN"] = "secret";
+  EXPECT_EQ(RunCli(collector, {"runs"}, around).code, 0);
+  EXPECT_EQ(collector.service.calls, 1);
 }
 
 }  // namespace

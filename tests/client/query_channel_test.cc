@@ -16,6 +16,7 @@ using gradtap::testing::StatusIs;
 using ::testing::AllOf;
 using testing::FakeCollector;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(CompleteAddressTest, HostAndPortAreCompleted) {
   EXPECT_EQ(*CompleteAddress("gpu7:1234"), "gpu7:1234");
@@ -29,12 +30,18 @@ TEST(CompleteAddressTest, HostAndPortAreCompleted) {
 TEST(CompleteAddressTest, WhatIsNoAddressIsNamed) {
   for (const char* address :
        {"", ":", "a:", "a:0", "a:65536", "a:b", "a:1:2", "http://a:1", "a b:1",
-        "[::1", "[::1]x", "[]:1", "unix:/x", "\x1b[31m:1", "a:-1", "a:+1"}) {
+        "[::1", "[::1]x", "[]:1", "unix:x", "\x1b[31m:1", "a:-1", "a:+1"}) {
     EXPECT_THAT(CompleteAddress(address),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          HasSubstr("bad collector address '")))
         << address;
   }
+}
+
+TEST(CompleteAddressTest, ASocketIsAnAddress) {
+  const auto address = CompleteAddress("unix:/run/gradtap/grpc");
+  GRADTAP_ASSERT_OK(address);
+  EXPECT_EQ(*address, "unix:/run/gradtap/grpc");
 }
 
 TEST(CheckTextTest, InvalidUtf8IsFoundAtAnyDepth) {
@@ -82,8 +89,14 @@ TEST(QueryChannelTest, APeerThatNeverSpeaksRunsIntoTheDeadline) {
 TEST(QueryChannelTest, BadOptionsAreRefusedBeforeAnythingIsDialled) {
   ChannelOptions token;
   token.token = "secret";
-  EXPECT_THAT(QueryChannel::Connect(token),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("TLS")));
+  for (const char* elsewhere :
+       {"192.0.2.1:7317", "gradtap.example", "localhost.example:1", "[::2]:1",
+        "127.0.0.1.example:1", "128.0.0.1:1"}) {
+    token.collector = elsewhere;
+    EXPECT_THAT(QueryChannel::Connect(token),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("TLS"), Not(HasSubstr("secret")))));
+  }
   ChannelOptions half;
   half.tls = true;
   half.tls_cert_file = "/nowhere.pem";

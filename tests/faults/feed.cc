@@ -58,10 +58,11 @@ double LossOf(std::int64_t step) {
 }
 
 std::uint64_t CheckSteps(const std::string& address, const std::string& run,
-                         int rank) {
-  const Outcome out =
-      Gradtap(address, {"export", run, "--format", "csv", "--stat",
-                        "scalar.loss", "--rank", std::to_string(rank)});
+                         int rank, const Environment& environment) {
+  const Outcome out = RunProgram(
+      GradtapCommand(address, {"export", run, "--format", "csv", "--stat",
+                               "scalar.loss", "--rank", std::to_string(rank)}),
+      environment);
   EXPECT_EQ(out.exit.code, 0) << out.err;
   const Csv csv = Csv::Parse(out.out);
   for (std::size_t row = 0; row < csv.rows(); ++row) {

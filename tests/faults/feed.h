@@ -43,8 +43,9 @@ double LossOf(std::int64_t step);
 
 // Checks that what is stored of a run's rank is each step from 0 on once, with
 // its own value, and returns how many there are. Gaps fail the test.
+// `environment`: of the command that asks.
 std::uint64_t CheckSteps(const std::string& address, const std::string& run,
-                         int rank);
+                         int rank, const Environment& environment = {});
 
 }  // namespace gradtap::testing
 

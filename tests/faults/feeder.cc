@@ -10,6 +10,8 @@
 //     back_at=N back_to=M back_salt=X  once, before step N: goes back to step M
 //     work_us=N     CPU time of each step before it is handed over
 //     spool=FOLDER spool_bytes=N ring_bytes=N ring=FOLDER
+//     tls_ca=FILE   with TLS, and this authority
+//     token_file=FILE
 //
 // Of a step everything follows from its number. Each line on standard input is
 // answered by one on standard output:
@@ -80,6 +82,9 @@ class Feeder {
     options.ring_folder = Text("ring");
     options.spool_bytes = Number("spool_bytes", options.spool_bytes);
     options.ring_bytes = Number("ring_bytes", 1 << 20);
+    options.tls_ca_file = Text("tls_ca");
+    options.tls = !options.tls_ca_file.empty();
+    options.token_file = Text("token_file");
     options.log = [](const std::string& line) { std::cerr << line << "\n"; };
     auto delivery = agent::Delivery::Create(std::move(options));
     if (!delivery.ok()) {

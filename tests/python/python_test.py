@@ -195,7 +195,7 @@ class PackageTest(unittest.TestCase):
         with self.assertRaisesRegex(gradtap.InvalidError, "'wight'"):
             self.tap.histograms("gpt", role="wight")
         with self.assertRaisesRegex(gradtap.InvalidError, "in the clear"):
-            gradtap.connect("127.0.0.1:1", token="secret")
+            gradtap.connect("192.0.2.1:1", token="secret")
         nobody = gradtap.connect("127.0.0.1:1", timeout=60)
         with self.assertRaisesRegex(gradtap.UnavailableError, "127.0.0.1:1"):
             nobody.runs()

@@ -129,8 +129,12 @@ struct AgentOptions {
   std::string tls_ca_file;
   std::string tls_cert_file;
   std::string tls_key_file;
-  // GRADTAP_TOKEN, or a file by GRADTAP_TOKEN_FILE. Never sent without TLS.
+  // GRADTAP_TOKEN. Without TLS it is sent to this machine alone (localhost,
+  // 127.0.0.1, ::1, a socket); it is in no message and no file of the agent's.
   std::string token;
+  // GRADTAP_TOKEN_FILE. Instead of the token: it is read again for each
+  // connection, so that one that was refused can be put right meanwhile.
+  std::string token_file;
   // GRADTAP_PROXY=1: let gRPC use http_proxy and its relatives.
   bool use_proxy = false;
   // Receives each message once instead of stderr (GRADTAP_LOG=off silences

@@ -98,7 +98,8 @@ class [[nodiscard]] Result {
 // -----------------------------------------------------------------
 
 struct ClientOptions {
-  // "HOST:PORT"; "HOST", ":PORT" and "[IPV6]:PORT" are completed.
+  // "HOST:PORT"; "HOST", ":PORT" and "[IPV6]:PORT" are completed. Or
+  // "unix:/PATH".
   std::string collector = "127.0.0.1:7317";
   // PEM files; an empty ca file stands for the system's roots. Both cert and
   // key, or neither.
@@ -106,7 +107,8 @@ struct ClientOptions {
   std::string tls_ca_file;
   std::string tls_cert_file;
   std::string tls_key_file;
-  // Sent as "authorization: Bearer TOKEN"; refused without tls.
+  // Sent as "authorization: Bearer TOKEN". Without tls it is refused unless the
+  // collector is on this machine (localhost, 127.0.0.1, ::1, a socket).
   std::string token;
   // Let gRPC use http_proxy and its relatives.
   bool use_proxy = false;

@@ -1,6 +1,7 @@
 """The client: questions in, pandas frames out."""
 
 import os
+import re
 
 import grpc
 
@@ -19,22 +20,28 @@ def connect(address=None, *, token=None, tls=False, ca_file=None,
     UnavailableError then.
 
     Args:
-      address: "HOST:PORT"; None: GRADTAP_COLLECTOR, else 127.0.0.1:7317.
-      token: sent as a bearer token; wants TLS.
+      address: "HOST:PORT" or "unix:/PATH"; None: GRADTAP_COLLECTOR, else
+        127.0.0.1:7317.
+      token: sent as a bearer token; None: GRADTAP_TOKEN, else what is in the
+        file GRADTAP_TOKEN_FILE. Wants TLS, unless the collector is on this
+        machine.
       tls: with the system's certificates, unless ca_file (PEM) names others;
         cert_file and key_file are the client's own.
       timeout: seconds that an answer may take.
 
     Raises:
-      InvalidError: a token without TLS.
+      InvalidError: a token for another machine without TLS.
     """
     address = address or os.environ.get("GRADTAP_COLLECTOR", "127.0.0.1:7317")
     if ":" not in address:
         address += ":7317"
     tls = tls or ca_file is not None or cert_file is not None
-    if token is not None and not tls:
+    if token is None:
+        token = _token_around()
+    if token is not None and not tls and not _stays_here(address):
         raise errors.InvalidError(
-            "a token would travel in the clear: connect with tls=True")
+            f"a token would travel to {address!r} in the clear: connect with "
+            "tls=True")
     options = [("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
                ("grpc.enable_http_proxy", 0)]
     if tls:
@@ -44,6 +51,21 @@ def connect(address=None, *, token=None, tls=False, ca_file=None,
     else:
         channel = grpc.insecure_channel(address, options)
     return Client(channel, address, token=token, timeout=timeout)
+
+
+def _token_around():
+    token = os.environ.get("GRADTAP_TOKEN")
+    path = os.environ.get("GRADTAP_TOKEN_FILE")
+    if token or not path:
+        return token or None
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _stays_here(address):
+    return re.fullmatch(
+        r"unix:/.+|(localhost|127(\.[0-9]{1,3}){3}|\[::1\]):[0-9]+",
+        address) is not None
 
 
 def _read(path):

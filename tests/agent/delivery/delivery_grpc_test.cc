@@ -45,8 +45,10 @@ using ::gradtap::testing::TempDir;
 using ::gradtap::testing::TestServer;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using SteadyClock = std::chrono::steady_clock;
 
 // Long enough for any machine; never waited for where all is well.
@@ -343,10 +345,16 @@ TEST_F(DeliveryGrpcTest, WrongOptionsAreRefusedBeforeAnythingStarts) {
   EXPECT_THAT(
       Delivery::Create(options),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nowhere")));
-  options = Options("127.0.0.1:1");
+  options = Options("192.0.2.1:1");
   options.token = "secret";
   EXPECT_THAT(Delivery::Create(options),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("token"), Not(HasSubstr("secret")))));
+  options.token.clear();
+  options.token_file = "/nowhere";
+  EXPECT_THAT(
+      Delivery::Create(options),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("unencrypted")));
 }
 
 // ---- TLS -------------------------------------------------------------------

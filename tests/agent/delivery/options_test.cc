@@ -88,9 +88,14 @@ TEST(OptionsTest, EachWrongFieldIsNamed) {
   ExpectWrong(options, "'k'");
 }
 
-TEST(OptionsTest, ATokenWithoutTlsIsRefusedAndNotShown) {
+TEST(OptionsTest, ATokenForAnotherMachineWithoutTlsIsRefusedAndNotShown) {
   DeliveryOptions options = Good();
   options.token = "s3cret";
+  for (const char* here : {"localhost:1", "[::1]:1", "unix:/run/grpc"}) {
+    options.collector = here;
+    GRADTAP_EXPECT_OK(ValidateOptions(options));
+  }
+  options.collector = "192.0.2.1:1";
   EXPECT_THAT(ValidateOptions(options),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("token"), Not(HasSubstr("s3cret")))));

@@ -83,6 +83,7 @@ TEST(RequestFieldsTest, WhatDoesNotFitIsNamed) {
   ExpectBad<Series>({{"since_unix_ns", "now"}}, "since_unix_ns=now",
                     "a number");
   ExpectBad<Series>({{"merged", "maybe"}}, "merged=maybe", "true or false");
+  ExpectBad<Series>({{"match", "a\xff"}}, "match=a", "UTF-8");
   ExpectBad<Series>({{"steps", "1:2"}}, "'steps'", "steps.begin, steps.end");
   ExpectBad<Series>({{"steps.first", "1"}}, "'steps.first'", "steps.begin");
   ExpectBad<Series>({{"match.x", "1"}}, "'match.x'", "match");

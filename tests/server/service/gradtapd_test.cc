@@ -26,6 +26,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
+using ::testing::Not;
 
 // A child of the test, killed with it.
 class Gradtapd {
@@ -331,6 +332,18 @@ TEST_F(GradtapdTest, AWrongLimitNamesOptionAndValue) {
                 "--disk-reserve: '-1GiB' is no");
 }
 
+TEST_F(GradtapdTest, ALimitThatCannotBeMeantNamesValueAndRange) {
+  ExpectFailure(Run({"--max-sessions", "0"}).get(), 2,
+                "--max-sessions: '0' is no whole number from 1 to 100000");
+  ExpectFailure(Run({"--max-parameters", "1000001"}).get(), 2,
+                "--max-parameters: '1000001'");
+  ExpectFailure(Run({"--max-runs", "-1"}).get(), 2, "--max-runs: '-1'");
+  ExpectFailure(Run({"--grpc-memory", "1KiB"}).get(), 2,
+                "--grpc-memory: '1KiB' is not within");
+  ExpectFailure(Run({"--max-step-bytes", "many"}).get(), 2,
+                "--max-step-bytes: 'many' is no");
+}
+
 TEST_F(GradtapdTest, AFolderIsVerifiedAndMigratedOnceNoCollectorHasItOpen) {
   const std::string folder = dir_.path() + "/data";
   {
@@ -370,13 +383,79 @@ TEST_F(GradtapdTest, ABackupFolderWithinTheDataIsRefused) {
                 2, "--backup-dir");
 }
 
+TEST_F(GradtapdTest, TokensAreMadeListedAndRevoked) {
+  const std::string folder = dir_.path() + "/data";
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "token");
+    arguments.insert(arguments.end(), {"--data-dir", folder});
+    return Run(arguments);
+  };
+  auto made = run({"create", "--name", "ann", "--role", "write,read", "--runs",
+                   "vision-", "--expires-in", "90d"});
+  const std::string token = made->ReadLine();
+  EXPECT_THAT(token, MatchesRegex("gradtap_[0-9a-f]{8}_[A-Za-z0-9_-]{43}"));
+  EXPECT_EQ(made->ReadLine(), "");
+  EXPECT_EQ(made->Wait(), 0);
+  const std::string id = token.substr(8, 8);
+  EXPECT_THAT(made->Errors(), AllOf(HasSubstr(id), HasSubstr("vision-*"),
+                                    Not(HasSubstr(token.substr(17)))));
+  auto list = run({"list"});
+  EXPECT_THAT(list->ReadLine(), HasSubstr("ID"));
+  EXPECT_THAT(list->ReadLine(),
+              AllOf(HasSubstr(id), HasSubstr("write,read"), HasSubstr("ann"),
+                    HasSubstr("vision-*"), Not(HasSubstr(token.substr(17)))));
+  EXPECT_EQ(list->ReadLine(), "");
+  EXPECT_EQ(list->Wait(), 0);
+  auto revoked = run({"revoke", id});
+  EXPECT_EQ(revoked->ReadLine(), "token " + id + " is revoked");
+  EXPECT_EQ(revoked->Wait(), 0);
+  ExpectFailure(run({"revoke", id}).get(), 1, "'" + id + "'");
+}
+
+TEST_F(GradtapdTest, AWrongTokenOptionNamesItsValue) {
+  const std::string folder = dir_.path() + "/data";
+  const auto create = [&](const std::string& name, const std::string& role,
+                          const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"token",      "create", "--name",
+                                          name,         "--role", role,
+                                          "--data-dir", folder};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  ExpectFailure(create("a b", "read", {}).get(), 2, "'a b'");
+  ExpectFailure(create("\x1b[31m", "read", {}).get(), 2, "--name");
+  ExpectFailure(create("a", "root", {}).get(), 2, "'root' is no role");
+  ExpectFailure(create("a", "read,", {}).get(), 2, "'' is no role");
+  ExpectFailure(create("a", "read", {"--runs", "a/b"}).get(), 2, "'a/b'");
+  ExpectFailure(create("a", "read", {"--expires-in", "soon"}).get(), 2, "soon");
+  ExpectFailure(create("a", "read", {"--expires-in", "0"}).get(), 2,
+                "leave it out");
+  ExpectFailure(Run({"token", "--data-dir", folder}).get(), 2, "--help");
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(GradtapdTest, ListenAddressesAreOneOfAKind) {
+  ExpectFailure(
+      Run({"--grpc-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"})
+          .get(),
+      2, "one address and one socket");
+  const std::string socket = "unix:" + dir_.path() + "/run/grpc";
+  auto process = Run({"--data-dir", dir_.path() + "/data", "--grpc-listen",
+                      socket, "--http-listen", "off"});
+  EXPECT_EQ(process->ReadLine(),
+            "gradtapd listening grpc=" + socket + " http=off");
+  SendSteps(Connect(socket), 3);
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Wait(), 0);
+}
+
 TEST_F(GradtapdTest, HelpShowsAnExampleAndVersionTheVersion) {
   auto version = Run({"--version"});
   EXPECT_THAT(version->ReadLine(), MatchesRegex("gradtapd [0-9.]+"));
   EXPECT_EQ(version->Wait(), 0);
   auto help = Run({"--help"});
   bool example = false;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 200; ++i) {
     const std::string line = help->ReadLine();
     example |= line.find("gradtapd --data-dir") != std::string::npos;
   }

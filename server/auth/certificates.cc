@@ -1,0 +1,198 @@
+#include "server/auth/certificates.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+
+namespace gradtap::server {
+namespace {
+
+constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
+constexpr std::chrono::seconds kLookEvery{1};
+
+struct Free {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+  void operator()(X509* cert) const { X509_free(cert); }
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+using Bio = std::unique_ptr<BIO, Free>;
+using Cert = std::unique_ptr<X509, Free>;
+using Key = std::unique_ptr<EVP_PKEY, Free>;
+
+Bio Memory(const std::string& text) {
+  return Bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+absl::Status Unusable(const std::string& path, const char* why) {
+  std::string reason;
+  if (const unsigned long code = ERR_peek_last_error(); code != 0) {
+    const char* text = ERR_reason_error_string(code);
+    if (text != nullptr) reason = absl::StrCat(" (", text, ")");
+  }
+  ERR_clear_error();
+  return absl::InvalidArgumentError(
+      absl::StrCat(EscapeForTerminal(path), " ", why, reason));
+}
+
+// Never asks at a terminal.
+int NoPassphrase(char*, int, int, void*) { return 0; }
+
+absl::Status UseChain(const std::string& pem, const std::string& path,
+                      SSL_CTX* context) {
+  const Bio bio = Memory(pem);
+  const Cert leaf(
+      PEM_read_bio_X509_AUX(bio.get(), nullptr, NoPassphrase, nullptr));
+  if (leaf == nullptr || SSL_CTX_use_certificate(context, leaf.get()) != 1) {
+    return Unusable(path, "has no usable certificate");
+  }
+  while (X509* next =
+             PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)) {
+    if (SSL_CTX_add0_chain_cert(context, next) != 1) {
+      X509_free(next);
+      return Unusable(path, "has a chain that cannot be used");
+    }
+  }
+  ERR_clear_error();  // The end of the file is one, too.
+  return absl::OkStatus();
+}
+
+absl::Status UseKey(const std::string& pem, const CertificateFiles& files,
+                    SSL_CTX* context) {
+  const Bio bio = Memory(pem);
+  const Key key(
+      PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
+  if (key == nullptr) {
+    return Unusable(files.key, "has no usable key without a passphrase");
+  }
+  if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 ||
+      SSL_CTX_check_private_key(context) != 1) {
+    return Unusable(files.key, absl::StrCat("is not the key of ",
+                                            EscapeForTerminal(files.cert))
+                                   .c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrustClients(const std::string& pem, const std::string& path,
+                          SSL_CTX* context) {
+  const Bio bio = Memory(pem);
+  X509_STORE* const store = SSL_CTX_get_cert_store(context);
+  int found = 0;
+  for (;; ++found) {
+    const Cert cert(
+        PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr));
+    if (cert == nullptr) break;
+    if (X509_STORE_add_cert(store, cert.get()) != 1 ||
+        SSL_CTX_add_client_CA(context, cert.get()) != 1) {
+      return Unusable(path, "has an authority that cannot be used");
+    }
+  }
+  ERR_clear_error();
+  if (found == 0) return Unusable(path, "has no certificate of an authority");
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                     nullptr);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Read(
+    const CertificateFiles& files, const Clock* clock,
+    std::function<void(const std::string&)> say) {
+  std::unique_ptr<Certificates> all(
+      new Certificates(files, clock, std::move(say)));
+  const Stamps stamps = all->StampsNow();
+  absl::StatusOr<std::shared_ptr<Certificate>> first = all->ReadAll();
+  if (!first.ok()) return first.status();
+  (*first)->generation = 1;
+  MutexLock lock(all->mu_);
+  all->stamps_ = stamps;
+  all->current_ = *std::move(first);
+  return all;
+}
+
+Certificates::Certificates(const CertificateFiles& files, const Clock* clock,
+                           std::function<void(const std::string&)> say)
+    : files_(files), say_(std::move(say)), look_(clock, kLookEvery) {}
+
+Certificates::Stamps Certificates::StampsNow() const {
+  return {StampOf(files_.cert), StampOf(files_.key),
+          files_.client_ca.empty() ? FileStamp() : StampOf(files_.client_ca)};
+}
+
+absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
+  auto read = std::make_shared<Certificate>();
+  const std::pair<const std::string&, std::string*> wanted[] = {
+      {files_.cert, &read->cert_pem},
+      {files_.key, &read->key_pem},
+      {files_.client_ca, &read->client_ca_pem}};
+  for (const auto& [path, pem] : wanted) {
+    if (path.empty()) continue;
+    absl::StatusOr<std::string> text = ReadSmall(path, kMaxPemBytes);
+    if (!text.ok()) {
+      return absl::InvalidArgumentError(text.status().message());
+    }
+    *pem = *std::move(text);
+  }
+  ERR_clear_error();
+  read->context.reset(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
+  SSL_CTX* const context = read->context.get();
+  if (context == nullptr) return absl::InternalError("OpenSSL does not start");
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION |
+                                   SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  absl::Status status = UseChain(read->cert_pem, files_.cert, context);
+  if (status.ok()) status = UseKey(read->key_pem, files_, context);
+  if (status.ok() && !files_.client_ca.empty()) {
+    status = TrustClients(read->client_ca_pem, files_.client_ca, context);
+  }
+  if (!status.ok()) return status;
+  return read;
+}
+
+std::shared_ptr<const Certificate> Certificates::Current() {
+  look_.Maybe([this] { LookAgain(); });
+  MutexLock lock(mu_);
+  return current_;
+}
+
+// The stamps are taken first: what is written meanwhile is seen next time.
+void Certificates::LookAgain() {
+  const Stamps stamps = StampsNow();
+  std::uint64_t generation = 0;
+  {
+    MutexLock lock(mu_);
+    if (stamps == stamps_) return;
+    stamps_ = stamps;
+    generation = current_->generation + 1;
+  }
+  absl::StatusOr<std::shared_ptr<Certificate>> read = ReadAll();
+  if (!read.ok()) {
+    if (say_) {
+      say_(absl::StrCat("TLS: ", std::string(read.status().message()),
+                        "; the last good certificate is still used"));
+    }
+    return;
+  }
+  (*read)->generation = generation;
+  if (say_) {
+    say_(
+        absl::StrCat("TLS: new connections have the certificate that is now "
+                     "in ",
+                     files_.cert));
+  }
+  MutexLock lock(mu_);
+  current_ = *std::move(read);
+}
+
+}  // namespace gradtap::server
