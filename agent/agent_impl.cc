@@ -378,41 +378,6 @@ std::int64_t Agent::Impl::TakeStepNumber() noexcept {
   return step;
 }
 
-void Agent::Impl::EndStep() noexcept {
-  if (!measured_) static_cast<void>(times_->Measure());
-  const std::optional<agent::StepCost> measured = times_->EndStep();
-  if (measured.has_value()) {
-    agent::StepCost cost = *measured;
-    cost.captured = captured_;
-    cost.histograms = histograms_;
-    if (budget_->Observe(cost)) ReportInterval();
-  }
-  if (began_unasked_) TellIfRunHasSteps();
-  before_called_ = captured_ = histograms_ = measured_ = false;
-  rates_.clear();
-  fault_ = absl::OkStatus();
-  weight_copy_bytes_.store(capture_->weight_copy_bytes(),
-                           std::memory_order_relaxed);
-  training_thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
-}
-
-// Each interval is told once: it may come and go for as long as a run takes.
-void Agent::Impl::ReportInterval() noexcept {
-  const std::int64_t interval = budget_->interval_steps();
-  interval_.store(interval, std::memory_order_relaxed);
-  const std::uint64_t bit = std::uint64_t{1} << budget_->power();
-  if ((announced_ & bit) != 0) return;
-  announced_ |= bit;
-  Report(OrNoMemory([&] {
-    char budget[32];
-    std::snprintf(budget, sizeof(budget), "%.3g",
-                  100 * settings_.options.overhead_budget);
-    return "statistics every " + std::to_string(interval) +
-           " steps from step " + std::to_string(next_step_) +
-           " on, to stay within " + budget + " % of step time (GRADTAP_BUDGET)";
-  }));
-}
-
 // An update is of one step: the copy is taken again just before a step that is
 // due, and not used where one was passed over. In an audit's block without
 // capture it is not taken: the first update after it is absent, and the block's

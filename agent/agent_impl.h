@@ -93,17 +93,21 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   void Threw(const std::string& what) noexcept;
   // The number of the step that ends now; tells delivery if it went back.
   std::int64_t TakeStepNumber() noexcept;
-  void EndStep() noexcept;
   void TellIfRunHasSteps() noexcept;  // Once.
-  void ReportInterval() noexcept;
   // A step without statistics: what becomes of the copy of the weights.
   void KeepOrForgetWeights(std::int64_t step, GapCause cause);
+
+  // agent_pace.cc: what it took.
+  void EndStep() noexcept;
+  void ReportInterval() noexcept;
 
   // agent_put.cc: what is handed to delivery.
   void PutCaptured();
   void FinishHeldStep() noexcept;
   void PutSkipped(GapCause cause, std::int64_t step,
                   std::span<const Scalar> scalars, const std::string& detail);
+  void FinishHeldSkipped(absl::Status fault) noexcept;
+  void LeaveOutLateScalars(const absl::Status& why);
   void PutFault(std::int64_t step, const absl::Status& fault) noexcept;
   void PutSchemaIfNew();
   void FillScalars(std::span<const Scalar> scalars,
@@ -144,8 +148,13 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   bool measured_ = false;       // Its times have been taken.
   absl::Status fault_;          // Of this step.
   int faults_ = 0;
-  bool weights_current_ = false;      // The copy is of the newest step.
-  std::optional<std::int64_t> held_;  // The step in capture_, to be finished.
+  bool weights_current_ = false;  // The copy is of the newest step.
+  // The step in capture_, or in skipped_, to be finished.
+  std::optional<std::int64_t> held_;
+  bool held_skipped_ = false;  // It is in skipped_.
+  // Of the step that was held when it ended: the budget is told with the next,
+  // when it is known what the device took.
+  std::optional<agent::StepCost> unobserved_;
   double loss_scale_ = 1;
   bool bad_scale_told_ = false;
   // Of this step's optimizers, in the order in which they come.
@@ -154,7 +163,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   bool reserved_ = false;
   std::uint64_t bytes_told_ = 0;  // Of delivery's bytes_recorded().
   agent::ScalarFiller scalars_;
-  StepData skipped_;  // Reused.
+  StepData skipped_;               // Reused.
+  std::vector<std::size_t> late_;  // Its scalars that come from a device.
 };
 
 }  // namespace gradtap

@@ -33,7 +33,14 @@ void Agent::Impl::PutCaptured() {
 void Agent::Impl::FinishHeldStep() noexcept {
   if (!held_.has_value()) return;
   const std::int64_t step = *std::exchange(held_, std::nullopt);
-  absl::Status fault = capture_->FinishStep();
+  times_->BeginWait();
+  absl::Status fault = capture_->AwaitResults();
+  times_->EndWait();
+  times_->NoteDeviceTime(capture_->TakeDeviceTime());
+  if (std::exchange(held_skipped_, false)) {
+    return FinishHeldSkipped(std::move(fault));
+  }
+  if (fault.ok()) fault = capture_->FinishStep();
   if (fault.ok()) {
     try {
       PutCaptured();
@@ -49,12 +56,49 @@ void Agent::Impl::PutSkipped(GapCause cause, std::int64_t step,
                              std::span<const Scalar> scalars,
                              const std::string& detail) {
   ReserveRing(step);
-  FillScalars(scalars, nullptr, &skipped_);
+  late_.clear();
+  capture_->BeginSkipped();
+  FillScalars(
+      scalars,
+      [this](const at::Tensor& tensor, std::size_t index) {
+        late_.push_back(index);
+        if (capture_->LaterScalar(tensor, index)) return true;
+        late_.pop_back();
+        return false;
+      },
+      &skipped_);
   FillIn(step, &skipped_);
+  const absl::Status sent = capture_->EndSkipped();
+  if (!sent.ok()) LeaveOutLateScalars(sent);
   skipped_.schema_id = capture_->schema().schema_id;
   skipped_.skipped = cause;
   skipped_.skipped_detail = detail;
-  delivery_->PutStep(skipped_);
+  if (capture_->deferred()) {
+    held_ = step;
+    held_skipped_ = true;
+  } else {
+    delivery_->PutStep(skipped_);
+  }
+}
+
+void Agent::Impl::FinishHeldSkipped(absl::Status fault) noexcept {
+  try {
+    if (fault.ok()) fault = capture_->FinishSkipped(&skipped_);
+    if (!fault.ok()) LeaveOutLateScalars(fault);
+    delivery_->PutStep(skipped_);
+  } catch (...) {  // No memory.
+    delivery_->PutGap(skipped_.skipped, skipped_.step, "");
+  }
+}
+
+// They have no value: a NaN would be a diverged loss.
+void Agent::Impl::LeaveOutLateScalars(const absl::Status& why) {
+  for (auto it = late_.rbegin(); it != late_.rend(); ++it) {
+    std::vector<ScalarValue>& scalars = skipped_.scalars;
+    Report("scalar '" + scalars[*it].name +
+           "' is left out: " + std::string(why.message()));
+    scalars.erase(scalars.begin() + static_cast<std::ptrdiff_t>(*it));
+  }
 }
 
 void Agent::Impl::PutFault(std::int64_t step,

@@ -43,7 +43,8 @@ OverheadBudget::OverheadBudget(double budget, std::int64_t interval_steps,
 
 bool OverheadBudget::Observe(const StepCost& step) noexcept {
   if (max_power_ == 0) return false;
-  cycle_cost_ += static_cast<double>(step.capture.count());
+  cycle_host_ += static_cast<double>(step.capture.count());
+  cycle_device_ += static_cast<double>(step.device.count());
   cycle_wall_ += static_cast<double>(step.wall.count());
   ++cycle_steps_;
   if (!step.captured) return false;
@@ -52,15 +53,17 @@ bool OverheadBudget::Observe(const StepCost& step) noexcept {
 }
 
 void OverheadBudget::CloseCycle(bool histograms) {
+  const double cost = std::max(cycle_host_, cycle_device_);
   if (warm_up_ > 0) {
     --warm_up_;
   } else {
-    (histograms ? histograms_ : plain_).Add(cycle_cost_);
-    base_.Add(std::max(0.0, cycle_wall_ - cycle_cost_) /
+    (histograms ? histograms_ : plain_).Add(cost);
+    base_.Add(std::max(0.0, cycle_wall_ - cost) /
               static_cast<double>(cycle_steps_));
     evidence_ = std::min(evidence_ + 1, 1 << 20);
   }
-  cycle_cost_ = 0;
+  cycle_host_ = 0;
+  cycle_device_ = 0;
   cycle_wall_ = 0;
   cycle_steps_ = 0;
 }

@@ -20,9 +20,11 @@
 
 namespace gradtap::agent {
 
-// Where the time of one step went.
+// Where the time of one step went. What capture costs is the larger of what it
+// takes of the training thread and of another device: they work side by side.
 struct StepCost {
   std::chrono::nanoseconds capture{0};  // What widening would save.
+  std::chrono::nanoseconds device{0};   // The same, of another device.
   std::chrono::nanoseconds wall{0};     // The whole step, capture included.
   bool captured = false;                // Statistics were taken,
   bool histograms = false;              // and histograms.
@@ -87,7 +89,8 @@ class OverheadBudget {
 
   int power_ = 0;
   // The cycle that is open.
-  double cycle_cost_ = 0;
+  double cycle_host_ = 0;
+  double cycle_device_ = 0;
   double cycle_wall_ = 0;
   std::int64_t cycle_steps_ = 0;
 

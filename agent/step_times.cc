@@ -1,5 +1,8 @@
 #include "agent/step_times.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace gradtap::agent {
 namespace {
 
@@ -21,6 +24,14 @@ void StepTimes::EndCall() noexcept {
 // The call's own few instructions before it are capture's too.
 void StepTimes::BeginCapture() noexcept {
   if (!capture_start_.has_value()) capture_start_ = call_start_;
+}
+
+void StepTimes::BeginWait() noexcept { wait_start_ = clock_->Steady(); }
+
+void StepTimes::EndWait() noexcept {
+  const Nanos waited = clock_->Steady() - wait_start_;
+  call_start_ += waited;
+  if (capture_start_.has_value()) *capture_start_ += waited;
 }
 
 StepTimes::Measured StepTimes::Measure() noexcept {
@@ -47,6 +58,7 @@ std::optional<StepCost> StepTimes::EndStep() noexcept {
   const TimePoint now = clock_->Steady();
   const Nanos own = OwnAt(now);
   StepCost cost;
+  cost.device = std::exchange(device_, Nanos(0));
   cost.capture = capture_;
   if (capture_start_.has_value()) {
     cost.capture += now - *capture_start_;
@@ -60,18 +72,19 @@ std::optional<StepCost> StepTimes::EndStep() noexcept {
   ended_at_ = now;
   if (!before.has_value()) return std::nullopt;
   cost.wall = now - *before;
-  NoteOverhead({own_step, cost.wall});
+  NoteOverhead({own_step, cost.device, cost.wall});
   return cost;
 }
 
 void StepTimes::NoteOverhead(const Step& step) {
   Step& oldest = newest_[next_];
   sum_.own += step.own - oldest.own;
+  sum_.device += step.device - oldest.device;
   sum_.wall += step.wall - oldest.wall;
   oldest = step;
   next_ = (next_ + 1) % kNewestSteps;
   if (sum_.wall.count() <= 0) return;
-  overhead_.store(static_cast<double>(sum_.own.count()) /
+  overhead_.store(static_cast<double>(std::max(sum_.own, sum_.device).count()) /
                       static_cast<double>(sum_.wall.count()),
                   std::memory_order_relaxed);
 }

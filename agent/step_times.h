@@ -1,4 +1,5 @@
-// Where the training thread's time goes: the agent's own, and all of it.
+// Where the training thread's time goes: the agent's own, and all of it; and
+// what another device spends for the agent.
 //
 // Layer: agent. This file: std, core.
 
@@ -38,6 +39,15 @@ class StepTimes {
   // What this call does from here on would be saved if the step were not
   // captured.
   void BeginCapture() noexcept;
+  // What passes between the two is not the agent's: the thread waits for what
+  // another device does, for the loop or for the agent. In a call or outside.
+  void BeginWait() noexcept;
+  void EndWait() noexcept;
+  // Another device has spent `time` on statistics: it has become known in this
+  // step, and may be of the one before.
+  void NoteDeviceTime(std::chrono::nanoseconds time) noexcept {
+    device_ += time;
+  }
 
   // Over the time since the Measure() before. Nothing: there is none, or
   // another thread made it (CPU time).
@@ -56,7 +66,8 @@ class StepTimes {
   std::chrono::nanoseconds own_last_step() const {
     return Load(own_last_step_);
   }
-  // Own time over all time of the newest kNewestSteps; NaN: none yet.
+  // Own time, or devices' time if that is more, over all time of the newest
+  // kNewestSteps; NaN: none yet.
   static constexpr std::size_t kNewestSteps = 64;
   double overhead() const { return overhead_.load(std::memory_order_relaxed); }
 
@@ -65,6 +76,7 @@ class StepTimes {
   using TimePoint = std::chrono::steady_clock::time_point;
   struct Step {
     Nanos own{0};
+    Nanos device{0};
     Nanos wall{0};
   };
 
@@ -82,9 +94,11 @@ class StepTimes {
   std::atomic<std::int64_t> own_last_step_{0};
   std::atomic<double> overhead_{std::numeric_limits<double>::quiet_NaN()};
 
-  TimePoint call_start_;
+  TimePoint call_start_;  // Later by what was waited.
+  TimePoint wait_start_;
   std::optional<TimePoint> capture_start_;  // In this call.
   Nanos capture_{0};                        // In this step, earlier calls.
+  Nanos device_{0};                         // Known since the last step's end.
 
   // At the last Measure().
   std::optional<TimePoint> measured_at_;

@@ -10,6 +10,7 @@
 #ifndef GRADTAP_AGENT_CAPTURE_CAPTURE_H_
 #define GRADTAP_AGENT_CAPTURE_CAPTURE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -104,6 +105,24 @@ class Capture {
   // False: the tensor is on the CPU, or is not one element: see ReadScalar().
   virtual bool LaterScalar(const at::Tensor& tensor,
                            std::size_t index) noexcept = 0;
+
+  // A step without columns can have such scalars too: between these two
+  // LaterScalar() takes them. EndSkipped() sends them on their way: deferred()
+  // then, if there are any. FinishSkipped() waits for them, before the next
+  // BeginStep() or BeginSkipped(), and writes them to step->scalars. If either
+  // fails they are lost, and nothing was written. BeginSkipped() is an
+  // AbandonStep().
+  virtual void BeginSkipped() noexcept = 0;
+  virtual absl::Status EndSkipped() noexcept = 0;
+  virtual absl::Status FinishSkipped(StepData* step) noexcept = 0;
+
+  // Returns when FinishStep() or FinishSkipped() would not wait. If it fails,
+  // what was on its way is lost, and neither is to be called.
+  virtual absl::Status AwaitResults() noexcept = 0;
+  // The time that other devices have spent on columns and copies, as far as
+  // AwaitResults() found it done and no earlier call said it; of several, the
+  // longest. 0 where that cannot be measured: everywhere but on CUDA.
+  virtual std::chrono::nanoseconds TakeDeviceTime() noexcept = 0;
 
   // Ends a step without columns.
   virtual void AbandonStep() noexcept = 0;

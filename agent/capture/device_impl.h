@@ -12,14 +12,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "agent/capture/device_moments.h"
 #include "agent/capture/device_reduce.h"
 #include "agent/capture/device_results.h"
+#include "agent/capture/device_timer.h"
 
 namespace gradtap::agent {
 namespace device {
@@ -70,6 +73,15 @@ struct Outcome {
   std::uint64_t zeros = 0;  // Elements beyond those that were reduced.
 };
 
+// A device, and what it does for us.
+struct Timed {
+  Timed(c10::Device d, std::unique_ptr<TimingEvents> events)
+      : device(d), timer(std::move(events)) {}
+
+  c10::Device device;
+  DeviceTimer timer;
+};
+
 }  // namespace device
 
 struct DeviceReducer::Impl {
@@ -96,6 +108,8 @@ struct DeviceReducer::Impl {
   // Gives those that have none a copy, if there is memory.
   void AllocateCopies(std::size_t first, std::size_t end);
 
+  // Measures what is launched on the devices of all items.
+  void BeginTiming();
   // Runs items from number `first` on.
   void LaunchAten(std::size_t first);
   std::int64_t MostTogether(const Item& item) const;
@@ -111,7 +125,8 @@ struct DeviceReducer::Impl {
 
   const Sizes sizes;
   DeviceResults buffers;
-  std::vector<std::optional<bool>> can_fuse;  // By device; asked once.
+  std::vector<std::unique_ptr<device::Timed>> clocks;  // By device.
+  std::vector<std::optional<bool>> can_fuse;           // By device; asked once.
   std::vector<Item> items;
   std::vector<at::Tensor> rows;  // Of the group at hand.
   std::vector<device::Outcome> outcomes;

@@ -217,6 +217,7 @@ void DeviceReducer::Launch() {
   std::vector<Item>& items = impl_->items;
   out_of_memory_ = false;
   impl_->out_of_memory = false;
+  impl_->BeginTiming();
   try {
     const std::size_t fused = impl_->SortFused();
     impl_->LaunchFused(fused);
@@ -227,10 +228,25 @@ void DeviceReducer::Launch() {
     }
     items.clear();
     impl_->rows.clear();
+    for (const auto& clock : impl_->clocks) clock->timer.Drop();
     throw;
   }
+  for (const auto& clock : impl_->clocks) clock->timer.End();
   items.clear();
   out_of_memory_ = impl_->out_of_memory;
+}
+
+// Scalars alone are of steps without statistics too: no interval saves them.
+void DeviceReducer::Impl::BeginTiming() {
+  for (const Item& item : items) {
+    if (item.task == Task::kScalar) continue;
+    while (clocks.size() <= item.device) {
+      const c10::Device where = buffers.At(clocks.size());
+      clocks.push_back(
+          std::make_unique<device::Timed>(where, sizes.timing_events(where)));
+    }
+    clocks[item.device]->timer.Begin();
+  }
 }
 
 void DeviceReducer::Impl::LaunchAten(std::size_t first) {
@@ -360,6 +376,17 @@ void DeviceReducer::Send() {
 void DeviceReducer::Wait() {
   pending_ = false;
   impl_->buffers.Wait();
+  std::chrono::nanoseconds longest{0};
+  for (const auto& clock : impl_->clocks) {
+    // To ask for an event then would spoil the graph.
+    if (RecordsGraph(clock->device)) continue;
+    longest = std::max(longest, clock->timer.Take());
+  }
+  device_time_ += longest;
+}
+
+std::chrono::nanoseconds DeviceReducer::TakeDeviceTime() noexcept {
+  return std::exchange(device_time_, std::chrono::nanoseconds(0));
 }
 
 Moments DeviceReducer::Result(Ticket ticket) const {

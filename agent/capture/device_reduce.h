@@ -20,12 +20,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "agent/capture/device_timer.h"
 #include "core/histogram.h"
 #include "core/record.h"
 
@@ -70,6 +73,9 @@ class DeviceReducer {
     // True, in tests: what CUDA's kernel would take is taken on the CPU by the
     // same code, thread by thread.
     bool fuse_on_cpu = false;
+    // What measures each device's time; others in tests.
+    std::function<std::unique_ptr<TimingEvents>(c10::Device)> timing_events =
+        TimingEventsOf;
   };
 
   DeviceReducer();
@@ -130,6 +136,12 @@ class DeviceReducer {
   // std::runtime_error, and the results are lost, while a graph is recorded.
   void Wait();
 
+  // What the devices took for all launches, as far as Wait() found them done
+  // and no earlier call said it; of several devices, the longest. Not counted:
+  // launches of nothing but scalars, and the way to the host. 0 where it is not
+  // measured.
+  std::chrono::nanoseconds TakeDeviceTime() noexcept;
+
   // After Wait(). `ticket` is not kNone.
   Moments Result(Ticket ticket) const;
   double Scalar(Ticket ticket) const;
@@ -146,6 +158,7 @@ class DeviceReducer {
   const std::unique_ptr<Impl> impl_;
   bool out_of_memory_ = false;
   bool pending_ = false;
+  std::chrono::nanoseconds device_time_{0};  // Not taken yet.
 };
 
 }  // namespace gradtap::agent

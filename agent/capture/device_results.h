@@ -22,6 +22,7 @@ class DeviceResults {
  public:
   // Devices are numbered from 0 in the order in which they come.
   std::size_t IndexOf(c10::Device device);
+  c10::Device At(std::size_t device) const { return devices_[device].device; }
 
   // All buffers are empty again. What is still on its way to the host is
   // overwritten only when it has arrived, in the order of streams.

@@ -1,11 +1,13 @@
 #include "agent/capture/device_step.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace gradtap::agent {
 
 void DeviceStep::Begin(bool histograms) {
   reducer_.Begin(histograms);
+  arrived_ = false;
   Drop();
   scalars_.clear();
 }
@@ -76,9 +78,15 @@ void DeviceStep::FillBins(HistogramData* histogram, Ticket ticket) {
   }
 }
 
-void DeviceStep::Finish(StepData* step) {
-  if (!pending()) return;
+void DeviceStep::Wait() {
+  if (!reducer_.pending()) return;
   reducer_.Wait();
+  arrived_ = true;
+}
+
+void DeviceStep::Finish(StepData* step) {
+  Wait();
+  if (!std::exchange(arrived_, false)) return;
   for (RoleColumns& columns : step->roles) {
     for (std::size_t p = 0; p < columns.size(); ++p) {
       const Ticket ticket = TicketAt(columns.role, p);

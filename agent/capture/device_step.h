@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -57,7 +58,14 @@ class DeviceStep {
   // After the last Launch(): results are on their way from here on.
   void Send() { reducer_.Send(); }
   // True between Send() and Finish() or Begin(), if anything is on its way.
-  bool pending() const { return reducer_.pending(); }
+  bool pending() const { return arrived_ || reducer_.pending(); }
+
+  // Returns when Finish() would not wait. If it throws, nothing is pending.
+  void Wait();
+  // See DeviceReducer.
+  std::chrono::nanoseconds TakeDeviceTime() noexcept {
+    return reducer_.TakeDeviceTime();
+  }
 
   // Waits, and writes what was added to the columns of `step`, to the bins of
   // its histograms of these places, and to its scalars. Places without a
@@ -78,6 +86,7 @@ class DeviceStep {
   std::array<std::vector<Ticket>, kRoleCount> tickets_;
   std::vector<std::pair<std::size_t, Ticket>> scalars_;
   BinCounts bins_{};
+  bool arrived_ = false;  // Wait() has returned, Finish() is to come.
 };
 
 }  // namespace gradtap::agent

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -57,6 +58,11 @@ class StepCapture : public Capture {
   absl::Status FinishStep() noexcept override;
   bool LaterScalar(const at::Tensor& tensor,
                    std::size_t index) noexcept override;
+  void BeginSkipped() noexcept override;
+  absl::Status EndSkipped() noexcept override;
+  absl::Status FinishSkipped(StepData* step) noexcept override;
+  absl::Status AwaitResults() noexcept override;
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override;
   void AbandonStep() noexcept override { begun_ = false; }
   void KeepWeights() noexcept override;
   void ForgetWeights() noexcept override;
@@ -162,6 +168,7 @@ class StepCapture : public Capture {
   double gradient_multiplier_ = 1;
   bool refresh_ = false;
   bool begun_ = false;
+  bool skipping_ = false;  // Between BeginSkipped() and EndSkipped().
   bool schema_taken_ = false;
   bool copies_missing_ = false;
   bool histogram_limit_reported_ = false;

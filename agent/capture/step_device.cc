@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "agent/capture/guarded.h"
 #include "agent/capture/step_capture.h"
@@ -106,11 +107,44 @@ absl::Status StepCapture::FinishStep() noexcept {
   return Guarded([&] { device_->Finish(&step_); });
 }
 
+// Statistics of the step that is given up, if there are any, are forgotten.
+void StepCapture::BeginSkipped() noexcept {
+  AbandonStep();
+  skipping_ = Guarded([&] {
+                if (device_ != nullptr) device_->Begin(/*histograms=*/false);
+              }).ok();
+}
+
+absl::Status StepCapture::EndSkipped() noexcept {
+  if (!std::exchange(skipping_, false) || device_ == nullptr) {
+    return absl::OkStatus();
+  }
+  return Guarded([&] {
+    device_->Launch();
+    device_->Send();
+  });
+}
+
+absl::Status StepCapture::FinishSkipped(StepData* step) noexcept {
+  if (!deferred()) return absl::OkStatus();
+  return Guarded([&] { device_->Finish(step); });
+}
+
+absl::Status StepCapture::AwaitResults() noexcept {
+  if (!deferred()) return absl::OkStatus();
+  return Guarded([&] { device_->Wait(); });
+}
+
+std::chrono::nanoseconds StepCapture::TakeDeviceTime() noexcept {
+  return device_ == nullptr ? std::chrono::nanoseconds(0)
+                            : device_->TakeDeviceTime();
+}
+
 bool StepCapture::LaterScalar(const at::Tensor& tensor,
                               std::size_t index) noexcept {
   bool later = false;
   const absl::Status status = Guarded([&] {
-    if (!begun_ || !tensor.defined() ||
+    if (!(begun_ || skipping_) || !tensor.defined() ||
         !OnDevice(*tensor.unsafeGetTensorImpl()) ||
         !DeviceReducer::UnsupportedReason(tensor).empty() ||
         tensor.layout() != c10::Layout::Strided || tensor.numel() != 1) {

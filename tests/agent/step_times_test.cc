@@ -89,5 +89,59 @@ TEST_F(StepTimesTest, TheOverheadIsOfTheNewestSteps) {
   EXPECT_DOUBLE_EQ(times_.overhead(), 0.25);
 }
 
+TEST_F(StepTimesTest, WaitingIsNobodysWork) {
+  Call(microseconds(1), microseconds(0), true);
+  times_.BeginCall();
+  clock_.Advance(microseconds(2));
+  times_.BeginCapture();
+  clock_.Advance(microseconds(3));
+  times_.BeginWait();
+  clock_.Advance(microseconds(500));
+  times_.EndWait();
+  clock_.Advance(microseconds(4));
+  times_.EndCall();
+  times_.BeginCall();
+  times_.BeginWait();
+  clock_.Advance(microseconds(70));
+  times_.EndWait();
+  times_.BeginCapture();
+  clock_.Advance(microseconds(6));
+  measured_ = times_.Measure();
+  cost_ = times_.EndStep();
+  times_.EndCall();
+  times_.BeginWait();  // Outside of any call.
+  clock_.Advance(microseconds(90));
+  times_.EndWait();
+  EXPECT_EQ(times_.own(), microseconds(1 + 9 + 6));
+  EXPECT_EQ(times_.own_last_step(), microseconds(9 + 6));
+  EXPECT_DOUBLE_EQ(measured_.capture_seconds, 15e-6);
+  EXPECT_DOUBLE_EQ(*measured_.step_seconds, 585e-6);
+  ASSERT_TRUE(cost_.has_value());
+  EXPECT_EQ(cost_->capture, microseconds(9 + 6));
+  EXPECT_EQ(cost_->wall, microseconds(9 + 500 + 70 + 6));
+  Call(microseconds(5), microseconds(0), true);
+  EXPECT_EQ(times_.own_last_step(), microseconds(5));
+}
+
+TEST_F(StepTimesTest, ADevicesTimeCountsWhereItIsTheLarger) {
+  Call(microseconds(1), microseconds(0), true);
+  for (int i = 0; i < 64; ++i) {
+    clock_.Advance(microseconds(80));
+    times_.NoteDeviceTime(microseconds(20));
+    times_.NoteDeviceTime(microseconds(5));
+    Call(microseconds(20), microseconds(0), true);
+    ASSERT_TRUE(cost_.has_value());
+    EXPECT_EQ(cost_->device, microseconds(25));
+  }
+  EXPECT_DOUBLE_EQ(times_.overhead(), 0.25);
+  EXPECT_EQ(times_.own_last_step(), microseconds(20));
+  for (int i = 0; i < 64; ++i) {
+    clock_.Advance(microseconds(80));
+    times_.NoteDeviceTime(microseconds(10));
+    Call(microseconds(20), microseconds(0), true);
+  }
+  EXPECT_DOUBLE_EQ(times_.overhead(), 0.2);
+}
+
 }  // namespace
 }  // namespace gradtap::agent

@@ -44,6 +44,17 @@ class WrappedCapture : public agent::Capture {
   bool LaterScalar(const at::Tensor& t, std::size_t i) noexcept override {
     return real_->LaterScalar(t, i);
   }
+  void BeginSkipped() noexcept override { real_->BeginSkipped(); }
+  absl::Status EndSkipped() noexcept override { return real_->EndSkipped(); }
+  absl::Status FinishSkipped(StepData* step) noexcept override {
+    return real_->FinishSkipped(step);
+  }
+  absl::Status AwaitResults() noexcept override {
+    return real_->AwaitResults();
+  }
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override {
+    return real_->TakeDeviceTime();
+  }
   void AbandonStep() noexcept override { real_->AbandonStep(); }
   void KeepWeights() noexcept override { real_->KeepWeights(); }
   void ForgetWeights() noexcept override { real_->ForgetWeights(); }
@@ -103,8 +114,11 @@ class SlowCapture : public WrappedCapture {
 class LateCapture : public WrappedCapture {
  public:
   struct Script {
-    absl::Status finish;  // What FinishStep() says.
+    absl::Status finish;  // What FinishStep() and FinishSkipped() say,
+    absl::Status send;    // and EndSkipped().
     int finished = 0;
+    std::chrono::microseconds wait{0};    // By the world's clock, for each
+    std::chrono::microseconds device{0};  // step; the device's, for captures.
   };
   // `script` must outlive it.
   LateCapture(std::unique_ptr<Capture> real, Script* script)
@@ -118,7 +132,18 @@ class LateCapture : public WrappedCapture {
       for (float& mean : columns.mean) mean = -77;
     }
     deferred_ = true;
+    device_time_ += script_.device;
     return status;
+  }
+  absl::Status AwaitResults() noexcept override {
+    World().clock.Advance(script_.wait);
+    arrived_ = true;
+    return absl::OkStatus();
+  }
+  std::chrono::nanoseconds TakeDeviceTime() noexcept override {
+    if (!arrived_) return {};
+    arrived_ = false;
+    return std::exchange(device_time_, std::chrono::microseconds(0));
   }
   bool deferred() const override { return deferred_; }
   absl::Status FinishStep() noexcept override {
@@ -126,10 +151,21 @@ class LateCapture : public WrappedCapture {
     deferred_ = false;
     ++script_.finished;
     step().roles = roles_;
-    for (const auto& [index, value] : scalars_) {
-      step().scalars.at(index).value = value;
-    }
+    WriteScalars(&step());
+    return script_.finish;
+  }
+  void BeginSkipped() noexcept override {
+    WrappedCapture::BeginSkipped();
     scalars_.clear();
+  }
+  absl::Status EndSkipped() noexcept override {
+    deferred_ = script_.send.ok() && !scalars_.empty();
+    return script_.send;
+  }
+  absl::Status FinishSkipped(StepData* step) noexcept override {
+    deferred_ = false;
+    ++script_.finished;
+    if (script_.finish.ok()) WriteScalars(step);
     return script_.finish;
   }
   bool LaterScalar(const at::Tensor& t, std::size_t i) noexcept override {
@@ -139,8 +175,17 @@ class LateCapture : public WrappedCapture {
   }
 
  private:
+  void WriteScalars(StepData* step) {
+    for (const auto& [index, value] : scalars_) {
+      step->scalars.at(index).value = value;
+    }
+    scalars_.clear();
+  }
+
   Script& script_;
   bool deferred_ = false;
+  bool arrived_ = false;
+  std::chrono::microseconds device_time_{0};  // Not taken yet.
   std::vector<RoleColumns> roles_;
   std::vector<std::pair<std::size_t, double>> scalars_;
 };

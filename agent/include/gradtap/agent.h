@@ -277,11 +277,13 @@ struct AgentStatus {
   std::uint64_t weight_copy_bytes = 0;  // For observing updates.
   std::uint64_t parameters = 0;         // In the newest schema.
   std::uint32_t schemas = 0;
-  // On the training thread: all calls together, and the newest step's.
+  // On the training thread: all calls together, and the newest step's. Waiting
+  // for results from another device is not among it.
   std::chrono::nanoseconds own_time{0};
   std::chrono::nanoseconds own_time_last_step{0};
-  // Own time over all time of the newest 64 steps, on the training thread; NaN:
-  // none yet.
+  // Own time over all time of the newest 64 steps, on the training thread; in
+  // place of own time what another device took for it, if that is more and can
+  // be measured (on CUDA). NaN: none yet.
   double overhead = std::numeric_limits<double>::quiet_NaN();
   std::int64_t interval_steps = 1;  // In force: what the budget made of it.
   // What went wrong, newest last, each once; at most 64 lines.

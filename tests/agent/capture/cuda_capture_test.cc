@@ -178,6 +178,55 @@ TEST_F(CudaCaptureTest, NoStepWaitsForTheDevice) {
   EXPECT_THAT(reports_, IsEmpty());
 }
 
+TEST_F(CudaCaptureTest, ScalarsOfAStepWithoutColumnsWaitForNothingEither) {
+  EveryKind model;
+  model.to(torch::kCUDA);
+  model.Loss(0).backward();
+  const auto capture = Make(model);
+  for (std::int64_t step = 0; step < 6; ++step) {
+    StepData skipped;
+    skipped.scalars = {{"lr", 7}, {"loss", 0}};
+    torch::Tensor loss = model.scalar.detach() + step;
+    const float value = loss.item<float>();
+    {
+      const NoSync no_sync;
+      if (step % 2 == 0) {
+        GRADTAP_ASSERT_OK(capture->BeginStep(step));
+        GRADTAP_ASSERT_OK(capture->ReduceGradients(Role::kGrad));
+        GRADTAP_ASSERT_OK(capture->ReduceWeights());
+        GRADTAP_ASSERT_OK(capture->FinishStep());
+        continue;
+      }
+      capture->KeepWeights();
+      capture->BeginSkipped();
+      EXPECT_TRUE(capture->LaterScalar(loss, 1));
+      GRADTAP_ASSERT_OK(capture->EndSkipped());
+      loss.fill_(-1);
+      EXPECT_TRUE(capture->deferred());
+      GRADTAP_ASSERT_OK(capture->AwaitResults());
+      GRADTAP_ASSERT_OK(capture->FinishSkipped(&skipped));
+    }
+    EXPECT_EQ(skipped.scalars[0].value, 7);
+    EXPECT_EQ(skipped.scalars[1].value, value);
+  }
+  EXPECT_THAT(reports_, IsEmpty());
+}
+
+TEST_F(CudaCaptureTest, TheDevicesTimeIsMeasured) {
+  torch::nn::Linear model(512, 512);
+  model->to(torch::kCUDA);
+  const auto capture = Make(*model);
+  for (std::int64_t step = 0; step < 4; ++step) {
+    GRADTAP_ASSERT_OK(capture->BeginStep(step));
+    GRADTAP_ASSERT_OK(capture->ReduceGradients(Role::kGrad));
+    GRADTAP_ASSERT_OK(capture->ReduceWeights());
+    GRADTAP_ASSERT_OK(capture->AwaitResults());
+    EXPECT_GT(capture->TakeDeviceTime().count(), 0);
+    EXPECT_EQ(capture->TakeDeviceTime().count(), 0);
+    GRADTAP_ASSERT_OK(capture->FinishStep());
+  }
+}
+
 TEST_F(CudaCaptureTest, StreamsOfTheLoopMayChangeFromStepToStep) {
   torch::nn::Linear model(512, 512);
   model->to(torch::kCUDA);

@@ -138,6 +138,62 @@ TEST_F(DeviceCaptureTest, ScalarsArriveWithTheColumns) {
   EXPECT_FALSE(cpu->LaterScalar(torch::tensor(1.0), 0));
 }
 
+TEST_F(DeviceCaptureTest, AStepWithoutColumnsCanHaveScalarsToo) {
+  OneWeight model(3);
+  const auto capture = Make(model, true, /*histogram_interval=*/2);
+  StepData skipped;
+  for (std::int64_t step = 0; step < 8; ++step) {
+    if (step % 4 == 0) {
+      Step(*capture, step);
+      EXPECT_EQ(Mean(*capture, Role::kWeight), 2.0 * static_cast<double>(step));
+      if (step == 4) {  // Against the copy taken in step 3.
+        EXPECT_EQ(Mean(*capture, Role::kUpdate), 2);
+      }
+    } else {
+      if (step == 2) {  // Its gradients were read already.
+        GRADTAP_ASSERT_OK(capture->BeginStep(step));
+        GRADTAP_ASSERT_OK(capture->ReduceGradients(Role::kGrad));
+      }
+      if (step == 3) capture->KeepWeights();
+      skipped.scalars = {{"lr", 7}, {"loss", 0}};
+      torch::Tensor loss = torch::full({1}, step);
+      EXPECT_FALSE(step != 2 && capture->LaterScalar(loss, 1));
+      capture->BeginSkipped();
+      EXPECT_TRUE(capture->LaterScalar(loss, 1));
+      EXPECT_FALSE(capture->deferred());
+      GRADTAP_ASSERT_OK(capture->EndSkipped());
+      EXPECT_TRUE(capture->deferred());
+      EXPECT_FALSE(capture->LaterScalar(loss, 0));
+      loss.fill_(-1);
+      std::thread([&] {
+        GRADTAP_EXPECT_OK(capture->FinishSkipped(&skipped));
+      }).join();
+      EXPECT_FALSE(capture->deferred());
+      EXPECT_EQ(skipped.scalars[0].value, 7);
+      EXPECT_EQ(skipped.scalars[1].value, static_cast<double>(step));
+    }
+    model.Add(2);
+  }
+}
+
+TEST_F(DeviceCaptureTest, WithoutScalarsOnADeviceNothingIsOnItsWay) {
+  OneWeight model(3);
+  for (const bool force : {true, false}) {
+    const auto capture = Make(model, force);
+    for (int i = 0; i < 2; ++i) {  // Before and after the first step.
+      StepData skipped;
+      skipped.scalars = {{"loss", 7}};
+      capture->BeginSkipped();
+      EXPECT_FALSE(capture->LaterScalar(torch::ones({2}), 0));
+      GRADTAP_EXPECT_OK(capture->EndSkipped());
+      EXPECT_FALSE(capture->deferred());
+      GRADTAP_EXPECT_OK(capture->FinishSkipped(&skipped));
+      EXPECT_EQ(skipped.scalars[0].value, 7);
+      Step(*capture, i);
+    }
+  }
+}
+
 TEST_F(DeviceCaptureTest, AStepThatNobodyFinishedIsForgotten) {
   OneWeight model(3);
   const auto capture = Make(model, true);

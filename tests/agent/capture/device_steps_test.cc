@@ -5,17 +5,22 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/capture/counting_allocator.h"
 #include "agent/capture/device_reduce.h"
+#include "agent/capture/fake_timing.h"
 #include "agent/capture/recording.h"
 
 namespace gradtap::agent {
 namespace {
 
 using ::gradtap::testing::CountingAllocator;
+using ::gradtap::testing::FakeDevice;
+using ::gradtap::testing::FakeTimingEvents;
 using ::gradtap::testing::kWaiting;
 using ::gradtap::testing::MomentsOfOne;
 using ::gradtap::testing::Recording;
@@ -208,5 +213,81 @@ TEST(DeviceReducerStepsTest, WorksInTheModesOfALoop) {
   w.tensor.add_(2);
   EXPECT_EQ(UpdateMeans(reducer, {&w})[0], 2);
 }
+// ---- Its time ---------------------------------------------------------------
+
+// Each event is a microsecond after the one before.
+class TickingEvents : public FakeTimingEvents {
+ public:
+  explicit TickingEvents(FakeDevice* device)
+      : FakeTimingEvents(device), ticking_(*device) {}
+  bool Record(Event event) noexcept override {
+    ticking_.now += std::chrono::microseconds(1);
+    return FakeTimingEvents::Record(event);
+  }
+
+ private:
+  FakeDevice& ticking_;
+};
+
+TEST(DeviceReducerStepsTest, WhatTheDeviceTakesIsMeasuredAroundEachLaunch) {
+  FakeDevice device;
+  {
+    DeviceReducer::Sizes sizes;
+    sizes.timing_events = [&](c10::Device) {
+      return std::make_unique<TickingEvents>(&device);
+    };
+    DeviceReducer reducer(sizes);
+    const auto step = [&](int launches, bool scalar) {
+      reducer.Begin();
+      for (int i = 0; i < launches; ++i) {
+        reducer.Add(torch::ones({3}));
+        reducer.Add(torch::ones({4}));
+        reducer.Launch();
+      }
+      if (scalar) reducer.AddScalar(torch::ones({1}));
+      reducer.Launch();
+      reducer.Send();
+      EXPECT_EQ(reducer.TakeDeviceTime(), std::chrono::microseconds(0));
+      reducer.Wait();
+      return reducer.TakeDeviceTime();
+    };
+    EXPECT_EQ(step(1, false), std::chrono::microseconds(1));
+    EXPECT_EQ(step(2, true), std::chrono::microseconds(2));
+    EXPECT_EQ(reducer.TakeDeviceTime(), std::chrono::microseconds(0));
+    // Scalars are of each step: no interval saves them.
+    EXPECT_EQ(step(0, true), std::chrono::microseconds(0));
+    // A copy is part of what a later step costs.
+    Weight w{torch::ones({3}), {}};
+    reducer.Keep(w.tensor, &w.copy);
+    reducer.Launch();
+    EXPECT_EQ(step(1, false), std::chrono::microseconds(2));
+    // What is not done yet is said when it is.
+    device.done = device.now;
+    EXPECT_EQ(step(1, false), std::chrono::microseconds(0));
+    device.done = std::chrono::hours(1);
+    EXPECT_EQ(step(0, true), std::chrono::microseconds(1));
+    EXPECT_EQ(device.events, 4);
+  }
+  EXPECT_EQ(device.events, 0);
+}
+
+TEST(DeviceReducerStepsTest, ALaunchThatThrewIsNotMeasured) {
+  FakeDevice device;
+  DeviceReducer::Sizes sizes;
+  sizes.timing_events = [&](c10::Device) {
+    return std::make_unique<TickingEvents>(&device);
+  };
+  DeviceReducer reducer(sizes);
+  reducer.Begin();
+  reducer.Add(torch::ones({100'000}));
+  {
+    CountingAllocator memory;
+    memory.Refuse(800'000);
+    EXPECT_ANY_THROW(reducer.Launch());
+  }
+  EXPECT_EQ(MomentsOfOne(reducer, torch::ones({3})).mean, 1);
+  EXPECT_EQ(reducer.TakeDeviceTime(), std::chrono::microseconds(1));
+}
+
 }  // namespace
 }  // namespace gradtap::agent
