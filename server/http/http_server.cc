@@ -17,6 +17,8 @@
 #include "core/names.h"
 #include "core/sync.h"
 #include "server/dashboard/embedded_page.h"
+#include "server/health/health_watch.h"
+#include "server/http/alert_stream.h"
 #include "server/http/http_api.h"
 #include "server/http/http_connection.h"
 #include "server/http/http_threads.h"
@@ -122,10 +124,11 @@ class HttpServer::Impl {
         backend_(backend),
         api_(backend),
         prometheus_(backend),
-        live_(backend, options_.max_live_streams),
+        slots_(options_.max_live_streams),
+        live_(backend, &slots_),
         connections_(options_.connections),
         server_(&connections_) {
-    backend->CountWatches([this] { return live_.open(); });
+    backend->CountWatches([this] { return slots_.open(); });
   }
   ~Impl() { Shutdown(); }
 
@@ -156,6 +159,7 @@ class HttpServer::Impl {
   void BeginShutdown() {
     stopping_ = true;
     live_.Stop();
+    if (backend_->health() != nullptr) backend_->health()->log().Wake();
   }
 
   void Shutdown() {
@@ -221,6 +225,9 @@ class HttpServer::Impl {
     });
     server_.Get(std::string(kApiPath) + "Watch",
                 [this](const Request& in, Response& out) { Watch(in, &out); });
+    server_.Get(
+        std::string(kApiPath) + "WatchAlerts",
+        [this](const Request& in, Response& out) { WatchAlerts(in, &out); });
     server_.Get("/csv/([A-Za-z]+)", [this](const Request& in, Response& out) {
       ServeCsv(in, &out);
     });
@@ -281,13 +288,31 @@ class HttpServer::Impl {
   void Watch(const httplib::Request& in, httplib::Response* out) {
     v1::WatchRequest request;
     absl::Status status = SetFields(ParametersOf(in), &request);
-    // What a browser that was cut off has seen last.
-    const std::string seen = in.get_header_value("Last-Event-ID");
-    std::uint64_t ordinal = 0;
-    if (absl::SimpleAtoi(seen, &ordinal)) request.set_after_ordinal(ordinal);
+    if (const auto seen = LastSeen(in)) request.set_after_ordinal(*seen);
     if (!status.ok()) return Put(ToHttpAnswer(status), in, out);
-    absl::StatusOr<std::shared_ptr<LiveHub::Stream>> stream =
-        live_.Open(request, kFirstEvent);
+    PutStream(live_.Open(request, kFirstEvent), in, out);
+  }
+
+  void WatchAlerts(const httplib::Request& in, httplib::Response* out) {
+    v1::WatchAlertsRequest request;
+    absl::Status status = SetFields(ParametersOf(in), &request);
+    if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
+    if (!status.ok()) return Put(ToHttpAnswer(status), in, out);
+    PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request), in,
+              out);
+  }
+
+  // What a browser that was cut off has seen last.
+  static std::optional<std::uint64_t> LastSeen(const httplib::Request& in) {
+    std::uint64_t seen = 0;
+    if (!absl::SimpleAtoi(in.get_header_value("Last-Event-ID"), &seen)) {
+      return std::nullopt;
+    }
+    return seen;
+  }
+
+  void PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
+                 const httplib::Request& in, httplib::Response* out) {
     if (!stream.ok()) {
       HttpAnswer answer = ToHttpAnswer(stream.status());
       if (absl::IsResourceExhausted(stream.status())) {
@@ -308,12 +333,12 @@ class HttpServer::Impl {
 
   // What comes within a heartbeat; null: nothing has. A page that is left gives
   // its stream back within kLookForReader.
-  absl::StatusOr<LiveHub::Text> NextOf(LiveHub::Stream* stream) const {
+  absl::StatusOr<LiveStream::Text> NextOf(LiveStream* stream) const {
     const auto until = std::chrono::steady_clock::now() + options_.heartbeat;
     for (;;) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(
           until - std::chrono::steady_clock::now());
-      absl::StatusOr<LiveHub::Text> text =
+      absl::StatusOr<LiveStream::Text> text =
           stream->Next(std::min(left, kLookForReader));
       if (!text.ok() || *text != nullptr || left <= kLookForReader) return text;
       const HttpConnection* const connection = HttpConnection::Current();
@@ -324,8 +349,8 @@ class HttpServer::Impl {
   }
 
   // False: the connection is done for.
-  bool SendNext(LiveHub::Stream* stream, httplib::DataSink* sink) const {
-    const absl::StatusOr<LiveHub::Text> text = NextOf(stream);
+  bool SendNext(LiveStream* stream, httplib::DataSink* sink) const {
+    const absl::StatusOr<LiveStream::Text> text = NextOf(stream);
     if (absl::IsCancelled(text.status())) return false;
     if (!text.ok()) {
       const std::string last = absl::StrCat(
@@ -429,6 +454,7 @@ class HttpServer::Impl {
   QueryBackend* const backend_;
   const HttpApi api_;
   const PrometheusApi prometheus_;
+  StreamSlots slots_;
   LiveHub live_;
   Mutex metrics_mu_;
   HttpAnswer metrics_ ABSL_GUARDED_BY(metrics_mu_);
