@@ -112,12 +112,7 @@ absl::Status RunHealth::LookAtRow(const StepRow& row,
 }
 
 absl::Status RunHealth::Look(const StepRow& row, Stream* stream) {
-  absl::StatusOr<std::shared_ptr<const StoredStep>> stored = OpenStep(row);
-  if (!stored.ok()) return stored.status();
-  const std::string& loss = rules_->file().loss_spike().scalar();
-  if (absl::Status s = ReadHealthStep(**stored, loss, &step_); !s.ok()) {
-    return s;
-  }
+  if (absl::Status s = ReadStep(row); !s.ok()) return s;
   if (step_.captured && stream->health.schema_id() != step_.schema_id) {
     auto schema = schema_of_(row.stream, step_.schema_id);
     if (!schema.ok()) return schema.status();
@@ -133,6 +128,17 @@ absl::Status RunHealth::Look(const StepRow& row, Stream* stream) {
   }
   stream->health.Look(step_, &verdicts_);
   return absl::OkStatus();
+}
+
+absl::Status RunHealth::ReadStep(const StepRow& row) {
+  const std::string& loss = rules_->file().loss_spike().scalar();
+  if (row.window == nullptr) {
+    absl::Status status = view_.Reparse(row.body);
+    if (status.ok()) ReadHealthStep(view_, loss, &step_);
+    return status;
+  }
+  const auto stored = OpenStep(row);
+  return stored.ok() ? ReadHealthStep(**stored, loss, &step_) : stored.status();
 }
 
 void RunHealth::LookAtGap(const GapRow& gap, std::int64_t now_unix_ns) {

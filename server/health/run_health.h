@@ -111,6 +111,7 @@ class RunHealth {
   Stream* FindStream(StreamId id);
   AlertBook* BookOf(const std::string& launch);
   absl::Status Look(const StepRow& row, Stream* stream);
+  absl::Status ReadStep(const StepRow& row);  // Into step_.
   void Apply(Stream* stream, std::int64_t step, std::int64_t step_before,
              std::int64_t time_unix_ns, std::int64_t now_unix_ns);
   Silence SilenceIn(const Attempt& attempt, const ClockView& clock) const;
@@ -139,6 +140,7 @@ class RunHealth {
   Counts counts_;
 
   // Of the step at hand; kept for their memory.
+  StepView view_;
   HealthStep step_;
   Verdicts verdicts_;
 };
