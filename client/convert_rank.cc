@@ -100,6 +100,7 @@ v1::GetHeatMapRequest ToProto(const HeatMapQuery& in) {
   out.set_max_buckets(in.max_buckets);
   out.set_rank(in.rank);
   out.set_attempt(in.attempt);
+  out.set_merged(in.merged);
   return out;
 }
 

@@ -107,6 +107,9 @@ class StepView {
  public:
   // `body` is the Step message (RecordView::body) and must outlive the view.
   static absl::StatusOr<StepView> Parse(std::string_view body);
+  // The same into this one, which keeps its memory. After an error it is not to
+  // be read.
+  absl::Status Reparse(std::string_view body);
 
   std::int64_t step() const { return step_; }
   std::int64_t wall_time_unix_ns() const { return wall_time_unix_ns_; }

@@ -20,7 +20,7 @@ using wire::Reader;
 using wire::Type;
 
 std::string_view ColumnName(std::uint32_t number) {
-  constexpr std::array<std::string_view, 13> kNames = {
+  static constexpr std::array<std::string_view, 13> kNames = {
       "",    "role", "size", "absent", "mean",    "std",    "abs_mean",
       "min", "max",  "zero", "nan",    "pos_inf", "neg_inf"};
   return kNames[number];
@@ -131,6 +131,7 @@ absl::Status ColumnsReader::Read(std::string_view body) {
   absl::Status status = CheckAbsent();
   for (std::uint32_t number = field::kZero;
        number <= field::kNegInf && status.ok(); ++number) {
+    if (bytes[number].empty()) continue;
     status = codec::ReadSparse(ColumnName(number), bytes[number], out->size,
                                CountColumn(number));
   }
@@ -259,33 +260,48 @@ absl::Status StepView::ReadField(const wire::Reader& reader) {
     }
     return ReadScalar(reader.bytes(), &scalars_.emplace_back());
   } else if (reader.Is(field::kRoles, Type::kBytes)) {
-    Columns columns;
+    // Read in place: a small step is mostly this. More roles than there are end
+    // with one that comes twice.
+    columns_.reserve(kRoleCount);
+    Columns& columns = columns_.emplace_back();
     ColumnsReader columns_reader{&columns, {}, {}};
     const absl::Status status = columns_reader.Read(reader.bytes());
     if (!status.ok()) return status;
-    if (Find(columns.role) != nullptr) {
+    if (Find(columns.role) != &columns) {
       return Malformed("Step", "has a role twice");
     }
-    columns_.push_back(std::move(columns));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<StepView> StepView::Parse(std::string_view body) {
   StepView view;
+  if (absl::Status s = view.Reparse(body); !s.ok()) return s;
+  return view;
+}
+
+absl::Status StepView::Reparse(std::string_view body) {
+  step_ = 0;
+  wall_time_unix_ns_ = 0;
+  schema_id_ = 0;
+  interval_steps_ = 0;
+  skipped_ = GapCause::kUnspecified;
+  skipped_detail_ = {};
+  columns_.clear();
+  scalars_.clear();
+  histograms_.clear();
   wire::Reader reader(body);
   while (reader.Next()) {
-    const absl::Status status = view.ReadField(reader);
+    absl::Status status = ReadField(reader);
     if (!status.ok()) return status;
   }
   if (!reader.ok()) return Malformed("Step", reader.error());
-  if (view.skipped_ != GapCause::kUnspecified && !view.columns_.empty()) {
+  if (skipped_ != GapCause::kUnspecified && !columns_.empty()) {
     return Malformed("Step", "is skipped but has columns");
   }
-  absl::Status status = CheckUnique(view.scalars_);
-  if (status.ok()) status = CheckHistograms(view);
-  if (!status.ok()) return status;
-  return view;
+  absl::Status status = CheckUnique(scalars_);
+  if (status.ok()) status = CheckHistograms(*this);
+  return status;
 }
 
 std::vector<HistogramData> StepView::DecodeHistograms() const {

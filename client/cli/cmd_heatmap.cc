@@ -64,12 +64,8 @@ absl::StatusOr<v1::GetHeatMapRequest> ToRequest(const HeatMapOptions& options,
   request.set_max_buckets(ColumnsOf(options, context));
   const auto rank = ParseOneRank(options.ranks, "a heat map");
   if (!rank.ok()) return rank.status();
-  if (rank->merged) {
-    return absl::InvalidArgumentError(
-        "--rank merged: a heat map is of one rank; name it, for example "
-        "--rank 0");
-  }
-  request.set_rank(rank->rank);
+  request.set_merged(rank->merged);
+  if (!rank->merged) request.set_rank(rank->rank);
   if (!options.attempt.empty()) {
     const auto attempt = ParseAttempt(options.attempt);
     if (!attempt.ok()) return attempt.status();
@@ -186,8 +182,9 @@ Command AddHeatMap(CLI::App& app) {
   app.add_option("--columns", options->columns,
                  "Columns at most; default: what fits the terminal, or 1000")
       ->option_text("N");
-  app.add_option("--rank", options->ranks, "Of this rank; default 0")
-      ->option_text("R")
+  app.add_option("--rank", options->ranks,
+                 "Of this rank, or merged over all; default 0")
+      ->option_text("R|merged")
       ->expected(1)
       ->take_all();
   app.add_option("--attempt", options->attempt, "Of this attempt's line alone")

@@ -187,6 +187,7 @@ absl::Status Run(const RunsOptions& options, Context& context) {
   absl::Status status =
       (*channel)->Call(&v1::Query::Stub::ListRuns, request, &response);
   if (!status.ok()) return status;
+  for (const std::string& note : response.notes()) context.Note(note);
   if (less != nullptr) {
     std::stable_sort(response.mutable_runs()->pointer_begin(),
                      response.mutable_runs()->pointer_end(),

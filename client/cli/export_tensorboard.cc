@@ -32,6 +32,10 @@ constexpr std::chrono::milliseconds kBetweenInterrupts{50};
 struct RankFile {
   std::unique_ptr<EventFile> file;
   std::int64_t next_step = std::numeric_limits<std::int64_t>::min();
+  // The collector may go away between a step's scalars and its histograms: each
+  // is written once.
+  std::int64_t next_scalars = std::numeric_limits<std::int64_t>::min();
+  std::int64_t next_histograms = std::numeric_limits<std::int64_t>::min();
   std::int64_t end = std::numeric_limits<std::int64_t>::min();
   // Of its streams: when there are more, steps may come again.
   std::uint64_t branches = 0;
@@ -45,20 +49,14 @@ struct RankState {
   std::uint64_t branches = 0;
 };
 
-// The sums that a histogram's record has.
-struct Sums {
-  double sum = 0;
-  double l2 = 0;
-};
-
-EventHistogram ToEvent(const v1::ParameterHistogram& from, const Sums& sums) {
+EventHistogram ToEvent(const v1::ParameterHistogram& from) {
   const BinCounts bins = BinsOfAnswer(from);
   EventHistogram out;
   out.min = from.min();
   out.max = from.max();
   out.count = static_cast<double>(FiniteCount(bins));
-  out.sum = sums.sum;
-  out.sum_of_squares = sums.l2 * sums.l2;
+  out.sum = from.sum();
+  out.sum_of_squares = from.l2() * from.l2();
   for (std::size_t i = 0; i < kFiniteBins; ++i) {
     const std::uint32_t bin = FiniteBinAt(i);
     if (bins[bin] == 0) continue;
@@ -173,6 +171,7 @@ class Exporter {
                              reader_.begin_step());
     of->end = std::min(state.end, reader_.end_step());
     if (again) {
+      of->next_scalars = of->next_histograms = of->next_step;
       of->file->records().AddRestart(of->next_step, state.newest_start);
     }
   }
@@ -203,7 +202,11 @@ class Exporter {
   absl::Status WriteChunk(const v1::GetSeriesResponse& chunk,
                           std::int64_t begin, std::int64_t end) {
     absl::Status status = WriteScalars(chunk);
-    if (status.ok()) status = WriteHistograms(begin, end);
+    if (!status.ok()) return status;
+    for (auto& [rank, of] : ranks_) {
+      of.next_scalars = std::max(of.next_scalars, std::min(end, of.end));
+    }
+    status = WriteHistograms(begin, end);
     if (!status.ok()) return status;
     for (auto& [rank, of] : ranks_) {
       of.next_step = std::max(of.next_step, std::min(end, of.end));
@@ -228,7 +231,9 @@ class Exporter {
         const auto of = FileOf(row.rank);
         if (status.ok()) status = of.status();
         if (!status.ok()) return false;
-        if (row.step < (*of)->next_step || row.step >= (*of)->end) return true;
+        const std::int64_t next =
+            std::max((*of)->next_step, (*of)->next_scalars);
+        if (row.step < next || row.step >= (*of)->end) return true;
         open = *of;
         rank = row.rank;
         step = row.step;
@@ -270,9 +275,12 @@ class Exporter {
     for (const auto& [rank, step] : steps) {
       const auto of = FileOf(rank);
       if (!of.ok()) return of.status();
-      if (step < (*of)->next_step || step >= (*of)->end) continue;
+      const std::int64_t next =
+          std::max((*of)->next_step, (*of)->next_histograms);
+      if (step < next || step >= (*of)->end) continue;
       status = WriteHistogramsOf(rank, step, (*of)->file.get());
       if (!status.ok()) return status;
+      (*of)->next_histograms = step + 1;
     }
     return absl::OkStatus();
   }
@@ -287,53 +295,18 @@ class Exporter {
     request.set_merged(what_.request.merged());
     if (!what_.request.merged()) request.set_rank(rank);
     v1::GetHistogramsResponse answer;
-    absl::Status status =
+    const absl::Status status =
         channel_.Call(&v1::Query::Stub::GetHistograms, request, &answer);
-    if (!status.ok()) return status;
-    std::map<std::pair<std::string, int>, Sums> sums;
-    status = ReadSums(request, &sums);
     if (!status.ok()) return status;
     file->records().Begin(step, answer.time_unix_ns());
     for (const v1::ParameterHistogram& one : answer.histograms()) {
-      const EventHistogram event =
-          ToEvent(one, sums[{one.parameter(), one.role()}]);
+      const EventHistogram event = ToEvent(one);
       if (event.count == 0) continue;
       file->records().AddHistogram(
           TensorboardTag(RoleWord(one.role()), one.parameter()), event);
     }
     file->records().End();
     return file->WriteSome();
-  }
-
-  absl::Status ReadSums(const v1::GetHistogramsRequest& like,
-                        std::map<std::pair<std::string, int>, Sums>* sums) {
-    const std::vector<v1::Role> roles(reader_.roles().begin(),
-                                      reader_.roles().end());
-    v1::GetSnapshotRequest request;
-    request.set_run(like.run());
-    request.set_step(like.step());
-    request.set_match(like.match());
-    request.set_attempt(like.attempt());
-    request.set_merged(like.merged());
-    request.set_rank(like.rank());
-    for (const v1::Role role : roles) {
-      request.add_statistics(absl::StrCat(std::string(RoleWord(role)), ".sum"));
-      request.add_statistics(absl::StrCat(std::string(RoleWord(role)), ".l2"));
-    }
-    v1::GetSnapshotResponse answer;
-    const absl::Status status =
-        channel_.Call(&v1::Query::Stub::GetSnapshot, request, &answer);
-    if (!status.ok()) return status;
-    for (const v1::SnapshotRow& row : answer.rows()) {
-      const std::size_t pairs = std::min<std::size_t>(
-          roles.size(), static_cast<std::size_t>(row.value_size()) / 2);
-      for (std::size_t i = 0; i < pairs; ++i) {
-        const int at = static_cast<int>(2 * i);
-        (*sums)[{row.parameter(), roles[i]}] = {row.value(at),
-                                                row.value(at + 1)};
-      }
-    }
-    return absl::OkStatus();
   }
 
   static constexpr std::uint32_t kMerged =

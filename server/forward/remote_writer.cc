@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "server/forward/write_request.h"
-#include "server/notify/http_post.h"
 
 namespace gradtap::server {
 namespace {
@@ -64,6 +63,7 @@ RemoteWriter::~RemoteWriter() {
     stopping_ = true;
     changed_.NotifyAll();
   }
+  poster_.Stop();
   thread_.join();
 }
 
@@ -88,6 +88,10 @@ void RemoteWriter::Loop() {
       retry = options_.first_retry;
       if (!*more) Wait(kLongestWait);
       continue;
+    }
+    {
+      MutexLock lock(mu_);
+      if (stopping_) break;  // It was cut off.
     }
     if (!std::exchange(away_, true)) {
       Say(absl::StrCat("cannot be sent to; samples wait: ",
@@ -213,13 +217,13 @@ bool RemoteWriter::Read(FollowedRun* run) {
 absl::Status RemoteWriter::Send(
     const std::vector<promql::SampledSeries>& series, bool may_split) {
   const absl::Status status =
-      Post(options_.url,
-           {options_.url.path.empty() ? "/" : options_.url.path,
-            EncodeWriteRequest(series),
-            {{"Content-Type", "application/x-protobuf"},
-             {"Content-Encoding", "snappy"},
-             {"X-Prometheus-Remote-Write-Version", "0.1.0"}}},
-           options_.timeout);
+      poster_.Post(options_.url,
+                   {options_.url.path.empty() ? "/" : options_.url.path,
+                    EncodeWriteRequest(series),
+                    {{"Content-Type", "application/x-protobuf"},
+                     {"Content-Encoding", "snappy"},
+                     {"X-Prometheus-Remote-Write-Version", "0.1.0"}}},
+                   options_.timeout);
   if (status.ok()) {
     sent_ += SamplesOf(series);
     return status;

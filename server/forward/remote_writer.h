@@ -27,6 +27,7 @@
 #include "absl/status/status.h"
 #include "core/sync.h"
 #include "server/forward/forwarded_rows.h"
+#include "server/notify/http_post.h"
 #include "server/notify/notify_url.h"
 #include "server/query/environment.h"
 #include "server/store/store.h"
@@ -50,7 +51,8 @@ class RemoteWriter {
  public:
   // `store` must outlive it.
   RemoteWriter(Store* store, RemoteWriteOptions options);
-  // Sends nothing more, and remembers how far it has got.
+  // Sends nothing more, and remembers how far it has got. What is on its way is
+  // given up within two seconds.
   ~RemoteWriter();
   RemoteWriter(const RemoteWriter&) = delete;
   RemoteWriter& operator=(const RemoteWriter&) = delete;
@@ -98,6 +100,7 @@ class RemoteWriter {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool news_ ABSL_GUARDED_BY(mu_) = true;
   int listener_ = 0;
+  HttpPoster poster_;
   std::thread thread_;  // Last: it uses all of the above.
 };
 

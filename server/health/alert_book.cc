@@ -188,6 +188,12 @@ bool AlertBook::any_active() const {
                      [](const auto& state) { return state.alert != nullptr; });
 }
 
+bool AlertBook::IsQuietening(v1::HealthRule rule) const {
+  const auto& ranks = states_[rule].ranks;
+  return std::any_of(ranks.begin(), ranks.end(),
+                     [](const auto& rank) { return rank.second.quiet > 0; });
+}
+
 std::uint64_t AlertBook::DescribeNow(v1::HealthRule rule,
                                      std::vector<v1::Offender>* worst) const {
   std::uint64_t offenders = 0;

@@ -59,6 +59,9 @@ class AlertBook {
   // Null: the rule has no active alert.
   const v1::Alert* active(v1::HealthRule rule) const;
   bool any_active() const;
+  // Some rank has broken the rule and does not any more, but has not been quiet
+  // for long enough.
+  bool IsQuietening(v1::HealthRule rule) const;
   // Who breaks the rule now: how many, over all ranks whose last step does, and
   // at most kWorst of them.
   std::uint64_t DescribeNow(v1::HealthRule rule,

@@ -17,18 +17,17 @@ std::int32_t Continue(std::int32_t row, bool above, bool below) {
   return above ? up : below ? down : 0;
 }
 
-}  // namespace
-
-RowEnds FollowLevels(const LevelLimits& limits, const float* mean,
-                     const float* std, Levels* levels) {
+// After `most` values neither rate depends on how many there were. `kSettled`:
+// all places have had so many; the same arithmetic without what is known then.
+template <bool kSettled>
+RowEnds Follow(const LevelLimits& limits, float most, const float* mean,
+               const float* std, Levels* levels) {
   const std::size_t n = levels->level.size();
   float* __restrict level = levels->level.data();
   float* __restrict spread = levels->spread.data();
   float* __restrict seen = levels->seen.data();
   std::int32_t* __restrict row = levels->row.data();
   const LevelLimits l = limits;
-  // From here on neither rate depends on it.
-  const float most = std::max(1 / l.rate, l.warm_up) + kSpreadPrior;
   std::int32_t lowest = 0;
   std::int32_t highest = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -38,7 +37,7 @@ RowEnds FollowLevels(const LevelLimits& limits, const float* mean,
     const bool valid =
         (magnitude > 0) & (magnitude <= std::numeric_limits<float>::max());
     const float x = FastLog2(valid ? magnitude : 1.0F);
-    const float old_seen = seen[i];
+    const float old_seen = kSettled ? most : seen[i];
     const float old_spread = spread[i];
     const float old_level = old_seen > 0 ? level[i] : x;
     const float d = x - old_level;
@@ -53,15 +52,28 @@ RowEnds FollowLevels(const LevelLimits& limits, const float* mean,
     lowest = std::min(lowest, row[i]);
     highest = std::max(highest, row[i]);
     const float reach = 3 * old_spread + 0.1F;
-    const float level_rate = std::max(l.rate, 1 / (old_seen + 1));
-    const float spread_rate = std::max(l.rate, 1 / (old_seen + kSpreadPrior));
+    const float level_rate =
+        kSettled ? l.rate : std::max(l.rate, 1 / (old_seen + 1));
+    const float spread_rate =
+        kSettled ? l.rate : std::max(l.rate, 1 / (old_seen + kSpreadPrior));
     const float moved = std::min(std::max(d, -reach), reach);
     level[i] = valid ? old_level + level_rate * moved : level[i];
     const float wider = std::min(away, reach) - old_spread;
     spread[i] = valid ? old_spread + spread_rate * wider : old_spread;
-    seen[i] = valid ? std::min(old_seen + 1, most) : old_seen;
+    if (!kSettled) seen[i] = valid ? std::min(old_seen + 1, most) : old_seen;
   }
   return {lowest, highest};
+}
+
+}  // namespace
+
+RowEnds FollowLevels(const LevelLimits& limits, const float* mean,
+                     const float* std, Levels* levels) {
+  const float most = std::max(1 / limits.rate, limits.warm_up) + kSpreadPrior;
+  float least = most;
+  for (const float seen : levels->seen) least = std::min(least, seen);
+  return least >= most ? Follow<true>(limits, most, mean, std, levels)
+                       : Follow<false>(limits, most, mean, std, levels);
 }
 
 std::int32_t FollowStillness(const float* mean, const float* std,

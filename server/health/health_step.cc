@@ -92,10 +92,38 @@ void ReadPlaces(const StoredStep& stored, Role role, HealthColumns* to) {
   }
 }
 
+void Clear(HealthColumns* columns) {
+  columns->present = false;
+  columns->places = 0;
+  columns->absent.clear();
+  columns->nonfinite.clear();
+}
+
 }  // namespace
+
+void ReadHealthStep(const StepView& view, const std::string& loss,
+                    HealthStep* step) {
+  step->step = view.step();
+  step->time_unix_ns = view.wall_time_unix_ns();
+  step->schema_id = view.schema_id();
+  step->skipped = view.skipped();
+  step->captured = !view.columns().empty();
+  step->loss.reset();
+  for (const Role role : kRoles) Clear(&step->of(role));
+  for (const StepView::Columns& columns : view.columns()) {
+    ReadColumns(columns, &step->of(columns.role));
+  }
+  for (const StepView::ScalarView& scalar : view.scalars()) {
+    if (scalar.name == loss) step->loss = scalar.value;
+  }
+}
 
 absl::Status ReadHealthStep(const StoredStep& stored, const std::string& loss,
                             HealthStep* step) {
+  if (const StepView* row = stored.row_view(); row != nullptr) {
+    ReadHealthStep(*row, loss, step);
+    return absl::OkStatus();
+  }
   step->step = stored.step();
   step->time_unix_ns = stored.wall_time_unix_ns();
   step->schema_id = stored.schema_id();
@@ -104,16 +132,8 @@ absl::Status ReadHealthStep(const StoredStep& stored, const std::string& loss,
   step->loss.reset();
   for (const Role role : kRoles) {
     HealthColumns& columns = step->of(role);
-    columns.present = false;
-    columns.places = 0;
-    columns.absent.clear();
-    columns.nonfinite.clear();
-    if (const StepView* row = stored.row_view(); row != nullptr) {
-      const StepView::Columns* found = row->Find(role);
-      if (found != nullptr) ReadColumns(*found, &columns);
-    } else if (stored.HasRole(role)) {
-      ReadPlaces(stored, role, &columns);
-    }
+    Clear(&columns);
+    if (stored.HasRole(role)) ReadPlaces(stored, role, &columns);
   }
   stored.ForEachScalar([&loss](std::string_view name) { return name == loss; },
                        [&](std::string_view name, double value) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/codec.h"
 #include "core/record.h"
 #include "core/step_data.h"
 #include "server/store/stored_step.h"
@@ -48,7 +49,10 @@ struct HealthStep {
   HealthColumns& of(Role role) { return roles[static_cast<std::size_t>(role)]; }
 };
 
-// `loss` names a scalar. Errors are those of reading the step.
+// `loss` names a scalar.
+void ReadHealthStep(const StepView& view, const std::string& loss,
+                    HealthStep* step);
+// Errors are those of reading the step.
 absl::Status ReadHealthStep(const StoredStep& stored, const std::string& loss,
                             HealthStep* step);
 

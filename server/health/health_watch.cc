@@ -78,6 +78,7 @@ void HealthWatch::MarkDue(const std::string& run) {
   {
     MutexLock lock(due_mu_);
     due_.insert(run);
+    if (!idle_) return;  // Or each commit would wake it.
   }
   due_changed_.NotifyAll();
 }
@@ -120,9 +121,11 @@ void HealthWatch::Run() {
     const auto paced = std::chrono::steady_clock::now() + options_.pace;
     while (!stopping_ && due_changed_.WaitUntil(due_mu_, paced)) {
     }
+    idle_ = true;
     while (!stopping_ && due_.empty() &&
            due_changed_.WaitUntil(due_mu_, next_clock)) {
     }
+    idle_ = false;
   }
   WriteAll();
 }

@@ -140,6 +140,8 @@ class HealthWatch {
   mutable Mutex due_mu_;
   CondVar due_changed_;
   std::set<std::string> due_ ABSL_GUARDED_BY(due_mu_);
+  // The thread waits for a run that is due, and not only for its pace.
+  bool idle_ ABSL_GUARDED_BY(due_mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(due_mu_) = false;
 
   // Held while rows are looked at, a block at a time.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "proto/text/rules_text.h"
+#include "server/health/past_run.h"
 #include "server/health/run_health.h"
 #include "server/query/run_view.h"
 
@@ -12,7 +13,7 @@ namespace gradtap::server {
 namespace {
 
 // Alerts in an answer; more are not told apart by anybody.
-constexpr int kMostAlerts = 10'000;
+constexpr std::size_t kMostAlerts = 10'000;
 
 absl::StatusOr<std::shared_ptr<const Rules>> RulesOf(
     const std::shared_ptr<const Rules>& rules, const std::string& text) {
@@ -38,8 +39,13 @@ absl::Status TestRules(const QueryEnvironment& environment,
                    [store](StreamId stream, std::uint32_t schema) {
                      return store->ReadSchema(stream, schema);
                    });
-  health.SetEntry(run->entry);
+  PastRun past(run->entry, &environment, &health);
   std::map<std::uint64_t, v1::Alert> alerts;  // By id.
+  const auto take_changes = [&] {
+    for (v1::Alert& alert : health.TakeChanges()) {
+      alerts[alert.id()] = std::move(alert);
+    }
+  };
   absl::Status read = absl::OkStatus();
   const absl::Status scanned = store->ScanByOrdinal(
       run->name(), 0, [&](const StepRow* row, const GapRow* gap) {
@@ -51,23 +57,21 @@ absl::Status TestRules(const QueryEnvironment& environment,
           return false;
         }
         if (gap != nullptr) {
-          health.LookAtGap(*gap, 0);
+          past.LookAtGap(*gap);
         } else {
-          read = health.LookAtRow(*row, 0);
+          read = past.LookAtRow(*row);
         }
-        for (v1::Alert& alert : health.TakeChanges()) {
-          alerts[alert.id()] = std::move(alert);
-        }
+        take_changes();
         return read.ok() && alerts.size() < kMostAlerts;
       });
   if (!read.ok()) return read;
   if (!scanned.ok()) return scanned;
+  if (alerts.size() < kMostAlerts) past.Finish();
+  take_changes();
   for (v1::Alert& alert : health.Active()) {
     alerts[alert.id()] = std::move(alert);
   }
   for (auto& [id, alert] : alerts) {
-    alert.set_raised_unix_ns(alert.first_time_unix_ns());
-    if (!alert.active()) alert.set_ended_unix_ns(alert.last_time_unix_ns());
     *response->add_alerts() = std::move(alert);
   }
   response->set_steps(health.counts().steps);

@@ -16,9 +16,10 @@
 namespace gradtap::server {
 
 // `rules` are the collector's, taken if the request brings none. The
-// collector's times in alerts are those of steps. Reads all of the run, without
-// a bound: kCancelled once nobody waits. Other errors: those of ParseRules(),
-// of a run that is not there, and of reading it.
+// collector's times in alerts are those of a collector that heard each step
+// when it was made (past_run.h). Reads all of the run, without a bound:
+// kCancelled once nobody waits. Other errors: those of ParseRules(), of a run
+// that is not there, and of reading it.
 absl::Status TestRules(const QueryEnvironment& environment,
                        const std::shared_ptr<const Rules>& rules,
                        const v1::TestRulesRequest& request,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -12,6 +13,8 @@ namespace {
 
 // Names that are kept of a run that is over.
 constexpr std::uint32_t kNamesAtEnd = 1000;
+// A run that has been lost for longer is over: a day.
+constexpr std::int64_t kForgottenNs = 86'400'000'000'000;
 
 std::int64_t Nanos(double seconds) {
   return static_cast<std::int64_t>(std::min(seconds, 1e9) * 1e9);
@@ -33,9 +36,8 @@ Verdict SilenceOf(std::uint32_t rank, std::int64_t silent_ns,
 
 // Lost for so long that nobody waits for it.
 bool IsForgotten(const StateSince& state, const ClockView& clock) {
-  constexpr std::int64_t kDay = 86'400'000'000'000;
   return state.state == v1::RUN_STATE_LOST &&
-         clock.now_unix_ns - state.since_unix_ns > kDay;
+         clock.now_unix_ns - state.since_unix_ns > kForgottenNs;
 }
 
 void CutNames(const v1::GetHealthResponse& whole, std::uint32_t max_names,
@@ -110,12 +112,7 @@ absl::Status RunHealth::LookAtRow(const StepRow& row,
 }
 
 absl::Status RunHealth::Look(const StepRow& row, Stream* stream) {
-  absl::StatusOr<std::shared_ptr<const StoredStep>> stored = OpenStep(row);
-  if (!stored.ok()) return stored.status();
-  const std::string& loss = rules_->file().loss_spike().scalar();
-  if (absl::Status s = ReadHealthStep(**stored, loss, &step_); !s.ok()) {
-    return s;
-  }
+  if (absl::Status s = ReadStep(row); !s.ok()) return s;
   if (step_.captured && stream->health.schema_id() != step_.schema_id) {
     auto schema = schema_of_(row.stream, step_.schema_id);
     if (!schema.ok()) return schema.status();
@@ -131,6 +128,17 @@ absl::Status RunHealth::Look(const StepRow& row, Stream* stream) {
   }
   stream->health.Look(step_, &verdicts_);
   return absl::OkStatus();
+}
+
+absl::Status RunHealth::ReadStep(const StepRow& row) {
+  const std::string& loss = rules_->file().loss_spike().scalar();
+  if (row.window == nullptr) {
+    absl::Status status = view_.Reparse(row.body);
+    if (status.ok()) ReadHealthStep(view_, loss, &step_);
+    return status;
+  }
+  const auto stored = OpenStep(row);
+  return stored.ok() ? ReadHealthStep(**stored, loss, &step_) : stored.status();
 }
 
 void RunHealth::LookAtGap(const GapRow& gap, std::int64_t now_unix_ns) {
@@ -187,13 +195,15 @@ void RunHealth::LookAtClock(const ClockView& clock) {
   }
 }
 
-void RunHealth::LookAtSilence(const Attempt& attempt, const ClockView& clock,
-                              AlertBook* book) {
-  std::int64_t heard = clock.listening_since_unix_ns;
+RunHealth::Silence RunHealth::SilenceIn(const Attempt& attempt,
+                                        const ClockView& clock) const {
+  Silence silence;
+  silence.heard_unix_ns = clock.listening_since_unix_ns;
   double step_seconds = 0;
-  Moment at;
+  Moment& at = silence.at;
   for (const StreamEntry* stream : attempt.streams) {
-    heard = std::max(heard, stream->last_seen_unix_ns);
+    silence.heard_unix_ns =
+        std::max(silence.heard_unix_ns, stream->last_seen_unix_ns);
     const auto known = streams_.find(stream->id);
     if (known == streams_.end()) continue;
     const RankHealth& health = known->second.health;
@@ -207,15 +217,26 @@ void RunHealth::LookAtSilence(const Attempt& attempt, const ClockView& clock,
   at.step_before = at.step;
   at.now_unix_ns = clock.now_unix_ns;
   const v1::StalledRule& rule = rules_->file().stalled();
-  const std::int64_t limit =
+  silence.limit_ns =
       Nanos(std::max(rule.seconds(), rule.step_times() * step_seconds));
+  return silence;
+}
+
+void RunHealth::LookAtSilence(const Attempt& attempt, const ClockView& clock,
+                              AlertBook* book) {
+  Silence silence = SilenceIn(attempt, clock);
+  Moment& at = silence.at;
+  // It stays that rank's, though one before it may have turned up.
+  const v1::Alert* alert = book->active(v1::HEALTH_RULE_STALLED);
+  if (alert != nullptr) at.rank = alert->rank();
   const StateSince state = StateOf(attempt, clock.connected, clock.now_unix_ns);
   // Of a model that is still being set up there is no step, of a run that is
   // lost there will be none.
   const bool counts = state.state == v1::RUN_STATE_RUNNING && at.step >= 0;
+  const std::int64_t silent_ns =
+      counts ? clock.now_unix_ns - silence.heard_unix_ns : 0;
   book->Apply(v1::HEALTH_RULE_STALLED, at,
-              SilenceOf(at.rank, counts ? clock.now_unix_ns - heard : 0, limit),
-              &changes_);
+              SilenceOf(at.rank, silent_ns, silence.limit_ns), &changes_);
 }
 
 void RunHealth::LookForLostRanks(const Attempt& attempt, const ClockView& clock,
@@ -241,6 +262,44 @@ void RunHealth::LookForLostRanks(const Attempt& attempt, const ClockView& clock,
                 SilenceOf(rank, counts ? clock.now_unix_ns - heard : 0, limit),
                 &changes_);
   }
+}
+
+std::int64_t RunHealth::NextClock(const ClockView& clock) const {
+  std::int64_t next = std::numeric_limits<std::int64_t>::max();
+  if (attempts_.empty()) return next;
+  const auto note = [&](std::int64_t moment) {
+    if (moment > clock.now_unix_ns) next = std::min(next, moment);
+  };
+  const Attempt& newest = attempts_.back();
+  const Silence silence = SilenceIn(newest, clock);
+  note(silence.heard_unix_ns + silence.limit_ns + 1);
+  const StateSince state = StateOf(newest, clock.connected, clock.now_unix_ns);
+  if (IsOver(state.state)) return next;
+  note(state.since_unix_ns + kForgottenNs + 1);
+  const std::int64_t lost = Nanos(rules_->file().lost_rank().seconds());
+  for (const StreamEntry* stream : newest.streams) {
+    const auto known = streams_.find(stream->id);
+    const std::int64_t heard =
+        std::max(stream->last_seen_unix_ns,
+                 known == streams_.end() ? 0 : known->second.connected_unix_ns);
+    note(heard + lost + 1);
+    note(stream->last_seen_unix_ns +
+         std::chrono::nanoseconds(kSilentLimit).count());
+  }
+  const std::int64_t expires = Nanos(rules_->file().expire_hours() * 3600);
+  for (const auto& [launch, book] : books_) {
+    for (std::size_t r = 1; r < kRuleNumbers; ++r) {
+      const auto rule = static_cast<v1::HealthRule>(r);
+      const v1::Alert* alert = book->active(rule);
+      if (alert != nullptr) note(alert->raised_unix_ns() + expires + 1);
+      const bool by_clock =
+          rule == v1::HEALTH_RULE_STALLED || rule == v1::HEALTH_RULE_LOST_RANK;
+      if (by_clock && book->IsQuietening(rule)) {
+        note(clock.now_unix_ns + Nanos(1));
+      }
+    }
+  }
+  return next;
 }
 
 void RunHealth::EndAttempt(const Attempt& attempt, std::int64_t now_unix_ns) {

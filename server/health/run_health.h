@@ -57,6 +57,9 @@ class RunHealth {
   // Once all that the entry has is looked at: attempts that are over, silence,
   // alerts that expire.
   void LookAtClock(const ClockView& clock);
+  // The first moment after `clock` at which LookAtClock() may say something
+  // else, if nothing comes until then. The highest number: none.
+  std::int64_t NextClock(const ClockView& clock) const;
   // No more is to be expected of it.
   bool over() const { return over_; }
 
@@ -98,11 +101,20 @@ class RunHealth {
     std::int64_t connected_unix_ns = 0;
   };
 
+  // How long nothing has come from an attempt.
+  struct Silence {
+    Moment at;  // Its newest step.
+    std::int64_t heard_unix_ns = 0;
+    std::int64_t limit_ns = 0;  // More than this is too long.
+  };
+
   Stream* FindStream(StreamId id);
   AlertBook* BookOf(const std::string& launch);
   absl::Status Look(const StepRow& row, Stream* stream);
+  absl::Status ReadStep(const StepRow& row);  // Into step_.
   void Apply(Stream* stream, std::int64_t step, std::int64_t step_before,
              std::int64_t time_unix_ns, std::int64_t now_unix_ns);
+  Silence SilenceIn(const Attempt& attempt, const ClockView& clock) const;
   void LookAtSilence(const Attempt& attempt, const ClockView& clock,
                      AlertBook* book);
   void LookForLostRanks(const Attempt& attempt, const ClockView& clock,
@@ -128,6 +140,7 @@ class RunHealth {
   Counts counts_;
 
   // Of the step at hand; kept for their memory.
+  StepView view_;
   HealthStep step_;
   Verdicts verdicts_;
 };

@@ -16,6 +16,8 @@
 #include "absl/strings/str_replace.h"
 #include "core/sync.h"
 #include "server/dashboard/embedded_page.h"
+#include "server/health/health_watch.h"
+#include "server/http/alert_stream.h"
 #include "server/http/http_api.h"
 #include "server/http/http_connection.h"
 #include "server/http/http_gate.h"
@@ -132,10 +134,11 @@ class HttpServer::Impl {
               options_.open_metrics),
         api_(backend, options_.gate),
         prometheus_(backend),
-        live_(backend, options_.max_live_streams),
+        slots_(options_.max_live_streams),
+        live_(backend, &slots_),
         connections_(options_.connections),
         server_(&connections_, options_.certificates) {
-    backend->CountWatches([this] { return live_.open(); });
+    backend->CountWatches([this] { return slots_.open(); });
   }
   ~Impl() { Shutdown(); }
 
@@ -166,6 +169,7 @@ class HttpServer::Impl {
   void BeginShutdown() {
     stopping_ = true;
     live_.Stop();
+    if (backend_->health() != nullptr) backend_->health()->log().Wake();
   }
 
   void Shutdown() {
@@ -239,6 +243,9 @@ class HttpServer::Impl {
     });
     server_.Get(std::string(kApiPath) + "Watch",
                 [this](const Request& in, Response& out) { Watch(in, &out); });
+    server_.Get(
+        std::string(kApiPath) + "WatchAlerts",
+        [this](const Request& in, Response& out) { WatchAlerts(in, &out); });
     server_.Get("/csv/([A-Za-z]+)", [this](const Request& in, Response& out) {
       ServeCsv(in, &out);
     });
@@ -325,17 +332,46 @@ class HttpServer::Impl {
 
   void Watch(const httplib::Request& in, httplib::Response* out) {
     v1::WatchRequest request;
-    absl::Status status = SetFields(ParametersOf(in), &request);
-    // What a browser that was cut off has seen last.
-    const std::string seen = in.get_header_value("Last-Event-ID");
-    std::uint64_t ordinal = 0;
-    if (absl::SimpleAtoi(seen, &ordinal)) request.set_after_ordinal(ordinal);
-    const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
-    if (!caller.ok()) status = caller.status();
-    if (status.ok()) status = CheckRuns(options_.gate, *caller, request);
-    if (!status.ok()) return Put(ToHttpAnswer(status), in, out);
-    absl::StatusOr<std::shared_ptr<LiveHub::Stream>> stream =
-        live_.Open(request, kFirstEvent);
+    absl::StatusOr<Caller> caller = MayWatch(in, &request);
+    if (const auto seen = LastSeen(in)) request.set_after_ordinal(*seen);
+    if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
+    PutStream(live_.Open(request, kFirstEvent), *std::move(caller), in, out);
+  }
+
+  void WatchAlerts(const httplib::Request& in, httplib::Response* out) {
+    v1::WatchAlertsRequest request;
+    absl::StatusOr<Caller> caller = MayWatch(in, &request);
+    if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
+    if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
+    PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request),
+              *std::move(caller), in, out);
+  }
+
+  // Fills *request; who asks, if they may.
+  template <typename Request>
+  absl::StatusOr<Caller> MayWatch(const httplib::Request& in,
+                                  Request* request) {
+    absl::Status status = SetFields(ParametersOf(in), request);
+    if (!status.ok()) return status;
+    absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    if (!caller.ok()) return caller;
+    status = CheckRuns(options_.gate, *caller, *request);
+    if (!status.ok()) return status;
+    return caller;
+  }
+
+  // What a browser that was cut off has seen last.
+  static std::optional<std::uint64_t> LastSeen(const httplib::Request& in) {
+    std::uint64_t seen = 0;
+    if (!absl::SimpleAtoi(in.get_header_value("Last-Event-ID"), &seen)) {
+      return std::nullopt;
+    }
+    return seen;
+  }
+
+  void PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
+                 Caller caller, const httplib::Request& in,
+                 httplib::Response* out) {
     if (!stream.ok()) {
       HttpAnswer answer = ToHttpAnswer(stream.status());
       if (absl::IsResourceExhausted(stream.status())) {
@@ -349,7 +385,7 @@ class HttpServer::Impl {
     }
     out->set_chunked_content_provider(
         "text/event-stream",
-        [this, stream = *std::move(stream), caller = *caller](
+        [this, stream = *std::move(stream), caller = std::move(caller)](
             std::size_t, httplib::DataSink& sink) {
           return SendNext(stream.get(), caller, &sink);
         });
@@ -357,15 +393,15 @@ class HttpServer::Impl {
 
   // What comes within a heartbeat; null: nothing has. A page that is left gives
   // its stream back within kLookForReader.
-  absl::StatusOr<LiveHub::Text> NextOf(LiveHub::Stream* stream,
-                                       const Caller& caller) const {
+  absl::StatusOr<LiveStream::Text> NextOf(LiveStream* stream,
+                                          const Caller& caller) const {
     const auto until = std::chrono::steady_clock::now() + options_.heartbeat;
     for (;;) {
       const absl::Status may = options_.gate->Recheck(caller);
       if (!may.ok()) return may;
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(
           until - std::chrono::steady_clock::now());
-      absl::StatusOr<LiveHub::Text> text =
+      absl::StatusOr<LiveStream::Text> text =
           stream->Next(std::min(left, kLookForReader));
       if (!text.ok() || *text != nullptr || left <= kLookForReader) return text;
       const HttpConnection* const connection = HttpConnection::Current();
@@ -376,9 +412,9 @@ class HttpServer::Impl {
   }
 
   // False: the connection is done for.
-  bool SendNext(LiveHub::Stream* stream, const Caller& caller,
+  bool SendNext(LiveStream* stream, const Caller& caller,
                 httplib::DataSink* sink) const {
-    const absl::StatusOr<LiveHub::Text> text = NextOf(stream, caller);
+    const absl::StatusOr<LiveStream::Text> text = NextOf(stream, caller);
     if (absl::IsCancelled(text.status())) return false;
     if (!text.ok()) {
       const std::string last = absl::StrCat(
@@ -466,6 +502,7 @@ class HttpServer::Impl {
   const HttpGate gate_;
   const HttpApi api_;
   const PrometheusApi prometheus_;
+  StreamSlots slots_;
   LiveHub live_;
   Mutex metrics_mu_;
   HttpAnswer metrics_ ABSL_GUARDED_BY(metrics_mu_);

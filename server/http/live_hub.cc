@@ -63,8 +63,8 @@ absl::StatusOr<LiveHub::Text> LiveHub::Stream::Next(
   return text;
 }
 
-LiveHub::LiveHub(QueryBackend* backend, std::uint32_t max_streams)
-    : backend_(backend), max_streams_(max_streams) {
+LiveHub::LiveHub(QueryBackend* backend, StreamSlots* slots)
+    : backend_(backend), slots_(slots) {
   listener_ = backend_->environment().store->AddListener(
       [this](const std::string& run) { MarkRunDue(run); });
   thread_ = std::thread([this] { Feed(); });
@@ -90,14 +90,10 @@ absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
     if (stopping_) {
       return absl::UnavailableError("the collector is shutting down");
     }
-    if (streams_.size() >= max_streams_) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(max_streams_,
-                       " live streams are open, the limit of this collector; "
-                       "close one"));
-    }
+    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots_->Take();
+    if (!slot.ok()) return slot.status();
     const std::uint64_t id = next_id_++;
-    stream.reset(new Stream(this, id));
+    stream.reset(new Stream(this, id, *std::move(slot)));
     streams_[id] = state;
     due_.insert(id);
   }
@@ -125,11 +121,6 @@ void LiveHub::Stop() {
     }
   }
   event_ready_.NotifyAll();
-}
-
-std::uint32_t LiveHub::open() const {
-  MutexLock lock(mu_);
-  return static_cast<std::uint32_t>(streams_.size());
 }
 
 void LiveHub::MarkRunDue(const std::string& run) {

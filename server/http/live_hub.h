@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "core/sync.h"
 #include "gradtap/v1/query.pb.h"
+#include "server/http/live_stream.h"
 #include "server/query/watch_cursor.h"
 #include "server/query/watch_question.h"
 #include "server/service/query_backend.h"
@@ -36,44 +37,43 @@ namespace gradtap::server {
 // Thread-safe.
 class LiveHub {
  public:
-  using Text = std::shared_ptr<const std::string>;
+  using Text = LiveStream::Text;
 
-  // What one reader reads. One thread at a time; the hub must outlive it.
-  class Stream {
+  // The hub must outlive it.
+  class Stream : public LiveStream {
    public:
-    ~Stream();
+    ~Stream() override;
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
 
-    // The next event, with the empty line that ends it. Null: none came within
-    // `wait`. An error: the stream has ended, and with what.
-    absl::StatusOr<Text> Next(std::chrono::milliseconds wait);
+    absl::StatusOr<Text> Next(std::chrono::milliseconds wait) override;
 
    private:
     friend class LiveHub;
-    Stream(LiveHub* hub, std::uint64_t id) : hub_(hub), id_(id) {}
+    Stream(LiveHub* hub, std::uint64_t id,
+           std::unique_ptr<StreamSlots::Slot> slot)
+        : hub_(hub), id_(id), slot_(std::move(slot)) {}
 
     LiveHub* const hub_;
     const std::uint64_t id_;
+    const std::unique_ptr<StreamSlots::Slot> slot_;
   };
 
-  // `backend` must outlive the hub.
-  LiveHub(QueryBackend* backend, std::uint32_t max_streams);
+  // Both must outlive the hub.
+  LiveHub(QueryBackend* backend, StreamSlots* slots);
   // No stream may be left.
   ~LiveHub();
   LiveHub(const LiveHub&) = delete;
   LiveHub& operator=(const LiveHub&) = delete;
 
-  // Waits for the first event, or for `wait`. kResourceExhausted: too many are
-  // open; kUnavailable: Stop() has been called; else as WatchCursor::Open().
+  // Waits for the first event, or for `wait`. kResourceExhausted: no slot is
+  // free; kUnavailable: Stop() has been called; else as WatchCursor::Open().
   absl::StatusOr<std::unique_ptr<Stream>> Open(const v1::WatchRequest& request,
                                                std::chrono::milliseconds wait)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all streams with kUnavailable.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
-
-  std::uint32_t open() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   struct State;
@@ -87,7 +87,7 @@ class LiveHub {
   absl::StatusOr<Text> Write(const WatchMessage& message);
 
   QueryBackend* const backend_;
-  const std::uint32_t max_streams_;
+  StreamSlots* const slots_;
   // Of the hub's thread.
   WatchQuestions questions_;
   std::deque<Written> written_;  // The newest at the end.

@@ -23,6 +23,7 @@
 #include "core/clock.h"
 #include "core/sync.h"
 #include "server/health/alert_log.h"
+#include "server/notify/http_post.h"
 #include "server/notify/notify_url.h"
 
 namespace gradtap::server {
@@ -44,7 +45,8 @@ class AlertSender {
  public:
   // Both must outlive it.
   AlertSender(AlertLog* log, const Clock* clock, SenderOptions options);
-  // Sends nothing more; waits for what is on its way.
+  // Sends nothing more. What is on its way has a second; then it is given up,
+  // and sent again by a collector that starts. Waits two seconds at most.
   ~AlertSender();
   AlertSender(const AlertSender&) = delete;
   AlertSender& operator=(const AlertSender&) = delete;
@@ -62,6 +64,7 @@ class AlertSender {
   AlertLog* const log_;
   const Clock* const clock_;
   const SenderOptions options_;
+  HttpPoster poster_;
   bool away_ = false;  // Of the thread: said, and not back yet.
 
   mutable Mutex mu_;

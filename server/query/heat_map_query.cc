@@ -17,6 +17,7 @@
 #include "server/query/gaps.h"
 #include "server/query/heat_map_cells.h"
 #include "server/query/heat_map_grid.h"
+#include "server/query/heat_map_merged.h"
 #include "server/query/rolled_series.h"
 #include "server/query/run_view.h"
 #include "server/query/selection.h"
@@ -128,13 +129,22 @@ absl::Status HeatMap::Run() {
   absl::StatusOr<RunView> run = OpenRun(*environment_.store, request_.run());
   if (!run.ok()) return run.status();
   absl::Status s = CheckAttempt(*run, request_.attempt());
-  if (s.ok()) s = CheckRank(*run, request_.attempt(), request_.rank());
+  if (s.ok() && !request_.merged()) {
+    s = CheckRank(*run, request_.attempt(), request_.rank());
+  }
   if (!s.ok()) return s;
   StatisticSelection selection;
   selection.records.push_back(statistic_);
   s = CheckParameters({*run}, request_.attempt(), selection, match_,
                       request_.match(), &schemas_);
   if (!s.ok()) return s;
+  response_->set_run(run->name());
+  response_->set_statistic(statistic_.name);
+  if (request_.merged()) {
+    return GetMergedHeatMap(environment_, request_,
+                            {&*run, &statistic_, &match_, max_buckets_},
+                            cancelled_, response_);
+  }
   const Line line = run->LineOf(request_.rank(), request_.attempt());
   const StepWindow window = ResolveSteps(request_.steps(), line.last_step());
   const absl::StatusOr<bool> rolled = UseRollups(*run, line, window);
@@ -143,9 +153,7 @@ absl::Status HeatMap::Run() {
       environment_.store, line, window, *rolled, max_buckets_, &budget_);
   if (!grid.ok()) return grid.status();
   grid_ = *std::move(grid);
-  response_->set_run(run->name());
   response_->set_rank(request_.rank());
-  response_->set_statistic(statistic_.name);
   if (!line.segments.empty()) {
     response_->set_attempt(line.segments.back().attempt);
   }
@@ -215,12 +223,8 @@ absl::StatusOr<HeatMapCells*> HeatMap::CellsOf(const Parameter& parameter) {
   const std::uint64_t all =
       (cells_.size() + std::uint64_t{1}) * grid_->buckets();
   if (all > environment_.limits.max_cells) {
-    return absl::ResourceExhaustedError(
-        "the heat map has more than " + std::to_string(cells_.size()) +
-        " parameters in " + std::to_string(grid_->buckets()) +
-        " columns; the limit of one query is " +
-        std::to_string(environment_.limits.max_cells) +
-        " cells; ask for fewer parameters (--match) or columns (--points)");
+    return TooManyCells(cells_.size(), grid_->buckets(),
+                        environment_.limits.max_cells);
   }
   v1::HeatMapRow* row = response_->add_rows();
   row->set_parameter(parameter.name);

@@ -162,7 +162,9 @@ class HistogramQuery {
     out->set_numel(numel);
     out->set_min(all.finite == 0 ? kNan : all.min);
     out->set_max(all.finite == 0 ? kNan : all.max);
-    values_ += 2 * bin.size() + 4;
+    out->set_sum(Derive(Field::kSum, all));
+    out->set_l2(Derive(Field::kL2, all));
+    values_ += 2 * bin.size() + 6;
     if (values_ <= environment_.limits.max_values) return absl::OkStatus();
     return absl::ResourceExhaustedError(
         "the histograms have more than " +

@@ -268,6 +268,13 @@ absl::Status ListRuns(const QueryEnvironment& environment,
         environment.store->FindRun(entry->run) == nullptr) {
       continue;
     }
+    // Nor is one that is damaged. Who asked is told which.
+    if (absl::IsNotFound(info.status()) || absl::IsDataLoss(info.status()) ||
+        absl::IsInternal(info.status())) {
+      response->add_notes("run " + Quote(entry->run) + " cannot be read: " +
+                          std::string(info.status().message()));
+      continue;
+    }
     if (!info.ok()) return info.status();
     if (request.state() != v1::RUN_STATE_UNSPECIFIED &&
         info->state() != request.state()) {

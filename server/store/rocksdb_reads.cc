@@ -310,6 +310,7 @@ absl::Status RocksdbStore::ScanByOrdinal(
     if (!s.ok()) return s;
   }
   for (auto it = records.begin(); goes_on && it != records.end(); ++it) {
+    PrefetchAfter(it, records.end());
     const TailRecord& record = **it;
     if (record.gap.has_value()) {
       goes_on = visit(nullptr, &*record.gap);

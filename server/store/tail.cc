@@ -8,6 +8,13 @@ namespace {
 // Two deques, the control block and what the allocator adds.
 constexpr std::size_t kOverhead = 96;
 
+// How far ahead of a reader records and their bodies are fetched, and of a body
+// how much: a large one takes long enough for the machine to see what comes.
+constexpr std::ptrdiff_t kRecordsAhead = 4;
+constexpr std::ptrdiff_t kBodiesAhead = 1;
+constexpr std::size_t kMostPrefetched = 4096;
+constexpr std::size_t kCacheLine = 64;
+
 std::size_t BytesOf(const TailRecord& record) {
   std::size_t bytes = sizeof(TailRecord) + kOverhead + record.body.capacity();
   if (record.gap.has_value()) bytes += record.gap->gap.detail.capacity();
@@ -15,6 +22,17 @@ std::size_t BytesOf(const TailRecord& record) {
 }
 
 }  // namespace
+
+void PrefetchAfter(TailRecords::const_iterator at,
+                   TailRecords::const_iterator end) {
+  if (end - at > kRecordsAhead) __builtin_prefetch(at[kRecordsAhead].get());
+  if (end - at <= kBodiesAhead) return;
+  const std::string& body = at[kBodiesAhead]->body;
+  const std::size_t bytes = std::min(body.size(), kMostPrefetched);
+  for (std::size_t i = 0; i < bytes; i += kCacheLine) {
+    __builtin_prefetch(body.data() + i);
+  }
+}
 
 StepRow RowOf(const SharedTailRecord& record) {
   StepRow row;

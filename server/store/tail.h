@@ -45,6 +45,11 @@ using TailRecords = std::vector<SharedTailRecord>;
 // As a scan visits it; shares the record, which must be of a row.
 StepRow RowOf(const SharedTailRecord& record);
 
+// To be called for each of `records` in turn: the next ones begin to come from
+// wherever they are, while that one is worked on.
+void PrefetchAfter(TailRecords::const_iterator at,
+                   TailRecords::const_iterator end);
+
 struct TailLimits {
   // Of all runs together; 0: nothing is kept. What a reader holds on to after
   // it has gone from here is not counted.

@@ -96,11 +96,15 @@ TEST_F(CliHeatMapTest, OptionsBecomeTheRequest) {
   EXPECT_THAT(result.out, HasSubstr("\"bucketSteps\":"));
 }
 
-TEST_F(CliHeatMapTest, MergedRanksAreRefusedWithTheReason) {
+TEST_F(CliHeatMapTest, RanksMayBeMerged) {
+  collector_.service.runs["mapped"].heat_map.set_rank(4294967295U);
   const CliResult result = Run({"heatmap", "mapped", "--rank", "merged"});
-  EXPECT_EQ(result.code, 2);
-  EXPECT_THAT(result.err,
-              HasSubstr("--rank merged: a heat map is of one rank"));
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("rank merged"));
+  EXPECT_TRUE(collector_.service.Last<v1::GetHeatMapRequest>().merged());
+  const CliResult both = Run({"heatmap", "mapped", "--rank", "0,merged"});
+  EXPECT_EQ(both.code, 2);
+  EXPECT_THAT(both.err, HasSubstr("a heat map is of one rank, or merged"));
 }
 
 }  // namespace

@@ -103,8 +103,10 @@ TEST_F(CliTensorboardTest, ARunOfOneRankHasNoFolderOfRanksAndIsReplaced) {
   }
 }
 
-TEST_F(CliTensorboardTest, HistogramsHaveTheirBinsBetweenTheirEnds) {
+// Four steps, of which one has a histogram.
+FakeRun WithHistogram(v1::RunState state) {
   FakeRun run = MakeValues("h", {0, 0.5, 1, 1.5});
+  run.info.mutable_run()->set_state(state);
   v1::Series median;
   median.set_run("h");
   median.set_parameter("w");
@@ -123,29 +125,35 @@ TEST_F(CliTensorboardTest, HistogramsHaveTheirBinsBetweenTheirEnds) {
   one.set_role(v1::ROLE_WEIGHT);
   one.set_min(-1.5);
   one.set_max(5);
+  one.set_sum(17);
+  one.set_l2(4);
   for (const auto& [bin, count] : std::map<std::uint32_t, std::uint64_t>{
            {BinOf(-1.5), 2}, {kBinZero, 3}, {BinOf(5), 4}, {kBinNan, 9}}) {
     one.add_bin(bin);
     one.add_count(count);
   }
-  run.snapshot.clear_rows();
-  v1::SnapshotRow& sums = *run.snapshot.add_rows();
-  sums.set_parameter("w");
-  for (const double value : {17.0, 4.0, 0.0, 0.0, 0.0, 0.0}) {
-    sums.add_value(value);
-  }
-  collector_.service.runs["h"] = run;
-  Start();
-  const CliResult result = Export({"h", "--stat", "weight.mean"});
-  ASSERT_EQ(result.code, 0) << result.err;
+  return run;
+}
+
+std::vector<std::pair<std::int64_t, TfHistogram>> HistogramsOf(
+    const std::vector<TfEvent>& events) {
   std::vector<std::pair<std::int64_t, TfHistogram>> found;
-  for (const TfEvent& event : EventsIn(folder_.path() + "/h")) {
+  for (const TfEvent& event : events) {
     for (const TfValue& value : event.values) {
       if (!value.histogram.has_value()) continue;
       EXPECT_EQ(value.tag, "weight/w");
       found.emplace_back(event.step, *value.histogram);
     }
   }
+  return found;
+}
+
+TEST_F(CliTensorboardTest, HistogramsHaveTheirBinsBetweenTheirEnds) {
+  collector_.service.runs["h"] = WithHistogram(v1::RUN_STATE_FINISHED);
+  Start();
+  const CliResult result = Export({"h", "--stat", "weight.mean"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const auto found = HistogramsOf(EventsIn(folder_.path() + "/h"));
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].first, 1);
   const TfHistogram& histogram = found[0].second;
@@ -156,6 +164,32 @@ TEST_F(CliTensorboardTest, HistogramsHaveTheirBinsBetweenTheirEnds) {
   // [-2, -1], nothing, zeros, nothing, [4, 8].
   EXPECT_THAT(histogram.limit, ElementsAre(-1, 0, 4, 8));
   EXPECT_THAT(histogram.bucket, ElementsAre(2, 3, 0, 4));
+  // One question a step.
+  EXPECT_EQ(collector_.service.histogram_calls, 1);
+  EXPECT_EQ(collector_.service.Last<v1::GetSnapshotRequest>().run(), "");
+}
+
+TEST_F(CliTensorboardTest, ACollectorThatGoesAwayInBetweenDoublesNothing) {
+  auto& runs = collector_.service.runs;
+  runs["h"] = WithHistogram(v1::RUN_STATE_RUNNING);
+  // The scalars of these steps have been written by then.
+  collector_.service.histograms_end = [](int number) {
+    return number == 0 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "away")
+                       : grpc::Status::OK;
+  };
+  collector_.service.before_get_run = [&runs](int number) {
+    if (number == 2)
+      runs["h"].info.mutable_run()->set_state(v1::RUN_STATE_FINISHED);
+  };
+  Start();
+  const CliResult result = Export({"h", "--stat", "weight.mean", "--follow"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const auto events = EventsIn(folder_.path() + "/h");
+  EXPECT_THAT(PointsOf(events, "weight.mean/w"),
+              ElementsAre(std::make_pair(0, 0.f), std::make_pair(1, 0.5f),
+                          std::make_pair(2, 1.f), std::make_pair(3, 1.5f)));
+  EXPECT_EQ(HistogramsOf(events).size(), 1u);
+  EXPECT_GE(collector_.service.histogram_calls, 2);
 }
 
 // A run of so many steps, whose value is its step.

@@ -87,6 +87,15 @@ TEST_F(CliTest, RunsAsJsonIsTheAnswer) {
   }
 }
 
+TEST_F(CliTest, RunsThatCannotBeReadAreNamedBesideTheOthers) {
+  collector_.service.notes = {"run 'a\x1b[2J' cannot be read: damaged"};
+  const CliResult result = Run({"runs", "--output", "csv"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_THAT(result.out, HasSubstr("mnist"));
+  EXPECT_THAT(result.err, HasSubstr("cannot be read: damaged"));
+  EXPECT_THAT(result.err, Not(HasSubstr("\x1b")));
+}
+
 TEST_F(CliTest, RunsFilterAndSort) {
   EXPECT_THAT(Run({"runs", "--state", "running"}).out, Not(HasSubstr("mnist")));
   EXPECT_THAT(Run({"runs", "--tag", "data=fashion"}).out,

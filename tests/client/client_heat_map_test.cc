@@ -139,6 +139,7 @@ TEST_F(ClientHeatMapTest, TheQueryBecomesTheRequest) {
   query_.steps.begin = -100;
   query_.max_buckets = 7;
   query_.rank = 3;
+  query_.merged = true;
   query_.attempt = 2;
   ASSERT_TRUE(client_->HeatMap(query_).ok());
   const auto sent = collector_.service.Last<v1::GetHeatMapRequest>();
@@ -149,6 +150,7 @@ TEST_F(ClientHeatMapTest, TheQueryBecomesTheRequest) {
   EXPECT_FALSE(sent.steps().has_end());
   EXPECT_EQ(sent.max_buckets(), 7u);
   EXPECT_EQ(sent.rank(), 3u);
+  EXPECT_TRUE(sent.merged());
   EXPECT_EQ(sent.attempt(), 2u);
 }
 

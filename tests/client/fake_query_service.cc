@@ -119,6 +119,7 @@ grpc::Status FakeQueryService::ListRuns(grpc::ServerContext* context,
     }
     if (tagged) *response->add_runs() = info;
   }
+  for (const std::string& note : notes) response->add_notes(note);
   return grpc::Status::OK;
 }
 
@@ -226,6 +227,10 @@ grpc::Status FakeQueryService::GetHistograms(
   if (auto status = Enter(context, *request); !status.ok()) return status;
   FakeRun* run = nullptr;
   if (auto status = Find(request->run(), &run); !status.ok()) return status;
+  const int number = histogram_calls++;
+  if (histograms_end) {
+    if (auto status = histograms_end(number); !status.ok()) return status;
+  }
   *response = run->histograms;
   if (request->has_step() && request->step() != response->step()) {
     return NotFound("no histograms at step " + std::to_string(request->step()));

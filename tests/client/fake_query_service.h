@@ -60,9 +60,14 @@ class FakeQueryService final : public v1::Query::Service {
   // one client asks one question at a time.
   std::function<void(int number)> before_get_run;
 
+  // What a GetHistograms ends with, by its number from 0; unset: OK.
+  std::function<grpc::Status(int number)> histograms_end;
+  std::vector<std::string> notes;  // Of ListRuns.
+
   std::atomic<int> calls{0};
   std::atomic<int> watch_calls{0};
   std::atomic<int> get_run_calls{0};
+  std::atomic<int> histogram_calls{0};
   // The newest request of each kind.
   template <typename Request>
   Request Last() const {

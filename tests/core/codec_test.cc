@@ -41,6 +41,23 @@ TEST(CodecTest, StepsComeBackBitForBit) {
   }
 }
 
+TEST(CodecTest, AViewThatIsUsedAgainKeepsNothingOfWhatItRead) {
+  StepView again;
+  for (unsigned seed = 0; seed < 300; ++seed) {
+    std::mt19937_64 random(seed);
+    const std::string bytes = Encoded(SampleStep(random));
+    std::string body(BodyOf(bytes, RecordKind::kStep));
+    GRADTAP_ASSERT_OK(again.Reparse(body)) << seed;
+    EXPECT_EQ(Encoded(ToStepData(again)), bytes) << seed;
+    // What cannot be read, in the middle of anything, leaves nothing behind.
+    body.resize(random() % body.size());
+    EXPECT_EQ(again.Reparse(body).ok(), StepView::Parse(body).ok()) << seed;
+  }
+  GRADTAP_ASSERT_OK(again.Reparse(""));
+  EXPECT_EQ(Encoded(ToStepData(again)),
+            Encoded(ToStepData(*StepView::Parse(""))));
+}
+
 TEST(CodecTest, ViewsReadOnePlaceAtATime) {
   std::mt19937_64 random(1);
   StepData step;

@@ -155,6 +155,9 @@ class PackageTest(unittest.TestCase):
                                (steps["step"] < begins[i + 1])]
                 worst = inside["value"].max()
                 self.assertEqual(heat.loc[name].iloc[i], numpy.float32(worst))
+        merged = self.tap.heat_map("gpt", "grad.l2", buckets=6, rank="merged")
+        self.assertTrue(numpy.array_equal(merged.to_numpy(), heat.to_numpy(),
+                                          equal_nan=True))
 
     def test_histograms_have_every_element_once(self):
         frame = self.tap.histograms("gpt", match="weight$", role="weight")

@@ -92,8 +92,8 @@ struct TopQuery {
   std::uint32_t attempt = 0;
 };
 
-// All parameters that match over all steps, of one rank, pooled so that nothing
-// hides.
+// All parameters that match over all steps, of one rank or merged over all,
+// pooled so that nothing hides.
 struct HeatMapQuery {
   std::string run;
   // One of records that every step has; not a scalar, not a quantile.
@@ -105,6 +105,7 @@ struct HeatMapQuery {
   std::uint32_t max_buckets = 0;
   std::uint32_t rank = 0;
   std::uint32_t attempt = 0;  // 0: the canonical line.
+  bool merged = false;
 };
 
 // kDistance: by how far they are apart; kFirstStep: by where they diverge.

@@ -213,13 +213,16 @@ class Client:
                  rank=0, attempt=0):
         """The worst of a statistic: parameters x buckets of steps, float32.
 
+        `rank` is a number, or "merged".
+
         The columns are the buckets' first steps. What is NaN or infinite
         somewhere in a bucket stands in frame.attrs["nonfinite"], a bool array
         of the same shape.
         """
         request = heat_map_pb2.GetHeatMapRequest(
             run=run, statistic=statistic, match=match, max_buckets=buckets,
-            rank=rank, attempt=attempt)
+            attempt=attempt)
+        _set_rank(request, rank)
         _set_steps(request, steps)
         return frames.of_heat_map(self._call(self.query.GetHeatMap, request))
 

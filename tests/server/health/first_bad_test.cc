@@ -263,6 +263,7 @@ TEST_F(FirstBadTest, RulesAreReplayedOverWhatIsStored) {
     if (step >= 50) SetNan(&data, Role::kGrad, 1);
     store_.AddStep(stream, 0, data);
   }
+  clock_.Advance(std::chrono::seconds(60));
   v1::TestRulesRequest request;
   request.set_run("gpt");
   v1::TestRulesResponse response;

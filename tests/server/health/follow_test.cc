@@ -117,6 +117,37 @@ TEST(FollowTest, LevelsAreThoseOfTheSlowReference) {
   }
 }
 
+// Once all have been seen for long enough there is a shorter way.
+TEST(FollowTest, SettledPlacesAreFollowedAsThoseBesideOneThatIsNot) {
+  std::mt19937 random(5);
+  LevelLimits limits;
+  constexpr std::size_t kPlaces = 13;
+  Levels settled, mixed;
+  settled.Resize(kPlaces);
+  mixed.Resize(kPlaces + 1);  // The last never has a value.
+  for (int step = 0; step < 1000; ++step) {
+    std::vector<float> mean(kPlaces + 1, kNan), std(kPlaces + 1, kNan);
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      std[i] = Draw(&random, step < 600 ? 1.0F : 300.0F);
+      mean[i] = std[i] * 0.3F;
+    }
+    const RowEnds ends =
+        FollowLevels(limits, mean.data(), std.data(), &settled);
+    const RowEnds beside =
+        FollowLevels(limits, mean.data(), std.data(), &mixed);
+    ASSERT_EQ(ends.lowest, beside.lowest);
+    ASSERT_EQ(ends.highest, beside.highest);
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      ASSERT_EQ(settled.level[i], mixed.level[i]) << step;
+      ASSERT_EQ(settled.spread[i], mixed.spread[i]) << step;
+      ASSERT_EQ(settled.seen[i], mixed.seen[i]) << step;
+      ASSERT_EQ(settled.row[i], mixed.row[i]) << step;
+    }
+  }
+  EXPECT_EQ(mixed.seen[kPlaces], 0);
+  EXPECT_GT(settled.seen[0], 100);
+}
+
 TEST(FollowTest, AnOutlierHardlyMovesTheLevel) {
   LevelLimits limits;
   Levels levels;

@@ -18,6 +18,7 @@
 #include "gradtap/v1/query.pb.h"
 #include "proto/text/json_mapping.h"
 #include "server/dashboard/embedded_page.h"
+#include "server/http/event_reader.h"
 #include "server/http/http_api.h"
 #include "server/service/service_testing.h"
 #include "support/status_matchers.h"
@@ -155,6 +156,19 @@ TEST_F(HttpServerTest, EveryMethodIsThere) {
   EXPECT_THAT(methods, ::testing::IsEmpty());
 }
 
+// The paths of the examples that begin so.
+std::vector<std::string> ExamplesOf(const std::string& page,
+                                    const std::string& command) {
+  const std::string head = command + "http://127.0.0.1:7318";
+  std::vector<std::string> paths;
+  for (std::size_t at = page.find(head); at != std::string::npos;
+       at = page.find(head, at)) {
+    at += head.size();
+    paths.push_back(page.substr(at, page.find('\'', at) - at));
+  }
+  return paths;
+}
+
 TEST_F(HttpServerTest, ThePageOfTheDocsHasEveryRoute) {
   std::ifstream file(GRADTAP_HTTP_PAGE);
   std::ostringstream page;
@@ -162,19 +176,27 @@ TEST_F(HttpServerTest, ThePageOfTheDocsHasEveryRoute) {
   for (const std::string& method : HttpApi::Methods()) {
     EXPECT_THAT(page.str(), HasSubstr("`" + method + "`"));
   }
-  // And every example of it is answered.
-  int examples = 0;
-  std::istringstream lines(page.str());
-  for (std::string line; std::getline(lines, line);) {
-    const std::string head = "curl -s 'http://127.0.0.1:7318";
-    const std::size_t begin = line.find(head);
-    if (begin == std::string::npos) continue;
-    const std::size_t path = begin + head.size();
-    ++examples;
-    EXPECT_EQ(Get(line.substr(path, line.find('\'', path) - path)).status, 200)
-        << line;
+  const auto* service =
+      v1::GetRunRequest::descriptor()->file()->FindServiceByName("Query");
+  ASSERT_NE(service, nullptr);
+  for (int i = 0; i < service->method_count(); ++i) {
+    if (!service->method(i)->server_streaming()) continue;
+    EXPECT_THAT(page.str(),
+                HasSubstr("\n## /api/v1/" + service->method(i)->name() + "\n"));
   }
-  EXPECT_GE(examples, 5);
+  // And every example of it is answered.
+  const std::vector<std::string> answered = ExamplesOf(page.str(), "curl -s '");
+  EXPECT_GE(answered.size(), 5u);
+  for (const std::string& path : answered) {
+    EXPECT_EQ(Get(path).status, 200) << path;
+  }
+  const std::vector<std::string> streams = ExamplesOf(page.str(), "curl -sN '");
+  EXPECT_GE(streams.size(), 3u);
+  for (const std::string& path : streams) {
+    testing::Reader reader(collector_->http_address(), path);
+    EXPECT_TRUE(reader.Await("data: ")) << path;
+    EXPECT_EQ(reader.type(), "text/event-stream") << path;
+  }
 }
 
 TEST_F(HttpServerTest, CsvHasTheSameValues) {

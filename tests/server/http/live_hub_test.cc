@@ -37,7 +37,7 @@ class LiveHubTest : public ::testing::Test {
     environment.store = store_.get();
     environment.clock = &RealClock();
     backend_ = std::make_unique<QueryBackend>(std::move(environment));
-    hub_ = std::make_unique<LiveHub>(backend_.get(), 2);
+    hub_ = std::make_unique<LiveHub>(backend_.get(), &slots_);
     feeder_ = std::make_unique<Feeder>(store_.get(), "run");
   }
 
@@ -71,6 +71,7 @@ class LiveHubTest : public ::testing::Test {
   gradtap::testing::TempDir dir_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<QueryBackend> backend_;
+  StreamSlots slots_{2};
   std::unique_ptr<LiveHub> hub_;
   std::unique_ptr<Feeder> feeder_;
 };
@@ -146,7 +147,7 @@ TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
   request.set_match("(");
   EXPECT_THAT(hub_->Open(request, kPatience),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(")));
-  EXPECT_EQ(hub_->open(), 0u);
+  EXPECT_EQ(slots_.open(), 0u);
 }
 
 TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
@@ -157,7 +158,7 @@ TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
   EXPECT_THAT(hub_->Open(request, kPatience),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2")));
   first = nullptr;
-  EXPECT_EQ(hub_->open(), 1u);
+  EXPECT_EQ(slots_.open(), 1u);
   GRADTAP_EXPECT_OK(hub_->Open(request, kPatience));
 }
 

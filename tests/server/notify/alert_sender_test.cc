@@ -1,8 +1,13 @@
 #include "server/notify/alert_sender.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -218,6 +223,75 @@ TEST_F(AlertSenderTest, NobodyThereEndsNothingAndHoldsNobodyUp) {
   }
   EXPECT_EQ(log_->calls(Destination::kAlertmanager).failed, 1U);
   // Its end does not wait for the hour.
+}
+
+// Takes connections, if it is to, and never says a word.
+class Silence {
+ public:
+  explicit Silence(bool accepts) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* const at = reinterpret_cast<sockaddr*>(&address);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(socket_, at, size), 0);
+    EXPECT_EQ(::listen(socket_, accepts ? 8 : 0), 0);
+    EXPECT_EQ(::getsockname(socket_, at, &size), 0);
+    port_ = ntohs(address.sin_port);
+    // Of a full queue the system answers nobody any more.
+    for (int i = 0; !accepts && i < 4; ++i) {
+      others_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+      EXPECT_TRUE(::connect(others_.back(), at, size) == 0 ||
+                  errno == EINPROGRESS);
+    }
+  }
+  ~Silence() {
+    for (const int other : others_) ::close(other);
+    ::close(socket_);
+  }
+  std::uint16_t port() const { return port_; }
+  // Waits for somebody whom it could take.
+  void AwaitConnection() const {
+    pollfd wanted{socket_, POLLIN, 0};
+    EXPECT_EQ(::poll(&wanted, 1, 120'000), 1);
+  }
+
+ private:
+  const int socket_;
+  std::vector<int> others_;
+  std::uint16_t port_ = 0;
+};
+
+// Or the test would not end: its patience is an hour.
+TEST_F(AlertSenderTest, WhoTakesAlertsAndNeverAnswersHoldsNoShutdownUp) {
+  const Silence silence(true);
+  SenderOptions options;
+  options.to = Destination::kWebhook;
+  options.url.host = "127.0.0.1";
+  options.url.port = silence.port();
+  options.timeout = std::chrono::hours(1);
+  Put(1, true);
+  sender_ = std::make_unique<AlertSender>(log_.get(), &clock_, options);
+  silence.AwaitConnection();
+  sender_ = nullptr;
+  EXPECT_THAT(log_->Untold(Destination::kWebhook, 0), SizeIs(1));
+  EXPECT_EQ(log_->calls(Destination::kWebhook).failed, 0U);
+}
+
+TEST_F(AlertSenderTest, WhoNeverConnectsHoldsNoShutdownUp) {
+  const Silence silence(false);
+  SenderOptions options;
+  options.to = Destination::kWebhook;
+  options.url.host = "127.0.0.1";
+  options.url.port = silence.port();
+  options.timeout = std::chrono::hours(1);
+  Put(1, true);
+  for (int i = 0; i < 3; ++i) {  // Wherever it is by then.
+    sender_ = std::make_unique<AlertSender>(log_.get(), &clock_, options);
+    std::this_thread::yield();
+    sender_ = nullptr;
+  }
+  EXPECT_THAT(log_->Untold(Destination::kWebhook, 0), SizeIs(1));
 }
 
 }  // namespace

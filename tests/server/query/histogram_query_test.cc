@@ -234,6 +234,17 @@ TEST_F(HistogramQueryTest, OverRanksShardsAddAndReplicasAreTheLowest) {
   EXPECT_EQ(sum->histograms(0).numel(), 2 * kNumel);
   EXPECT_EQ(sum->histograms(0).min(), -3 * 123);
   EXPECT_EQ(sum->histograms(0).max(), 6 * 123);
+  // Of the same elements as the statistics of that name.
+  v1::GetSeriesRequest statistics =
+      AskSeries({"weight.sum", "weight.l2"}, "shard");
+  statistics.set_merged(true);
+  statistics.mutable_steps()->set_begin(2);
+  statistics.mutable_steps()->set_end(3);
+  const v1::GetSeriesResponse series = Series(statistics);
+  ASSERT_EQ(series.series_size(), 2);
+  EXPECT_EQ(sum->histograms(0).sum(), series.series(0).value(0));
+  EXPECT_EQ(sum->histograms(0).l2(), series.series(1).value(0));
+  EXPECT_GT(sum->histograms(0).l2(), 0);
   request.set_parameter("fc.weight");
   EXPECT_EQ(Get(request)->histograms(0).max(), 6 * 3);
 }

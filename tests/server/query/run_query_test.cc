@@ -46,6 +46,43 @@ class RunQueryTest : public QueryTest {
   const Schema schema_;
 };
 
+// A store in which one run's schema is not there any more.
+class DamagedStore : public gradtap::testing::MemoryStore {
+ public:
+  absl::StatusOr<std::shared_ptr<const Schema>> ReadSchema(
+      StreamId stream, std::uint32_t schema_id) override {
+    if (stream == damaged) return absl::DataLossError("the schema is damaged");
+    return MemoryStore::ReadSchema(stream, schema_id);
+  }
+  StreamId damaged = 0;
+};
+
+TEST(ListRunsTest, ARunThatCannotBeReadIsNamedBesideTheOthers) {
+  DamagedStore store;
+  QueryEnvironment environment;
+  environment.store = &store;
+  environment.clock = &RealClock();
+  for (const char* run : {"bad\x1b", "good"}) {
+    StreamHello hello;
+    hello.run = run;
+    hello.launch = "one";
+    hello.process_nonce = std::string(16, 'n');
+    const auto stream = store.OpenStream(hello, kStart);
+    GRADTAP_ASSERT_OK(stream);
+    store.AddSchema(stream->id, MakeSchema(1, {MakeParameter("w")}));
+    if (store.damaged == 0) store.damaged = stream->id;
+  }
+  OverheadCache overheads;
+  v1::ListRunsResponse response;
+  GRADTAP_ASSERT_OK(ListRuns(environment, {}, {}, &overheads, &response));
+  ASSERT_EQ(response.runs_size(), 1);
+  EXPECT_EQ(response.runs(0).run(), "good");
+  ASSERT_EQ(response.notes_size(), 1);
+  EXPECT_THAT(response.notes(0), HasSubstr("run 'bad"));
+  EXPECT_THAT(response.notes(0), HasSubstr("the schema is damaged"));
+  EXPECT_THAT(response.notes(0), ::testing::Not(HasSubstr("\x1b")));
+}
+
 TEST_F(RunQueryTest, RunsComeNewestFirstWithTheirBooks) {
   const StreamId stream = AddRun("old", schema_, 4);
   store_.AddGap(stream, 0, GapOf(GapCause::kRingFull, 4, 5));

@@ -15,7 +15,7 @@ from gradtap.v1 import compare_pb2 as gradtap_dot_v1_dot_compare__pb2
 from gradtap.v1 import record_pb2 as gradtap_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradtap/v1/heat_map.proto\x12\ngradtap.v1\x1a\x18gradtap/v1/compare.proto\x1a\x17gradtap/v1/record.proto\"\x9c\x01\n\x11GetHeatMapRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x11\n\tstatistic\x18\x02 \x01(\t\x12\r\n\x05match\x18\x03 \x01(\t\x12$\n\x05steps\x18\x04 \x01(\x0b\x32\x15.gradtap.v1.StepRange\x12\x13\n\x0bmax_buckets\x18\x05 \x01(\r\x12\x0c\n\x04rank\x18\x06 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\"d\n\rHeatMapBucket\x12\x12\n\nfirst_step\x18\x01 \x01(\x03\x12\x11\n\tlast_step\x18\x02 \x01(\x03\x12\x10\n\x08recorded\x18\x03 \x01(\r\x12\x1a\n\x12\x66irst_time_unix_ns\x18\x04 \x01(\x03\"]\n\nHeatMapRow\x12\x11\n\tparameter\x18\x01 \x01(\t\x12\x1e\n\x04kind\x18\x02 \x01(\x0e\x32\x10.gradtap.v1.Kind\x12\r\n\x05worst\x18\x03 \x03(\x02\x12\r\n\x05\x66lags\x18\x04 \x01(\x0c\"\xde\x01\n\x12GetHeatMapResponse\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x11\n\tstatistic\x18\x04 \x01(\t\x12\x14\n\x0c\x62ucket_steps\x18\x05 \x01(\r\x12*\n\x07\x62uckets\x18\x06 \x03(\x0b\x32\x19.gradtap.v1.HeatMapBucket\x12$\n\x04rows\x18\x07 \x03(\x0b\x32\x16.gradtap.v1.HeatMapRow\x12!\n\x04gaps\x18\x08 \x03(\x0b\x32\x13.gradtap.v1.GapInfoB\x05H\x01\xf8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradtap/v1/heat_map.proto\x12\ngradtap.v1\x1a\x18gradtap/v1/compare.proto\x1a\x17gradtap/v1/record.proto\"\xac\x01\n\x11GetHeatMapRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x11\n\tstatistic\x18\x02 \x01(\t\x12\r\n\x05match\x18\x03 \x01(\t\x12$\n\x05steps\x18\x04 \x01(\x0b\x32\x15.gradtap.v1.StepRange\x12\x13\n\x0bmax_buckets\x18\x05 \x01(\r\x12\x0c\n\x04rank\x18\x06 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x0e\n\x06merged\x18\x08 \x01(\x08\"d\n\rHeatMapBucket\x12\x12\n\nfirst_step\x18\x01 \x01(\x03\x12\x11\n\tlast_step\x18\x02 \x01(\x03\x12\x10\n\x08recorded\x18\x03 \x01(\r\x12\x1a\n\x12\x66irst_time_unix_ns\x18\x04 \x01(\x03\"]\n\nHeatMapRow\x12\x11\n\tparameter\x18\x01 \x01(\t\x12\x1e\n\x04kind\x18\x02 \x01(\x0e\x32\x10.gradtap.v1.Kind\x12\r\n\x05worst\x18\x03 \x03(\x02\x12\r\n\x05\x66lags\x18\x04 \x01(\x0c\"\xde\x01\n\x12GetHeatMapResponse\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0c\n\x04rank\x18\x03 \x01(\r\x12\x11\n\tstatistic\x18\x04 \x01(\t\x12\x14\n\x0c\x62ucket_steps\x18\x05 \x01(\r\x12*\n\x07\x62uckets\x18\x06 \x03(\x0b\x32\x19.gradtap.v1.HeatMapBucket\x12$\n\x04rows\x18\x07 \x03(\x0b\x32\x16.gradtap.v1.HeatMapRow\x12!\n\x04gaps\x18\x08 \x03(\x0b\x32\x13.gradtap.v1.GapInfoB\x05H\x01\xf8\x01\x01\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradtap.v1.heat_map_pb2', globals())
@@ -24,11 +24,11 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'H\001\370\001\001'
   _GETHEATMAPREQUEST._serialized_start=93
-  _GETHEATMAPREQUEST._serialized_end=249
-  _HEATMAPBUCKET._serialized_start=251
-  _HEATMAPBUCKET._serialized_end=351
-  _HEATMAPROW._serialized_start=353
-  _HEATMAPROW._serialized_end=446
-  _GETHEATMAPRESPONSE._serialized_start=449
-  _GETHEATMAPRESPONSE._serialized_end=671
+  _GETHEATMAPREQUEST._serialized_end=265
+  _HEATMAPBUCKET._serialized_start=267
+  _HEATMAPBUCKET._serialized_end=367
+  _HEATMAPROW._serialized_start=369
+  _HEATMAPROW._serialized_end=462
+  _GETHEATMAPRESPONSE._serialized_start=465
+  _GETHEATMAPRESPONSE._serialized_end=687
 # @@protoc_insertion_point(module_scope)
