@@ -16,34 +16,26 @@
 #include "absl/strings/str_replace.h"
 #include "core/sync.h"
 #include "server/dashboard/embedded_page.h"
-#include "server/health/health_watch.h"
-#include "server/http/alert_stream.h"
 #include "server/http/http_api.h"
 #include "server/http/http_connection.h"
 #include "server/http/http_gate.h"
 #include "server/http/http_threads.h"
-#include "server/http/live_hub.h"
+#include "server/http/live_routes.h"
 #include "server/http/metrics_page.h"
 #include "server/http/prometheus_api.h"
+#include "server/http/put_answer.h"
 #include "server/http/request_parts.h"
-#include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
 
 // Why each: server/http/README.md, "Limits".
 constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
-constexpr int kRetrySeconds = 5;
-constexpr std::size_t kMostCompressed = std::size_t{8} << 20;
 constexpr std::chrono::seconds kIdleThread{10};
 // How long answers that are under way have at the end.
 constexpr std::chrono::seconds kLastAnswers{2};
 
 constexpr std::chrono::milliseconds kMetricsTime{500};
-// How often a live stream without an event looks whether its reader is there.
-constexpr std::chrono::milliseconds kLookForReader{500};
-// Until then a stream that cannot be opened is answered with its status.
-constexpr std::chrono::seconds kFirstEvent{10};
 
 // Of CSV: what a spreadsheet would take for a formula gets an apostrophe.
 constexpr char kSpreadsheet[] = "spreadsheet";
@@ -60,33 +52,6 @@ constexpr char kPagePolicy[] =
     "'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
-
-// What a handler gets is the library's own, and not constant.
-httplib::Request& Own(const httplib::Request& request) {
-  return const_cast<httplib::Request&>(request);
-}
-
-void Put(HttpAnswer answer, const httplib::Request& request,
-         httplib::Response* response) {
-  HttpConnection* const connection = HttpConnection::Current();
-  if (connection != nullptr && !connection->Hold(answer.body.size())) {
-    answer = ToHttpAnswer(absl::UnavailableError(
-        "too many large answers are under way; try again"));
-    answer.retry_after_s = kRetrySeconds;
-  }
-  // A large one takes longer to compress than to send.
-  if (answer.body.size() > kMostCompressed) {
-    Own(request).headers.erase("Accept-Encoding");
-  }
-  response->status = answer.status;
-  if (answer.status == 401) response->set_header("WWW-Authenticate", "Bearer");
-  if (!answer.allow.empty()) response->set_header("Allow", answer.allow);
-  if (answer.retry_after_s > 0) {
-    response->set_header("Retry-After", std::to_string(answer.retry_after_s));
-  }
-  response->set_header("Content-Type", answer.content_type);
-  response->body = std::move(answer.body);  // set_content() would copy it.
-}
 
 void PutText(int status, const std::string& text, httplib::Response* response) {
   response->status = status;
@@ -134,11 +99,10 @@ class HttpServer::Impl {
               options_.open_metrics),
         api_(backend, options_.gate),
         prometheus_(backend),
-        slots_(options_.max_live_streams),
-        live_(backend, &slots_),
+        live_(backend, &gate_, options_.max_live_streams, options_.heartbeat),
         connections_(options_.connections),
         server_(&connections_, options_.certificates) {
-    backend->CountWatches([this] { return slots_.open(); });
+    backend->CountWatches([this] { return live_.open(); });
   }
   ~Impl() { Shutdown(); }
 
@@ -169,7 +133,6 @@ class HttpServer::Impl {
   void BeginShutdown() {
     stopping_ = true;
     live_.Stop();
-    if (backend_->health() != nullptr) backend_->health()->log().Wake();
   }
 
   void Shutdown() {
@@ -241,11 +204,13 @@ class HttpServer::Impl {
     server_.Get("/metrics", [this](const Request& in, Response& out) {
       Put(Metrics(), in, &out);
     });
-    server_.Get(std::string(kApiPath) + "Watch",
-                [this](const Request& in, Response& out) { Watch(in, &out); });
     server_.Get(
-        std::string(kApiPath) + "WatchAlerts",
-        [this](const Request& in, Response& out) { WatchAlerts(in, &out); });
+        std::string(kApiPath) + "Watch",
+        [this](const Request& in, Response& out) { live_.Watch(in, &out); });
+    server_.Get(std::string(kApiPath) + "WatchAlerts",
+                [this](const Request& in, Response& out) {
+                  live_.WatchAlerts(in, &out);
+                });
     server_.Get("/csv/([A-Za-z]+)", [this](const Request& in, Response& out) {
       ServeCsv(in, &out);
     });
@@ -330,105 +295,6 @@ class HttpServer::Impl {
     }
   }
 
-  void Watch(const httplib::Request& in, httplib::Response* out) {
-    v1::WatchRequest request;
-    absl::StatusOr<Caller> caller = MayWatch(in, &request);
-    if (const auto seen = LastSeen(in)) request.set_after_ordinal(*seen);
-    if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-    PutStream(live_.Open(request, kFirstEvent), *std::move(caller), in, out);
-  }
-
-  void WatchAlerts(const httplib::Request& in, httplib::Response* out) {
-    v1::WatchAlertsRequest request;
-    absl::StatusOr<Caller> caller = MayWatch(in, &request);
-    if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
-    if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-    PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request),
-              *std::move(caller), in, out);
-  }
-
-  // Fills *request; who asks, if they may.
-  template <typename Request>
-  absl::StatusOr<Caller> MayWatch(const httplib::Request& in,
-                                  Request* request) {
-    absl::Status status = SetFields(ParametersOf(in), request);
-    if (!status.ok()) return status;
-    absl::StatusOr<Caller> caller = gate_.CallerOf(in);
-    if (!caller.ok()) return caller;
-    status = CheckRuns(options_.gate, *caller, *request);
-    if (!status.ok()) return status;
-    return caller;
-  }
-
-  // What a browser that was cut off has seen last.
-  static std::optional<std::uint64_t> LastSeen(const httplib::Request& in) {
-    std::uint64_t seen = 0;
-    if (!absl::SimpleAtoi(in.get_header_value("Last-Event-ID"), &seen)) {
-      return std::nullopt;
-    }
-    return seen;
-  }
-
-  void PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
-                 Caller caller, const httplib::Request& in,
-                 httplib::Response* out) {
-    if (!stream.ok()) {
-      HttpAnswer answer = ToHttpAnswer(stream.status());
-      if (absl::IsResourceExhausted(stream.status())) {
-        answer.status = 503;
-        answer.retry_after_s = kRetrySeconds;
-      }
-      return Put(std::move(answer), in, out);
-    }
-    if (HttpConnection* connection = HttpConnection::Current()) {
-      connection->AnswerWithoutEnd();
-    }
-    out->set_chunked_content_provider(
-        "text/event-stream",
-        [this, stream = *std::move(stream), caller = std::move(caller)](
-            std::size_t, httplib::DataSink& sink) {
-          return SendNext(stream.get(), caller, &sink);
-        });
-  }
-
-  // What comes within a heartbeat; null: nothing has. A page that is left gives
-  // its stream back within kLookForReader.
-  absl::StatusOr<LiveStream::Text> NextOf(LiveStream* stream,
-                                          const Caller& caller) const {
-    const auto until = std::chrono::steady_clock::now() + options_.heartbeat;
-    for (;;) {
-      const absl::Status may = options_.gate->Recheck(caller);
-      if (!may.ok()) return may;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          until - std::chrono::steady_clock::now());
-      absl::StatusOr<LiveStream::Text> text =
-          stream->Next(std::min(left, kLookForReader));
-      if (!text.ok() || *text != nullptr || left <= kLookForReader) return text;
-      const HttpConnection* const connection = HttpConnection::Current();
-      if (connection != nullptr && connection->HasGone()) {
-        return absl::CancelledError("the reader has gone");
-      }
-    }
-  }
-
-  // False: the connection is done for.
-  bool SendNext(LiveStream* stream, const Caller& caller,
-                httplib::DataSink* sink) const {
-    const absl::StatusOr<LiveStream::Text> text = NextOf(stream, caller);
-    if (absl::IsCancelled(text.status())) return false;
-    if (!text.ok()) {
-      const std::string last = absl::StrCat(
-          "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");
-      sink->write(last.data(), last.size());
-      sink->done();
-      return true;
-    }
-    static constexpr std::string_view kStillHere = ":\n\n";
-    const std::string_view bytes =
-        *text == nullptr ? kStillHere : std::string_view(**text);
-    return sink->write(bytes.data(), bytes.size());
-  }
-
   // One scrape at a time; what is as good as new serves the next one, too.
   HttpAnswer Metrics() {
     const MutexLock lock(metrics_mu_);
@@ -502,8 +368,7 @@ class HttpServer::Impl {
   const HttpGate gate_;
   const HttpApi api_;
   const PrometheusApi prometheus_;
-  StreamSlots slots_;
-  LiveHub live_;
+  LiveRoutes live_;
   Mutex metrics_mu_;
   HttpAnswer metrics_ ABSL_GUARDED_BY(metrics_mu_);
   std::chrono::steady_clock::time_point metrics_made_
