@@ -53,6 +53,7 @@ void KeepOwn(const Caller& caller, v1::ListRunsResponse* answer) {
                                return !caller.MayUse(one.run());
                              }),
               runs->end());
+  answer->clear_notes();  // They name runs.
 }
 
 void KeepOwn(const Caller& caller, v1::GetStatusResponse* answer) {

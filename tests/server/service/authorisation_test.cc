@@ -93,6 +93,8 @@ constexpr Case kHttpCases[] = {
      "--- xoo xxx"},
     {"GET /api/v1/Watch?run=none-at-all", "--- xoo xxx"},
     {"GET /api/v1/Watch?run=mine-none", "--- xoo xoo"},
+    {"GET /api/v1/WatchAlerts?run=none-at-all", "--- xoo xxx"},
+    {"GET /api/v1/WatchAlerts?run=mine-none", "--- xoo xoo"},
     {"GET /api/v1/ListAlerts", "--- xoo xxx"},
     {"GET /api/v1/GetStatus", "--- xoo xoo"},
     {"POST /api/v1/DeleteRun mine-none", "--- xxo xxo"},

@@ -14,6 +14,7 @@
 #include "server/auth/rights.h"
 #include "server/http/http_api.h"
 #include "server/service/doors_testing.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server::testing {
 namespace {
@@ -58,6 +59,15 @@ TEST(MethodTableTest, HasEveryMethodOfEveryServiceAndNoOther) {
   for (const std::string& method : HttpApi::Methods()) {
     EXPECT_NE(FindMethod("/gradtap.v1.Query/" + method), nullptr) << method;
   }
+}
+
+TEST(KeepOwnTest, WhatIsSaidOfRunsIsForThoseWhoMayUseAll) {
+  v1::ListRunsResponse answer;
+  answer.add_notes("run 'other' cannot be read: damaged");
+  KeepOwn(Caller::Anybody(), &answer);
+  EXPECT_EQ(answer.notes_size(), 1);
+  KeepOwn(Caller{"id", Rights::All(), "mine-"}, &answer);
+  EXPECT_EQ(answer.notes_size(), 0);
 }
 
 // ---- Where it does not start -----------------------------------------------
