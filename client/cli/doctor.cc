@@ -46,20 +46,16 @@ std::set<std::string> KnownNames() {
   return names;
 }
 
-agent::Settings ReadVariables(World* world, const DoctorOptions& options) {
+// As if `hidden` were not set.
+agent::Settings ReadVariables(World* world, const DoctorOptions& options,
+                              const std::string& hidden) {
   std::map<std::string, std::string> values;  // That pointers can point to.
   return ReadSettings([&](const char* name) -> const char* {
     const std::string key = name;
-    if (key == "GRADTAP_DISABLED") return nullptr;  // Reported apart.
     const auto value = Value(world, options, key);
-    if (!value) return nullptr;
+    if (!value || key == hidden) return nullptr;
     return values.emplace(key, *value).first->second.c_str();
   });
-}
-
-// On, as the agent reads it.
-bool IsOn(const std::string& value) {
-  return value == "1" || value == "true" || value == "on" || value == "yes";
 }
 
 void ReportSet(World* world, const std::set<std::string>& known,
@@ -109,11 +105,9 @@ void ReportUnknown(World* world, const std::set<std::string>& known,
   }
 }
 
-void ReportSwitches(World* world, const DoctorOptions& options,
-                    const agent::Settings& settings, Report* report) {
-  const std::string disabled =
-      Value(world, options, "GRADTAP_DISABLED").value_or("");
-  if (IsOn(disabled)) {
+void ReportSwitches(World* world, const agent::Settings& settings,
+                    bool disabled, Report* report) {
+  if (disabled) {
     report->Problem(kEnvironment,
                     "GRADTAP_DISABLED is on: agents record nothing",
                     "unset GRADTAP_DISABLED; the rest is looked at as if it "
@@ -256,10 +250,14 @@ DoctorPlan CheckEnvironment(World* world, const DoctorOptions& options,
                             Report* report) {
   DoctorPlan plan;
   const std::set<std::string> known = KnownNames();
-  plan.settings = ReadVariables(world, options);
+  plan.settings = ReadVariables(world, options, "");
+  const bool disabled = plan.settings.disabled;
+  if (disabled) {
+    plan.settings = ReadVariables(world, options, "GRADTAP_DISABLED");
+  }
   ReportSet(world, known, report);
   ReportUnknown(world, known, report);
-  ReportSwitches(world, options, plan.settings, report);
+  ReportSwitches(world, plan.settings, disabled, report);
   ReportSettings(plan.settings, report);
   ReportTlsFiles(world, plan.settings.options, report);
   ReportProxies(world, &plan, report);

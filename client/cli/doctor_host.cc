@@ -43,11 +43,11 @@ struct Nearby {
   FolderFacts facts;
 };
 Nearby FindNearby(World* world, const std::string& path) {
-  Nearby near{path, world->Folder(path)};
+  Nearby near{path, world->Folder(path, World::Links::kShow)};
   while (near.facts.kind == Kind::kMissing) {
     const std::string above = fs::path(near.path).parent_path().string();
     if (above.empty() || above == near.path) break;
-    near = {above, world->Folder(above)};
+    near = {above, world->Folder(above, World::Links::kFollow)};
   }
   return near;
 }
@@ -141,10 +141,12 @@ void CheckSharedMemory(World* world, const agent::Settings& settings,
                  "GRADTAP_RING_FOLDER=/dev/shm/NAME, or unset it");
     return;
   }
-  RingPlace place{Quoted(folder), false, world->Folder(folder)};
+  RingPlace place{Quoted(folder), false,
+                  world->Folder(folder, World::Links::kShow)};
   if (place.facts.kind == Kind::kMissing) {
     const std::string parent = fs::path(folder).parent_path().string();
-    place = {Quoted(parent), true, world->Folder(parent)};
+    place = {Quoted(parent), true,
+             world->Folder(parent, World::Links::kFollow)};
   }
   if (CanHoldRings(place, report)) {
     CheckRoom(place, settings.options.ring_bytes, report);

@@ -192,10 +192,11 @@ class RealWorld : public World {
     return answer;
   }
 
-  FolderFacts Folder(const std::string& path) override {
+  FolderFacts Folder(const std::string& path, Links links) override {
     FolderFacts facts;
     struct stat about {};
-    if (::lstat(path.c_str(), &about) != 0) {
+    const int flags = links == Links::kShow ? AT_SYMLINK_NOFOLLOW : 0;
+    if (::fstatat(AT_FDCWD, path.c_str(), &about, flags) != 0) {
       const int error = errno;
       if (error == ENOENT) return facts;
       facts.kind = FolderFacts::Kind::kUnknown;

@@ -106,7 +106,8 @@ class World {
                                             const ChannelOptions& options) = 0;
   virtual CollectorAnswer Ask(const ChannelOptions& options) = 0;
 
-  virtual FolderFacts Folder(const std::string& path) = 0;
+  enum class Links { kShow, kFollow };
+  virtual FolderFacts Folder(const std::string& path, Links links) = 0;
   // Either may be empty: none. Changes nothing there.
   virtual std::vector<LeftoverFacts> Leftovers(
       const std::string& spool_root, const std::string& ring_folder) = 0;

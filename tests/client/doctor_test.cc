@@ -71,6 +71,12 @@ TEST_F(DoctorEnvironmentTest,
                                         HasSubstr("GRADTAP_INTERVAL")));
 }
 
+TEST_F(DoctorEnvironmentTest, WhatIsNeitherOnNorOffDoesNotSwitchOff) {
+  world_.env["GRADTAP_DISABLED"] = "perhaps";
+  EXPECT_THAT(Complaints(),
+              ElementsAre(HasSubstr("GRADTAP_DISABLED='perhaps' is ignored")));
+}
+
 TEST_F(DoctorEnvironmentTest, OfflineIsANoteAndNobodyIsDialled) {
   world_.env["GRADTAP_MODE"] = "offline";
   EXPECT_THAT(Complaints(),
@@ -226,6 +232,14 @@ TEST_F(DoctorHostTest, ASpoolThatIsNotThereYetIsJudgedByWhereItWillBe) {
   world_.folders["/home/ann"].writable = false;
   EXPECT_THAT(Complaints(), ElementsAre(AllOf(StartsWith("problem spool: "),
                                               HasSubstr("cannot be written"))));
+}
+
+TEST_F(DoctorHostTest, LinksAboveTheFoldersAreFine) {
+  world_.folders.erase("/home/ann/.local/state/gradtap/spool");
+  world_.folders["/home/ann"].kind = FolderFacts::Kind::kLink;
+  world_.folders.erase("/dev/shm/ann");
+  world_.folders["/dev/shm"].kind = FolderFacts::Kind::kLink;
+  EXPECT_THAT(Complaints(), IsEmpty());
 }
 
 TEST_F(DoctorHostTest, ASpoolThatNoAgentWouldUseIsAProblem) {

@@ -93,9 +93,14 @@ class FakeWorld : public World {
     asked.push_back(options);
     return answer;
   }
-  FolderFacts Folder(const std::string& path) override {
+  FolderFacts Folder(const std::string& path, Links links) override {
     const auto it = folders.find(path);
-    return it == folders.end() ? FolderFacts() : it->second;
+    if (it == folders.end()) return {};
+    FolderFacts facts = it->second;
+    if (facts.kind == FolderFacts::Kind::kLink && links == Links::kFollow) {
+      facts.kind = FolderFacts::Kind::kFolder;
+    }
+    return facts;
   }
   std::vector<LeftoverFacts> Leftovers(const std::string&,
                                        const std::string&) override {
