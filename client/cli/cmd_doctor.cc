@@ -67,7 +67,7 @@ Command AddDoctor(CLI::App& app) {
       "Examples:\n"
       "  gradtap doctor\n"
       "  GRADTAP_COLLECTOR=gpu7:7317 gradtap doctor --output json\n"
-      "  gradtap doctor --collector gpu7:7317 --tls --tls-ca ca.pem");
+      "  gradtap --collector gpu7:7317 --tls --tls-ca ca.pem doctor");
   return [](Context& context) { return Run(context); };
 }
 
