@@ -20,9 +20,10 @@ set(rules  # folder ! only or not ! regex over what follows #include
   "client!not!${torch}|${rocksdb}"
   "examples!not!${grpc}|${proto}|${rocksdb}")
 
-# Of the agent the command line sees what delivers a dead process's records, and
-# nothing else of the client sees any of it.
+# Of the agent the command line sees what delivers a dead process's records, its
+# doctor how variables are read, too; nothing else of the client sees any of it.
 set(of_agent "\"agent/(spool/|delivery/(grpc_transport|leftover|leftover_drive|ring_folder)\\.h)")
+set(of_options "\"agent/options\\.h")
 
 set(bad 0)
 macro(includes_of file out)
@@ -61,7 +62,8 @@ foreach(file IN LISTS files)
   includes_of("${file}" found)
   foreach(what IN LISTS found)
     if(what MATCHES "^\"agent/" AND NOT (what MATCHES "^${of_agent}" AND
-        file MATCHES "/client/cli/(leftovers|cmd_drain|cmd_import)\\."))
+        file MATCHES "/client/cli/(leftovers|cmd_drain|cmd_import|doctor(_[a-z]+)?)\\.") AND
+        NOT (what MATCHES "^${of_options}" AND file MATCHES "/client/cli/doctor(_[a-z]+)?\\."))
       message("${file}: the client may not have: ${what}")
       math(EXPR bad "${bad} + 1")
     endif()

@@ -61,6 +61,8 @@ struct CommandEntry {
   const char* name;
   const char* summary;
   Command (*add)(CLI::App& app);
+  // It gets what the command line says, and asks the environment itself.
+  bool as_given = false;
 };
 
 constexpr CommandEntry kCommands[] = {
@@ -83,6 +85,8 @@ constexpr CommandEntry kCommands[] = {
      AddRules},
     {"audit", "Tell what capture costs, from a run that took turns", AddAudit},
     {"status", "Show how the collector is doing", AddStatus},
+    {"doctor", "Tell why an agent on this host does not deliver, or would not",
+     AddDoctor, /*as_given=*/true},
     {"export", "Write a run's records to a file", AddExport},
     {"drain", "Deliver what ended processes have left on this machine",
      AddDrain},
@@ -170,11 +174,13 @@ void AddGlobalOptions(CLI::App& app, RawOptions& raw) {
       ->group("Connection");
 }
 
-// Command line, then environment, then default.
-absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
+// Command line, then environment, then default; as_given: command line alone,
+// and what it leaves out is empty.
+absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io,
+                                      bool as_given) {
   const auto choose = [&](const std::string& given, const char* variable,
                           const char* fallback) {
-    if (!given.empty()) return given;
+    if (!given.empty() || as_given) return given;
     const std::string value = io.env(variable).value_or("");
     return value.empty() ? std::string(fallback) : value;
   };
@@ -185,7 +191,8 @@ absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io) {
   options.tls_ca_file = choose(raw.tls_ca, "GRADTAP_TLS_CA", "");
   options.tls_cert_file = choose(raw.tls_cert, "GRADTAP_TLS_CERT", "");
   options.tls_key_file = choose(raw.tls_key, "GRADTAP_TLS_KEY", "");
-  if (!options.tls && !(raw.tls_ca + raw.tls_cert + raw.tls_key).empty()) {
+  if (!options.tls && !as_given &&
+      !(raw.tls_ca + raw.tls_cert + raw.tls_key).empty()) {
     return absl::InvalidArgumentError(
         "--tls-ca, --tls-cert and --tls-key need --tls");
   }
@@ -241,8 +248,9 @@ int Finish(const absl::Status& status, Context& context) {
   return code;
 }
 
-int RunCommand(const Command& command, const RawOptions& raw, Io& io) {
-  absl::StatusOr<GlobalOptions> options = Resolve(raw, io);
+int RunCommand(const Command& command, const RawOptions& raw, bool as_given,
+               Io& io) {
+  absl::StatusOr<GlobalOptions> options = Resolve(raw, io, as_given);
   const GlobalOptions defaults;
   Context context(options.ok() ? *options : defaults, io);
   absl::Status status = options.ok() ? command(context) : options.status();
@@ -302,12 +310,17 @@ int RunApp(const std::vector<std::string>& args, Io& io) {
   app.footer(kFooter);
   app.formatter(std::make_shared<HelpFormatter>());
   AddGlobalOptions(app, raw);
-  std::vector<std::pair<CLI::App*, Command>> commands;
+  struct Added {
+    const CLI::App* sub;
+    Command command;
+    bool as_given;
+  };
+  std::vector<Added> commands;
   for (const CommandEntry& entry : kCommands) {
     CLI::App* sub = app.add_subcommand(entry.name, entry.summary);
     Command command = entry.add(*sub);
     AddGlobalOptions(*sub, raw);
-    commands.emplace_back(sub, std::move(command));
+    commands.push_back({sub, std::move(command), entry.as_given});
   }
   try {
     std::vector<std::string> reversed(args.rbegin(), args.rend());
@@ -323,8 +336,10 @@ int RunApp(const std::vector<std::string>& args, Io& io) {
   } catch (const CLI::ParseError& error) {
     return ParseFailed(error, app, io);
   }
-  for (const auto& [sub, command] : commands) {
-    if (sub->parsed()) return RunCommand(command, raw, io);
+  for (const Added& added : commands) {
+    if (added.sub->parsed()) {
+      return RunCommand(added.command, raw, added.as_given, io);
+    }
   }
   return kExitUsage;
 }

@@ -37,6 +37,7 @@ Command AddHistogram(CLI::App& app);
 Command AddAudit(CLI::App& app);
 Command AddBackup(CLI::App& app);
 Command AddCompact(CLI::App& app);
+Command AddDoctor(CLI::App& app);
 Command AddDrain(CLI::App& app);
 Command AddImport(CLI::App& app);
 Command AddAlerts(CLI::App& app);

@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -58,6 +59,10 @@ struct Io {
   // getenv.
   std::function<std::optional<std::string>(const char* name)> env =
       [](const char*) { return std::optional<std::string>(); };
+  // Of all that env() has.
+  std::function<std::vector<std::string>()> env_names = [] {
+    return std::vector<std::string>();
+  };
 };
 
 struct GlobalOptions {

@@ -14,6 +14,7 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/cli/app.h"
@@ -64,6 +65,15 @@ std::optional<std::string> Env(const char* name) {
   return value;
 }
 
+std::vector<std::string> EnvNames() {
+  std::vector<std::string> names;
+  for (char** at = ::environ; at != nullptr && *at != nullptr; ++at) {
+    const std::string_view entry = *at;
+    names.emplace_back(entry.substr(0, entry.find('=')));
+  }
+  return names;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -79,6 +89,7 @@ int main(int argc, char** argv) {
   io.window = Window;
   io.read_line = ReadLine;
   io.env = Env;
+  io.env_names = EnvNames;
   return gradtap::client::RunApp(
       std::vector<std::string>(argv + 1, argv + argc), io);
 }

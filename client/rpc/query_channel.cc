@@ -16,6 +16,7 @@
 #include "core/bearer_token.h"
 #include "core/names.h"
 #include "core/peer_address.h"
+#include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::client {
 namespace {
@@ -249,6 +250,18 @@ absl::Status QueryChannel::WaitConnected(milliseconds wait, bool fail_fast) {
     return absl::OkStatus();
   }
   return Unreachable(ShortReason(status.error_message()));
+}
+
+absl::Status QueryChannel::TrySession() const {
+  const auto stub = v1::Telemetry::NewStub(channel_);
+  grpc::ClientContext context;
+  Prepare(&context, /*with_deadline=*/true);
+  const auto session = stub->Session(&context);
+  session->WritesDone();
+  v1::CollectorMessage message;
+  while (session->Read(&message)) {
+  }
+  return Convert(session->Finish());
 }
 
 void QueryChannel::Prepare(grpc::ClientContext* context,

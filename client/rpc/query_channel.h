@@ -85,6 +85,10 @@ class QueryChannel {
                   response);
   }
 
+  // Opens a session as an agent does, says nothing and ends it: OK if the
+  // collector would take records with these credentials, from some run.
+  absl::Status TrySession() const;
+
   v1::Query::Stub& stub() const { return *stub_; }
 
   // Credentials, and the deadline of the options.

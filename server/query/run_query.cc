@@ -399,6 +399,7 @@ absl::Status PinRun(const QueryEnvironment& environment,
 absl::Status GetStatus(const QueryEnvironment& environment,
                        v1::GetStatusResponse* response) {
   ToProto(CollectFigures(environment), response);
+  response->set_time_unix_ns(environment.clock->UnixNanos());
   if (environment.keeping) environment.keeping(response->mutable_keeping());
   return absl::OkStatus();
 }

@@ -49,6 +49,11 @@ inline CliResult RunCli(const std::vector<std::string>& args,
     return it == around.env.end() ? std::nullopt
                                   : std::optional<std::string>(it->second);
   };
+  io.env_names = [&] {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : around.env) names.push_back(name);
+    return names;
+  };
   CliResult result;
   result.code = RunApp(args, io);
   result.out = out.text();

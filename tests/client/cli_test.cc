@@ -552,8 +552,8 @@ TEST_F(CliTest, ARunMayBeNamedLikeACommand) {
 TEST_F(CliTest, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
        {"runs", "params", "series", "snapshot", "top", "compare", "watch",
-        "gaps", "status", "export", "backup", "compact", "delete", "drain",
-        "import"}) {
+        "gaps", "status", "doctor", "export", "backup", "compact", "delete",
+        "drain", "import"}) {
     const CliResult result = RunCli({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_EQ(result.err, "");

@@ -22,6 +22,7 @@ namespace gradtap::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class Spooling {
@@ -190,6 +191,28 @@ TEST_F(LeftoversTest, ADamagedSpoolIsDeliveredButForTheDamage) {
   EXPECT_EQ(ReadFile(bad), bytes);
   const Csv again = AskCsv({"drain", root_});
   EXPECT_EQ(again.At(0, "state"), "set_aside");
+}
+
+TEST_F(LeftoversTest, TheDoctorCountsWhatIsLeftAndChangesNothing) {
+  const std::string folder = Leave("killed", 300);
+  Spooling living(root_, "alive", 0, 1, "b");
+  living.PutSteps(10);
+  const auto before = Bytes(folder);
+  const auto ask = [&] {
+    return RunProgram(
+        GradtapCommand(collector_.address(), {"doctor"}),
+        {{"GRADTAP_SPOOL", root_}, {"GRADTAP_RING_FOLDER", "off"}});
+  };
+  const Outcome outcome = ask();
+  EXPECT_EQ(outcome.exit.code, 0) << outcome.out << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("1 ended process has left 300 steps"),
+                    HasSubstr("none is needed to write"),
+                    HasSubstr("it agrees with the collector's")));
+  EXPECT_EQ(Bytes(folder), before);
+  EXPECT_EQ(AskCsv({"drain", folder}).At(0, "steps_sent"), "300");
+  collector_.Kill();
+  EXPECT_EQ(ask().exit.code, 3);
 }
 
 TEST_F(LeftoversTest, TheNextAgentOnTheHostDeliversWhatAKilledOneHasLeft) {

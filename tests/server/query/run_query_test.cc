@@ -270,6 +270,7 @@ TEST_F(RunQueryTest, StatusCountsWhatWasStored) {
   EXPECT_EQ(response.open_watches(), 5u);
   EXPECT_FALSE(response.version().empty());
   EXPECT_GT(response.resident_bytes(), 0u);
+  EXPECT_EQ(response.time_unix_ns(), clock_.UnixNanos());
 }
 
 TEST_F(RunQueryTest, StatusHasTotalsAndTheCallsFigures) {
