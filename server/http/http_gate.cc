@@ -141,13 +141,15 @@ HttpAnswer SignInForm(const absl::Status& why) {
       "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
       "<title>gradtap: sign in</title>\n"
       "<link rel=\"stylesheet\" href=\"/page.css\">\n"
-      "<form method=\"post\">\n<h1>gradtap</h1>\n<p>",
+      "<main>\n<form method=\"post\" class=\"empty\">\n<h1>gradtap</h1>\n"
+      "<p>This collector asks for a token. Whoever runs it makes one for you:"
+      " <code>gradtapd token create --role read</code></p>\n"
+      "<p><label>Token <input name=\"token\" type=\"password\" size=\"60\" "
+      "autocomplete=\"current-password\" autofocus required></label>\n"
+      "<button>Sign in</button></p>\n<p class=\"note\">",
       EscapeForHtml(
           std::string_view(why.message().data(), why.message().size())),
-      "</p>\n<p><label>Token, with the role read: <input name=\"token\" "
-      "type=\"password\" size=\"70\" autocomplete=\"current-password\" "
-      "autofocus required></label>\n<button>Sign in</button></p>\n</form>\n"
-      "</html>\n");
+      "</p>\n</form>\n</main>\n</html>\n");
   return answer;
 }
 

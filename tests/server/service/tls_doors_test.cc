@@ -257,7 +257,7 @@ TEST_F(SignInTest, TheFormSetsACookieThatLetsIn) {
   ASSERT_TRUE(form);
   EXPECT_EQ(form->status, 401);
   EXPECT_THAT(form->body,
-              AllOf(HasSubstr("<form method=\"post\">"),
+              AllOf(HasSubstr("<form method=\"post\""),
                     HasSubstr("type=\"password\""), Not(HasSubstr("script"))));
   EXPECT_THAT(
       form->get_header_value("Content-Security-Policy"),
