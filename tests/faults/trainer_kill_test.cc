@@ -49,7 +49,9 @@ class TrainerKillTest : public ::testing::Test {
   Environment AgentOptions(const std::string& run, bool collector) const {
     return {{"GRADTAP_COLLECTOR", collector ? collector_.address() : nobody_},
             {"GRADTAP_RUN", run},
-            {"GRADTAP_RING_BYTES", "8388608"},
+            // From a quarter on it spills, from a half on steps are thinned:
+            // the disk may be busy for as long as the trainer takes in between.
+            {"GRADTAP_RING_BYTES", "16777216"},
             {"GRADTAP_RING_FOLDER", rings_},
             {"GRADTAP_SPOOL", spool_},
             {"OMP_NUM_THREADS", "1"}};
