@@ -139,6 +139,20 @@ class GradtapdTest : public ::testing::Test {
   int runs_ = 0;
 };
 
+v1::AgentMessage HelloOf(const std::string& run, char nonce, int records) {
+  v1::AgentMessage message;
+  v1::Hello& hello = *message.mutable_hello();
+  hello.set_protocol_version(1);
+  hello.set_run(run);
+  hello.set_launch("launch");
+  hello.set_world_size(1);
+  hello.set_process_nonce(std::string(16, nonce));
+  hello.set_start_time_unix_ns(kStart);
+  hello.set_first_seq(1);
+  hello.set_last_seq(static_cast<std::uint64_t>(records));
+  return message;
+}
+
 // Sends a schema and steps [0, n) and waits until they are acknowledged.
 void SendSteps(const std::shared_ptr<grpc::Channel>& channel, int n) {
   const auto stub = v1::Telemetry::NewStub(channel);
@@ -146,16 +160,7 @@ void SendSteps(const std::shared_ptr<grpc::Channel>& channel, int n) {
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::seconds(60));
   const auto session = stub->Session(&context);
-  v1::AgentMessage message;
-  v1::Hello& hello = *message.mutable_hello();
-  hello.set_protocol_version(1);
-  hello.set_run("run");
-  hello.set_launch("launch");
-  hello.set_world_size(1);
-  hello.set_process_nonce(std::string(16, 'n'));
-  hello.set_start_time_unix_ns(kStart);
-  hello.set_first_seq(1);
-  hello.set_last_seq(static_cast<std::uint64_t>(n) + 1);
+  v1::AgentMessage message = HelloOf("run", 'n', n + 1);
   ASSERT_TRUE(session->Write(message));
   v1::CollectorMessage answer;
   ASSERT_TRUE(session->Read(&answer));
@@ -342,6 +347,50 @@ TEST_F(GradtapdTest, ALimitThatCannotBeMeantNamesValueAndRange) {
                 "--grpc-memory: '1KiB' is not within");
   ExpectFailure(Run({"--max-step-bytes", "many"}).get(), 2,
                 "--max-step-bytes: 'many' is no");
+}
+
+TEST_F(GradtapdTest, ALimitThatIsGivenHolds) {
+  const auto served = Run({"--data-dir", dir_.path() + "/data", "--grpc-listen",
+                           "127.0.0.1:0", "--http-listen", "off", "--max-runs",
+                           "1", "--max-schema-bytes", "64KiB"});
+  const auto channel = Connect(AddressOf(served->ReadLine()));
+  SendSteps(channel, 1);
+  const auto stub = v1::Telemetry::NewStub(channel);
+  const auto deadline =
+      std::chrono::system_clock::now() + std::chrono::seconds(60);
+  v1::CollectorMessage answer;
+  {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    const auto session = stub->Session(&context);
+    ASSERT_TRUE(session->Write(HelloOf("another", 'a', 1)));
+    ASSERT_TRUE(session->Read(&answer));
+    EXPECT_EQ(answer.reject().code(), v1::Reject::CODE_LIMIT)
+        << answer.ShortDebugString();
+    session->Finish();
+  }
+  Schema large = OneParameter();
+  large.parameters[0].name = std::string(500, 'n');
+  large.parameters.resize(200, large.parameters[0]);
+  std::string list;
+  AppendToRecordList(EncodeSchema(large), &list);
+  grpc::ClientContext context;
+  context.set_deadline(deadline);
+  const auto session = stub->Session(&context);
+  v1::AgentMessage message = HelloOf("run", 'b', 1);
+  ASSERT_TRUE(session->Write(message));
+  ASSERT_TRUE(session->Read(&answer));
+  ASSERT_TRUE(answer.has_welcome()) << answer.ShortDebugString();
+  message.Clear();
+  message.mutable_batch()->set_first_seq(1);
+  message.mutable_batch()->set_record_count(1);
+  message.mutable_batch()->set_frame(CompressFrame(list));
+  ASSERT_TRUE(session->Write(message));
+  ASSERT_TRUE(session->Read(&answer));
+  ASSERT_EQ(answer.ack().rejected_size(), 1) << answer.ShortDebugString();
+  EXPECT_THAT(answer.ack().rejected(0).reason(), HasSubstr("65536"));
+  context.TryCancel();
+  session->Finish();
 }
 
 TEST_F(GradtapdTest, AFolderIsVerifiedAndMigratedOnceNoCollectorHasItOpen) {
