@@ -1,6 +1,7 @@
 // A peer that says what it likes in any order: the collector's state machine of
 // one session, and what it lets through (server/ingest).
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <utility>
@@ -69,11 +70,13 @@ class Driver {
           AppendToRecordList(taker.Text(), &list);
         }
         const std::string frame = CompressFrame(list);
+        NoteSent(first, count % 8);
         return session_.OnBatch(first, count % 8, frame, 1, now_);
       }
       case kRawBatch: {
         const auto first = taker.Number<std::uint64_t>();
         const auto count = taker.Number<std::uint32_t>();
+        NoteSent(first, count);
         return session_.OnBatch(first, count, taker.Text(), 1, now_);
       }
       case kHeartbeat:
@@ -91,6 +94,12 @@ class Driver {
       default:
         return session_.OnGone();
     }
+  }
+
+  // A batch of records `first`.. may be accepted up to its last, no further.
+  void NoteSent(std::uint64_t first, std::uint32_t count) {
+    if (count == 0 || first > ~std::uint64_t{count}) return;
+    sent_ = std::max(sent_, first + count - 1);
   }
 
   static server::HelloUntrusted TakeHello(Taker& taker) {
@@ -129,6 +138,7 @@ class Driver {
       Require(opened_ && commit.first_seq == last_seq_ + 1 &&
                   commit.last_seq >= commit.first_seq,
               "commits follow each other without a hole");
+      Require(commit.last_seq <= sent_, "nothing is stored that was not sent");
       for (const auto& step : commit.steps) {
         Require(StepView::Parse(step.body).ok(), "what is stored can be read");
       }
@@ -156,6 +166,7 @@ class Driver {
   IngestSession session_;
   bool opened_ = false;
   std::uint64_t last_seq_ = 0;
+  std::uint64_t sent_ = 0;
 };
 
 void PutHello(std::string* to) {
