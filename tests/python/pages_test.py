@@ -5,6 +5,7 @@ repository, PYTHONPATH has the package.
 """
 
 import csv
+import glob
 import io
 import os
 import re
@@ -89,6 +90,32 @@ class Pages(unittest.TestCase):
         self.assertEqual(len(session), 1)
         for line in ("next_seq 5", "durable_seq 12", "next_seq 13"):
             self.assertIn(f"\n{line}\n", session[0])
+
+    def test_storage_the_tile_decodes_to_what_its_test_says(self):
+        tile, _ = blocks("storage.md", "python")
+        said = self.run_program(tile, "tests/server/store/tile/golden/split.tile")
+        bits = [f"{(step % 5 + 1) * 0x9e3779b1 % 2**32:08x}" for step in range(6)]
+        lines = [" ".join([str(p), *bits]) for p in range(8)]
+        self.assertEqual(said.splitlines(), lines)
+        self.assertIn("\n".join(lines[:2]), "".join(blocks("storage.md", "")))
+
+    def test_storage_the_spool_lists_all_records(self):
+        _, segment = blocks("storage.md", "python")
+        env = {name: value for name, value in os.environ.items()
+               if not name.startswith("GRADTAP_")}
+        env |= {"GRADTAP_MODE": "offline", "GRADTAP_BUDGET": "0",
+               "GRADTAP_SPOOL": f"{self.folder}/spool",
+               "GRADTAP_RING_FOLDER": f"{self.folder}/ring"}
+        subprocess.run([f"{BIN}/amp", "--steps", "26", "--quiet", "--run", "offline"],
+                       env=env, check=True, timeout=240, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        (path,) = glob.glob(f"{self.folder}/spool/*/*.seg")
+        first, *records = self.run_program(segment, path).splitlines()
+        self.assertEqual(first, "version 2, run offline, rank 0 of 1, for ''")
+        self.assertEqual([line.split()[:3] for line in records],
+                         [["1", "schema", "0"]] +
+                         [[str(step + 2), "step", str(step)] for step in range(26)] +
+                         [["28", "end", "0"]])
 
 
 if __name__ == "__main__":
