@@ -117,6 +117,27 @@ class Pages(unittest.TestCase):
                          [[str(step + 2), "step", str(step)] for step in range(26)] +
                          [["28", "end", "0"]])
 
+    def test_statistics_has_every_field(self):
+        with open(f"{SOURCE}/docs/statistics.md", encoding="utf-8") as file:
+            table = file.read().split("## Fields")[1].split("**Elements.**")[0]
+        shown = set()
+        for line in table.splitlines():
+            if line.startswith("| `"):
+                shown |= set(re.findall(r"`(\w+)`", line.split("|")[1]))
+        (agent,) = blocks("protocol.md", "python")
+        address = self.collector()
+        self.run_program(agent, address, "12")
+        known = set()
+        for role in ("weight", "grad", "grad_local", "update", "buffer"):
+            refusal = subprocess.run(
+                [f"{BIN}/gradtap", "--collector", address, "series", "by-hand", "--stat",
+                 f"{role}.qqqqqqqqqqqqqqqqqqqq"],
+                timeout=120, stderr=subprocess.PIPE, text=True).stderr
+            fields = re.findall(rf"{role}\.(\w+),", refusal.split("there are:")[1])
+            self.assertGreater(len(fields), 15)
+            known |= set(fields)
+        self.assertEqual(shown - {"pXX"}, known)
+
 
 if __name__ == "__main__":
     unittest.main()
