@@ -138,6 +138,20 @@ class Pages(unittest.TestCase):
             known |= set(fields)
         self.assertEqual(shown - {"pXX"}, known)
 
+    def test_agent_shows_lines_of_programs_that_are_built(self):
+        def squeezed(code):
+            return re.sub(r"\s", "", re.sub(r"//.*", "", code))
+
+        code = ""
+        for path in [*glob.glob(f"{SOURCE}/examples/*/*.cc"),
+                     f"{SOURCE}/tests/integration/trainer.cc"]:
+            with open(path, encoding="utf-8") as file:
+                code += squeezed(file.read())
+        shown = [line for text in blocks("agent.md", "cpp") for line in text.splitlines()
+                 if squeezed(line) not in ("", "...", "}", "};")]
+        self.assertGreater(len(shown), 30)
+        self.assertEqual([line for line in shown if squeezed(line) not in code], [])
+
 
 if __name__ == "__main__":
     unittest.main()
