@@ -45,8 +45,10 @@ absl::Status Compile(const std::vector<std::string>& patterns,
 
 bool MatchesAny(const std::vector<std::unique_ptr<re2::RE2>>& regexes,
                 std::string_view name) {
+  // Newer RE2 takes Abseil's string_view, which need not be std's.
+  const re2::StringPiece text(name.data(), name.size());
   for (const auto& regex : regexes) {
-    if (re2::RE2::PartialMatch(name, *regex)) return true;
+    if (re2::RE2::PartialMatch(text, *regex)) return true;
   }
   return false;
 }

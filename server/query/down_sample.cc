@@ -166,20 +166,25 @@ void DownSampler::Halve() {
 }
 
 void DownSampler::Emit(const Bucket& bucket, std::vector<Point>* points) {
-  std::array<const Kept*, kMostOfBucket> kept;
+  std::array<const Kept*, kMostOfBucket> kept;  // By rising index.
   std::size_t n = 0;
+  const auto add = [&](const Kept& one) {
+    std::size_t at = n++;
+    for (; at > 0 && one.index < kept[at - 1]->index; --at) {
+      kept[at] = kept[at - 1];
+    }
+    kept[at] = &one;
+  };
   if (bucket.has_ends) {
-    kept[n++] = &bucket.first;
-    kept[n++] = &bucket.last;
+    add(bucket.first);
+    add(bucket.last);
   }
   if (bucket.has_finite) {
-    kept[n++] = &bucket.min;
-    kept[n++] = &bucket.max;
+    add(bucket.min);
+    add(bucket.max);
   }
-  if (bucket.has_nonfinite) kept[n++] = &bucket.nonfinite;
-  if (bucket.has_absent) kept[n++] = &bucket.absent;
-  std::sort(kept.begin(), kept.begin() + n,
-            [](const Kept* a, const Kept* b) { return a->index < b->index; });
+  if (bucket.has_nonfinite) add(bucket.nonfinite);
+  if (bucket.has_absent) add(bucket.absent);
   for (std::size_t i = 0; i < n; ++i) {
     if (i > 0 && kept[i]->index == kept[i - 1]->index) continue;
     points->push_back(kept[i]->point);

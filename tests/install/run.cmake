@@ -21,6 +21,28 @@ run(${SCRATCH}/build/ask)
 run(${SCRATCH}/prefix/bin/gradtapd --version)
 run(${SCRATCH}/prefix/bin/gradtap --version)
 
+# A program that has not heard of gradtap takes it up: two lines of CMake, three
+# of C++. It then leaves its steps in the spool.
+file(COPY ${SOURCE}/adopt/program/ DESTINATION ${SCRATCH}/adopt)
+set(ENV{GIT_CEILING_DIRECTORIES} ${SCRATCH})
+execute_process(COMMAND git apply --numstat ${SOURCE}/adopt/adopt.diff
+  WORKING_DIRECTORY ${SCRATCH}/adopt OUTPUT_VARIABLE lines)
+if(NOT lines STREQUAL "2\t1\tCMakeLists.txt\n3\t1\tregress.cc\n")
+  message(FATAL_ERROR "adopt.diff is of other lines than is said:\n${lines}")
+endif()
+run(git -C ${SCRATCH}/adopt apply ${SOURCE}/adopt/adopt.diff)
+run(${CMAKE_COMMAND} -S ${SCRATCH}/adopt -B ${SCRATCH}/adopt/build -G Ninja
+  -Wno-dev -DCMAKE_PREFIX_PATH=${SCRATCH}/prefix -DCMAKE_BUILD_TYPE=Release
+  "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"
+  -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DTorch_DIR=${TORCH_DIR})
+run(${CMAKE_COMMAND} --build ${SCRATCH}/adopt/build)
+run(${CMAKE_COMMAND} -E env GRADTAP_MODE=offline
+  GRADTAP_SPOOL=${SCRATCH}/adopt/spool ${SCRATCH}/adopt/build/regress)
+file(GLOB_RECURSE spooled ${SCRATCH}/adopt/spool/*)
+if(NOT spooled)
+  message(FATAL_ERROR "the program that took gradtap up recorded nothing")
+endif()
+
 # What is not code: pages (where help2man is), completion, service, options.
 find_program(HELP2MAN help2man)
 set(expected etc/gradtap/gradtapd.conf lib/systemd/system/gradtapd.service
