@@ -230,9 +230,9 @@ TEST_F(UpgradeTest, SessionsGoOnThroughAnUpgradeAndARollback) {
 // The folder is as a collector leaves it that has raised the format.
 TEST_F(UpgradeTest, ARollbackThatIsRefusedLosesNothing) {
   ASSERT_TRUE(Start(ThisVersion())) << refusal_;
-  // 1 MB/s each. From a quarter of the ring on it spills, from a half on steps
-  // would be thinned: the disk may be busy for 4 s in between.
-  StartFeeds(4, 2, 500, 10'000, 16 << 20);
+  // Half a MB/s each. From a quarter of the ring on it spills, from a half on
+  // steps would be thinned: the disk may be busy for 8 s in between.
+  StartFeeds(4, 2, 500, 20'000, 16 << 20);
   ASSERT_NO_FATAL_FAILURE(AwaitCaughtUp());
   ASSERT_NO_FATAL_FAILURE(Stop());
   const std::string format = data() + "/FORMAT";
@@ -249,8 +249,8 @@ TEST_F(UpgradeTest, ARollbackThatIsRefusedLosesNothing) {
 
   // Meanwhile the rings fill up, and what they have goes to the disk.
   const auto give_up = SteadyClock::now() + kPatience;
+  const std::uint64_t goal = feeds_.back()->Least().seen + 500;
   for (auto& feed : feeds_) {
-    const std::uint64_t goal = feed->Least().seen + 500;
     while (feed->Least().seen < goal || !SpoolHasFiles()) {
       ASSERT_LT(SteadyClock::now(), give_up);
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
