@@ -190,7 +190,8 @@ Agent::Impl::~Impl() {
   const agent::FlushOutcome outcome = delivery_->Shutdown(
       EndReason::kFinished, settings_.options.shutdown_deadline);
   if (began_unasked_) TellIfRunHasSteps();
-  if (outcome.undelivered_steps == 0) return;
+  // What is kept delivery has said itself.
+  if (outcome.undelivered_steps == 0 || outcome.kept) return;
   try {
     Report(std::to_string(outcome.undelivered_steps) + " of " +
            std::to_string(delivery_->counters().steps_recorded) +

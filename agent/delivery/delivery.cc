@@ -312,6 +312,7 @@ class RingDelivery final : public Delivery,
     outcome.delivered = acknowledged;
     outcome.undelivered_steps = c.steps_recorded - c.steps_acknowledged;
     outcome.undelivered_bytes = c.bytes_recorded - c.bytes_acknowledged;
+    outcome.kept = shared_->left_in_file;
     return outcome;
   }
 

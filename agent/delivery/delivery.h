@@ -90,6 +90,9 @@ struct FlushOutcome {
   bool delivered = false;
   std::uint64_t undelivered_steps = 0;
   std::uint64_t undelivered_bytes = 0;
+  // After Shutdown(): they stand in the spool or the ring's file, for the next
+  // agent or `gradtap drain` to deliver.
+  bool kept = false;
 };
 
 // [Threading] Put*(), Rollback() and Shutdown(): one thread at a time (the

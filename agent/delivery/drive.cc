@@ -131,6 +131,7 @@ bool Drive::Left(TimePoint now, TimePoint stop_at) {
   if (!spooled && shared_->ring_file == nullptr) {
     return now >= stop_at;
   }
+  shared_->left_in_file = true;
   shared_->log.Say(
       "left",
       absl::StrCat("gradtap: records that the collector has not taken are "

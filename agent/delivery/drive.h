@@ -11,6 +11,7 @@
 #ifndef GRADTAP_AGENT_DELIVERY_DRIVE_H_
 #define GRADTAP_AGENT_DELIVERY_DRIVE_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -45,6 +46,9 @@ struct DeliveryShared {
   Books books;
   OnceLog log;
   const OnceLog::Sink note;  // What is no problem. May be null.
+  // The spool or the ring's file has what the collector had not taken in the
+  // end.
+  std::atomic<bool> left_in_file{false};
 };
 
 struct WorkerOptions {

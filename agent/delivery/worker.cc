@@ -196,9 +196,9 @@ void Worker::RunOffline(DeliveryShared* shared, Control* control,
   for (;;) {
     const bool more = spiller.MoveSome();
     SayIfRingIsFull(shared);
-    if (control->stop &&
-        (spiller.MoveAll() || clock.Steady() >= control->stop_at())) {
-      return;
+    if (control->stop) {
+      shared->left_in_file = spiller.MoveAll();
+      if (shared->left_in_file || clock.Steady() >= control->stop_at()) return;
     }
     if (more) continue;
     const TimePoint until = clock.Steady() + options.poll;

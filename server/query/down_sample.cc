@@ -25,6 +25,7 @@ void DownSampler::Expect(std::uint64_t points) {
   bucket_size_ =
       std::max<std::uint64_t>(1, (points + max_buckets_ - 1) / max_buckets_);
   expecting_ = true;
+  buckets_.reserve(std::min<std::uint64_t>(points, max_buckets_));
 }
 
 void DownSampler::Add(const Point& point) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "server/store/rollup/entry.h"
 #include "server/store/rollup/statistic.h"
 
@@ -19,24 +20,33 @@ struct Piece {
   std::vector<RollupEntry> entries;
 };
 
+absl::Status ScanPieces(Store* store, const Segment& segment,
+                        const StepSpan& span, const RollupSelection& selection,
+                        ReadBudget* budget,
+                        absl::FunctionRef<void(const RollupPiece&)> visit) {
+  absl::Status charged;
+  const absl::Status s =
+      store->ScanRollups(segment.stream->id, segment.branch, span.begin,
+                         span.end, selection, [&](const RollupPiece& piece) {
+                           charged = budget->Charge(piece.entries.size_bytes());
+                           if (charged.ok()) visit(piece);
+                           return charged.ok();
+                         });
+  return s.ok() ? charged : s;
+}
+
 absl::Status ReadPieces(Store* store, const Segment& segment,
                         const StepSpan& span, const RollupSelection& selection,
                         const RollupSource& source, ReadBudget* budget,
                         std::vector<Piece>* pieces) {
-  absl::Status charged;
-  const absl::Status s = store->ScanRollups(
-      segment.stream->id, segment.branch, span.begin, span.end, selection,
-      [&](const RollupPiece& piece) {
-        charged = budget->Charge(piece.entries.size_bytes());
-        if (!charged.ok()) return false;
+  return ScanPieces(
+      store, segment, span, selection, budget, [&](const RollupPiece& piece) {
         pieces->push_back({piece.first_step,
                            piece.recorded,
                            piece.run,
                            source,
                            {piece.entries.begin(), piece.entries.end()}});
-        return true;
       });
-  return s.ok() ? charged : s;
 }
 
 bool AllHold(const std::vector<Piece>& pieces,
@@ -57,20 +67,31 @@ bool AllHold(const std::vector<Piece>& pieces,
   return true;
 }
 
+// None if the part has no roll-ups of it.
+std::optional<RollupSource> SourceOf(const Statistic& statistic,
+                                     const RolledPart& part) {
+  if (part.places->at(statistic.role) < 0) return std::nullopt;
+  return RollupSourceOf(statistic.role, statistic.field, part.places->numel);
+}
+
+RollupSelection SelectionOf(const Statistic& statistic, const RolledPart& part,
+                            const RollupSource& source) {
+  RollupSelection selection;
+  selection.role = statistic.role;
+  selection.statistic = source.statistic;
+  selection.schema_id = part.schema_id;
+  selection.place = static_cast<std::uint32_t>(part.places->at(statistic.role));
+  return selection;
+}
+
 // Nothing is added to `*pieces` if steps have to be read instead.
 absl::StatusOr<bool> ReadPart(Store* store, const Segment& segment,
                               const StepSpan& span, const Statistic& statistic,
                               const RolledPart& part, ReadBudget* budget,
                               std::vector<Piece>* pieces) {
-  const std::optional<RollupSource> source =
-      RollupSourceOf(statistic.role, statistic.field, part.places->numel);
-  const std::int32_t place = part.places->at(statistic.role);
-  if (!source.has_value() || place < 0) return false;
-  RollupSelection selection;
-  selection.role = statistic.role;
-  selection.statistic = source->statistic;
-  selection.schema_id = part.schema_id;
-  selection.place = static_cast<std::uint32_t>(place);
+  const std::optional<RollupSource> source = SourceOf(statistic, part);
+  if (!source.has_value()) return false;
+  RollupSelection selection = SelectionOf(statistic, part, *source);
   std::vector<Piece> read;
   absl::Status s =
       ReadPieces(store, segment, span, selection, *source, budget, &read);
@@ -108,6 +129,19 @@ PointSummary SummaryOf(const RollupEntry& entry, const RollupSource& source) {
   return summary;
 }
 
+void AddPiece(const Segment& segment, const RollupPiece& piece,
+              const RollupSource& source, SeriesSet* series,
+              DownSampler* sampler) {
+  Point first;
+  first.attempt = segment.attempt;
+  first.piece = series->PieceOf(segment.stream->id, segment.branch,
+                                piece.first_step, piece.recorded);
+  for (const RollupEntry& entry : piece.entries) {
+    sampler->Add(SummaryOf(entry, source), first);
+    first.step += piece.run;
+  }
+}
+
 }  // namespace
 
 bool CanBeRolledUp(const Statistic& statistic) {
@@ -129,6 +163,18 @@ absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
                                  const std::vector<RolledPart>& parts,
                                  ReadBudget* budget, SeriesSet* series,
                                  DownSampler* sampler) {
+  // Most often there is one, that needs no other statistic to be sure of.
+  const auto only =
+      parts.size() == 1 ? SourceOf(statistic, parts.front()) : std::nullopt;
+  if (only.has_value() && !only->if_all_finite) {
+    const absl::Status s = ScanPieces(
+        store, segment, span, SelectionOf(statistic, parts.front(), *only),
+        budget, [&](const RollupPiece& piece) {
+          AddPiece(segment, piece, *only, series, sampler);
+        });
+    if (!s.ok()) return s;
+    return true;
+  }
   std::vector<Piece> pieces;
   for (const RolledPart& part : parts) {
     const absl::StatusOr<bool> read =
@@ -141,14 +187,9 @@ absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
     });
   }
   for (const Piece& piece : pieces) {
-    Point first;
-    first.attempt = segment.attempt;
-    first.piece = series->PieceOf(segment.stream->id, segment.branch,
-                                  piece.first_step, piece.recorded);
-    for (const RollupEntry& entry : piece.entries) {
-      sampler->Add(SummaryOf(entry, piece.source), first);
-      first.step += piece.run;
-    }
+    AddPiece(segment,
+             {piece.first_step, piece.recorded, piece.run, piece.entries},
+             piece.source, series, sampler);
   }
   return true;
 }

@@ -69,6 +69,15 @@ TEST_F(AgentTest, StepsThatAreNotDeliveredAtTheEndAreSaid) {
                                  "collector at 127.0.0.1:7317 and are lost"));
 }
 
+TEST_F(AgentTest, StepsThatAFileKeepsAreNotCalledLost) {
+  Attach();
+  Step();
+  testing::World().undelivered_steps = 1;
+  testing::World().undelivered_are_kept = true;
+  tap_ = nullptr;
+  EXPECT_THAT(said_, IsEmpty());
+}
+
 TEST_F(AgentTest, BeginningAtZeroInARunWithStepsIsSaidOnce) {
   Attach();
   Step();  // Not connected yet.

@@ -69,7 +69,8 @@ class FakeDelivery : public agent::Delivery {
     ++d().shutdowns;
     d().shutdown_deadline = deadline;
     d().order.push_back("end");
-    return {world_.undelivered_steps == 0, world_.undelivered_steps, 0};
+    return {world_.undelivered_steps == 0, world_.undelivered_steps, 0,
+            world_.undelivered_are_kept};
   }
 
   agent::DeliveryState state() const override { return world_.state; }

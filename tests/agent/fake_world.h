@@ -69,6 +69,7 @@ struct FakeWorld {
   std::chrono::nanoseconds put_cost{0};
   // What Shutdown() says could not be delivered.
   std::uint64_t undelivered_steps = 0;
+  bool undelivered_are_kept = false;
   // What the collector says of the run; nothing: not connected yet.
   std::optional<std::int64_t> last_step_of_run;
   // Off: counts only, and allocates nothing.

@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "integration/house.h"
 
@@ -18,9 +20,13 @@ using ::testing::HasSubstr;
 
 class LoopsExamplesTest : public House {
  protected:
-  Outcome Run(const std::string& program, const std::string& run, int steps) {
+  Outcome Run(const std::string& program, const std::string& run, int steps,
+              const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = {program, "--steps",
+                                        std::to_string(steps), "--quiet"};
+    command.insert(command.end(), more.begin(), more.end());
     return RunProgram(
-        {program, "--steps", std::to_string(steps), "--quiet"},
+        command,
         Patient({{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}}),
         std::chrono::seconds(240));
   }
@@ -93,6 +99,52 @@ TEST_F(LoopsExamplesTest, StepsThatTheLossScalerSkipsAreSkippedAndNoAlarm) {
       EXPECT_LT(Number(value), 10);
     }
   }
+}
+
+TEST_F(LoopsExamplesTest, ABatchInPiecesHasTheGradientOfTheWhole) {
+  ASSERT_EQ(Run(ACCUMULATE_PATH, "whole", 1, {"--pieces", "1"}).exit.code, 0);
+  ASSERT_EQ(Run(ACCUMULATE_PATH, "pieces", 1, {"--pieces", "8"}).exit.code, 0);
+  EXPECT_TRUE(WaitForState(address(), "whole", "FINISHED"));
+  EXPECT_TRUE(WaitForState(address(), "pieces", "FINISHED"));
+  EXPECT_EQ(FindRun(address(), "pieces").stored_steps, 1u);
+  const Csv whole = AskCsv({"series", "whole", "--stat", "grad.l2"});
+  const Csv pieces = AskCsv({"series", "pieces", "--stat", "grad.l2"});
+  ASSERT_EQ(whole.rows(), 6u);
+  ASSERT_EQ(pieces.rows(), 6u);
+  for (std::size_t row = 0; row < whole.rows(); ++row) {
+    EXPECT_EQ(pieces.At(row, "param"), whole.At(row, "param"));
+    const double expected = Number(whole.At(row, "value"));
+    EXPECT_GT(expected, 0);
+    EXPECT_NEAR(Number(pieces.At(row, "value")), expected, 1e-4 * expected);
+  }
+}
+
+TEST_F(LoopsExamplesTest, WhatIsRecordedIsTheClippedGradient) {
+  const Outcome outcome = Run(ACCUMULATE_PATH, "clipped", 200);
+  ASSERT_EQ(outcome.exit.code, 0) << outcome.err;
+  EXPECT_EQ(WithoutNotes(outcome.err), "");
+  double first = 0;
+  double last = 0;
+  const std::size_t at = outcome.out.find("test loss");
+  ASSERT_NE(at, std::string::npos) << outcome.out;
+  ASSERT_EQ(std::sscanf(outcome.out.c_str() + at,
+                        "test loss %lf at first, %lf now", &first, &last),
+            2);
+  EXPECT_LT(last, first / 2);
+  EXPECT_TRUE(WaitForState(address(), "clipped", "FINISHED"));
+  const Csv all =
+      AskCsv({"series", "clipped", "--stat", "grad.l2", "--merge", "."});
+  const Csv before =
+      AskCsv({"series", "clipped", "--stat", "scalar.grad_norm"});
+  ASSERT_EQ(all.rows(), 200u);
+  ASSERT_EQ(before.rows(), 200u);
+  int clipped = 0;
+  for (std::size_t row = 0; row < all.rows(); ++row) {
+    const double norm = Number(before.At(row, "value"));
+    clipped += norm > 1 ? 1 : 0;
+    EXPECT_NEAR(Number(all.At(row, "value")), std::min(norm, 1.0), 1e-4);
+  }
+  EXPECT_GT(clipped, 0);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ class Collector:
     def train(self, run):
         env = dict(os.environ, GRADTAP_COLLECTOR=self.address,
                    GRADTAP_HISTOGRAM_INTERVAL="10", GRADTAP_BUDGET="0",
-                   GRADTAP_SPOOL_DIR=f"{self.folder.name}/spool")
+                   GRADTAP_SPOOL=f"{self.folder.name}/spool")
         subprocess.run(
             [f"{BIN}/char_gpt", "--steps", str(STEPS), "--batch", "1",
              "--threads", "1", "--quiet", "--run", run], env=env, check=True, timeout=240,

@@ -103,8 +103,11 @@ TEST_F(DeliveryRingTest, TheRingIsAFileThatSurvivesTheProcess) {
 TEST_F(DeliveryRingTest, WhatWasNotDeliveredStaysWithWhoItIsOf) {
   Create();
   PutSteps(7);
-  EXPECT_FALSE(
-      delivery_->Shutdown(EndReason::kStopped, milliseconds(10)).delivered);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kStopped, milliseconds(10));
+  EXPECT_FALSE(outcome.delivered);
+  EXPECT_EQ(outcome.undelivered_steps, 7u);
+  EXPECT_TRUE(outcome.kept);
   // Still ours while the object lives.
   EXPECT_THAT(OpenRingFile(Files()[0]),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("")));
@@ -135,7 +138,10 @@ TEST_F(DeliveryRingTest, OnceAllIsAcknowledgedTheFileGoes) {
   PutSteps(20);
   EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   EXPECT_THAT(Files(), SizeIs(1));
-  EXPECT_TRUE(delivery_->Shutdown(EndReason::kFinished, kPatience).delivered);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_TRUE(outcome.delivered);
+  EXPECT_FALSE(outcome.kept);
   EXPECT_THAT(Files(), IsEmpty());
 }
 
@@ -185,6 +191,10 @@ TEST_F(DeliveryRingTest, WithoutAFolderTheRingIsMemory) {
   EXPECT_THAT(delivery_->ring_place(), StartsWith("memory only: no folder"));
   PutSteps(3);
   EXPECT_EQ(delivery_->counters().steps_recorded, 3u);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, milliseconds(10));
+  EXPECT_EQ(outcome.undelivered_steps, 3u);
+  EXPECT_FALSE(outcome.kept);
 }
 
 TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
@@ -198,7 +208,7 @@ TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
   GRADTAP_ASSERT_OK(delivery);
   delivery_ = *std::move(delivery);
   PutSteps(5);
-  delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_TRUE(delivery_->Shutdown(EndReason::kFinished, kPatience).kept);
   EXPECT_THAT(Files(), IsEmpty());
   const auto spools = FindSpools(options.spool_folder);
   GRADTAP_ASSERT_OK(spools);
