@@ -33,6 +33,8 @@ Feed::Feed(const std::map<std::string, std::string>& arguments,
 
 FeedCounts Feed::Status() { return Ask("status"); }
 
+FeedCounts Feed::Least() { return Ask("least"); }
+
 FeedCounts Feed::End() {
   const FeedCounts counts = Ask("end");
   const auto exit = process_.Wait();

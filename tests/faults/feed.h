@@ -28,6 +28,8 @@ class Feed {
 
   // Fails the test, and says 0, if the feeder does not answer.
   FeedCounts Status();
+  // Of its session of which the fewest steps are acknowledged.
+  FeedCounts Least();
   // Once all steps that it has put are acknowledged; the feeder is gone then.
   FeedCounts End();
   Process& process() { return process_; }

@@ -10,13 +10,16 @@
 //     back_at=N back_to=M back_salt=X  once, before step N: goes back to step M
 //     work_us=N     CPU time of each step before it is handed over
 //     spool=FOLDER spool_bytes=N ring_bytes=N ring=FOLDER
+//     streams=N     so many sessions, of the ranks from R on, which take the
+//                   same steps in turn (default 1)
 //     tls_ca=FILE   with TLS, and this authority
 //     token_file=FILE
 //
 // Of a step everything follows from its number. Each line on standard input is
 // answered by one on standard output:
 //
-//   status -> "SEEN RECORDED LOST ACKNOWLEDGED"
+//   status -> "SEEN RECORDED LOST ACKNOWLEDGED", of all sessions together
+//   least  -> the same of the session of which the fewest are acknowledged
 //   times  -> microseconds: median and 99th percentile of a step, CPU time of
 //             handing one over, mean and largest; forgets them
 //   cores  -> how many there are, as sysconf() says
@@ -72,26 +75,8 @@ class Feeder {
  public:
   explicit Feeder(std::map<std::string, std::string> arguments)
       : arguments_(std::move(arguments)) {
-    agent::DeliveryOptions options;
-    options.collector = Text("collector");
-    options.run = Text("run");
-    options.launch = Text("launch");
-    options.rank = static_cast<std::uint32_t>(Number("rank", 0));
-    options.world_size = static_cast<std::uint32_t>(Number("world", 1));
-    options.spool_folder = Text("spool");
-    options.ring_folder = Text("ring");
-    options.spool_bytes = Number("spool_bytes", options.spool_bytes);
-    options.ring_bytes = Number("ring_bytes", 1 << 20);
-    options.tls_ca_file = Text("tls_ca");
-    options.tls = !options.tls_ca_file.empty();
-    options.token_file = Text("token_file");
-    options.log = [](const std::string& line) { std::cerr << line << "\n"; };
-    auto delivery = agent::Delivery::Create(std::move(options));
-    if (!delivery.ok()) {
-      std::cerr << "feeder: " << delivery.status().ToString() << "\n";
-      std::exit(2);
-    }
-    delivery_ = *std::move(delivery);
+    const auto first = static_cast<std::uint32_t>(Number("rank", 0));
+    for (std::uint32_t i = 0; i < Number("streams", 1); ++i) Open(first + i);
   }
 
   // The training thread.
@@ -99,7 +84,9 @@ class Feeder {
     const auto places = static_cast<std::size_t>(Number("places", 8));
     const auto pace = std::chrono::microseconds(Number("pace_us", 1'000));
     const auto steps = static_cast<std::int64_t>(Number("steps", 0));
-    delivery_->PutSchema(testing::MakeSchema(1, places));
+    for (const auto& delivery : deliveries_) {
+      delivery->PutSchema(testing::MakeSchema(1, places));
+    }
     auto next = std::chrono::steady_clock::now();
     auto step = static_cast<std::int64_t>(Number("start", 0));
     auto back_at = static_cast<std::int64_t>(Number("back_at", UINT64_MAX));
@@ -110,14 +97,14 @@ class Feeder {
         step = static_cast<std::int64_t>(Number("back_to", 0));
         back_at = -1;
         salt = Text("back_salt");
-        delivery_->Rollback(step);
+        for (const auto& delivery : deliveries_) delivery->Rollback(step);
       }
       const auto begun = std::chrono::steady_clock::now();
       StepData data = testing::MakeStep(step, 1, places);
       if (!salt.empty()) data.scalars[0].value += std::stod(salt);
       Work(std::chrono::microseconds(Number("work_us", 0)));
       const std::chrono::nanoseconds cpu = ThreadCpu();
-      delivery_->PutStep(data);
+      for (const auto& delivery : deliveries_) delivery->PutStep(data);
       const std::chrono::nanoseconds put = ThreadCpu() - cpu;
       {
         MutexLock lock(mu_);
@@ -143,7 +130,7 @@ class Feeder {
       } else if (line == "cores") {
         std::cout << ::sysconf(_SC_NPROCESSORS_CONF) << std::endl;
       } else {
-        Print();
+        Print(line == "least" ? Least() : Sum());
       }
     }
     return false;
@@ -152,12 +139,39 @@ class Feeder {
   void End() {
     // Shutdown() alone leaves the rest to a file where the collector takes
     // nothing for 2 s.
-    delivery_->Flush(std::chrono::seconds(60));
-    delivery_->Shutdown(EndReason::kFinished, std::chrono::seconds(60));
-    Print();
+    for (const auto& delivery : deliveries_) {
+      delivery->Flush(std::chrono::seconds(60));
+      delivery->Shutdown(EndReason::kFinished, std::chrono::seconds(60));
+    }
+    Print(Sum());
   }
 
  private:
+  void Open(std::uint32_t rank) {
+    agent::DeliveryOptions options;
+    options.collector = Text("collector");
+    options.run = Text("run");
+    options.launch = Text("launch");
+    options.rank = rank;
+    options.world_size = static_cast<std::uint32_t>(Number("world", 1));
+    options.spool_folder = Text("spool");
+    options.ring_folder = Text("ring");
+    options.spool_bytes = Number("spool_bytes", options.spool_bytes);
+    options.ring_bytes = Number("ring_bytes", 1 << 20);
+    options.tls_ca_file = Text("tls_ca");
+    options.tls = !options.tls_ca_file.empty();
+    options.token_file = Text("token_file");
+    options.log = [](const std::string& line) {
+      std::cerr << line + "\n" << std::flush;
+    };
+    auto delivery = agent::Delivery::Create(std::move(options));
+    if (!delivery.ok()) {
+      std::cerr << "feeder: " << delivery.status().ToString() << "\n";
+      std::exit(2);
+    }
+    deliveries_.push_back(*std::move(delivery));
+  }
+
   std::string Text(const std::string& key) const {
     const auto found = arguments_.find(key);
     return found == arguments_.end() ? "" : found->second;
@@ -166,8 +180,26 @@ class Feeder {
     const std::string text = Text(key);
     return text.empty() ? otherwise : std::stoull(text);
   }
-  void Print() const {
-    const agent::DeliveryCounters c = delivery_->counters();
+  agent::DeliveryCounters Sum() const {
+    agent::DeliveryCounters sum;
+    for (const auto& delivery : deliveries_) {
+      const agent::DeliveryCounters c = delivery->counters();
+      sum.steps_seen += c.steps_seen;
+      sum.steps_recorded += c.steps_recorded;
+      sum.steps_lost += c.steps_lost;
+      sum.steps_acknowledged += c.steps_acknowledged;
+    }
+    return sum;
+  }
+  agent::DeliveryCounters Least() const {
+    agent::DeliveryCounters least = deliveries_[0]->counters();
+    for (const auto& delivery : deliveries_) {
+      const agent::DeliveryCounters c = delivery->counters();
+      if (c.steps_acknowledged < least.steps_acknowledged) least = c;
+    }
+    return least;
+  }
+  static void Print(const agent::DeliveryCounters& c) {
     std::cout << c.steps_seen << " " << c.steps_recorded << " " << c.steps_lost
               << " " << c.steps_acknowledged << std::endl;
   }
@@ -212,7 +244,7 @@ class Feeder {
   std::vector<std::chrono::nanoseconds> steps_ ABSL_GUARDED_BY(mu_);
   std::vector<std::chrono::nanoseconds> puts_ ABSL_GUARDED_BY(mu_);
   const std::map<std::string, std::string> arguments_;
-  std::unique_ptr<agent::Delivery> delivery_;
+  std::vector<std::unique_ptr<agent::Delivery>> deliveries_;  // By rank.
   std::atomic<bool> ending_{false};
 };
 
