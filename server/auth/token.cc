@@ -73,9 +73,11 @@ bool ParseEntry(Fields fields, TokenEntry* entry) {
   entry->name = fields["name"];
   entry->rights = *rights;
   entry->runs = fields["runs"];
-  const std::string bytes = absl::HexStringToBytes(hash);
-  std::copy(bytes.begin(), bytes.end(), entry->hash.begin());
-  return true;
+  // Abseil's has another signature in each of its versions.
+  std::size_t bytes = 0;
+  return OPENSSL_hexstr2buf_ex(entry->hash.data(), entry->hash.size(), &bytes,
+                               hash.c_str(), '\0') == 1 &&
+         bytes == entry->hash.size();
 }
 
 }  // namespace

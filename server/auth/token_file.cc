@@ -52,6 +52,20 @@ absl::StatusOr<std::string> FolderOf(const std::string& path) {
       "cannot make ", Shown(folder.string()), ": ", error.message()));
 }
 
+// Root makes it for the collector, which runs as a user of its own: it gets the
+// owner of the file that it replaces, else that of the folder.
+absl::Status GiveToItsReader(int fd, const std::string& fresh,
+                             const std::string& path,
+                             const std::string& folder) {
+  struct stat is {};
+  if (::geteuid() != 0 ||
+      (::stat(path.c_str(), &is) != 0 && ::stat(folder.c_str(), &is) != 0) ||
+      ::fchown(fd, is.st_uid, is.st_gid) == 0) {
+    return absl::OkStatus();
+  }
+  return Failed("give its owner to", fresh);
+}
+
 void Sync(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
@@ -97,6 +111,7 @@ absl::Status ChangeTokenFile(
   absl::StatusOr<std::vector<TokenEntry>> entries = std::vector<TokenEntry>();
   if (StampOf(path) != FileStamp()) entries = ReadTokenFile(path);
   absl::Status status = entries.ok() ? change(&*entries) : entries.status();
+  if (status.ok()) status = GiveToItsReader(fd, fresh, path, *folder);
   if (status.ok()) status = WriteAll(fd, fresh, FormatTokens(*entries));
   ::close(fd);
   if (status.ok() && ::rename(fresh.c_str(), path.c_str()) != 0) {

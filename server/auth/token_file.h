@@ -26,7 +26,8 @@ absl::StatusOr<std::vector<TokenEntry>> ReadTokenFile(const std::string& path);
 
 // Lets `change` have what is in it (nothing, if it is not there), and writes
 // what that leaves, synced, with mode 0600; a reader sees the old one or the
-// new. One writer at a time: kAborted if there is another. Makes the folder
+// new. Root gives it to the owner of the file that was there, else of the
+// folder. One writer at a time: kAborted if there is another. Makes the folder
 // (0700) if it is not there. Errors are also those of ReadTokenFile() and of
 // `change`; then all is as it was.
 absl::Status ChangeTokenFile(

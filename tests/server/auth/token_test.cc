@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -116,6 +117,31 @@ TEST_F(TokenFileTest, IsForItsOwnerAloneAndHasNoToken) {
   const auto read = ReadTokenFile(path_);
   GRADTAP_ASSERT_OK(read);
   EXPECT_TRUE(SameHash((*read)[0].hash, HashOf(token)));
+}
+
+TEST_F(TokenFileTest, OfRootIsGivenToTheCollectorsUser) {
+  const bool is_root = ::geteuid() == 0;
+  const uid_t collector = is_root ? 4711 : ::geteuid();
+  const std::string path = dir_.path() + "/tokens";
+  const auto nothing = [](std::vector<TokenEntry>*) {
+    return absl::OkStatus();
+  };
+  const auto owner = [&] {
+    struct stat info {};
+    EXPECT_EQ(::stat(path.c_str(), &info), 0);
+    return info.st_uid;
+  };
+  if (is_root) {
+    ASSERT_EQ(::chown(dir_.path().c_str(), collector, 0), 0);
+  }
+  GRADTAP_ASSERT_OK(ChangeTokenFile(path, nothing));
+  EXPECT_EQ(owner(), collector);
+  // The file's own owner counts for more than the folder's.
+  if (is_root) {
+    ASSERT_EQ(::chown(dir_.path().c_str(), 0, 0), 0);
+  }
+  GRADTAP_ASSERT_OK(ChangeTokenFile(path, nothing));
+  EXPECT_EQ(owner(), collector);
 }
 
 TEST_F(TokenFileTest, ThatOthersMayUseIsRefused) {
