@@ -16,6 +16,8 @@ namespace {
 
 // The fastest of zstd's regular levels: float columns gain little from more.
 constexpr int kLevel = 1;
+// Finds nothing, and so copies: 4 to 6 GB/s either way, where level 1 has 0.6.
+constexpr int kNoLevel = -100'000;
 
 constexpr std::string_view kMagic("\x28\xb5\x2f\xfd", 4);
 constexpr unsigned kChecksumFlag = 0x04;  // Of the frame header descriptor.
@@ -24,13 +26,11 @@ struct FreeContext {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
 };
 
-}  // namespace
-
-std::string CompressFrame(std::string_view content) {
+std::string MakeFrame(std::string_view content, int level) {
   const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
   std::string frame;
   if (context == nullptr) throw std::bad_alloc();
-  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level);
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 1);
   ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
   frame.resize(ZSTD_compressBound(content.size()));
@@ -41,6 +41,16 @@ std::string CompressFrame(std::string_view content) {
   if (ZSTD_isError(size)) throw std::bad_alloc();
   frame.resize(size);
   return frame;
+}
+
+}  // namespace
+
+std::string CompressFrame(std::string_view content) {
+  return MakeFrame(content, kLevel);
+}
+
+std::string StoreFrame(std::string_view content) {
+  return MakeFrame(content, kNoLevel);
 }
 
 absl::StatusOr<std::string> DecompressFrame(std::string_view frame,

@@ -27,6 +27,7 @@
 #include "core/clock.h"
 #include "core/codec.h"
 #include "core/names.h"
+#include "core/peer_address.h"
 #include "core/sync.h"
 
 namespace gradtap::agent {
@@ -67,6 +68,7 @@ std::string HostName() {
 SessionOptions MakeSessionOptions(const DeliveryOptions& options) {
   SessionOptions session;
   session.collector = options.collector;
+  session.compress = !StaysOnThisMachine(options.collector);
   session.run = options.run;
   session.process_nonce = RandomNonce();
   session.launch = options.launch;

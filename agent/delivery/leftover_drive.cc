@@ -8,6 +8,7 @@
 #include "agent/delivery/perform.h"
 #include "agent/delivery/uniform.h"
 #include "core/names.h"
+#include "core/peer_address.h"
 
 namespace gradtap::agent {
 namespace {
@@ -21,6 +22,7 @@ SessionOptions OptionsOf(const Leftover& leftover,
                          const LeftoverDriveOptions& options) {
   SessionOptions session = leftover.MakeSessionOptions();
   session.collector = options.collector;
+  session.compress = !StaysOnThisMachine(options.collector);
   return session;
 }
 

@@ -439,7 +439,8 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   v1::Batch* const batch = message->mutable_batch();
   batch->set_first_seq(first_seq);
   batch->set_record_count(records);
-  batch->set_frame(CompressFrame(content));
+  batch->set_frame(options_.compress ? CompressFrame(content)
+                                     : StoreFrame(content));
   if (in_flight_.empty()) last_progress_ = clock_->Steady();
   in_flight_.push_back({send_next_ - 1, batch->frame().size()});
   in_flight_bytes_ += batch->frame().size();

@@ -42,6 +42,8 @@ struct SessionOptions : SpoolIdentity {
   // nobody has them, and what is remembered of them, or nothing, goes in their
   // place. False: somebody else may have them, and the session is refused.
   bool fill_holes = true;
+  // False for a collector on this machine (StoreFrame()).
+  bool compress = true;
 
   std::chrono::milliseconds connect_timeout{20'000};  // Until the Welcome.
   std::chrono::milliseconds ack_timeout{30'000};

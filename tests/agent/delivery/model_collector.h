@@ -134,6 +134,8 @@ class ModelCollector {
   std::set<std::uint64_t> refused;   // Seqs.
   std::vector<std::string> violations;
   v1::Hello last_hello;
+  std::uint64_t frame_bytes = 0;    // Of all batches that could be read.
+  std::uint64_t content_bytes = 0;  // The same unpacked.
   int hellos = 0;
   int heartbeats = 0;
   int byes = 0;
@@ -177,6 +179,8 @@ class ModelCollector {
       reply->close = true;
       return;
     }
+    frame_bytes += batch.frame().size();
+    content_bytes += content->size();
     if (content->size() > (1u << 20) && list->size() > 1) {
       violations.push_back("a Batch of more than 1 MiB");
     }
