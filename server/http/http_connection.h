@@ -49,8 +49,19 @@ class HttpConnections {
   std::set<int> sockets_ ABSL_GUARDED_BY(mu_);
 };
 
+// What the library asks a stream in any of its versions: some of these are its
+// own, so that there is no `override`.
+class StreamOfAnyVersion : public httplib::Stream {
+ public:
+  virtual bool is_readable() const = 0;  // Within the time that there is.
+  virtual bool is_writable() const = 0;
+  virtual bool wait_readable() const { return is_readable(); }
+  virtual bool wait_writable() const { return is_writable(); }
+  virtual time_t duration() const { return 0; }  // Limits are our own.
+};
+
 // By one thread, which serves it.
-class HttpConnection final : public httplib::Stream {
+class HttpConnection final : public StreamOfAnyVersion {
  public:
   // Takes the socket. `all` must outlive it. `tls`: null: in the clear.
   HttpConnection(int socket, HttpConnections* all,

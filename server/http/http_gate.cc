@@ -119,10 +119,10 @@ std::optional<std::string> HttpGate::AuthorizationOf(
     return request.get_header_value("Authorization");
   }
   const std::string wanted = absl::StrCat(CookieName(), "=");
-  const std::size_t count = request.get_header_value_count("Cookie");
-  for (std::size_t i = 0; i < count; ++i) {
+  const auto [begin, end] = request.headers.equal_range("Cookie");
+  for (auto header = begin; header != end; ++header) {
     const std::vector<std::string> cookies =
-        absl::StrSplit(request.get_header_value("Cookie", i), ';');
+        absl::StrSplit(header->second, ';');
     for (const std::string& cookie : cookies) {
       const std::string one(absl::StripAsciiWhitespace(cookie));
       if (one.starts_with(wanted)) {

@@ -71,9 +71,24 @@ class Library final : public httplib::Server {
         certificates_ == nullptr ? nullptr : certificates_->Current()->context);
     if (!connection.Handshake()) return false;
     bool closed = false;
+    // Newer versions of the library are told the addresses.
+    const auto process = [&](auto& stream) {
+      constexpr bool kLast = true;
+      if constexpr (requires {
+                      process_request(stream, kLast, closed, nullptr);
+                    }) {
+        return process_request(stream, kLast, closed, nullptr);
+      } else {
+        std::string remote, local;
+        int remote_port = 0, local_port = 0;
+        stream.get_remote_ip_and_port(remote, remote_port);
+        stream.get_local_ip_and_port(local, local_port);
+        return process_request(stream, remote, remote_port, local, local_port,
+                               kLast, closed, nullptr);
+      }
+    };
     try {
-      return process_request(connection, /*close_connection=*/true, closed,
-                             nullptr);
+      return process(connection);
     } catch (const std::exception&) {  // Out of memory, most likely.
       return false;
     }

@@ -19,7 +19,7 @@ HttpThreads::HttpThreads(std::size_t max_threads,
 
 HttpThreads::~HttpThreads() { shutdown(); }
 
-void HttpThreads::enqueue(std::function<void()> connection) {
+Enqueued HttpThreads::enqueue(std::function<void()> connection) {
   std::vector<std::thread> ended;
   std::function<void()> here;  // Nobody else can.
   {
@@ -47,6 +47,7 @@ void HttpThreads::enqueue(std::function<void()> connection) {
   changed_.NotifyAll();
   for (std::thread& thread : ended) thread.join();
   if (here) here();
+  return static_cast<Enqueued>(true);
 }
 
 void HttpThreads::shutdown() {

@@ -14,11 +14,15 @@
 #include <functional>
 #include <map>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/sync.h"
 
 namespace gradtap::server {
+
+// Nothing, or with newer versions of the library whether it was taken.
+using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
 
 // Thread-safe. shutdown() comes before the end.
 class HttpThreads final : public httplib::TaskQueue {
@@ -30,7 +34,7 @@ class HttpThreads final : public httplib::TaskQueue {
 
   // Waits while max_threads connections wait for a thread: whoever comes then
   // waits in the system's queue.
-  void enqueue(std::function<void()> connection) override
+  Enqueued enqueue(std::function<void()> connection) override
       ABSL_LOCKS_EXCLUDED(mu_);
   // Runs what waits, and joins.
   void shutdown() override ABSL_LOCKS_EXCLUDED(mu_);

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -77,9 +76,7 @@ struct Elements {
     std::size_t space = memory.size() * sizeof(T);
     std::align(16, sizeof(T), begin, space);
     data = static_cast<T*>(begin) + off;
-    if (numel > 0) {
-      std::memcpy(static_cast<void*>(data), from.data(), numel * sizeof(T));
-    }
+    std::copy(from.begin(), from.end(), data);
   }
 
   std::vector<T> memory;

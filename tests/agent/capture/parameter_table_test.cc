@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gradtap/agent.h"
@@ -33,11 +34,11 @@ std::vector<std::string> Names(const ParameterTable& table) {
 }
 
 const ParameterDescription& Find(const ParameterTable& table,
-                                 const std::string& name) {
+                                 std::string_view name) {
   for (const ParameterDescription& p : table.parameters) {
     if (p.name == name) return p;
   }
-  throw std::out_of_range("no " + name);
+  throw std::out_of_range("no " + std::string(name));
 }
 
 // Books of a table: each entry is counted once, in its kind.
