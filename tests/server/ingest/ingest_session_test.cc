@@ -45,7 +45,9 @@ class IngestSessionTest : public ::testing::Test {
  protected:
   IngestSessionTest() { Restart(); }
 
-  void Restart() { session_.emplace(limits_, clock_.Steady()); }
+  void Restart() {
+    session_ = std::make_unique<IngestSession>(limits_, clock_.Steady());
+  }
 
   OpenedStream Opened(std::uint64_t durable_seq = 0) {
     OpenedStream opened;
@@ -85,7 +87,7 @@ class IngestSessionTest : public ::testing::Test {
 
   ManualClock clock_;
   IngestLimits limits_;
-  std::optional<IngestSession> session_;
+  std::unique_ptr<IngestSession> session_;
 };
 
 TEST_F(IngestSessionTest, GreetsWithWhatIsDurable) {
