@@ -99,6 +99,7 @@ absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
     const StreamHello& hello) {
   if (store_->FindRun(hello.run) == nullptr &&
       store_->Runs().size() >= limits_.max_runs) {
+    limits_.guards.Refused(Limit::kRuns);
     return absl::ResourceExhaustedError(
         absl::StrCat("this collector keeps at most ", limits_.max_runs,
                      " runs; delete one"));

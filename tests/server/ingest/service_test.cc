@@ -206,6 +206,8 @@ TEST_F(IngestServiceTest, AMalformedHelloIsRefusedForGood) {
 }
 
 TEST_F(IngestServiceTest, TooManySessionsAreRefused) {
+  LimitCounters counters;
+  limits_.guards.refused = &counters;
   limits_.max_sessions = 1;
   Restart();
   Client first(channel_);
@@ -244,6 +246,23 @@ TEST_F(IngestServiceTest, TooManySessionsAreRefused) {
     exhausted += one.get().error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
   }
   EXPECT_GE(exhausted, 2);
+  EXPECT_EQ(counters.refused(Limit::kSessions), 1u);
+  EXPECT_EQ(counters.refused(Limit::kCalls), 2u);
+  first.Leave();
+  Stop();  // It counts no more.
+}
+
+TEST_F(IngestServiceTest, ARunTooManyIsCounted) {
+  LimitCounters counters;
+  limits_.guards.refused = &counters;
+  limits_.max_runs = 0;
+  Restart();
+  Client client(channel_);
+  client.SendHello(Client::MakeHello());
+  EXPECT_EQ(client.Read().reject().code(), v1::Reject::CODE_LIMIT);
+  client.Finish();
+  EXPECT_EQ(counters.refused(Limit::kRuns), 1u);
+  Stop();
 }
 
 TEST_F(IngestServiceTest, GarbageEndsTheCallAndNotTheCollector) {
