@@ -151,6 +151,9 @@ void AddLimitOptions(CLI::App& app, CollectorOptions* options) {
           "Size of what an agent sends at a time, compressed and not");
   AddCount(app, "--max-runs", 1'000'000, &ingest.max_runs,
            "Runs that are stored: the first step of another one is refused");
+  AddCount(app, "--max-stored-streams", 10'000'000, &ingest.max_streams,
+           "Processes whose records are stored, of all runs: the first step of "
+           "another one is refused");
   AddCount(app, "--max-sessions", 100'000, &ingest.max_sessions,
            "Agents that stream at a time; each may take 8 MiB and more");
   AddCount(app, "--max-watches", 100'000, &options->max_watches,

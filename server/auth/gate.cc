@@ -67,12 +67,12 @@ std::string_view NameOf(Refusal refusal) {
 }
 
 absl::Status TakeRequest(const Guards& guards, const Caller& caller,
-                         std::string_view peer,
+                         std::string_view peer, bool session,
                          std::chrono::nanoseconds* wait) {
   if (guards.rate == nullptr) return absl::OkStatus();
   const std::string client =
       caller.id.empty() ? ClientOf(peer) : absl::StrCat("token ", caller.id);
-  const auto until = guards.rate->Take(client);
+  const auto until = guards.rate->Take(client, session);
   if (!until.has_value()) return absl::OkStatus();
   if (wait != nullptr) *wait = *until;
   return guards.rate->TooOften(client, *until);

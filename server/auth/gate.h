@@ -56,7 +56,7 @@ struct Caller {
 // kResourceExhausted says when to come again, and `*wait`, if not null, is how
 // long that is.
 absl::Status TakeRequest(const Guards& guards, const Caller& caller,
-                         std::string_view peer,
+                         std::string_view peer, bool session = false,
                          std::chrono::nanoseconds* wait = nullptr);
 
 // Thread-safe. No call waits for another; one a second reads the file.

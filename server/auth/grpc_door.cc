@@ -124,7 +124,8 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
 }
 
 absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
-                                const grpc::ServerContextBase& context) {
+                                const grpc::ServerContextBase& context,
+                                bool session) {
   std::optional<std::string_view> authorization;
   if (gate->asks()) {
     const auto& metadata = context.client_metadata();
@@ -136,7 +137,8 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   }
   absl::StatusOr<Caller> caller = gate->Identify(authorization);
   if (!caller.ok()) return caller;
-  const absl::Status often = TakeRequest(guards, *caller, context.peer());
+  const absl::Status often =
+      TakeRequest(guards, *caller, context.peer(), session);
   if (!often.ok()) return often;
   if (const auto connection = ConnectionOf(guards, context)) {
     connection->Took(0);

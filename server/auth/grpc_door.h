@@ -37,9 +37,11 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
     DoorKind kind, Certificates* certificates, Gate* gate);
 
 // Whose call that is, as Gate::Identify(); kResourceExhausted if that client
-// has asked too often. Of each call once, when it begins.
+// has asked too often. Of each call once, when it begins. `session`: of an
+// agent.
 absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
-                                const grpc::ServerContextBase& context);
+                                const grpc::ServerContextBase& context,
+                                bool session = false);
 
 // What a call came over; null: that is not known.
 std::shared_ptr<OpenConnection> ConnectionOf(

@@ -163,7 +163,9 @@ ssize_t HttpConnection::read(char* to, std::size_t size) {
       return -1;
     }
     const ssize_t got = Receive(buffer_.data(), std::min(left, buffer_.size()));
-    if (got < 0 && Clock::now() >= request_until_) {
+    // A wait ends within its last millisecond.
+    if (got < 0 &&
+        Clock::now() + std::chrono::milliseconds(1) >= request_until_) {
       CutOff(Limit::kRequestTime);
     }
     if (got <= 0) return got;

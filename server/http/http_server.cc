@@ -239,9 +239,9 @@ class HttpServer::Impl {
     const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
     const HttpConnection* const connection = HttpConnection::Current();
     std::chrono::nanoseconds wait{0};
-    const absl::Status status =
-        TakeRequest(guards(), caller.ok() ? *caller : Caller::Anybody(),
-                    connection == nullptr ? "" : connection->peer(), &wait);
+    const absl::Status status = TakeRequest(
+        guards(), caller.ok() ? *caller : Caller::Anybody(),
+        connection == nullptr ? "" : connection->peer(), false, &wait);
     if (status.ok()) return Response::Unhandled;
     HttpAnswer answer = ToHttpAnswer(status);
     answer.retry_after_s = RetryAfterSeconds(wait);

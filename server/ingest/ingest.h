@@ -28,6 +28,7 @@ struct IngestLimits {
   std::uint64_t max_schema_bytes = 32u << 20;    // Encoded.
   std::uint64_t max_step_bytes = 256u << 20;     // Encoded, joined from parts.
   std::uint32_t max_runs = 1'000;
+  std::uint32_t max_streams = 100'000;  // Of all runs; each is in memory.
   std::uint32_t max_sessions = 2'048;
   std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
   std::uint32_t max_batch_bytes = 2u << 20;

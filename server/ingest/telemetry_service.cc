@@ -25,7 +25,7 @@ class TelemetryService final : public v1::Telemetry::CallbackService {
   SessionReactor* Session(grpc::CallbackServerContext* context) override {
     const Guards& guards = shared_->limits.guards;
     return SessionCall::Start(shared_,
-                              CallerOf(shared_->gate, guards, *context),
+                              CallerOf(shared_->gate, guards, *context, true),
                               ConnectionOf(guards, *context));
   }
 

@@ -25,6 +25,7 @@ enum class Limit {
   kStepBytes,
   kBatchBytes,
   kRuns,
+  kStreams,
   kSessions,
   kCalls,  // Of Telemetry.Session.
   kHelloTime,
@@ -41,7 +42,7 @@ enum class Limit {
   kRequestTime,
   kAnswerBytes,
 };
-inline constexpr std::size_t kLimits = 21;
+inline constexpr std::size_t kLimits = 22;
 
 // "parameters".
 std::string_view NameOf(Limit limit);

@@ -33,14 +33,17 @@ RequestRate::TimePoint& RequestRate::BucketOf(std::string_view client,
 }
 
 std::optional<std::chrono::nanoseconds> RequestRate::Take(
-    std::string_view client) {
+    std::string_view client, bool session) {
   const TimePoint now = clock_->Steady();
   const std::chrono::nanoseconds pace =
       std::chrono::nanoseconds(std::chrono::seconds(1)) / limit_.per_second;
   const std::chrono::seconds burst(limit_.burst_seconds);
+  // Never more than a bucket holds.
+  const std::chrono::nanoseconds cost = std::min<std::chrono::nanoseconds>(
+      session ? limit_.of_a_session * pace : pace, burst);
   MutexLock lock(mu_);
   TimePoint& full_at = BucketOf(client, now);
-  const TimePoint after = std::max(full_at, now) + pace;
+  const TimePoint after = std::max(full_at, now) + cost;
   const std::chrono::nanoseconds wait = after - now - burst;
   if (wait.count() > 0) {
     if (refused_ != nullptr) refused_->Refused(Limit::kClientRequests);

@@ -33,6 +33,8 @@ struct RateLimit {
   std::uint32_t per_second = 1'000;  // Of one client; at least 1.
   // What a bucket holds, in seconds of that pace.
   std::uint32_t burst_seconds = 10;
+  // What a session that begins counts for: it is a synced write, and more.
+  std::uint32_t of_a_session = 20;
   std::size_t max_clients = 10'000;
 };
 
@@ -45,9 +47,10 @@ class RequestRate {
               LimitCounters* refused)
       : limit_(limit), clock_(clock), refused_(refused) {}
 
-  // Takes a request of that client's. Not empty: there is none left, which is
-  // counted; so long until there is one.
-  std::optional<std::chrono::nanoseconds> Take(std::string_view client)
+  // Takes a request of that client's, or a session. Not empty: there is not
+  // enough left, which is counted; so long until there is.
+  std::optional<std::chrono::nanoseconds> Take(std::string_view client,
+                                               bool session = false)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // What to tell who came too often: kResourceExhausted.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
@@ -19,6 +18,7 @@
 #include "server/notify/alert_sender.h"
 #include "server/query/environment.h"
 #include "server/service/grpc_listener.h"
+#include "server/service/other_methods.h"
 #include "server/service/query_backend.h"
 #include "server/service/query_service.h"
 #include "server/service/socket_path.h"
@@ -36,7 +36,6 @@ constexpr int kMinPingIntervalMs = 20'000;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
-constexpr int kMaxSyncThreads = 32;
 constexpr std::chrono::milliseconds kLastBytes{250};
 
 void ApplyLimits(const CollectorOptions& options,
@@ -65,12 +64,7 @@ void ApplyLimits(const CollectorOptions& options,
   set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   grpc::ResourceQuota quota("gradtapd");
   quota.Resize(static_cast<std::size_t>(options.grpc_memory));
-  quota.SetMaxThreads(kMaxSyncThreads);
   builder->SetResourceQuota(quota);
-  // For reflection alone: all else uses the callback API.
-  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
 }
 
 }  // namespace
@@ -134,6 +128,11 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       collector->backend_.get(), options.max_watches, collector->gate_);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
+  collector->other_methods_ = std::make_unique<OtherMethods>(
+      collector->gate_, collector->guards(),
+      std::vector<std::string>{v1::Query::service_full_name(),
+                               v1::Upkeep::service_full_name(),
+                               "gradtap.v1.Telemetry"});
   // HTTP first: it adds to what queries over gRPC tell.
   status = collector->ListenForHttp();
   if (status.ok()) status = collector->Listen();
@@ -290,7 +289,6 @@ absl::Status Collector::Listen() {
     if (absl::Status bound = BindGrpc(); !bound.ok()) return bound;
   }
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   ApplyLimits(options_, &builder);
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
@@ -310,6 +308,7 @@ absl::Status Collector::Listen() {
   builder.RegisterService(ingest_->service());
   builder.RegisterService(query_.get());
   builder.RegisterService(upkeep_.get());
+  builder.RegisterCallbackGenericService(other_methods_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {
     return absl::UnavailableError(
@@ -395,6 +394,7 @@ void Collector::Shutdown() {
   }
   listener_ = nullptr;
   http_ = nullptr;
+  other_methods_ = nullptr;
   upkeep_ = nullptr;
   query_ = nullptr;
   backend_ = nullptr;

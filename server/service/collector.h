@@ -45,6 +45,7 @@ class HttpServer;
 class Keeper;
 struct KeeperSurroundings;
 class KeepingThread;
+class OtherMethods;
 class QueryBackend;
 class QueryService;
 class UpkeepService;
@@ -174,6 +175,7 @@ class Collector {
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
+  std::unique_ptr<OtherMethods> other_methods_;
   std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;
   std::unique_ptr<GrpcListener> listener_;  // Null: a socket alone.
   std::unique_ptr<grpc::Server> server_;

@@ -6,6 +6,7 @@ in how long they take; none reaches further than the addresses it is given."""
 
 import ctypes
 import ctypes.util
+import functools
 import os
 import random
 import socket
@@ -18,30 +19,34 @@ from peer import Gone, Peer, SESSION, field, message
 
 MIB = 1 << 20
 QUERY = "/gradtap.v1.Query/"
+ZSTD_LOCK = threading.Lock()
 
 
+@functools.lru_cache(maxsize=None)
 def _zstd():
     lib = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
     lib.ZSTD_createCCtx.restype = ctypes.c_void_p
-    lib.ZSTD_compressBound.restype = ctypes.c_size_t
-    lib.ZSTD_compress2.restype = ctypes.c_size_t
+    for name in ("ZSTD_compressBound", "ZSTD_compress2",
+                 "ZSTD_CCtx_setParameter"):
+        getattr(lib, name).restype = ctypes.c_size_t
     lib.ZSTD_compressBound.argtypes = [ctypes.c_size_t]
     lib.ZSTD_CCtx_setParameter.argtypes = [ctypes.c_void_p, ctypes.c_int,
                                            ctypes.c_int]
     lib.ZSTD_compress2.argtypes = [ctypes.c_void_p, ctypes.c_char_p,
                                    ctypes.c_size_t, ctypes.c_char_p,
                                    ctypes.c_size_t]
-    return lib
+    context = lib.ZSTD_createCCtx()
+    lib.ZSTD_CCtx_setParameter(context, 201, 1)  # ZSTD_c_checksumFlag
+    return lib, context
 
 
 def zstd_frame(content):
     """One frame with size and checksum, as an agent makes it."""
-    lib = _zstd()
-    context = lib.ZSTD_createCCtx()
-    lib.ZSTD_CCtx_setParameter(context, 201, 1)  # ZSTD_c_checksumFlag
-    room = lib.ZSTD_compressBound(len(content))
-    out = ctypes.create_string_buffer(room)
-    size = lib.ZSTD_compress2(context, out, room, content, len(content))
+    with ZSTD_LOCK:
+        lib, context = _zstd()
+        room = lib.ZSTD_compressBound(len(content))
+        out = ctypes.create_string_buffer(room)
+        size = lib.ZSTD_compress2(context, out, room, content, len(content))
     return out.raw[:size]
 
 
@@ -51,7 +56,7 @@ def _gzip_zeros(mib):
     return b"".join(packer.compress(zeros) for _ in range(mib)) + packer.flush()
 
 
-def _session(address, run="hostile", greet=True):
+def session(address, run="hostile", greet=True):
     """A session that has been let in; its stream is 1."""
     one = Peer(address)
     one.open(1, SESSION)
@@ -111,7 +116,7 @@ def bomb(grpc, _http, until, prepared):
             except (Gone, OSError) as error:
                 _tally(answers, f"gzip: {_short(error)}")
         try:
-            one = _session(grpc)
+            one = session(grpc)
             one.send_data(1, message(peer.batch(1, 1, prepared["zstd"])), until)
             _tally(answers, f"zstd: {one.await_end(1, until)}")
             one.close()
@@ -141,7 +146,7 @@ def names(grpc, _http, until, prepared):
     while time.monotonic() < until:
         run = (run + 1) % 20
         try:
-            one = _session(grpc, f"hostile-{run}")
+            one = session(grpc, f"hostile-{run}")
             for part in prepared:
                 one.send_data(1, part, until)
             one.messages.clear()
@@ -210,19 +215,20 @@ def drip(grpc, http, until, _prepared):
         while len(dripping) < 300:
             address, first, rest = kinds[len(dripping) % len(kinds)]
             host, port = address.rsplit(":", 1)
-            try:
-                one = socket.create_connection((host, int(port)), 1)
-                one.sendall(first)
-                dripping.append([one, rest, 0])
-            except OSError:
-                break
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex((host, int(port)))
+            dripping.append([one, first, rest, 0])
         time.sleep(min(1, max(0, until - time.monotonic())))
         kept = []
-        for one, rest, at in dripping:
+        for one, first, rest, at in dripping:
             try:
-                one.setblocking(False)
+                if at == 0 and first:
+                    one.send(first)
                 one.send(rest[at % len(rest):][:1])
-                kept.append([one, rest, at + 1])
+                kept.append([one, first, rest, at + 1])
+            except BlockingIOError:  # It waits to be let in.
+                kept.append([one, first, rest, at])
             except OSError:
                 cut += 1
                 one.close()
@@ -299,7 +305,8 @@ def malformed(grpc, _http, until, _prepared):
 def queries(_grpc, http, until, _prepared):
     """16 at a time, over HTTP, by one client: the dearest that there are."""
     answers, lock = {}, threading.Lock()
-    paths = ["/api/v1/GetSeries?runs=good&statistics=grad.*",
+    paths = ["/api/v1/GetSeries?runs=good&statistics=grad.std"
+             "&statistics=grad.l2&statistics=grad.min",
              "/api/v1/GetHeatMap?run=good&statistic=grad.l2",
              "/metrics", "/csv/GetSeries?runs=good&statistics=grad.mean"]
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace gradtap::server::testing {
 
@@ -107,6 +108,7 @@ class RawPeer {
     kWindow = 8
   };
   static constexpr char kEndHeaders = 4;
+  static constexpr char kAck = 1;
 
   static std::string Number(std::uint32_t number, int bytes) {
     std::string out;
@@ -124,8 +126,8 @@ class RawPeer {
   }
   static std::string Frame(Kind kind, char flags, std::uint32_t stream,
                            const std::string& payload) {
-    return Number(static_cast<std::uint32_t>(payload.size()), 3) + kind +
-           flags + Number(stream, 4) + payload;
+    return Number(static_cast<std::uint32_t>(payload.size()), 3) +
+           static_cast<char>(kind) + flags + Number(stream, 4) + payload;
   }
 
   void Send(const std::string& bytes) {
@@ -154,18 +156,19 @@ class RawPeer {
     while (unread_.size() >= 9) {
       const std::size_t size = NumberAt(unread_, 0, 3);
       if (unread_.size() < 9 + size) break;
-      Take(static_cast<Kind>(unread_[3]), NumberAt(unread_, 5, 4),
+      Take(static_cast<Kind>(unread_[3]), unread_[4], NumberAt(unread_, 5, 4),
            unread_.substr(9, size));
       unread_.erase(0, 9 + size);
     }
     return true;
   }
 
-  void Take(Kind kind, std::uint32_t stream, const std::string& payload) {
+  void Take(Kind kind, char flags, std::uint32_t stream,
+            const std::string& payload) {
     if (kind == kWindow) {
       (stream == 0 ? connection_window_ : stream_window_) +=
           NumberAt(payload, 0, 4);
-    } else if (kind == kSettings) {
+    } else if (kind == kSettings && (flags & kAck) == 0) {
       for (std::size_t at = 0; at + 6 <= payload.size(); at += 6) {
         if (NumberAt(payload, at, 2) != 4) continue;
         const auto initial =
@@ -173,6 +176,7 @@ class RawPeer {
         stream_window_ += initial - initial_window_;
         initial_window_ = initial;
       }
+      Send(Frame(kSettings, kAck, 0, ""));
     } else if (kind == kHeaders || kind == kReset || kind == kGoAway) {
       ended_ = true;
     }
