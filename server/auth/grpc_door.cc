@@ -139,11 +139,13 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   if (!caller.ok()) return caller;
   const absl::Status often =
       TakeRequest(guards, *caller, context.peer(), session);
-  if (!often.ok()) return often;
-  if (const auto connection = ConnectionOf(guards, context)) {
-    connection->Took(0);
+  const auto connection = ConnectionOf(guards, context);
+  if (connection != nullptr) connection->Took(0);
+  if (often.ok()) return caller;
+  if (connection != nullptr && connection->RefusedAgain()) {
+    guards.connections->End(*connection);
   }
-  return caller;
+  return often;
 }
 
 std::shared_ptr<OpenConnection> ConnectionOf(

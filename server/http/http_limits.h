@@ -19,7 +19,7 @@ struct ConnectionLimits {
   // Of one client at a time.
   std::size_t of_a_client = 48;
   // Of all answers that wait to be sent.
-  std::size_t answer_bytes = std::size_t{256} << 20;
+  std::size_t answer_bytes = std::size_t{128} << 20;
 };
 
 }  // namespace gradtap::server

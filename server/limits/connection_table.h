@@ -66,9 +66,15 @@ class OpenConnection {
     taken_.fetch_add(bytes + bytes / 32 + kOfAMessage,
                      std::memory_order_relaxed);
   }
+  // A call was refused because its client asks too often. True: so were some
+  // before, and whoever is there does not listen.
+  bool RefusedAgain() {
+    return refused_.fetch_add(1, std::memory_order_relaxed) + 1 >= kRefusals;
+  }
 
  private:
   friend class ConnectionTable;
+  static constexpr int kRefusals = 5;
   // Heads, frames, acknowledgements: what comes besides a message.
   static constexpr std::size_t kOfAMessage = 512;
 
@@ -77,6 +83,7 @@ class OpenConnection {
   std::string client_;
   std::chrono::steady_clock::time_point since_;
   std::atomic<std::uint64_t> taken_{0};
+  std::atomic<int> refused_{0};
 };
 
 // Who that is, of what gRPC says of a call: "ipv4:192.0.2.1:4000" is the client
@@ -103,6 +110,11 @@ class ConnectionTable {
   // Forgets those that are closed; ends those that hold more than one may, and
   // while all together hold too much the one that holds most. Counted.
   void Look() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Whatever it holds. No call of it costs anything any more.
+  void End(const OpenConnection& connection) const {
+    sockets_->End(connection.fd_, connection.identity_);
+  }
 
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -158,6 +158,20 @@ TEST_F(ConnectionTableTest, WhoHoldsNoMoreThanAMessageStaysWhateverOthersHold) {
   EXPECT_THAT(sockets_.ended, IsEmpty());
 }
 
+TEST_F(ConnectionTableTest, WhoGoesOnAfterRefusalsIsEnded) {
+  Open(0);
+  Open(1);
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(Find(0)->RefusedAgain());
+  EXPECT_TRUE(Find(0)->RefusedAgain());
+  EXPECT_FALSE(Find(1)->RefusedAgain());
+  table_.End(*Find(0));
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
+  const auto gone = Find(1);
+  sockets_.identities[1] = ++last_;
+  table_.End(*gone);
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
+}
+
 // Of 1 KiB messages with heads of 100 bytes; of a watch that acknowledges what
 // it gets; of pings alone.
 TEST_F(ConnectionTableTest, WhatComesBesidesMessagesIsNotHeld) {
