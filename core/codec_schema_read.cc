@@ -165,9 +165,8 @@ absl::Status CheckParameterCount(std::string_view body, std::size_t limit,
   }
   if (!reader.ok()) return Malformed("Schema", reader.error());
   if (*count <= limit) return absl::OkStatus();
-  return Malformed("Schema",
-                   absl::StrCat("has ", *count, " parameters; at most ", limit,
-                                " are allowed"));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "Schema: has ", *count, " parameters; at most ", limit, " are allowed"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // to standard error. Signals are blocked in every thread and waited for by the
 // main one, so that nothing runs in a handler.
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -83,6 +84,8 @@ void SilenceGrpc() {
   if (std::getenv("GRPC_VERBOSITY") == nullptr) {
     gpr_set_log_function([](gpr_log_func_args*) {});
   }
+  // A line for each string of a peer's that is not UTF-8.
+  google::protobuf::SetLogHandler(nullptr);
 }
 
 int Run(const gradtap::server::CollectorOptions& options, char** argv) {

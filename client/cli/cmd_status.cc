@@ -72,6 +72,7 @@ class StatusTable {
                                   Plural(status.stored_values(), "value") +
                                   ", " + HumanBytes(status.stored_bytes()));
     Row("rejected records", HumanCount(status.rejected_records()));
+    if (has_figures) AddLimits(figures);
     Row("commits", Plural(status.syncs(), "sync") + " for " +
                        Plural(status.batches(), "batch"));
     if (has_figures) {
@@ -99,6 +100,17 @@ class StatusTable {
         "for " + HumanDuration(now_ - trouble.since_unix_ns()) + ": " +
             EscapeForTerminal(trouble.what()),
         Tone::kBad);
+  }
+
+  void AddLimits(const v1::CollectorFigures& figures) {
+    std::string refused;
+    for (const v1::LimitFigures& limit : figures.limits()) {
+      if (limit.refused() == 0) continue;
+      absl::StrAppend(&refused, refused.empty() ? "" : ", ",
+                      EscapeForTerminal(limit.limit()), " ",
+                      HumanCount(limit.refused()));
+    }
+    if (!refused.empty()) Row("refused by limits", std::move(refused));
   }
 
   void AddSealing(const v1::SealingFigures& sealing) {
@@ -245,6 +257,14 @@ void AddFigures(const v1::CollectorFigures& figures, CsvRow* row) {
   }
 }
 
+std::uint64_t RefusedByLimits(const v1::CollectorFigures& figures) {
+  std::uint64_t refused = 0;
+  for (const v1::LimitFigures& limit : figures.limits()) {
+    refused += limit.refused();
+  }
+  return refused;
+}
+
 absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
   std::vector<std::string> columns = {
       "version",       "start_time",    "data_dir",         "format_version",
@@ -266,9 +286,10 @@ absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
   for (const char* name : kFamilies) {
     columns.push_back(absl::StrCat(name, "_disk_bytes"));
   }
-  for (const char* name : {"disk_reserve_bytes", "growth_bytes_per_day",
-                           "days_until_full", "ingest_stopped", "removed_runs",
-                           "removed_bytes", "shrunk_steps", "shrunk_bytes"}) {
+  for (const char* name :
+       {"disk_reserve_bytes", "growth_bytes_per_day", "days_until_full",
+        "ingest_stopped", "removed_runs", "removed_bytes", "shrunk_steps",
+        "shrunk_bytes", "refused_by_limits"}) {
     columns.emplace_back(name);
   }
   CsvRow row(context.csv_options());
@@ -296,7 +317,8 @@ absl::Status WriteCsv(const v1::GetStatusResponse& status, Context& context) {
       .Unsigned(status.keeping().removed_runs())
       .Unsigned(status.keeping().removed_bytes())
       .Unsigned(status.keeping().shrunk_steps())
-      .Unsigned(status.keeping().shrunk_bytes());
+      .Unsigned(status.keeping().shrunk_bytes())
+      .Unsigned(RefusedByLimits(status.figures()));
   return context.Write(CsvHeader(columns, context.csv_options()) + row.Take());
 }
 

@@ -1,5 +1,7 @@
 #include "server/auth/gate.h"
 
+#include <chrono>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
@@ -62,6 +64,18 @@ std::string_view NameOf(Refusal refusal) {
       return "unknown_method";
   }
   return "";
+}
+
+absl::Status TakeRequest(const Guards& guards, const Caller& caller,
+                         std::string_view peer, bool session,
+                         std::chrono::nanoseconds* wait) {
+  if (guards.rate == nullptr) return absl::OkStatus();
+  const std::string client =
+      caller.id.empty() ? ClientOf(peer) : absl::StrCat("token ", caller.id);
+  const auto until = guards.rate->Take(client, session);
+  if (!until.has_value()) return absl::OkStatus();
+  if (wait != nullptr) *wait = *until;
+  return guards.rate->TooOften(client, *until);
 }
 
 Gate* Gate::Open() {

@@ -5,7 +5,7 @@
 // token that was revoked is one no more within a second; calls that go on are
 // asked again by those who serve them.
 //
-// Layer: server/auth. This file: std, absl, core; no grpc.
+// Layer: server/auth. This file: std, absl, core, limits; no grpc.
 
 #ifndef GRADTAP_SERVER_AUTH_GATE_H_
 #define GRADTAP_SERVER_AUTH_GATE_H_
@@ -29,6 +29,7 @@
 #include "server/auth/file_stamp.h"
 #include "server/auth/rights.h"
 #include "server/auth/token.h"
+#include "server/limits/guards.h"
 
 namespace gradtap::server {
 
@@ -49,6 +50,14 @@ struct Caller {
   bool limited() const { return !runs.empty(); }
   bool MayUse(std::string_view run) const { return run.starts_with(runs); }
 };
+
+// Who that is as one of those who ask too often: its token, or where nobody is
+// asked for one the address that `peer` has, as gRPC says it.
+// kResourceExhausted says when to come again, and `*wait`, if not null, is how
+// long that is.
+absl::Status TakeRequest(const Guards& guards, const Caller& caller,
+                         std::string_view peer, bool session = false,
+                         std::chrono::nanoseconds* wait = nullptr);
 
 // Thread-safe. No call waits for another; one a second reads the file.
 class Gate {

@@ -123,17 +123,36 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
   return std::make_shared<DoorCredentials>(kind, certificates, gate);
 }
 
-absl::StatusOr<Caller> CallerOf(Gate* gate,
-                                const grpc::ServerContextBase& context) {
-  if (!gate->asks()) return Caller::Anybody();
-  const auto& metadata = context.client_metadata();
+absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
+                                const grpc::ServerContextBase& context,
+                                bool session) {
   std::optional<std::string_view> authorization;
-  const auto [begin, end] = metadata.equal_range(
-      grpc::string_ref(kAuthorization.data(), kAuthorization.size()));
-  for (auto it = begin; it != end; ++it) {
-    authorization.emplace(it->second.data(), it->second.size());
+  if (gate->asks()) {
+    const auto& metadata = context.client_metadata();
+    const auto [begin, end] = metadata.equal_range(
+        grpc::string_ref(kAuthorization.data(), kAuthorization.size()));
+    for (auto it = begin; it != end; ++it) {
+      authorization.emplace(it->second.data(), it->second.size());
+    }
   }
-  return gate->Identify(authorization);
+  absl::StatusOr<Caller> caller = gate->Identify(authorization);
+  if (!caller.ok()) return caller;
+  const absl::Status often =
+      TakeRequest(guards, *caller, context.peer(), session);
+  const auto connection = ConnectionOf(guards, context);
+  if (connection != nullptr) connection->Took(0);
+  if (often.ok()) return caller;
+  if (connection != nullptr && connection->RefusedAgain()) {
+    guards.connections->End(*connection);
+  }
+  return often;
+}
+
+std::shared_ptr<OpenConnection> ConnectionOf(
+    const Guards& guards, const grpc::ServerContextBase& context) {
+  return guards.connections == nullptr
+             ? nullptr
+             : guards.connections->Find(context.peer());
 }
 
 }  // namespace gradtap::server

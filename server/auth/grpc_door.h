@@ -5,7 +5,7 @@
 // gets its status and nothing of it reaches a service. Services ask again who
 // it was, for the runs that they may use.
 //
-// Layer: server/auth. This file: std, absl; gRPC.
+// Layer: server/auth. This file: std, absl, limits; gRPC.
 
 #ifndef GRADTAP_SERVER_AUTH_GRPC_DOOR_H_
 #define GRADTAP_SERVER_AUTH_GRPC_DOOR_H_
@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "server/auth/certificates.h"
 #include "server/auth/gate.h"
+#include "server/limits/guards.h"
 
 namespace gradtap::server {
 
@@ -35,9 +36,16 @@ enum class DoorKind {
 std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
     DoorKind kind, Certificates* certificates, Gate* gate);
 
-// Whose call that is, as Gate::Identify().
-absl::StatusOr<Caller> CallerOf(Gate* gate,
-                                const grpc::ServerContextBase& context);
+// Whose call that is, as Gate::Identify(); kResourceExhausted if that client
+// has asked too often. Of each call once, when it begins. `session`: of an
+// agent.
+absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
+                                const grpc::ServerContextBase& context,
+                                bool session = false);
+
+// What a call came over; null: that is not known.
+std::shared_ptr<OpenConnection> ConnectionOf(
+    const Guards& guards, const grpc::ServerContextBase& context);
 
 }  // namespace gradtap::server
 

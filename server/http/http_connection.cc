@@ -1,6 +1,8 @@
 #include "server/http/http_connection.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace gradtap::server {
 namespace {
@@ -19,6 +23,23 @@ constexpr std::chrono::seconds kRestTime{1};
 constexpr std::size_t kRestBytes = std::size_t{1} << 20;
 
 thread_local HttpConnection* current = nullptr;
+
+std::string PeerOf(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  char host[INET6_ADDRSTRLEN] = "";
+  if (::getpeername(socket, raw, &size) != 0) return "";
+  if (address.ss_family == AF_INET) {
+    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&address);
+    ::inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
+    return absl::StrCat("ipv4:", host, ":", ntohs(v4->sin_port));
+  }
+  if (address.ss_family != AF_INET6) return "";
+  const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&address);
+  ::inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+  return absl::StrCat("ipv6:[", host, "]:", ntohs(v6->sin6_port));
+}
 
 }  // namespace
 
@@ -38,6 +59,8 @@ HttpConnection::HttpConnection(int socket, HttpConnections* all,
                                std::shared_ptr<ssl_ctx_st> tls)
     : socket_(socket),
       all_(all),
+      peer_(PeerOf(socket)),
+      client_(ClientOf(peer_)),
       tls_(tls == nullptr
                ? nullptr
                : std::make_unique<TlsSession>(std::move(tls), socket)),
@@ -47,6 +70,7 @@ HttpConnection::HttpConnection(int socket, HttpConnections* all,
   current = this;
   MutexLock lock(all_->mu_);
   all_->sockets_.insert(socket_);
+  ++all_->of_client_[client_];
 }
 
 HttpConnection::~HttpConnection() {
@@ -54,13 +78,37 @@ HttpConnection::~HttpConnection() {
   all_->held_bytes_ -= held_;
   if (tls_ != nullptr) tls_->Close();
   ::shutdown(socket_, SHUT_WR);
-  PassOverTheRest();
+  if (!at_once_) PassOverTheRest();
   {
     MutexLock lock(all_->mu_);
     all_->sockets_.erase(socket_);
+    const auto of = all_->of_client_.find(client_);
+    if (--of->second == 0) all_->of_client_.erase(of);
     ::close(socket_);  // Not before: the number may be another's then.
   }
   all_->changed_.NotifyAll();
+}
+
+bool HttpConnection::Begin() {
+  {
+    MutexLock lock(all_->mu_);
+    if (all_->of_client_.at(client_) <= all_->limits_.of_a_client) return true;
+  }
+  CutOff(Limit::kClientConnections);
+  at_once_ = true;
+  if (tls_ == nullptr) {
+    static constexpr std::string_view kTooMany =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
+        "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+        "{\"code\":\"UNAVAILABLE\",\"message\":\"too many connections of one "
+        "client; close some\"}\n";
+    Send(kTooMany.data(), kTooMany.size());
+  }
+  return false;
+}
+
+void HttpConnection::CutOff(Limit limit) {
+  if (!std::exchange(cut_off_, true)) all_->guards_.Refused(limit);
 }
 
 bool HttpConnection::Handshake() {
@@ -78,6 +126,7 @@ bool HttpConnection::Hold(std::size_t answer_bytes) {
   const std::size_t before = all_->held_bytes_.fetch_add(answer_bytes);
   if (before > 0 && before + answer_bytes > all_->limits_.answer_bytes) {
     all_->held_bytes_ -= answer_bytes;
+    all_->guards_.Refused(Limit::kAnswerBytes);
     return false;
   }
   held_ += answer_bytes;
@@ -109,8 +158,16 @@ bool HttpConnection::is_writable() const {
 ssize_t HttpConnection::read(char* to, std::size_t size) {
   if (taken_ == buffered_) {
     const std::size_t left = all_->limits_.request_bytes - request_bytes_;
-    if (left == 0) return -1;
+    if (left == 0) {
+      CutOff(Limit::kRequestBytes);
+      return -1;
+    }
     const ssize_t got = Receive(buffer_.data(), std::min(left, buffer_.size()));
+    // A wait ends within its last millisecond.
+    if (got < 0 &&
+        Clock::now() + std::chrono::milliseconds(1) >= request_until_) {
+      CutOff(Limit::kRequestTime);
+    }
     if (got <= 0) return got;
     taken_ = 0;
     buffered_ = static_cast<std::size_t>(got);
@@ -162,7 +219,7 @@ ssize_t HttpConnection::Send(const char* from, std::size_t size) {
   return -1;
 }
 
-// Nobody asks.
+// Nobody asks: peer() has it.
 void HttpConnection::get_remote_ip_and_port(std::string& ip, int& port) const {
   ip.clear();
   port = 0;

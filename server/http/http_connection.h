@@ -15,6 +15,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -22,6 +23,7 @@
 #include "core/sync.h"
 #include "server/http/http_limits.h"
 #include "server/http/tls_session.h"
+#include "server/limits/guards.h"
 
 namespace gradtap::server {
 
@@ -30,7 +32,8 @@ class HttpConnection;
 // The open ones. Thread-safe.
 class HttpConnections {
  public:
-  explicit HttpConnections(const ConnectionLimits& limits) : limits_(limits) {}
+  explicit HttpConnections(const ConnectionLimits& limits, Guards guards = {})
+      : limits_(limits), guards_(guards) {}
 
   const ConnectionLimits& limits() const { return limits_; }
 
@@ -43,10 +46,12 @@ class HttpConnections {
  private:
   friend class HttpConnection;
   const ConnectionLimits limits_;
+  const Guards guards_;
   std::atomic<std::size_t> held_bytes_{0};
   Mutex mu_;
   CondVar changed_;
   std::set<int> sockets_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::size_t> of_client_ ABSL_GUARDED_BY(mu_);
 };
 
 // What the library asks a stream in any of its versions: some of these are its
@@ -71,9 +76,15 @@ class HttpConnection final : public StreamOfAnyVersion {
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
 
-  // To be called first. False: the other side does not speak TLS, or is not
-  // let in. True without TLS.
+  // To be called first. False: this client has all the connections that one
+  // may have; it has been told so, unless that were to be told over TLS.
+  bool Begin();
+  // To be called then. False: the other side does not speak TLS, or is not let
+  // in. True without TLS.
   bool Handshake();
+
+  // Who is at the other end: "ipv4:192.0.2.1:4000".
+  const std::string& peer() const { return peer_; }
 
   // That which this thread serves.
   static HttpConnection* Current();
@@ -104,14 +115,20 @@ class HttpConnection final : public StreamOfAnyVersion {
   ssize_t Receive(char* to, std::size_t size);
   ssize_t Send(const char* from, std::size_t size);
   void PassOverTheRest();
+  // A request is cut off for that.
+  void CutOff(Limit limit);
 
   const int socket_;
   HttpConnections* const all_;
+  const std::string peer_;                 // As gRPC says it.
+  const std::string client_;               // Whose it is.
   const std::unique_ptr<TlsSession> tls_;  // Null: in the clear.
   const Clock::time_point request_until_;
   Clock::time_point answer_until_;
   std::size_t request_bytes_ = 0;
   std::size_t held_ = 0;
+  bool cut_off_ = false;  // And counted.
+  bool at_once_ = false;  // It is closed without a look at what still comes.
   std::array<char, 4096> buffer_;
   std::size_t buffered_ = 0;  // Bytes in it,
   std::size_t taken_ = 0;     // and how many of them have been read.

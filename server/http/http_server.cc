@@ -40,6 +40,8 @@ constexpr std::chrono::milliseconds kMetricsTime{500};
 // Of CSV: what a spreadsheet would take for a formula gets an apostrophe.
 constexpr char kSpreadsheet[] = "spreadsheet";
 
+constexpr char kHealthPath[] = "/healthz";
+constexpr char kReadyPath[] = "/readyz";
 constexpr char kApiPath[] = "/api/v1/";
 constexpr char kPrometheusPath[] = "/prometheus/api/v1/";
 constexpr char kForm[] = "application/x-www-form-urlencoded";
@@ -69,7 +71,7 @@ class Library final : public httplib::Server {
     HttpConnection connection(
         socket, connections_,
         certificates_ == nullptr ? nullptr : certificates_->Current()->context);
-    if (!connection.Handshake()) return false;
+    if (!connection.Begin() || !connection.Handshake()) return false;
     bool closed = false;
     // Newer versions of the library are told the addresses.
     const auto process = [&](auto& stream) {
@@ -115,7 +117,7 @@ class HttpServer::Impl {
         api_(backend, options_.gate),
         prometheus_(backend),
         live_(backend, &gate_, options_.max_live_streams, options_.heartbeat),
-        connections_(options_.connections),
+        connections_(options_.connections, backend->environment().guards),
         server_(&connections_, options_.certificates) {
     backend->CountWatches([this] { return live_.open(); });
   }
@@ -191,7 +193,7 @@ class HttpServer::Impl {
       absl::Status status = CheckRequest(in, options_.names);
       if (status.ok()) {
         status = gate_.Admit(in);
-        if (status.ok()) return httplib::Server::HandlerResponse::Unhandled;
+        if (status.ok()) return WithinRate(in, &out);
         if (in.path == "/") {
           PutSignIn(status, in, &out);
           return httplib::Server::HandlerResponse::Handled;
@@ -204,15 +206,16 @@ class HttpServer::Impl {
                                      std::exception_ptr) {
       Put(ToHttpAnswer(absl::InternalError("the request failed")), in, &out);
     });
-    server_.set_error_handler([](const Request& in, Response& out) {
-      if (out.body.empty())
-        Put(LibraryRefusal(out.status, in.path, kMaxBodyBytes), in, &out);
+    server_.set_error_handler([this](const Request& in, Response& out) {
+      if (!out.body.empty()) return;
+      if (out.status == 413) guards().Refused(Limit::kRequestBytes);
+      Put(LibraryRefusal(out.status, in.path, kMaxBodyBytes), in, &out);
     });
     AddPage();
-    server_.Get("/healthz", [](const Request&, Response& out) {
+    server_.Get(kHealthPath, [](const Request&, Response& out) {
       PutText(200, "ok", &out);
     });
-    server_.Get("/readyz", [this](const Request&, Response& out) {
+    server_.Get(kReadyPath, [this](const Request&, Response& out) {
       if (stopping_) return PutText(503, "shutting down", &out);
       PutText(200, "ok", &out);
     });
@@ -237,6 +240,28 @@ class HttpServer::Impl {
       Put(Serve(in, true), in, &out);
     });
     AddPrometheusRoutes();
+  }
+
+  const Guards& guards() const { return backend_->environment().guards; }
+
+  // Whether the collector is well everybody may ask as often as they like.
+  httplib::Server::HandlerResponse WithinRate(const httplib::Request& in,
+                                              httplib::Response* out) {
+    using Response = httplib::Server::HandlerResponse;
+    if (in.path == kHealthPath || in.path == kReadyPath) {
+      return Response::Unhandled;
+    }
+    const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    const HttpConnection* const connection = HttpConnection::Current();
+    std::chrono::nanoseconds wait{0};
+    const absl::Status status = TakeRequest(
+        guards(), caller.ok() ? *caller : Caller::Anybody(),
+        connection == nullptr ? "" : connection->peer(), false, &wait);
+    if (status.ok()) return Response::Unhandled;
+    HttpAnswer answer = ToHttpAnswer(status);
+    answer.retry_after_s = RetryAfterSeconds(wait);
+    Put(std::move(answer), in, out);
+    return Response::Handled;
   }
 
   // A form longer than 8 KiB is refused by the library, unless the handler

@@ -3,6 +3,8 @@
 #include <system_error>
 #include <utility>
 
+#include "server/limits/thread_priority.h"
+
 namespace gradtap::server {
 namespace {
 
@@ -73,6 +75,7 @@ std::size_t HttpThreads::held_back() const {
 }
 
 void HttpThreads::Work(std::size_t id) {
+  LetAgentsGoFirst();
   for (;;) {
     std::function<void()> connection;
     {

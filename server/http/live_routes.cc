@@ -91,6 +91,7 @@ void LiveRoutes::PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
   if (!stream.ok()) {
     HttpAnswer answer = ToHttpAnswer(stream.status());
     if (absl::IsResourceExhausted(stream.status())) {
+      backend_->environment().guards.Refused(Limit::kLiveStreams);
       answer.status = 503;
       answer.retry_after_s = kRetrySeconds;
     }

@@ -118,6 +118,11 @@ void AddWork(const v1::CollectorFigures& figures, MetricSet* set) {
                  "Queries that ended with an error.", Number(call.failed()),
                  {{"method", call.method()}});
   }
+  for (const v1::LimitFigures& limit : figures.limits()) {
+    set->Counter("gradtap_refused_total",
+                 "What was refused because of a limit, since the start.",
+                 Number(limit.refused()), {{"limit", limit.limit()}});
+  }
   set->Gauge("gradtap_queries_running", "Queries at work.",
              figures.calls_running());
   set->Gauge("gradtap_queries_waiting", "Queries that wait for a thread.",

@@ -116,6 +116,7 @@ void CallState::Open(StreamHello hello) {
           RejectCode::kDuplicate,
           "this process's stream has a live session already"));
     case LiveSessions::Admission::kLimit:
+      limits_.guards.Refused(Limit::kSessions);
       return Perform(session_.OnRefused(
           RejectCode::kLimit, absl::StrCat("this collector takes at most ",
                                            limits_.max_sessions, " sessions")));

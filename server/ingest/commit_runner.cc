@@ -37,6 +37,14 @@ std::uint32_t AttemptLabel(const RunEntry& run, const StreamEntry& stream) {
   return label;
 }
 
+bool HasStream(const RunEntry& run, const StreamHello& hello) {
+  return std::any_of(run.streams.begin(), run.streams.end(),
+                     [&hello](const StreamEntry& one) {
+                       return one.hello.rank == hello.rank &&
+                              one.hello.process_nonce == hello.process_nonce;
+                     });
+}
+
 // The highest step of attempts that began before this one; -1: none.
 std::int64_t LastStepBefore(const RunEntry& run, const StreamEntry& stream) {
   std::int64_t last = -1;
@@ -95,14 +103,29 @@ void CommitRunner::CommitGroup(std::vector<CommitTask>* group) {
   group->clear();
 }
 
-absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
-    const StreamHello& hello) {
-  if (store_->FindRun(hello.run) == nullptr &&
-      store_->Runs().size() >= limits_.max_runs) {
+absl::Status CommitRunner::CheckRoom(const StreamHello& hello) const {
+  const auto run = store_->FindRun(hello.run);
+  if (run != nullptr && HasStream(*run, hello)) return absl::OkStatus();
+  const auto runs = store_->Runs();
+  if (run == nullptr && runs.size() >= limits_.max_runs) {
+    limits_.guards.Refused(Limit::kRuns);
     return absl::ResourceExhaustedError(
         absl::StrCat("this collector keeps at most ", limits_.max_runs,
                      " runs; delete one"));
   }
+  std::size_t streams = 0;
+  for (const auto& one : runs) streams += one->streams.size();
+  if (streams < limits_.max_streams) return absl::OkStatus();
+  limits_.guards.Refused(Limit::kStreams);
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "this collector keeps at most ", limits_.max_streams,
+      " streams of all runs, one for each process that recorded; delete a "
+      "run"));
+}
+
+absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
+    const StreamHello& hello) {
+  if (const absl::Status room = CheckRoom(hello); !room.ok()) return room;
   auto entry = store_->OpenStream(hello, clock_->UnixNanos());
   if (!entry.ok()) return absl::UnavailableError(entry.status().message());
   OpenedStream opened;

@@ -47,6 +47,8 @@ class CommitRunner {
 
  private:
   void CommitGroup(std::vector<CommitTask>* group);
+  // kResourceExhausted: a stream that is not known would be too many.
+  absl::Status CheckRoom(const StreamHello& hello) const;
   absl::StatusOr<OpenedStream> OpenStream(const StreamHello& hello);
 
   Store* const store_;

@@ -1,9 +1,33 @@
 #include "server/ingest/committer.h"
 
+#include <algorithm>
 #include <chrono>
+#include <map>
+#include <optional>
 #include <utility>
+#include <vector>
 
 namespace gradtap::server {
+namespace {
+
+// Each stream's first batch, then each one's second: nobody waits for all that
+// another one has sent. Those of a stream stay in their order.
+void TakeTurns(std::deque<CommitTask>* tasks) {
+  std::map<StreamId, std::size_t> of_stream;
+  std::vector<std::pair<std::size_t, CommitTask>> turns;
+  turns.reserve(tasks->size());
+  for (CommitTask& task : *tasks) {
+    const std::size_t turn = of_stream[task.batch->commit.stream]++;
+    turns.emplace_back(turn, std::move(task));
+  }
+  std::stable_sort(
+      turns.begin(), turns.end(),
+      [](const auto& a, const auto& b) { return a.first < b.first; });
+  tasks->clear();
+  for (auto& [turn, task] : turns) tasks->push_back(std::move(task));
+}
+
+}  // namespace
 
 Committer::Committer(Store* store, const Clock* clock,
                      const IngestLimits& limits)
@@ -34,18 +58,34 @@ void Committer::Submit(CommitTask task) {
   work_.NotifyOne();
 }
 
-std::deque<CommitTask> Committer::TakeAll() {
+std::deque<CommitTask> Committer::TakeSome() {
   MutexLock lock(mu_);
   while (queue_.empty() && !stopping_) {
     work_.WaitUntil(
         mu_, std::chrono::steady_clock::now() + std::chrono::seconds(60));
   }
-  return std::exchange(queue_, {});
+  // No batch waits for more than one opening: each is a synced write of its
+  // own. One of a stream never stands behind that stream's opening.
+  std::deque<CommitTask> tasks, rest;
+  std::optional<CommitTask> opening;
+  for (CommitTask& task : queue_) {
+    if (task.batch != nullptr) {
+      tasks.push_back(std::move(task));
+    } else if (!opening.has_value()) {
+      opening = std::move(task);
+    } else {
+      rest.push_back(std::move(task));
+    }
+  }
+  TakeTurns(&tasks);
+  if (opening.has_value()) tasks.push_back(*std::move(opening));
+  queue_ = std::move(rest);
+  return tasks;
 }
 
 void Committer::Run() {
   for (;;) {
-    std::deque<CommitTask> tasks = TakeAll();
+    std::deque<CommitTask> tasks = TakeSome();
     if (tasks.empty()) return;
     runner_.Run(std::move(tasks));
   }

@@ -2,7 +2,9 @@
 //
 // While a synced write runs, what arrives waits; when it has ended, all that
 // has come meanwhile goes into the next one. There is no timer: a lone batch is
-// written at once, and under load the groups grow by themselves.
+// written at once, and under load the groups grow by themselves. Of the streams
+// that are to be opened one goes between two groups, however many wait; and of
+// batches each stream's first, then each one's second.
 //
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h.
@@ -49,8 +51,9 @@ class Committer {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
   void Submit(CommitTask task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits for tasks; empty: stopped, and nothing is left.
-  std::deque<CommitTask> TakeAll() ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits for tasks: all batches that have come, and one opening. Empty:
+  // stopped, and nothing is left.
+  std::deque<CommitTask> TakeSome() ABSL_LOCKS_EXCLUDED(mu_);
 
   CommitRunner runner_;  // The thread's.
 

@@ -1,6 +1,6 @@
 // The collector's door for records: what the query side may know of it.
 //
-// Layer: server/ingest. This file: std, core, auth; no grpc.
+// Layer: server/ingest. This file: std, core, auth, limits; no grpc.
 
 #ifndef GRADTAP_SERVER_INGEST_INGEST_H_
 #define GRADTAP_SERVER_INGEST_INGEST_H_
@@ -11,7 +11,9 @@
 #include <optional>
 
 #include "core/clock.h"
+#include "core/names.h"
 #include "server/auth/gate.h"
+#include "server/limits/guards.h"
 #include "server/store/store.h"
 
 namespace grpc {
@@ -21,13 +23,20 @@ class Service;
 namespace gradtap::server {
 
 struct IngestLimits {
-  std::uint32_t max_parameters = 100'000;      // Of a schema.
-  std::uint64_t max_schema_bytes = 32u << 20;  // Encoded.
-  std::uint64_t max_step_bytes = 256u << 20;   // Encoded, joined from parts.
+  std::uint32_t max_parameters = 100'000;        // Of a schema.
+  std::uint32_t max_name_bytes = kMaxNameBytes;  // Of a parameter.
+  std::uint64_t max_schema_bytes = 32u << 20;    // Encoded.
+  std::uint64_t max_step_bytes = 256u << 20;     // Encoded, joined from parts.
   std::uint32_t max_runs = 1'000;
-  std::uint32_t max_sessions = 256;
+  std::uint32_t max_streams = 100'000;  // Of all runs; each is in memory.
+  std::uint32_t max_sessions = 2'048;
   std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
   std::uint32_t max_batch_bytes = 2u << 20;
+  // From a call's beginning to its Hello; between two messages: three
+  // heartbeats.
+  std::chrono::milliseconds hello_time{10'000};
+  std::chrono::milliseconds idle_time{30'000};
+  Guards guards;
 };
 
 // Owns the sessions and the thread that commits. Thread-safe.

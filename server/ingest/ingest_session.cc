@@ -17,6 +17,10 @@ absl::Status ToCallStatus(const absl::Status& status) {
   return absl::UnavailableError(status.message());
 }
 
+double Seconds(std::chrono::milliseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 }  // namespace
 
 std::size_t BytesHeld(const ValidatedBatch& batch) {
@@ -25,9 +29,8 @@ std::size_t BytesHeld(const ValidatedBatch& batch) {
   return bytes;
 }
 
-IngestSession::IngestSession(const IngestLimits& limits, TimePoint now,
-                             SessionTimeouts timeouts)
-    : limits_(limits), timeouts_(timeouts), last_activity_(now) {}
+IngestSession::IngestSession(const IngestLimits& limits, TimePoint now)
+    : limits_(limits), last_activity_(now) {}
 
 bool IngestSession::wants_read() const {
   if (phase_ == Phase::kHello) return true;
@@ -203,13 +206,17 @@ SessionActions IngestSession::OnDrain() {
 
 SessionActions IngestSession::OnTick(TimePoint now) {
   const auto silent = now - last_activity_;
-  if (phase_ == Phase::kHello && silent >= timeouts_.hello) {
-    return Finish(absl::DeadlineExceededError("no Hello within 10 s"));
+  if (phase_ == Phase::kHello && silent >= limits_.hello_time) {
+    limits_.guards.Refused(Limit::kHelloTime);
+    return Finish(absl::DeadlineExceededError(
+        absl::StrCat("no Hello within ", Seconds(limits_.hello_time), " s")));
   }
   if (phase_ == Phase::kStreaming && pending_batches_ == 0 &&
-      silent >= timeouts_.idle) {
+      silent >= limits_.idle_time) {
+    limits_.guards.Refused(Limit::kIdleTime);
     return Finish(absl::DeadlineExceededError(
-        "no message for 30 s, not even a heartbeat"));
+        absl::StrCat("no message for ", Seconds(limits_.idle_time),
+                     " s, not even a heartbeat")));
   }
   return {};
 }

@@ -69,18 +69,11 @@ struct SessionActions {
   std::optional<absl::Status> finish;
 };
 
-struct SessionTimeouts {
-  std::chrono::milliseconds hello{10'000};
-  // Three heartbeats. A session that waits for the store is not idle.
-  std::chrono::milliseconds idle{30'000};
-};
-
 class IngestSession {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  IngestSession(const IngestLimits& limits, TimePoint now,
-                SessionTimeouts timeouts = {});
+  IngestSession(const IngestLimits& limits, TimePoint now);
 
   // ---- From the peer.
   SessionActions OnHello(const HelloUntrusted& hello_untrusted, TimePoint now);
@@ -102,7 +95,8 @@ class IngestSession {
                              std::vector<RejectedRecord> rejected,
                              const absl::Status& status, TimePoint now);
   SessionActions OnDrain();
-  // At any time; ends the session that has been silent for too long.
+  // At any time; ends the session that has been silent for too long. One that
+  // waits for the store is not.
   SessionActions OnTick(TimePoint now);
 
   // True while the next message is to be read. It is not while what has been
@@ -122,7 +116,6 @@ class IngestSession {
   SessionActions OutOfOrder(std::string_view what);
 
   const IngestLimits limits_;
-  const SessionTimeouts timeouts_;
   Phase phase_ = Phase::kHello;
   TimePoint last_activity_;
   std::optional<StreamValidator> validator_;

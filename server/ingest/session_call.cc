@@ -44,12 +44,14 @@ HelloUntrusted FromMessage(const v1::Hello& message_untrusted) {
 }  // namespace
 
 SessionReactor* SessionCall::Start(IngestShared* shared,
-                                   absl::StatusOr<Caller> caller) {
+                                   absl::StatusOr<Caller> caller,
+                                   std::shared_ptr<OpenConnection> connection) {
   if (!caller.ok()) return new RefusedCall(caller.status());
   std::shared_ptr<SessionCall> call(
-      new SessionCall(shared, *std::move(caller)));
+      new SessionCall(shared, *std::move(caller), std::move(connection)));
   const LiveSessions::Entry entry = shared->live.AddCall(call);
   if (entry == LiveSessions::Entry::kFull) {
+    shared->limits.guards.Refused(Limit::kCalls);
     return new RefusedCall(absl::ResourceExhaustedError(
         "the collector has too many open calls; try again later"));
   }
@@ -62,9 +64,11 @@ SessionReactor* SessionCall::Start(IngestShared* shared,
   return call.get();
 }
 
-SessionCall::SessionCall(IngestShared* shared, Caller caller)
+SessionCall::SessionCall(IngestShared* shared, Caller caller,
+                         std::shared_ptr<OpenConnection> connection)
     : shared_(shared),
       caller_(std::move(caller)),
+      connection_(std::move(connection)),
       state_(
           shared->limits, &shared->live, shared->clock,
           [this](StreamHello hello) { Open(std::move(hello)); },
@@ -126,6 +130,7 @@ void SessionCall::OnDone() {
 // ---- The thread that empties the mailbox. ----
 
 void SessionCall::Receive() {
+  if (connection_ != nullptr) connection_->Took(in_.ByteSizeLong());
   switch (in_.kind_case()) {
     case v1::AgentMessage::kHello:
       return Greet();

@@ -54,14 +54,17 @@ class SessionCall final : public SessionReactor,
  public:
   // Begins to read, unless nobody may call. The call owns itself until gRPC is
   // done with it.
+  // `connection`: that which it came over, if it is known.
   static SessionReactor* Start(IngestShared* shared,
-                               absl::StatusOr<Caller> caller);
+                               absl::StatusOr<Caller> caller,
+                               std::shared_ptr<OpenConnection> connection);
 
   void Tick() override;
   void Drain() override;
 
  private:
-  SessionCall(IngestShared* shared, Caller caller);
+  SessionCall(IngestShared* shared, Caller caller,
+              std::shared_ptr<OpenConnection> connection);
 
   // gRPC's reactions.
   void OnReadDone(bool ok) override;
@@ -81,7 +84,8 @@ class SessionCall final : public SessionReactor,
 
   IngestShared* const shared_;
   const Caller caller_;
-  std::shared_ptr<SessionCall> self_;  // Until OnDone().
+  const std::shared_ptr<OpenConnection> connection_;  // May be null.
+  std::shared_ptr<SessionCall> self_;                 // Until OnDone().
 
   Mutex mailbox_mu_;
   std::deque<std::function<void()>> mailbox_ ABSL_GUARDED_BY(mailbox_mu_);

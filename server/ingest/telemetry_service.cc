@@ -23,7 +23,10 @@ class TelemetryService final : public v1::Telemetry::CallbackService {
   explicit TelemetryService(IngestShared* shared) : shared_(shared) {}
 
   SessionReactor* Session(grpc::CallbackServerContext* context) override {
-    return SessionCall::Start(shared_, CallerOf(shared_->gate, *context));
+    const Guards& guards = shared_->limits.guards;
+    return SessionCall::Start(shared_,
+                              CallerOf(shared_->gate, guards, *context, true),
+                              ConnectionOf(guards, *context));
   }
 
  private:

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "core/statistic.h"
+#include "core/wire.h"
 
 namespace gradtap::server {
 namespace {
@@ -14,6 +15,9 @@ namespace {
 constexpr std::size_t kMaxReasonBytes = 512;
 // Named in the Ack of one batch; what is beyond them is counted only.
 constexpr std::size_t kMaxNamed = 500;
+
+// The first byte of a record that is a schema: field and wire type.
+constexpr char kSchemaHead = wire::record::kSchema << 3 | 2;
 
 absl::Status Bad(std::string reason) {
   return absl::InvalidArgumentError(std::move(reason));
@@ -64,12 +68,16 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
     std::uint64_t first_seq, std::uint32_t record_count,
     std::string_view frame_untrusted) {
   if (frame_untrusted.size() > limits_.max_batch_bytes) {
+    limits_.guards.Refused(Limit::kBatchBytes);
     return Bad(absl::StrCat("a batch of ", frame_untrusted.size(),
                             " bytes; at most ", limits_.max_batch_bytes,
                             " are allowed"));
   }
   auto content = DecompressFrame(frame_untrusted, limits_.max_batch_bytes);
   if (!content.ok()) {
+    if (absl::IsResourceExhausted(content.status())) {
+      limits_.guards.Refused(Limit::kBatchBytes);
+    }
     return Bad(absl::StrCat("a batch's frame: ", TextOf(content.status())));
   }
   auto batch = std::make_unique<ValidatedBatch>();
@@ -148,15 +156,38 @@ absl::Status StreamValidator::AcceptWhole(std::string_view record_untrusted,
   return Bad("a record of a kind that this collector does not know");
 }
 
+absl::Status StreamValidator::CheckNames(const Schema& schema) const {
+  const auto check = [this](const std::string& name) {
+    if (name.size() <= limits_.max_name_bytes) return absl::OkStatus();
+    limits_.guards.Refused(Limit::kNameBytes);
+    return Bad(
+        absl::StrCat("the parameter '", EscapeForTerminal(name.substr(0, 64)),
+                     "...' has a name of ", name.size(), " bytes; at most ",
+                     limits_.max_name_bytes, " are allowed"));
+  };
+  for (const Parameter& parameter : schema.parameters) {
+    if (const auto s = check(parameter.name); !s.ok()) return s;
+    for (const std::string& alias : parameter.aliases) {
+      if (const auto s = check(alias); !s.ok()) return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status StreamValidator::AcceptSchema(std::string_view body_untrusted,
                                            ValidatedBatch* batch) {
   if (body_untrusted.size() > limits_.max_schema_bytes) {
+    limits_.guards.Refused(Limit::kSchemaBytes);
     return Bad(absl::StrCat("a schema of ", body_untrusted.size(),
                             " bytes; at most ", limits_.max_schema_bytes,
                             " are allowed"));
   }
   const auto schema = DecodeSchema(body_untrusted, limits_.max_parameters);
+  if (absl::IsResourceExhausted(schema.status())) {
+    limits_.guards.Refused(Limit::kParameters);
+  }
   if (!schema.ok()) return schema.status();
+  if (const auto s = CheckNames(*schema); !s.ok()) return s;
   // An agent whose collector has lost its data has only its newest one left:
   // ids rise, with holes.
   if (schema->schema_id <= schema_id_) {
@@ -191,6 +222,7 @@ absl::Status StreamValidator::CheckColumns(const StepView& step,
 absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
                                          ValidatedBatch* batch) {
   if (body_untrusted.size() > limits_.max_step_bytes) {
+    limits_.guards.Refused(Limit::kStepBytes);
     return Bad(absl::StrCat("a step of ", body_untrusted.size(),
                             " bytes; at most ", limits_.max_step_bytes,
                             " are allowed"));
@@ -297,11 +329,18 @@ absl::Status StreamValidator::CheckPart(const PartView& part) const {
                             " where part ", assembly_.next_index,
                             " was expected"));
   }
+  // What it is going to be stands in front; a schema is not joined beyond what
+  // a schema may have.
+  const std::string_view head =
+      assembly_.data.empty() ? part.data : std::string_view(assembly_.data);
+  const bool schema = !head.empty() && head[0] == kSchemaHead;
+  const std::uint64_t limit =
+      schema ? limits_.max_schema_bytes : limits_.max_step_bytes;
   // Together with the few bytes around the message.
-  const std::uint64_t limit = limits_.max_step_bytes + 16;
-  if (assembly_.data.size() + part.data.size() > limit) {
-    return Bad(absl::StrCat("a record of more than ", limits_.max_step_bytes,
-                            " bytes in parts"));
+  if (assembly_.data.size() + part.data.size() > limit + 16) {
+    limits_.guards.Refused(schema ? Limit::kSchemaBytes : Limit::kStepBytes);
+    return Bad(absl::StrCat(schema ? "a schema" : "a record", " of more than ",
+                            limit, " bytes in parts"));
   }
   return absl::OkStatus();
 }

@@ -116,6 +116,7 @@ class StreamValidator {
   void AbandonAssembly(std::uint64_t seq, ValidatedBatch* batch);
   void Reject(std::uint64_t seq, std::string reason, bool counts,
               ValidatedBatch* batch);
+  absl::Status CheckNames(const Schema& schema) const;
   absl::Status CheckColumns(const StepView& step, std::uint64_t* records) const;
   void UseSchema(const Schema& schema);
 

@@ -15,6 +15,7 @@
 
 #include "core/clock.h"
 #include "core/recent.h"
+#include "server/limits/guards.h"
 #include "server/query/row_reader.h"
 #include "server/store/store.h"
 
@@ -62,6 +63,8 @@ struct QueryEnvironment {
   std::function<ForwardFigures()> forwarded;  // Unset: nothing is.
   // Calls that were not let in, by reason.
   std::function<std::map<std::string, std::uint64_t>()> refused_calls;
+  // What counts refusals, and who may ask how often.
+  Guards guards;
   std::int64_t start_time_unix_ns = 0;
 
   std::optional<std::int64_t> LiveSession(StreamId stream) const {

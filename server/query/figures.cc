@@ -96,6 +96,11 @@ void ToProto(const CollectorFigures& figures, v1::CollectorFigures* out) {
   }
   out->set_calls_running(figures.calls.running);
   out->set_calls_waiting(figures.calls.waiting);
+  for (const auto& [limit, refused] : figures.refused) {
+    v1::LimitFigures* of = out->add_limits();
+    of->set_limit(std::string(limit));
+    of->set_refused(refused);
+  }
 }
 
 }  // namespace
@@ -116,6 +121,12 @@ CollectorFigures CollectFigures(const QueryEnvironment& environment) {
   }
   if (environment.batches) figures.batches = environment.batches();
   if (environment.calls) figures.calls = environment.calls();
+  if (const LimitCounters* const refused = environment.guards.refused) {
+    for (std::size_t i = 0; i < kLimits; ++i) {
+      const auto limit = static_cast<Limit>(i);
+      figures.refused.emplace_back(NameOf(limit), refused->refused(limit));
+    }
+  }
   figures.counters = store.counters();
   figures.store = store.figures();
   figures.disk_bytes = store.disk_bytes();

@@ -7,6 +7,9 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "gradtap/v1/query.pb.h"
 #include "server/query/environment.h"
@@ -32,6 +35,8 @@ struct CollectorFigures {
   std::uint32_t open_watches = 0;
   std::uint64_t batches = 0;
   CallsFigures calls;
+  // By limit, since the start; empty: nobody counts.
+  std::vector<std::pair<std::string_view, std::uint64_t>> refused;
 
   StoreCounters counters;  // Since the start.
   StoreFigures store;

@@ -110,11 +110,12 @@ class AlertHub::Call : public Reactor {
 };
 
 AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
-                   Gate* gate)
+                   Gate* gate, const Guards& guards)
     : store_(store),
       log_(log),
       max_calls_(max_calls),
       gate_(gate),
+      guards_(guards),
       thread_([this] { Feed(); }) {}
 
 AlertHub::~AlertHub() {
@@ -128,7 +129,7 @@ AlertHub::~AlertHub() {
 
 Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
                         const v1::WatchAlertsRequest* request) {
-  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  absl::StatusOr<Caller> caller = CallerOf(gate_, guards_, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
   const absl::Status may = CheckRuns(gate_, *caller, *request);
   if (!may.ok()) return new RefusedCall(may);
@@ -140,6 +141,7 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
           absl::UnavailableError("the collector is shutting down"));
     }
     if (calls_.size() >= max_calls_) {
+      guards_.Refused(Limit::kWatches);
       return new RefusedCall(absl::ResourceExhaustedError(
           "too many watches of alerts are open; end one and try again"));
     }

@@ -28,7 +28,8 @@ namespace gradtap::server {
 class AlertHub {
  public:
   // All must outlive the hub.
-  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls, Gate* gate);
+  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls, Gate* gate,
+           const Guards& guards);
   // No call may be open any more: destroy it after the server.
   ~AlertHub();
   AlertHub(const AlertHub&) = delete;
@@ -57,6 +58,7 @@ class AlertHub {
   AlertLog* const log_;
   const std::uint32_t max_calls_;
   Gate* const gate_;
+  const Guards guards_;
 
   mutable Mutex mu_;
   CondVar call_ended_;

@@ -1,8 +1,8 @@
 #include "server/service/collector.h"
 
+#include <algorithm>
 #include <utility>
 
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
@@ -17,6 +17,8 @@
 #include "server/keeping/keeping_thread.h"
 #include "server/notify/alert_sender.h"
 #include "server/query/environment.h"
+#include "server/service/grpc_listener.h"
+#include "server/service/other_methods.h"
 #include "server/service/query_backend.h"
 #include "server/service/query_service.h"
 #include "server/service/socket_path.h"
@@ -27,18 +29,24 @@ namespace {
 
 // Why each: server/service/README.md, "Limits".
 constexpr int kMaxReceiveBytes = 4 << 20;
+// Of a message, what is around a batch.
+constexpr int kAroundABatch = 64 << 10;
 constexpr int kMaxMetadataBytes = 8 << 10;
-constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMinPingIntervalMs = 20'000;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
-constexpr int kMaxSyncThreads = 32;
 constexpr std::chrono::milliseconds kLastBytes{250};
 
 void ApplyLimits(const CollectorOptions& options,
                  grpc::ServerBuilder* builder) {
-  builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder->SetMaxReceiveMessageSize(std::max(
+      kMaxReceiveBytes,
+      static_cast<int>(options.ingest.max_batch_bytes) + kAroundABatch));
+  // gRPC inflates a message as a whole before it looks at its size. Batches are
+  // compressed by the agent, and inflated within their own limit.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder->SetMaxSendMessageSize(-1);  // QueryLimits bound the answers.
   const auto set = [builder](const char* name, int value) {
     builder->AddChannelArgument(name, value);
@@ -46,7 +54,8 @@ void ApplyLimits(const CollectorOptions& options,
   set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // Or two collectors share a port.
   set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   set(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(options.max_streams));
-  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+      static_cast<int>(options.handshake_time.count()));
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinPingIntervalMs);
   set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -55,12 +64,7 @@ void ApplyLimits(const CollectorOptions& options,
   set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   grpc::ResourceQuota quota("gradtapd");
   quota.Resize(static_cast<std::size_t>(options.grpc_memory));
-  quota.SetMaxThreads(kMaxSyncThreads);
   builder->SetResourceQuota(quota);
-  // For reflection alone: all else uses the callback API.
-  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
 }
 
 }  // namespace
@@ -77,12 +81,16 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       OpenRocksdbStore({options.data_dir});
   if (!store.ok()) return store.status();
   collector->store_ = *std::move(store);
+  IngestLimits limits = options.ingest;
+  limits.hello_time = options.handshake_time;
+  limits.guards = collector->guards();
   collector->ingest_ = Ingest::Create(collector->store_.get(), options.clock,
-                                      options.ingest, collector->gate_);
+                                      limits, collector->gate_);
   QueryEnvironment environment;
   environment.store = collector->store_.get();
   environment.clock = options.clock;
   environment.limits = options.query;
+  environment.guards = collector->guards();
   environment.start_time_unix_ns = options.clock->UnixNanos();
   Ingest* ingest = collector->ingest_.get();
   environment.live_session =
@@ -120,6 +128,11 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       collector->backend_.get(), options.max_watches, collector->gate_);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
+  collector->other_methods_ = std::make_unique<OtherMethods>(
+      collector->gate_, collector->guards(),
+      std::vector<std::string>{v1::Query::service_full_name(),
+                               v1::Upkeep::service_full_name(),
+                               "gradtap.v1.Telemetry"});
   // HTTP first: it adds to what queries over gRPC tell.
   status = collector->ListenForHttp();
   if (status.ok()) status = collector->Listen();
@@ -256,18 +269,37 @@ KeeperSurroundings Collector::Surroundings(
   return around;
 }
 
+absl::Status Collector::BindGrpc() {
+  absl::StatusOr<std::unique_ptr<GrpcListener>> bound =
+      GrpcListener::Bind(*address_, &connections_);
+  if (!bound.ok()) {
+    return absl::UnavailableError(
+        "cannot listen on " + address_->ToString() + ": " +
+        std::string(bound.status().message()) +
+        "; stop what uses it, or choose another with --grpc-listen (port 0: "
+        "a free one)");
+  }
+  listener_ = *std::move(bound);
+  address_->port = listener_->port();
+  return absl::OkStatus();
+}
+
 absl::Status Collector::Listen() {
+  if (address_.has_value()) {
+    if (absl::Status bound = BindGrpc(); !bound.ok()) return bound;
+  }
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   ApplyLimits(options_, &builder);
-  int port = 0;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   if (address_.has_value()) {
     const DoorKind kind = certificates_ != nullptr ? DoorKind::kTls
                           : address_->IsLoopback() ? DoorKind::kLoopback
                                                    : DoorKind::kPlain;
     credentials_.push_back(MakeCredentials(kind, certificates_.get(), gate_));
-    builder.AddListeningPort(address_->ToString(), credentials_.back(), &port);
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        credentials_.back());
   }
   if (!options_.grpc_socket.empty()) {
     credentials_.push_back(MakeCredentials(DoorKind::kUnix, nullptr, gate_));
@@ -276,20 +308,14 @@ absl::Status Collector::Listen() {
   builder.RegisterService(ingest_->service());
   builder.RegisterService(query_.get());
   builder.RegisterService(upkeep_.get());
+  builder.RegisterCallbackGenericService(other_methods_.get());
   server_ = builder.BuildAndStart();
-  if (address_.has_value() && (server_ == nullptr || port == 0)) {
-    return absl::UnavailableError(
-        "cannot listen on " + address_->ToString() + ": " +
-        WhyNotListening(*address_) +
-        "; stop what uses it, or choose another with --grpc-listen (port 0: "
-        "a free one)");
-  }
   if (server_ == nullptr) {
-    return absl::UnavailableError("cannot listen on " + options_.grpc_socket);
+    return absl::UnavailableError(
+        "cannot listen on " +
+        (address_.has_value() ? address_->ToString() : options_.grpc_socket));
   }
-  if (address_.has_value()) {
-    address_->port = static_cast<std::uint16_t>(port);
-  }
+  if (listener_ != nullptr) listener_->Start(std::move(acceptor));
   grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
   health->SetServingStatus(true);
   health->SetServingStatus(v1::Query::service_full_name(), true);
@@ -304,6 +330,7 @@ absl::Status Collector::ListenForHttp() {
   options.listen = *http_address_;
   options.names = options_.http_names;
   options.connections = options_.http_connections;
+  options.max_live_streams = options_.max_live_streams;
   options.heartbeat = options_.http_heartbeat;
   options.metrics = options_.metrics;
   options.gate = gate_;
@@ -324,7 +351,26 @@ std::string Collector::http_address() const {
   return http_ == nullptr ? "" : http_->address().ToString();
 }
 
-Collector::Collector(const CollectorOptions& options) : options_(options) {}
+namespace {
+
+ConnectionCaps Granted(const CollectorOptions& options) {
+  ConnectionCaps caps = options.connections;
+  caps.connections = GrantedConnections(caps.connections);
+  // Well before gRPC ends calls by itself.
+  caps.held_in_all = std::max(caps.held_bytes, options.grpc_memory / 4);
+  caps.of_a_client = std::min(caps.of_a_client, caps.connections);
+  return caps;
+}
+
+}  // namespace
+
+Collector::Collector(const CollectorOptions& options)
+    : options_(options),
+      rate_(options.requests, options.clock, &refused_),
+      connections_(Granted(options), options.clock, &Sockets::OfTheSystem(),
+                   &refused_) {}
+
+Guards Collector::guards() { return {&refused_, &rate_, &connections_}; }
 
 Collector::~Collector() { Shutdown(); }
 
@@ -341,11 +387,14 @@ void Collector::Shutdown() {
                       options_.drain_timeout);
     // All calls have ended, or had their time. What is left is the last bytes
     // and connections without a call, whose clients may take seconds to notice.
+    if (listener_ != nullptr) listener_->Stop();
     server_->Shutdown(std::chrono::system_clock::now() + kLastBytes);
     server_->Wait();
     server_ = nullptr;
   }
+  listener_ = nullptr;
   http_ = nullptr;
+  other_methods_ = nullptr;
   upkeep_ = nullptr;
   query_ = nullptr;
   backend_ = nullptr;

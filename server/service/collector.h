@@ -23,6 +23,10 @@
 #include "server/http/http_limits.h"
 #include "server/ingest/ingest.h"
 #include "server/keeping/retention.h"
+#include "server/limits/connection_table.h"
+#include "server/limits/guards.h"
+#include "server/limits/limit_counters.h"
+#include "server/limits/request_rate.h"
 #include "server/query/row_reader.h"
 #include "server/service/listen_address.h"
 #include "server/store/store.h"
@@ -35,11 +39,13 @@ class ServerCredentials;
 namespace gradtap::server {
 
 class AlertSender;
+class GrpcListener;
 class HealthWatch;
 class HttpServer;
 class Keeper;
 struct KeeperSurroundings;
 class KeepingThread;
+class OtherMethods;
 class QueryBackend;
 class QueryService;
 class UpkeepService;
@@ -73,8 +79,14 @@ struct CollectorOptions {
   std::uint32_t max_watches = 64;
   // Of one gRPC connection, at a time; HTTP/2's recommended minimum.
   std::uint32_t max_streams = 100;
-  // Of gRPC's buffers in all; a bound that it applies softly.
+  // Of gRPC's buffers in all. At that bound gRPC ends calls, whoever's they
+  // are; what connections may hold is well below it.
   std::uint64_t grpc_memory = std::uint64_t{512} << 20;
+  ConnectionCaps connections;  // Of gRPC's port.
+  RateLimit requests;          // Of each client, over both doors.
+  // Until a connection has said what it speaks, and a session its Hello.
+  std::chrono::milliseconds handshake_time{10'000};
+  std::uint32_t max_live_streams = 32;  // Over HTTP.
   std::uint32_t query_threads = 2;
   // How long Shutdown() waits for sessions, and again for calls.
   std::chrono::milliseconds drain_timeout{5'000};
@@ -132,12 +144,15 @@ class Collector {
  private:
   explicit Collector(const CollectorOptions& options);
 
+  Guards guards();
   // Tokens and certificates, and whether it may listen where it is to.
   absl::Status OpenDoors();
   absl::StatusOr<ListenAddress> Permitted(const std::string& listen) const;
   absl::Status WatchHealth();
   absl::Status PassAlertsOn();
   absl::Status Listen();
+  // A socket of our own for gRPC, which Listen() gives to its server.
+  absl::Status BindGrpc();
   absl::Status ListenForHttp();
   KeeperSurroundings Surroundings(
       std::function<std::optional<std::int64_t>(StreamId)> live_session) const;
@@ -146,6 +161,9 @@ class Collector {
   std::unique_ptr<Gate> own_gate_;  // Null: gate_ lets everybody in.
   Gate* gate_ = Gate::Open();
   std::unique_ptr<Certificates> certificates_;  // Null: no TLS.
+  LimitCounters refused_;
+  RequestRate rate_;
+  ConnectionTable connections_;
   std::optional<ListenAddress> address_;
   std::optional<ListenAddress> http_address_;  // As asked for.
   // In the order of their lives: each uses those above.
@@ -157,7 +175,9 @@ class Collector {
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
+  std::unique_ptr<OtherMethods> other_methods_;
   std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;
+  std::unique_ptr<GrpcListener> listener_;  // Null: a socket alone.
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<KeepingThread> keeping_thread_;

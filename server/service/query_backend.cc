@@ -62,11 +62,15 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
         ++running_;
         absl::Status status =
             RunTask(task, [this, &gone] { return stopping_ || gone(); });
+        if (absl::IsResourceExhausted(status)) {
+          environment_.guards.Refused(Limit::kQueryWork);
+        }
         --running_;  // Before its caller has the answer, and may ask again.
         if (stopping_ && absl::IsCancelled(status)) status = ShuttingDown();
         finish(status);
       });
   if (!queued) {
+    environment_.guards.Refused(Limit::kWaitingQueries);
     finish(absl::ResourceExhaustedError(
         "too many queries are waiting; try again"));
   }

@@ -20,9 +20,9 @@ QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
                                     backend->overheads(), max_watches, gate);
   backend->CountWatches([this] { return hub_->open(); });
   if (backend->health() == nullptr) return;
-  alert_hub_ =
-      std::make_unique<AlertHub>(backend->environment().store,
-                                 &backend->health()->log(), max_watches, gate);
+  alert_hub_ = std::make_unique<AlertHub>(
+      backend->environment().store, &backend->health()->log(), max_watches,
+      gate, backend->environment().guards);
   backend->CountWatches([this] { return alert_hub_->open(); });
 }
 
@@ -40,7 +40,11 @@ grpc::ServerUnaryReactor* QueryService::Submit(
     grpc::CallbackServerContext* context, const char* method,
     const Request* request, Response* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  const Guards& guards = backend_->environment().guards;
+  absl::StatusOr<Caller> caller = CallerOf(gate_, guards, *context);
+  if (const auto connection = ConnectionOf(guards, *context)) {
+    connection->Took(request->ByteSizeLong());
+  }
   const absl::Status may =
       caller.ok() ? CheckRuns(gate_, *caller, *request) : caller.status();
   if (!may.ok()) {

@@ -182,7 +182,8 @@ WatchHub::~WatchHub() {
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  absl::StatusOr<Caller> caller = CallerOf(gate_, *context);
+  absl::StatusOr<Caller> caller =
+      CallerOf(gate_, environment_->guards, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
   const absl::StatusOr<v1::WatchRequest> request = ParseRequest(*bytes);
   if (!request.ok()) return new RefusedCall(request.status());
@@ -196,6 +197,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
           absl::UnavailableError("the collector is shutting down"));
     }
     if (calls_.size() >= max_watches_) {
+      environment_->guards.Refused(Limit::kWatches);
       return new RefusedCall(absl::ResourceExhaustedError(
           std::to_string(max_watches_) +
           " watches are open, the limit of this collector; close one"));

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include "server/limits/thread_priority.h"
+
 namespace gradtap::server {
 
 WorkerPool::WorkerPool(std::size_t threads, std::size_t max_queued)
@@ -44,6 +46,7 @@ void WorkerPool::WaitIdle(std::chrono::steady_clock::time_point deadline) {
 }
 
 void WorkerPool::Work() {
+  LetAgentsGoFirst();
   for (;;) {
     std::function<void()> task;
     {

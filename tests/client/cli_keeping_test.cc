@@ -115,7 +115,7 @@ TEST_F(CliKeepingTest, StatusSaysWhatIsKeptAndWhatWasRemoved) {
   keeping.set_growth_bytes_per_day(-5);
   EXPECT_THAT(Run({"status"}).out, HasSubstr("growth               none\n"));
   EXPECT_THAT(Run({"status", "-o", "csv"}).out,
-              HasSubstr(",2147483648,-5,Infinity,true,1,2048,4096,1024\n"));
+              HasSubstr(",2147483648,-5,Infinity,true,1,2048,4096,1024,0\n"));
 }
 
 TEST_F(CliKeepingTest, GapsTellWhatIsKeptInPart) {

@@ -381,6 +381,24 @@ TEST_F(CliTest, StatusSaysFirstWhatIsWrong) {
   EXPECT_THAT(lines[2], StartsWith("WRITES STOPPED"));
 }
 
+TEST_F(CliTest, StatusSaysWhatLimitsHaveRefused) {
+  v1::CollectorFigures& figures = *collector_.service.status.mutable_figures();
+  for (const auto& [name, refused] : {std::pair("sessions", 0),
+                                      {"client_requests", 1'234},
+                                      {"runs\x1b", 2}}) {
+    v1::LimitFigures& limit = *figures.add_limits();
+    limit.set_limit(name);
+    limit.set_refused(static_cast<std::uint64_t>(refused));
+  }
+  EXPECT_THAT(
+      Run({"status"}).out,
+      HasSubstr("refused by limits   client_requests 1,234, runs\\x1b 2\n"));
+  const auto rows = ReadCsv(Run({"status", "-o", "csv"}).out);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].back(), "refused_by_limits");
+  EXPECT_EQ(rows[1].back(), "1236");
+}
+
 TEST_F(CliTest, StatusShowsLatenciesLagAndCalls) {
   v1::CollectorFigures& figures = *collector_.service.status.mutable_figures();
   v1::LatencyFigures& commit = *figures.mutable_commit();

@@ -459,7 +459,8 @@ TEST(DecodeSchemaTest, TooManyParametersAreRefusedByTheirNumber) {
   std::string body;
   for (int i = 0; i < 11; ++i) body += Bytes(2, "");
   EXPECT_THAT(DecodeSchema(body, 10),
-              StatusIs(kInvalid, HasSubstr("11 parameters; at most 10")));
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("11 parameters; at most 10")));
   std::string many;
   for (std::size_t i = 0; i <= kMaxSchemaParameters; ++i)
     many += std::string("\x12\x00", 2);

@@ -14,6 +14,8 @@
 //                   same steps in turn (default 1)
 //     tls_ca=FILE   with TLS, and this authority
 //     token_file=FILE
+//     acks=1        sends each step at once, and looks twice a millisecond
+//                   which are acknowledged
 //
 // Of a step everything follows from its number. Each line on standard input is
 // answered by one on standard output:
@@ -22,6 +24,9 @@
 //   least  -> the same of the session of which the fewest are acknowledged
 //   times  -> microseconds: median and 99th percentile of a step, CPU time of
 //             handing one over, mean and largest; forgets them
+//   acks   -> with acks=1, microseconds from handing a step over until it is
+//             acknowledged: how many, median, 99th percentile, largest; forgets
+//             them
 //   cores  -> how many there are, as sysconf() says
 //   end    -> as status, after Flush() and Shutdown(), at most 60 s each; then
 //             it exits
@@ -35,6 +40,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -84,6 +90,7 @@ class Feeder {
     const auto places = static_cast<std::size_t>(Number("places", 8));
     const auto pace = std::chrono::microseconds(Number("pace_us", 1'000));
     const auto steps = static_cast<std::int64_t>(Number("steps", 0));
+    const bool watches_acks = this->watches_acks();
     for (const auto& delivery : deliveries_) {
       delivery->PutSchema(testing::MakeSchema(1, places));
     }
@@ -108,6 +115,7 @@ class Feeder {
       const std::chrono::nanoseconds put = ThreadCpu() - cpu;
       {
         MutexLock lock(mu_);
+        if (watches_acks) waiting_.push_back(begun);
         steps_.push_back(std::chrono::steady_clock::now() - begun);
         puts_.push_back(put);
       }
@@ -116,6 +124,33 @@ class Feeder {
       std::this_thread::sleep_until(next);
     }
   }
+
+  bool watches_acks() const { return Number("acks", 0) != 0; }
+
+  // Until EndWatchingAcks().
+  void WatchAcks() {
+    std::uint64_t known = 0;
+    while (!done_) {
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+      const std::uint64_t acknowledged = Least().steps_acknowledged;
+      const auto now = std::chrono::steady_clock::now();
+      MutexLock lock(mu_);
+      for (; known < acknowledged && !waiting_.empty(); ++known) {
+        acks_.push_back(now - waiting_.front());
+        waiting_.pop_front();
+      }
+    }
+  }
+  // Somebody always waits, so that no batch lingers for the next step.
+  void Hurry() {
+    while (!done_) {
+      for (const auto& delivery : deliveries_) {
+        delivery->Flush(std::chrono::milliseconds(100));
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
+  }
+  void EndWatchingAcks() { done_ = true; }
 
   // Until the input ends. True: after "end".
   bool Answer() {
@@ -127,6 +162,8 @@ class Feeder {
       }
       if (line == "times") {
         PrintTimes();
+      } else if (line == "acks") {
+        PrintAcks();
       } else if (line == "cores") {
         std::cout << ::sysconf(_SC_NPROCESSORS_CONF) << std::endl;
       } else {
@@ -215,6 +252,26 @@ class Feeder {
     }
   }
 
+  void PrintAcks() {
+    std::vector<std::chrono::nanoseconds> acks;
+    {
+      MutexLock lock(mu_);
+      acks.swap(acks_);
+    }
+    std::sort(acks.begin(), acks.end());
+    const std::size_t n = acks.size();
+    const auto us = [&acks](std::size_t i) {
+      return static_cast<double>(acks[i].count()) * 1e-3;
+    };
+    std::cout << n;
+    if (n == 0) {
+      std::cout << " 0 0 0" << std::endl;
+      return;
+    }
+    std::cout << " " << us(n / 2) << " " << us(n * 99 / 100) << " " << us(n - 1)
+              << std::endl;
+  }
+
   void PrintTimes() {
     std::vector<std::chrono::nanoseconds> steps, puts;
     {
@@ -243,6 +300,11 @@ class Feeder {
   Mutex mu_;
   std::vector<std::chrono::nanoseconds> steps_ ABSL_GUARDED_BY(mu_);
   std::vector<std::chrono::nanoseconds> puts_ ABSL_GUARDED_BY(mu_);
+  // Steps that are not acknowledged yet, by when they were handed over.
+  std::deque<std::chrono::steady_clock::time_point> waiting_
+      ABSL_GUARDED_BY(mu_);
+  std::vector<std::chrono::nanoseconds> acks_ ABSL_GUARDED_BY(mu_);
+  std::atomic<bool> done_{false};
   const std::map<std::string, std::string> arguments_;
   std::vector<std::unique_ptr<agent::Delivery>> deliveries_;  // By rank.
   std::atomic<bool> ending_{false};
@@ -254,9 +316,18 @@ class Feeder {
 int main(int argc, char** argv) {
   gradtap::Feeder feeder(gradtap::Arguments(argc, argv));
   std::thread loop([&feeder] { feeder.Feed(); });
+  std::thread acks([&feeder] {
+    if (feeder.watches_acks()) feeder.WatchAcks();
+  });
+  std::thread hurry([&feeder] {
+    if (feeder.watches_acks()) feeder.Hurry();
+  });
   const bool end = feeder.Answer();
   if (!end) std::exit(0);  // The loop goes on meanwhile.
   loop.join();
   feeder.End();
+  feeder.EndWatchingAcks();
+  acks.join();
+  hurry.join();
   return 0;
 }

@@ -34,7 +34,9 @@ class HttpConnectionTest : public ::testing::Test {
   }
 
   HttpConnection* Open() {
-    all_ = std::make_unique<HttpConnections>(limits_);
+    Guards guards;
+    guards.refused = &refused_;
+    all_ = std::make_unique<HttpConnections>(limits_, guards);
     connection_ = std::make_unique<HttpConnection>(ours_, all_.get());
     return connection_.get();
   }
@@ -53,6 +55,7 @@ class HttpConnectionTest : public ::testing::Test {
   int peer_ = -1;
   int ours_ = -1;
   ConnectionLimits limits_;
+  LimitCounters refused_;
   std::unique_ptr<HttpConnections> all_;
   std::unique_ptr<HttpConnection> connection_;
 };
@@ -73,6 +76,7 @@ TEST_F(HttpConnectionTest, ARequestHasSoManyBytesAndNoMore) {
   Open();
   Say(std::string(150, 'x'));
   EXPECT_EQ(ReadAll(), std::string(100, 'x'));
+  EXPECT_EQ(refused_.refused(Limit::kRequestBytes), 1u);
 }
 
 TEST_F(HttpConnectionTest, ARequestThatDoesNotComeIsGivenUp) {
@@ -81,6 +85,8 @@ TEST_F(HttpConnectionTest, ARequestThatDoesNotComeIsGivenUp) {
   char c;
   EXPECT_EQ(connection->read(&c, 1), -1);
   EXPECT_FALSE(connection->is_readable());
+  EXPECT_EQ(connection->read(&c, 1), -1);
+  EXPECT_EQ(refused_.refused(Limit::kRequestTime), 1u);
 }
 
 TEST_F(HttpConnectionTest, WhoDoesNotReadIsGivenUp) {
@@ -120,6 +126,7 @@ TEST_F(HttpConnectionTest, AnswersTogetherHaveSoManyBytes) {
     HttpConnection second(sockets[1], all_.get());
     EXPECT_TRUE(second.Hold(5000));  // Alone, whatever its size.
     EXPECT_FALSE(first->Hold(1));
+    EXPECT_EQ(refused_.refused(Limit::kAnswerBytes), 1u);
   }
   EXPECT_TRUE(first->Hold(600));
   EXPECT_TRUE(first->Hold(400));

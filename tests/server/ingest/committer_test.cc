@@ -147,6 +147,60 @@ TEST_F(CommitterTest, AttemptsAreNumberedByStartAndKnowWhatWasBefore) {
   EXPECT_EQ(Open(first)->attempt, 2U);
 }
 
+TEST_F(CommitterTest, ABatchWaitsForOneOpeningHoweverManyThereAre) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  store_.Hold();
+  auto first = Commit(id, 1);
+  store_.WaitUntilHeld();
+  std::vector<std::string> order;  // Of the committer's thread.
+  for (std::uint32_t rank = 1; rank <= 50; ++rank) {
+    committer_->Open(MakeHello("run", "l", rank),
+                     [&order](const absl::StatusOr<OpenedStream>& opened) {
+                       GRADTAP_EXPECT_OK(opened);
+                       order.push_back("opening");
+                     });
+  }
+  auto batch = std::make_unique<ValidatedBatch>();
+  batch->commit.stream = id;
+  batch->commit.first_seq = batch->commit.last_seq = 2;
+  committer_->Commit(std::move(batch), [&order](const ValidatedBatch&,
+                                                const absl::Status& status) {
+    GRADTAP_EXPECT_OK(status);
+    order.push_back("batch");
+  });
+  store_.Release();
+  committer_.reset();
+  GRADTAP_EXPECT_OK(first.get());
+  ASSERT_EQ(order.size(), 51U);
+  EXPECT_EQ(order.front(), "batch");
+}
+
+TEST_F(CommitterTest, AStreamWaitsForOneBatchOfAnother) {
+  const StreamId greedy = Open(MakeHello())->entry.id;
+  const StreamId other = Open(MakeHello("run", "l", 1))->entry.id;
+  store_.Hold();
+  auto first = Commit(greedy, 1);
+  store_.WaitUntilHeld();
+  std::vector<StreamId> order;  // Of the committer's thread.
+  const auto commit = [&](StreamId id, std::uint64_t seq) {
+    auto batch = std::make_unique<ValidatedBatch>();
+    batch->commit.stream = id;
+    batch->commit.first_seq = batch->commit.last_seq = seq;
+    committer_->Commit(std::move(batch), [&order](const ValidatedBatch& done,
+                                                  const absl::Status& status) {
+      GRADTAP_EXPECT_OK(status);
+      order.push_back(done.commit.stream);
+    });
+  };
+  for (std::uint64_t seq = 2; seq <= 4; ++seq) commit(greedy, seq);
+  commit(other, 1);
+  commit(other, 2);
+  store_.Release();
+  committer_.reset();
+  GRADTAP_EXPECT_OK(first.get());
+  EXPECT_THAT(order, ElementsAre(greedy, other, greedy, other, greedy));
+}
+
 TEST_F(CommitterTest, TheQueueIsDoneBeforeTheThreadEnds) {
   const StreamId id = Open(MakeHello())->entry.id;
   store_.Hold();

@@ -328,6 +328,27 @@ TEST_F(IngestSessionTest, WhoSaysNothingIsSentAway) {
             absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST_F(IngestSessionTest, HowLongSilenceMayBeIsALimitThatIsCounted) {
+  LimitCounters refused;
+  limits_.guards.refused = &refused;
+  limits_.hello_time = seconds(3);
+  limits_.idle_time = seconds(5);
+  Restart();
+  clock_.Advance(seconds(3));
+  EXPECT_THAT(*session_->OnTick(clock_.Steady()).finish,
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("no Hello within 3 s")));
+  EXPECT_EQ(refused.refused(Limit::kHelloTime), 1u);
+  Restart();
+  Stream(Opened());
+  clock_.Advance(seconds(5));
+  EXPECT_THAT(*session_->OnTick(clock_.Steady()).finish,
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("no message for 5 s")));
+  session_->OnTick(clock_.Steady());
+  EXPECT_EQ(refused.refused(Limit::kIdleTime), 1u);
+}
+
 TEST_F(IngestSessionTest, AWallClockThatJumpsEndsNoSession) {
   Stream(Opened());
   clock_.JumpWall(std::chrono::hours(24 * 365));

@@ -206,6 +206,8 @@ TEST_F(IngestServiceTest, AMalformedHelloIsRefusedForGood) {
 }
 
 TEST_F(IngestServiceTest, TooManySessionsAreRefused) {
+  LimitCounters counters;
+  limits_.guards.refused = &counters;
   limits_.max_sessions = 1;
   Restart();
   Client first(channel_);
@@ -244,6 +246,53 @@ TEST_F(IngestServiceTest, TooManySessionsAreRefused) {
     exhausted += one.get().error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
   }
   EXPECT_GE(exhausted, 2);
+  EXPECT_EQ(counters.refused(Limit::kSessions), 1u);
+  EXPECT_GE(counters.refused(Limit::kCalls), 2u);
+  first.Leave();
+  Stop();  // It counts no more.
+}
+
+TEST_F(IngestServiceTest, ARunTooManyIsCounted) {
+  LimitCounters counters;
+  limits_.guards.refused = &counters;
+  limits_.max_runs = 0;
+  Restart();
+  Client client(channel_);
+  client.SendHello(Client::MakeHello());
+  EXPECT_EQ(client.Read().reject().code(), v1::Reject::CODE_LIMIT);
+  client.Finish();
+  EXPECT_EQ(counters.refused(Limit::kRuns), 1u);
+  Stop();
+}
+
+TEST_F(IngestServiceTest, AStreamTooManyIsCountedAndThoseThatThereAreGoOn) {
+  LimitCounters counters;
+  limits_.guards.refused = &counters;
+  limits_.max_streams = 2;
+  Restart();
+  for (std::uint32_t rank = 0; rank < 2; ++rank) {
+    Client client(channel_);
+    client.Greet(Client::MakeHello(rank));
+    client.Leave();
+  }
+  {
+    Client client(channel_);
+    client.SendHello(Client::MakeHello(2));
+    const auto answer = client.Read();
+    EXPECT_EQ(answer.reject().code(), v1::Reject::CODE_LIMIT);
+    EXPECT_TRUE(answer.reject().retry());
+    EXPECT_THAT(answer.reject().detail(), HasSubstr("at most 2 streams"));
+    client.Finish();
+  }
+  EXPECT_EQ(counters.refused(Limit::kStreams), 1u);
+  Client known(channel_);
+  known.Greet(Client::MakeHello(1));
+  known.Leave();
+  GRADTAP_ASSERT_OK(store_->DeleteRun("run"));
+  Client again(channel_);
+  again.Greet(Client::MakeHello(2));
+  again.Leave();
+  Stop();
 }
 
 TEST_F(IngestServiceTest, GarbageEndsTheCallAndNotTheCollector) {

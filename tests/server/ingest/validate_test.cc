@@ -76,7 +76,12 @@ class ValidatorTest : public ::testing::Test {
     EXPECT_FALSE(batch->commit.end.has_value());
   }
 
-  IngestLimits limits_;
+  LimitCounters refused_;
+  IngestLimits limits_ = [this] {
+    IngestLimits limits;
+    limits.guards.refused = &refused_;
+    return limits;
+  }();
   std::optional<StreamValidator> validator_;
 };
 
@@ -316,6 +321,45 @@ TEST_F(ValidatorTest, HostileStepsAreRejected) {
   ExpectRejected(StepRecord(0), "at most 64");
 }
 
+TEST_F(ValidatorTest, WhatIsOverALimitIsCountedByIt) {
+  limits_.max_parameters = 3;
+  limits_.max_name_bytes = 20;
+  limits_.max_schema_bytes = 1'000;
+  limits_.max_step_bytes = 2'000;
+  limits_.max_batch_bytes = 100'000;
+  Begin({});
+  const auto count = [this](Limit limit) { return refused_.refused(limit); };
+  ExpectRejected(SchemaRecord(1, 4), "at most 3");
+  EXPECT_EQ(count(Limit::kParameters), 1u);
+  Schema schema = testing::MakeSchema();
+  schema.parameters[1].name = std::string(20, 'x');
+  schema.parameters[1].aliases = {std::string(21, 'y')};
+  ExpectRejected(EncodeSchema(schema), "a name of 21 bytes; at most 20");
+  schema.parameters[1].aliases.clear();
+  schema.parameters[0].name = std::string(21, 'x');
+  ExpectRejected(EncodeSchema(schema), "a name of 21 bytes; at most 20");
+  EXPECT_EQ(count(Limit::kNameBytes), 2u);
+  schema.parameters[0].name = "short";
+  schema.parameters[0].aliases.assign(100, std::string(20, 'z'));
+  ExpectRejected(EncodeSchema(schema), "at most 1000");
+  EXPECT_EQ(count(Limit::kSchemaBytes), 1u);
+  EXPECT_THAT(Accept({SchemaRecord()})->rejected, IsEmpty());
+  StepData step = testing::MakeStep(0);
+  step.scalars.clear();
+  for (int i = 0; i < 200; ++i) step.scalars.push_back({std::to_string(i), 1});
+  ExpectRejected(testing::EncodedStep(step), "at most 2000");
+  EXPECT_EQ(count(Limit::kStepBytes), 1u);
+  for (const std::string& frame :
+       {std::string(100'001, 'x'), CompressFrame(std::string(100'001, '\0'))}) {
+    EXPECT_FALSE(
+        validator_->Accept(validator_->accepted_seq() + 1, 1, frame).ok());
+  }
+  EXPECT_EQ(count(Limit::kBatchBytes), 2u);
+  EXPECT_FALSE(
+      validator_->Accept(validator_->accepted_seq() + 1, 1, "junk").ok());
+  EXPECT_EQ(count(Limit::kBatchBytes), 2u);
+}
+
 TEST_F(ValidatorTest, EveryTruncationOfARecordIsRejectedOrHarmless) {
   Accept({SchemaRecord()});
   const std::string step = StepRecord(0);
@@ -449,6 +493,19 @@ TEST_F(PartsTest, MoreThanTheLimitIsRejectedBeforeItIsHeld) {
   EXPECT_EQ(batch->commit.rejected_records, 1U);
   EXPECT_EQ(batch->rejected.size(), parts.size() - 2);
   EXPECT_THAT(batch->commit.parts, IsEmpty());
+}
+
+TEST_F(PartsTest, ASchemaIsNotHeldBeyondWhatASchemaMayHave) {
+  limits_.max_schema_bytes = 120;
+  Begin({});
+  const auto parts = PartsOf(SchemaRecord(1, 100), 50);
+  const auto batch = Accept(parts);
+  EXPECT_EQ(batch->commit.rejected_records, 1U);
+  EXPECT_EQ(batch->rejected.size(), parts.size() - 2);
+  EXPECT_THAT(batch->rejected[0].reason,
+              HasSubstr("a schema of more than 120"));
+  EXPECT_THAT(batch->commit.parts, IsEmpty());
+  EXPECT_EQ(refused_.refused(Limit::kSchemaBytes), 1u);
 }
 
 TEST_F(PartsTest, PartsWithinPartsAreRejected) {

@@ -12,10 +12,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <vector>
 
 #include "gradtap/v1/telemetry.grpc.pb.h"
+#include "server/service/raw_peer.h"
 #include "server/service/service_testing.h"
 
 extern char** environ;
@@ -85,6 +87,13 @@ class Gradtapd {
   }
 
   std::string Errors() const { return ReadAll(error_file_); }
+
+  pid_t pid() const { return pid_; }
+  std::size_t OpenFiles() const {
+    const std::filesystem::directory_iterator files(
+        "/proc/" + std::to_string(pid_) + "/fd");
+    return static_cast<std::size_t>(std::distance(begin(files), end(files)));
+  }
 
   // A file of /proc.
   std::string Proc(const std::string& name) const {
@@ -234,6 +243,30 @@ TEST_F(GradtapdTest, MayHaveAsManyFilesOpenAsTheSystemGrants) {
   EXPECT_EQ(hard, std::to_string(before.rlim_max));
 }
 
+TEST_F(GradtapdTest, WithoutADescriptorLeftItWaitsForOneAndGoesOn) {
+  const auto gradtapd = RunOn("data");
+  const std::string address = AddressOf(gradtapd->ReadLine());
+  SendSteps(Connect(address), 1);
+  rlimit few{};
+  ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, nullptr, &few), 0);
+  few.rlim_cur = gradtapd->OpenFiles() + 3;
+  ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  std::vector<int> held;
+  for (int i = 0; i < 20; ++i) held.push_back(ConnectTo(address));
+  while (gradtapd->OpenFiles() < few.rlim_cur) {
+  }
+  for (const int fd : held) ::close(fd);
+  const auto stub = v1::Query::NewStub(Connect(address));
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::seconds(60));
+  v1::GetStatusResponse answer;
+  const grpc::Status status =
+      stub->GetStatus(&context, v1::GetStatusRequest(), &answer);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
 TEST_F(GradtapdTest, AcknowledgedStepsAreThereAfterKillMinusNine) {
   for (int round = 0; round < 3; ++round) {
     const std::string folder = "data" + std::to_string(round);
@@ -345,6 +378,16 @@ TEST_F(GradtapdTest, ALimitThatCannotBeMeantNamesValueAndRange) {
   ExpectFailure(Run({"--max-runs", "-1"}).get(), 2, "--max-runs: '-1'");
   ExpectFailure(Run({"--grpc-memory", "1KiB"}).get(), 2,
                 "--grpc-memory: '1KiB' is not within");
+  ExpectFailure(Run({"--max-name-bytes", "513"}).get(), 2,
+                "--max-name-bytes: '513'");
+  ExpectFailure(Run({"--max-batch-bytes", "1KiB"}).get(), 2,
+                "--max-batch-bytes: '1KiB' is not within");
+  ExpectFailure(Run({"--handshake-time", "2h"}).get(), 2,
+                "--handshake-time: '2h' is not within 1s and 1h");
+  ExpectFailure(Run({"--idle-time", "soon"}).get(), 2,
+                "--idle-time: 'soon' is no");
+  ExpectFailure(Run({"--max-requests", "0"}).get(), 2,
+                "--max-requests: '0' is no whole number");
   ExpectFailure(Run({"--max-step-bytes", "many"}).get(), 2,
                 "--max-step-bytes: 'many' is no");
 }

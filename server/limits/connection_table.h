@@ -1,0 +1,151 @@
+// The connections of gRPC's port: how many there are, whose they are, and what
+// each holds of the collector's memory.
+//
+// gRPC 1.51 takes connections without end, and reads a message as a whole
+// before it looks at its size. When its buffers have reached their quota it
+// ends the oldest calls, whoever's they are. Hence, before that: a connection
+// has to send whole messages. What has come over it and has not been given to a
+// call yet is held; who holds too much is cut off.
+//
+// The table does not own the sockets and is not told when gRPC closes one: it
+// asks the system whether the descriptor is still the same socket.
+//
+// Layer: server/limits. This file: std, core.
+
+#ifndef GRADTAP_SERVER_LIMITS_CONNECTION_TABLE_H_
+#define GRADTAP_SERVER_LIMITS_CONNECTION_TABLE_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/sync.h"
+#include "server/limits/limit_counters.h"
+
+namespace gradtap::server {
+
+struct ConnectionCaps {
+  std::size_t connections = 4'096;
+  // Of one address; of IPv6, of one /64.
+  std::size_t of_a_client = 2'048;
+  std::uint64_t held_bytes = std::uint64_t{32} << 20;  // By one connection.
+  std::uint64_t held_in_all = std::uint64_t{128} << 20;
+};
+
+// What the system knows of a socket. Any thread; no call waits.
+class Sockets {
+ public:
+  struct Traffic {
+    std::uint64_t received = 0;  // And read, since the connection began.
+    std::uint64_t sent = 0;      // And acknowledged.
+  };
+
+  virtual ~Sockets() = default;
+  // Never the same for two sockets; 0: that is none.
+  virtual std::uint64_t Identity(int fd) const = 0;
+  virtual Traffic TrafficOf(int fd) const = 0;
+  // Ends the connection, if the descriptor is still that socket.
+  virtual void End(int fd, std::uint64_t identity) const = 0;
+
+  static const Sockets& OfTheSystem();  // Never destroyed.
+};
+
+// A connection as calls see it.
+class OpenConnection {
+ public:
+  // A message of so many bytes has been given to a call, or a call has begun.
+  void Took(std::size_t bytes) {
+    taken_.fetch_add(bytes + bytes / 32 + kOfAMessage,
+                     std::memory_order_relaxed);
+  }
+  // A call was refused because its client asks too often. True: so were some
+  // before, and whoever is there does not listen.
+  bool RefusedAgain() {
+    return refused_.fetch_add(1, std::memory_order_relaxed) + 1 >= kRefusals;
+  }
+
+ private:
+  friend class ConnectionTable;
+  static constexpr int kRefusals = 5;
+  // Heads, frames, acknowledgements: what comes besides a message.
+  static constexpr std::size_t kOfAMessage = 512;
+
+  int fd_ = -1;
+  std::uint64_t identity_ = 0;
+  std::string client_;
+  std::chrono::steady_clock::time_point since_;
+  std::atomic<std::uint64_t> taken_{0};
+  std::atomic<int> refused_{0};
+};
+
+// Who that is, of what gRPC says of a call: "ipv4:192.0.2.1:4000" is the client
+// "192.0.2.1", an address of IPv6 its network, "2001:db8:0:1::/64"; anything
+// else is itself.
+std::string ClientOf(std::string_view peer);
+
+// Thread-safe, each call holding one lock; Look() by one thread at a time.
+class ConnectionTable {
+ public:
+  // All must outlive it; `refused` may be null.
+  ConnectionTable(const ConnectionCaps& caps, const Clock* clock,
+                  const Sockets* sockets, LimitCounters* refused)
+      : caps_(caps), clock_(clock), sockets_(sockets), refused_(refused) {}
+
+  // A connection has been accepted. False: there are too many, which is
+  // counted; it is to be closed. `peer`: as gRPC will say it of its calls.
+  bool Admit(int fd, const std::string& peer) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Null: not known.
+  std::shared_ptr<OpenConnection> Find(std::string_view peer) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Forgets those that are closed; ends those that hold more than one may, and
+  // while all together hold too much the one that holds most. Counted.
+  void Look() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Whatever it holds. No call of it costs anything any more.
+  void End(const OpenConnection& connection) const {
+    sockets_->End(connection.fd_, connection.identity_);
+  }
+
+  std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  struct Holder {
+    std::shared_ptr<OpenConnection> connection;
+    std::uint64_t bytes = 0;
+  };
+
+  // True: it is closed, and no longer counted.
+  bool HasGone(const OpenConnection& connection)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Leave(const std::string& client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::uint64_t HeldBy(const OpenConnection& connection) const;
+  void Refused(Limit limit) const {
+    if (refused_ != nullptr) refused_->Refused(limit);
+  }
+
+  const ConnectionCaps caps_;
+  const Clock* const clock_;
+  const Sockets* const sockets_;
+  LimitCounters* const refused_;
+
+  mutable Mutex mu_;
+  std::unordered_map<std::string, std::shared_ptr<OpenConnection>> by_peer_
+      ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::size_t> of_client_ ABSL_GUARDED_BY(mu_);
+  // No earlier is the table searched for closed ones to make room.
+  std::chrono::steady_clock::time_point forget_at_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_LIMITS_CONNECTION_TABLE_H_

@@ -1,0 +1,29 @@
+// What the doors of the collector have in common against those who ask for too
+// much.
+//
+// Layer: server/limits. This file: std.
+
+#ifndef GRADTAP_SERVER_LIMITS_GUARDS_H_
+#define GRADTAP_SERVER_LIMITS_GUARDS_H_
+
+#include "server/limits/connection_table.h"
+#include "server/limits/limit_counters.h"
+#include "server/limits/request_rate.h"
+
+namespace gradtap::server {
+
+// Pointers to what outlives whoever has this. Null: nobody counts, any rate is
+// taken, connections are not known.
+struct Guards {
+  LimitCounters* refused = nullptr;
+  RequestRate* rate = nullptr;
+  ConnectionTable* connections = nullptr;
+
+  void Refused(Limit limit) const {
+    if (refused != nullptr) refused->Refused(limit);
+  }
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_LIMITS_GUARDS_H_
