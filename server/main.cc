@@ -4,7 +4,10 @@
 // to standard error. Signals are blocked in every thread and waited for by the
 // main one, so that nothing runs in a handler.
 
+#include <google/protobuf/stubs/common.h>
+#if GOOGLE_PROTOBUF_VERSION < 4022000
 #include <google/protobuf/stubs/logging.h>
+#endif
 #include <grpc/support/log.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -85,7 +88,9 @@ void SilenceGrpc() {
     gpr_set_log_function([](gpr_log_func_args*) {});
   }
   // A line for each string of a peer's that is not UTF-8.
+#if GOOGLE_PROTOBUF_VERSION < 4022000  // Later ones log nothing of it.
   google::protobuf::SetLogHandler(nullptr);
+#endif
 }
 
 int Run(const gradtap::server::CollectorOptions& options, char** argv) {

@@ -4,6 +4,7 @@
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -142,7 +143,8 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   const auto connection = ConnectionOf(guards, context);
   if (connection != nullptr) connection->Took(0);
   if (often.ok()) return caller;
-  if (connection != nullptr && connection->RefusedAgain()) {
+  if (connection != nullptr &&
+      connection->RefusedAgain(std::chrono::steady_clock::now())) {
     guards.connections->End(*connection);
   }
   return often;

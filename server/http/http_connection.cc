@@ -103,6 +103,10 @@ bool HttpConnection::Begin() {
         "{\"code\":\"UNAVAILABLE\",\"message\":\"too many connections of one "
         "client; close some\"}\n";
     Send(kTooMany.data(), kTooMany.size());
+    // With a request unread, closing would take the answer back.
+    std::array<char, 4096> rest;
+    while (::recv(socket_, rest.data(), rest.size(), MSG_DONTWAIT) > 0) {
+    }
   }
   return false;
 }

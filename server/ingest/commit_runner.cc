@@ -9,16 +9,13 @@
 #include "absl/strings/str_cat.h"
 
 namespace gradtap::server {
-namespace {
 
-// Of one synced write: a group beyond it would only make its members wait.
-constexpr std::size_t kGroupBytes = std::size_t{4} << 20;
-
-// What a commit adds to a write: its bytes, and keys for each row and gap.
 std::size_t WriteBytes(const StreamCommit& commit) {
   constexpr std::size_t kKeysBytes = 200;
   return commit.bytes + kKeysBytes * (commit.steps.size() + commit.gaps.size());
 }
+
+namespace {
 
 // Among the attempts of a run, by start time: which one this is, from 1.
 std::uint32_t AttemptLabel(const RunEntry& run, const StreamEntry& stream) {
@@ -67,7 +64,7 @@ void CommitRunner::Run(std::deque<CommitTask> tasks) {
   std::size_t bytes = 0;
   for (CommitTask& task : tasks) {
     const bool opens = task.batch == nullptr;
-    if (opens || bytes >= kGroupBytes) {
+    if (opens || bytes >= kCommitGroupBytes) {
       CommitGroup(&group);
       bytes = 0;
     }

@@ -7,6 +7,7 @@
 #ifndef GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
 #define GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
 
+#include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -34,6 +35,12 @@ struct CommitTask {
   CommitDone commit_done;
   OpenDone open_done;
 };
+
+// Of one synced write: a group beyond it would only make its members wait.
+inline constexpr std::size_t kCommitGroupBytes = std::size_t{4} << 20;
+
+// What a commit adds to a write: its bytes, and keys for each row and gap.
+std::size_t WriteBytes(const StreamCommit& commit);
 
 // [Threading] One thread at a time.
 class CommitRunner {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -64,22 +63,23 @@ std::deque<CommitTask> Committer::TakeSome() {
     work_.WaitUntil(
         mu_, std::chrono::steady_clock::now() + std::chrono::seconds(60));
   }
-  // No batch waits for more than one opening: each is a synced write of its
-  // own. One of a stream never stands behind that stream's opening.
-  std::deque<CommitTask> tasks, rest;
-  std::optional<CommitTask> opening;
+  // An opening is a synced write of its own, as a group of batches is: there
+  // are no more of them than groups, but one. So neither waits for long,
+  // however many of the other there are. No batch that came before an opening
+  // stands behind it: it may be of that stream.
+  std::deque<CommitTask> tasks, openings;
+  std::size_t bytes = 0;
   for (CommitTask& task : queue_) {
-    if (task.batch != nullptr) {
-      tasks.push_back(std::move(task));
-    } else if (!opening.has_value()) {
-      opening = std::move(task);
-    } else {
-      rest.push_back(std::move(task));
-    }
+    if (task.batch != nullptr) bytes += WriteBytes(task.batch->commit);
+    (task.batch != nullptr ? tasks : openings).push_back(std::move(task));
   }
   TakeTurns(&tasks);
-  if (opening.has_value()) tasks.push_back(*std::move(opening));
-  queue_ = std::move(rest);
+  for (std::size_t left = 1 + bytes / kCommitGroupBytes;
+       left > 0 && !openings.empty(); --left) {
+    tasks.push_back(std::move(openings.front()));
+    openings.pop_front();
+  }
+  queue_ = std::move(openings);
   return tasks;
 }
 

@@ -51,8 +51,8 @@ class Committer {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
   void Submit(CommitTask task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits for tasks: all batches that have come, and one opening. Empty:
-  // stopped, and nothing is left.
+  // Waits for tasks: all batches that have come, and an opening for each group
+  // that they make, or one. Empty: stopped, and nothing is left.
   std::deque<CommitTask> TakeSome() ABSL_LOCKS_EXCLUDED(mu_);
 
   CommitRunner runner_;  // The thread's.

@@ -9,8 +9,9 @@
 namespace gradtap::server {
 namespace {
 
-// What a connection may send without a message, a second: pings, settings.
-constexpr std::uint64_t kBytesASecond = 1'024;
+// What a connection may send without a message, a second: pings, settings,
+// probes of its health.
+constexpr std::uint64_t kBytesASecond = 16'384;
 // Of what has been sent to it: it acknowledges in frames of its own.
 constexpr std::uint64_t kSentPart = 64;
 // One message may have come in part: who holds no more is not ended for what

@@ -67,14 +67,19 @@ class OpenConnection {
                      std::memory_order_relaxed);
   }
   // A call was refused because its client asks too often. True: so were some
-  // before, and whoever is there does not listen.
-  bool RefusedAgain() {
+  // within kRefusalTime, and whoever is there does not listen.
+  bool RefusedAgain(std::chrono::steady_clock::time_point now) {
+    const std::int64_t time = now.time_since_epoch() / kRefusalTime;
+    if (refused_in_.exchange(time, std::memory_order_relaxed) != time) {
+      refused_.store(0, std::memory_order_relaxed);
+    }
     return refused_.fetch_add(1, std::memory_order_relaxed) + 1 >= kRefusals;
   }
 
  private:
   friend class ConnectionTable;
   static constexpr int kRefusals = 5;
+  static constexpr std::chrono::seconds kRefusalTime{10};
   // Heads, frames, acknowledgements: what comes besides a message.
   static constexpr std::size_t kOfAMessage = 512;
 
@@ -83,7 +88,8 @@ class OpenConnection {
   std::string client_;
   std::chrono::steady_clock::time_point since_;
   std::atomic<std::uint64_t> taken_{0};
-  std::atomic<int> refused_{0};
+  std::atomic<std::int64_t> refused_in_{0};  // In which of such times,
+  std::atomic<int> refused_{0};              // and how often.
 };
 
 // Who that is, of what gRPC says of a call: "ipv4:192.0.2.1:4000" is the client

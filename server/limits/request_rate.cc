@@ -42,7 +42,10 @@ std::optional<std::chrono::nanoseconds> RequestRate::Take(
   const std::chrono::nanoseconds cost = std::min<std::chrono::nanoseconds>(
       session ? limit_.of_a_session * pace : pace, burst);
   MutexLock lock(mu_);
-  TimePoint& full_at = BucketOf(client, now);
+  // Apart: who asks without end must not keep agents from the same place out.
+  TimePoint& full_at =
+      session ? BucketOf(absl::StrCat(std::string(client), " sessions"), now)
+              : BucketOf(client, now);
   const TimePoint after = std::max(full_at, now) + cost;
   const std::chrono::nanoseconds wait = after - now - burst;
   if (wait.count() > 0) {

@@ -33,6 +33,7 @@ constexpr int kMaxReceiveBytes = 4 << 20;
 constexpr int kAroundABatch = 64 << 10;
 constexpr int kMaxMetadataBytes = 8 << 10;
 constexpr int kMinPingIntervalMs = 20'000;
+constexpr int kWindowBytes = 2 << 20;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMaxIdleMs = 300'000;
@@ -53,6 +54,11 @@ void ApplyLimits(const CollectorOptions& options,
   };
   set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // Or two collectors share a port.
   set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  // What a sender may have on its way to a call that does not read: a batch.
+  // Else gRPC grants more to a fast one, and all that a slow disk holds up
+  // together look like peers that hoard.
+  set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kWindowBytes);
   set(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(options.max_streams));
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
       static_cast<int>(options.handshake_time.count()));

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -33,7 +34,7 @@ constexpr std::chrono::milliseconds kNoneLeft{100};
 // Accepted in a row, before the table is looked at again.
 constexpr int kInARow = 64;
 // For the store's files, HTTP, and what gRPC itself needs.
-constexpr std::size_t kOtherFiles = 1'024;
+constexpr std::size_t kOtherFiles = 1'536;
 
 // As gRPC names it, whatever its URI has to escape.
 std::string PeerName(const sockaddr_storage& address) {
@@ -121,6 +122,7 @@ absl::Status GrpcListener::BindAll(const ListenAddress& address) {
   }
   int why = EADDRNOTAVAIL;
   bool in_use = false;
+  std::set<std::string> addresses;
   for (addrinfo* at = found; at != nullptr; at = at->ai_next) {
     // All of them have the port that the first one was given.
     if (at->ai_family == AF_INET) {
@@ -130,6 +132,10 @@ absl::Status GrpcListener::BindAll(const ListenAddress& address) {
     } else {
       continue;
     }
+    // A name may have an address twice, on two lines of a file.
+    const std::string bytes(reinterpret_cast<const char*>(at->ai_addr),
+                            at->ai_addrlen);
+    if (!addresses.insert(bytes).second) continue;
     const int fd = ListenOn(*at);
     if (fd < 0) {
       why = errno;

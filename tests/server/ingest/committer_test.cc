@@ -175,6 +175,39 @@ TEST_F(CommitterTest, ABatchWaitsForOneOpeningHoweverManyThereAre) {
   EXPECT_EQ(order.front(), "batch");
 }
 
+TEST_F(CommitterTest, AsManyOpeningsAsGroupsGoOnBeforeTheNextBatches) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  store_.Hold();
+  auto first = Commit(id, 1);
+  store_.WaitUntilHeld();
+  std::string order;  // Of the committer's thread.
+  const auto commit = [&](std::uint64_t seq, std::size_t bytes) {
+    auto batch = std::make_unique<ValidatedBatch>();
+    batch->commit.stream = id;
+    batch->commit.first_seq = batch->commit.last_seq = seq;
+    batch->commit.bytes = bytes;
+    committer_->Commit(std::move(batch), [&order](const ValidatedBatch&,
+                                                  const absl::Status& status) {
+      GRADTAP_EXPECT_OK(status);
+      order += 'b';
+    });
+  };
+  for (std::uint64_t seq = 2; seq <= 4; ++seq) commit(seq, kCommitGroupBytes);
+  for (std::uint32_t rank = 1; rank <= 6; ++rank) {
+    committer_->Open(MakeHello("run", "l", rank),
+                     [&](const absl::StatusOr<OpenedStream>& opened) {
+                       GRADTAP_EXPECT_OK(opened);
+                       if (order == "bbb") commit(5, 1);
+                       order += 'o';
+                     });
+  }
+  store_.Release();
+  GRADTAP_EXPECT_OK(first.get());
+  GRADTAP_EXPECT_OK(Open(MakeHello("run", "l", 7)));  // The last of all.
+  committer_.reset();
+  EXPECT_EQ(order, "bbbooooboo");
+}
+
 TEST_F(CommitterTest, AStreamWaitsForOneBatchOfAnother) {
   const StreamId greedy = Open(MakeHello())->entry.id;
   const StreamId other = Open(MakeHello("run", "l", 1))->entry.id;

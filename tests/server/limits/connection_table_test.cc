@@ -161,9 +161,12 @@ TEST_F(ConnectionTableTest, WhoHoldsNoMoreThanAMessageStaysWhateverOthersHold) {
 TEST_F(ConnectionTableTest, WhoGoesOnAfterRefusalsIsEnded) {
   Open(0);
   Open(1);
-  for (int i = 0; i < 4; ++i) EXPECT_FALSE(Find(0)->RefusedAgain());
-  EXPECT_TRUE(Find(0)->RefusedAgain());
-  EXPECT_FALSE(Find(1)->RefusedAgain());
+  const std::chrono::steady_clock::time_point now{std::chrono::hours(1)};
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(Find(0)->RefusedAgain(now));
+  EXPECT_TRUE(Find(0)->RefusedAgain(now));
+  EXPECT_FALSE(Find(1)->RefusedAgain(now));
+  // A connection lives for weeks: old ones do not count.
+  EXPECT_FALSE(Find(0)->RefusedAgain(now + std::chrono::minutes(1)));
   table_.End(*Find(0));
   EXPECT_THAT(sockets_.ended, ElementsAre(0));
   const auto gone = Find(1);
