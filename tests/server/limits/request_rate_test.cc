@@ -68,11 +68,16 @@ TEST_F(RequestRateTest, ASessionCountsForMoreAndForNoMoreThanThereCanBe) {
   EXPECT_FALSE(rate.Take("a", true).has_value());
   EXPECT_FALSE(rate.Take("a", true).has_value());
   EXPECT_TRUE(rate.Take("a", true).has_value());
-  EXPECT_FALSE(rate.Take("a").has_value());  // Four are left.
   limit.of_a_session = 1'000;
   RequestRate dear(limit, &clock_, nullptr);
   EXPECT_FALSE(dear.Take("a", true).has_value());
-  EXPECT_TRUE(dear.Take("a").has_value());
+  EXPECT_TRUE(dear.Take("a", true).has_value());
+}
+
+TEST_F(RequestRateTest, WhoAsksWithoutEndKeepsNoSessionOut) {
+  EXPECT_EQ(TakeAll("a"), 20);
+  EXPECT_FALSE(rate_.Take("a", true).has_value());
+  EXPECT_TRUE(rate_.Take("a").has_value());
 }
 
 TEST_F(RequestRateTest, OneClientTakesNothingFromAnother) {
