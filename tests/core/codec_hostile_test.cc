@@ -464,9 +464,8 @@ TEST(DecodeSchemaTest, TooManyParametersAreRefusedByTheirNumber) {
   std::string many;
   for (std::size_t i = 0; i <= kMaxSchemaParameters; ++i)
     many += std::string("\x12\x00", 2);
-  EXPECT_THAT(
-      DecodeSchema(many),
-      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1000001")));
+  EXPECT_THAT(DecodeSchema(many), StatusIs(absl::StatusCode::kResourceExhausted,
+                                           HasSubstr("1000001")));
 }
 
 }  // namespace
