@@ -154,9 +154,11 @@ TEST(DeviceReducerStepsTest, EqualSmallTensorsShareTheirOperations) {
     UpdateMeans(reducer, all);
     Recording recording;
     UpdateMeans(reducer, all);
+    // What runs nothing; some versions narrow once more for a larger table.
     for (const char* const view :
          {"aten::as_strided", "aten::reshape", "aten::_reshape_alias",
-          "aten::is_non_overlapping_and_dense", "aten::view"}) {
+          "aten::is_non_overlapping_and_dense", "aten::view", "aten::narrow",
+          "aten::slice"}) {
       recording.operations.erase(view);
     }
     return recording.operations;
