@@ -267,8 +267,9 @@ class HttpServer::Impl {
   // A form longer than 8 KiB is refused by the library, unless the handler
   // reads the body itself.
   void AddPrometheusRoutes() {
+    // Not "/:" in it, which newer versions of the library take for a parameter.
     const std::string path =
-        std::string(kPrometheusPath) + "([A-Za-z0-9_/:.-]+)";
+        std::string(kPrometheusPath) + "([A-Za-z0-9_:./-]+)";
     server_.Get(
         path, [this](const httplib::Request& in, httplib::Response& out) {
           Put(prometheus_.Serve({in.matches[1], ParametersOf(in)}), in, &out);

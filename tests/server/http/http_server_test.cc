@@ -27,7 +27,9 @@ namespace gradtap::server {
 namespace {
 
 using ::gradtap::testing::StatusIs;
+using ::testing::AnyOf;
 using testing::Feeder;
+using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -279,7 +281,9 @@ TEST_F(HttpServerTest, LargeRequestsAreRefused) {
   ExpectError(Post("GetRun", std::string((1 << 20) + 1, ' ')), 413,
               "INVALID_ARGUMENT", "1048576");
   ExpectError(Get("/" + std::string(600, 'x')), 400, "INVALID_ARGUMENT", "512");
-  EXPECT_GE(Get("/" + std::string(100'000, 'x')).status, 400);
+  // The library's client gives up, or gets as far as the answer.
+  EXPECT_THAT(Get("/" + std::string(100'000, 'x')).status, AnyOf(-1, Ge(400)));
+  EXPECT_EQ(Get("/healthz").status, 200);
 }
 
 TEST_F(HttpServerTest, AnswersAreWhole) {
@@ -390,7 +394,7 @@ TEST_F(HttpServerTest, ThePageMayUseWhatIsItsOwnAndNothingElse) {
 
 TEST_F(HttpServerTest, AnswersAreCompressedForWhoTakesThat) {
   const std::string url = "/api/v1/GetSeries?runs=mnist&statistics=grad.mean";
-  const httplib::Response plain = Get(url);
+  const httplib::Response plain = Get(url, {{"Accept-Encoding", "identity"}});
   EXPECT_FALSE(plain.has_header("Content-Encoding"));
   http_->set_decompress(false);
   const httplib::Response packed = Get(url, {{"Accept-Encoding", "gzip"}});
