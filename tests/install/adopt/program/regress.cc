@@ -27,8 +27,7 @@ int main() {
   for (int step = 0; step < 200; ++step) {
     const torch::Tensor x = torch::rand({64, 1}) * 6.28;
     optimizer.zero_grad();
-    const torch::Tensor loss =
-        torch::mse_loss(net.forward(x), torch::sin(x));
+    const torch::Tensor loss = torch::mse_loss(net.forward(x), torch::sin(x));
     loss.backward();
     optimizer.step();
     last = loss.item<float>();
