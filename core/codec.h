@@ -216,9 +216,9 @@ StepData ToStepData(const StepView& view);
 
 // One zstd frame with content size and checksum.
 std::string CompressFrame(std::string_view content);
-// Such a frame with the content as good as it is: for a peer that memory leads
-// to, where zstd costs both sides more than the bytes that it saves (5 to 15 %
-// of floats).
+// Such a frame with the content as it is: for a peer on this machine, where
+// zstd costs both sides more than the bytes that it saves, some 5 to 15 % of
+// floats.
 std::string StoreFrame(std::string_view content);
 // kInvalidArgument for anything but one whole frame with a content size of at
 // most `max_bytes` and a valid checksum; kResourceExhausted over the limit.

@@ -1,8 +1,6 @@
 #include "server/http/http_connection.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,8 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
-
-#include "absl/strings/str_cat.h"
 
 namespace gradtap::server {
 namespace {
@@ -27,18 +23,10 @@ thread_local HttpConnection* current = nullptr;
 std::string PeerOf(int socket) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  auto* const raw = reinterpret_cast<sockaddr*>(&address);
-  char host[INET6_ADDRSTRLEN] = "";
-  if (::getpeername(socket, raw, &size) != 0) return "";
-  if (address.ss_family == AF_INET) {
-    const auto* const v4 = reinterpret_cast<const sockaddr_in*>(&address);
-    ::inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-    return absl::StrCat("ipv4:", host, ":", ntohs(v4->sin_port));
-  }
-  if (address.ss_family != AF_INET6) return "";
-  const auto* const v6 = reinterpret_cast<const sockaddr_in6*>(&address);
-  ::inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-  return absl::StrCat("ipv6:[", host, "]:", ntohs(v6->sin6_port));
+  return ::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) ==
+                 0
+             ? PeerName(address)
+             : "";
 }
 
 }  // namespace

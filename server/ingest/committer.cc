@@ -58,28 +58,31 @@ void Committer::Submit(CommitTask task) {
 }
 
 std::deque<CommitTask> Committer::TakeSome() {
-  MutexLock lock(mu_);
-  while (queue_.empty() && !stopping_) {
-    work_.WaitUntil(
-        mu_, std::chrono::steady_clock::now() + std::chrono::seconds(60));
+  std::deque<CommitTask> come;
+  {
+    MutexLock lock(mu_);
+    while (queue_.empty() && openings_.empty() && !stopping_) {
+      work_.WaitUntil(
+          mu_, std::chrono::steady_clock::now() + std::chrono::seconds(60));
+    }
+    come.swap(queue_);
   }
   // An opening is a synced write of its own, as a group of batches is: there
   // are no more of them than groups, but one. So neither waits for long,
   // however many of the other there are. No batch that came before an opening
   // stands behind it: it may be of that stream.
-  std::deque<CommitTask> tasks, openings;
+  std::deque<CommitTask> tasks;
   std::size_t bytes = 0;
-  for (CommitTask& task : queue_) {
+  for (CommitTask& task : come) {
     if (task.batch != nullptr) bytes += WriteBytes(task.batch->commit);
-    (task.batch != nullptr ? tasks : openings).push_back(std::move(task));
+    (task.batch != nullptr ? tasks : openings_).push_back(std::move(task));
   }
   TakeTurns(&tasks);
   for (std::size_t left = 1 + bytes / kCommitGroupBytes;
-       left > 0 && !openings.empty(); --left) {
-    tasks.push_back(std::move(openings.front()));
-    openings.pop_front();
+       left > 0 && !openings_.empty(); --left) {
+    tasks.push_back(std::move(openings_.front()));
+    openings_.pop_front();
   }
-  queue_ = std::move(openings);
   return tasks;
 }
 

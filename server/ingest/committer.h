@@ -3,8 +3,8 @@
 // While a synced write runs, what arrives waits; when it has ended, all that
 // has come meanwhile goes into the next one. There is no timer: a lone batch is
 // written at once, and under load the groups grow by themselves. Of the streams
-// that are to be opened one goes between two groups, however many wait; and of
-// batches each stream's first, then each one's second.
+// that are to be opened as many go as there are groups, or one, however many
+// wait; and of batches each stream's first, then each one's second.
 //
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h.
@@ -55,7 +55,9 @@ class Committer {
   // that they make, or one. Empty: stopped, and nothing is left.
   std::deque<CommitTask> TakeSome() ABSL_LOCKS_EXCLUDED(mu_);
 
-  CommitRunner runner_;  // The thread's.
+  // The thread's.
+  CommitRunner runner_;
+  std::deque<CommitTask> openings_;  // Taken, and not done yet.
 
   Mutex mu_;
   CondVar work_;  // Something queued, or stopping.

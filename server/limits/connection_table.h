@@ -15,6 +15,8 @@
 #ifndef GRADTAP_SERVER_LIMITS_CONNECTION_TABLE_H_
 #define GRADTAP_SERVER_LIMITS_CONNECTION_TABLE_H_
 
+#include <sys/socket.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -91,6 +93,10 @@ class OpenConnection {
   std::atomic<std::int64_t> refused_in_{0};  // In which of such times,
   std::atomic<int> refused_{0};              // and how often.
 };
+
+// An address of IPv4 or IPv6 as gRPC says it of its calls, with what its URI
+// has to escape: "ipv4:192.0.2.1:4000".
+std::string PeerName(const sockaddr_storage& address);
 
 // Who that is, of what gRPC says of a call: "ipv4:192.0.2.1:4000" is the client
 // "192.0.2.1", an address of IPv6 its network, "2001:db8:0:1::/64"; anything

@@ -1,6 +1,5 @@
 #include "server/service/grpc_listener.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -18,8 +17,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace gradtap::server {
 namespace {
 
@@ -35,25 +32,6 @@ constexpr std::chrono::milliseconds kNoneLeft{100};
 constexpr int kInARow = 64;
 // For the store's files, HTTP, and what gRPC itself needs.
 constexpr std::size_t kOtherFiles = 1'536;
-
-// As gRPC names it, whatever its URI has to escape.
-std::string PeerName(const sockaddr_storage& address) {
-  char host[INET6_ADDRSTRLEN] = "";
-  if (address.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    ::inet_ntop(AF_INET, &v4.sin_addr, host, sizeof host);
-    return absl::StrCat("ipv4:", host, ":", ntohs(v4.sin_port));
-  }
-  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-    ::inet_ntop(AF_INET, v6.sin6_addr.s6_addr + 12, host, sizeof host);
-    return absl::StrCat("ipv4:", host, ":", ntohs(v6.sin6_port));
-  }
-  ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
-  const std::string zone =
-      v6.sin6_scope_id == 0 ? "" : absl::StrCat("%25", v6.sin6_scope_id);
-  return absl::StrCat("ipv6:%5B", host, zone, "%5D:", ntohs(v6.sin6_port));
-}
 
 std::uint16_t PortOf(int socket) {
   sockaddr_storage address{};

@@ -60,5 +60,9 @@ file(READ ${SCRATCH}/prefix/lib/systemd/system/gradtapd.service service)
 if(NOT service MATCHES "ExecStart=${SCRATCH}/prefix/bin/gradtapd --config ${SCRATCH}/prefix/etc/gradtap/gradtapd.conf\n")
   message(FATAL_ERROR "the service starts something else:\n${service}")
 endif()
+# It is among the calls that are taken away before it, and kills who makes it.
+if(NOT service MATCHES "~@privileged @resources\n.*\nSystemCallFilter=setpriority\n")
+  message(FATAL_ERROR "the service may not call setpriority:\n${service}")
+endif()
 
 file(REMOVE_RECURSE ${SCRATCH})

@@ -89,7 +89,14 @@ TEST_F(LeftoverDriveTest, WhatADeadProcessHasLeftIsDeliveredInItsNameAndGoes) {
   EXPECT_EQ(hello.pid(), identity.pid);
   EXPECT_EQ(hello.tags_size(), 2);
   EXPECT_EQ(network_.collector.byes, 1);
+  EXPECT_LT(network_.collector.frame_bytes, network_.collector.content_bytes);
   EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(LeftoverDriveTest, ForACollectorOnThisMachineNothingIsCompressed) {
+  options_.collector = "127.0.0.1:1";
+  EXPECT_THAT(Deliver(LeaveSpool(root_, 100)).status, IsOk());
+  EXPECT_GT(network_.collector.frame_bytes, network_.collector.content_bytes);
 }
 
 TEST_F(LeftoverDriveTest, BesideAnotherSessionItDoesALittleAtATime) {
