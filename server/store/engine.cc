@@ -14,6 +14,7 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/table.h"
+#include "server/store/engine_log.h"
 #include "server/store/keys.h"
 
 namespace gradtap::server {
@@ -73,9 +74,6 @@ rocksdb::DBOptions MakeDbOptions(rocksdb::Env* env) {
   options.skip_stats_update_on_db_open = true;
   options.max_bgerror_resume_count = 0;
   options.listeners.push_back(std::make_shared<NoRecoveryOfItsOwn>());
-  options.keep_log_file_num = 4;
-  options.max_log_file_size = 4 * kMiB;
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
   return options;
 }
 
@@ -209,8 +207,10 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Open(const std::string& dir,
                                                      rocksdb::Env* env) {
   std::shared_ptr<Engine> engine(new Engine());
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(
-      MakeDbOptions(env), dir, MakeFamilies(), &engine->families_, &db);
+  rocksdb::DBOptions options = MakeDbOptions(env);
+  options.info_log = std::make_shared<EngineLog>(dir);
+  const rocksdb::Status status =
+      rocksdb::DB::Open(options, dir, MakeFamilies(), &engine->families_, &db);
   if (!status.ok()) return CannotOpen(dir, status);
   engine->db_.reset(db);
   return engine;
