@@ -115,6 +115,9 @@ class ConnectionTable {
   // counted; it is to be closed. `peer`: as gRPC will say it of its calls.
   bool Admit(int fd, const std::string& peer) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // One was accepted and closed, for want of descriptors: counted as too many.
+  void NoRoom() const { Refused(Limit::kConnections); }
+
   // Null: not known.
   std::shared_ptr<OpenConnection> Find(std::string_view peer) const
       ABSL_LOCKS_EXCLUDED(mu_);

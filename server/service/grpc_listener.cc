@@ -32,6 +32,18 @@ constexpr std::chrono::milliseconds kNoneLeft{100};
 constexpr int kInARow = 64;
 // For the store's files, HTTP, and what gRPC itself needs.
 constexpr std::size_t kOtherFiles = 1'536;
+// Never a connection's, whatever has become of the limit since. RocksDB that
+// cannot make a log leaves references behind; closed after that, it ends the
+// process where it is built with assertions.
+constexpr rlim_t kStoreFiles = 64;
+
+// The system gives the lowest descriptor that is free.
+bool IsOfTheStore(int fd) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+  const rlim_t kept = std::min(kStoreFiles, limit.rlim_cur / 4);
+  return static_cast<rlim_t>(fd) >= limit.rlim_cur - kept;
+}
 
 std::uint16_t PortOf(int socket) {
   sockaddr_storage address{};
@@ -193,6 +205,11 @@ bool GrpcListener::AcceptOne(int socket) {
       return false;
     }
     return errno == ECONNABORTED || errno == EINTR;
+  }
+  if (IsOfTheStore(fd)) {
+    table_->NoRoom();
+    ::close(fd);
+    return true;
   }
   if (!table_->Admit(fd, PeerName(address))) {
     ::close(fd);

@@ -243,28 +243,40 @@ TEST_F(GradtapdTest, MayHaveAsManyFilesOpenAsTheSystemGrants) {
   EXPECT_EQ(hard, std::to_string(before.rlim_max));
 }
 
-TEST_F(GradtapdTest, WithoutADescriptorLeftItWaitsForOneAndGoesOn) {
+TEST_F(GradtapdTest, TheLastDescriptorsAreTheStoresNotConnections) {
   const auto gradtapd = RunOn("data");
   const std::string address = AddressOf(gradtapd->ReadLine());
-  SendSteps(Connect(address), 1);
-  rlimit few{};
-  ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, nullptr, &few), 0);
+  const auto channel = Connect(address);
+  SendSteps(channel, 1);
+  rlimit all{};
+  ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, nullptr, &all), 0);
+  rlimit few = all;
   few.rlim_cur = gradtapd->OpenFiles() + 3;
   ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
-  std::vector<int> held;
-  for (int i = 0; i < 20; ++i) held.push_back(ConnectTo(address));
-  while (gradtapd->OpenFiles() < few.rlim_cur) {
+  for (int i = 0; i < 20; ++i) {
+    const int fd = ConnectTo(address);
+    ASSERT_GE(fd, 0);
+    EXPECT_TRUE(AwaitClosed(fd));
+    ::close(fd);
   }
-  for (const int fd : held) ::close(fd);
-  const auto stub = v1::Query::NewStub(Connect(address));
-  grpc::ClientContext context;
-  context.set_wait_for_ready(true);
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::seconds(60));
+  // Who is there already is served.
   v1::GetStatusResponse answer;
-  const grpc::Status status =
-      stub->GetStatus(&context, v1::GetStatusRequest(), &answer);
-  EXPECT_TRUE(status.ok()) << status.error_message();
+  const auto ask = [&](const std::shared_ptr<grpc::Channel>& through) {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::seconds(60));
+    return v1::Query::NewStub(through)->GetStatus(
+        &context, v1::GetStatusRequest(), &answer);
+  };
+  EXPECT_TRUE(ask(channel).ok());
+  std::uint64_t refused = 0;
+  for (const v1::LimitFigures& limit : answer.figures().limits()) {
+    if (limit.limit() == "connections") refused = limit.refused();
+  }
+  EXPECT_EQ(refused, 20u);
+  ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, &all, nullptr), 0);
+  EXPECT_TRUE(ask(Connect(address)).ok());
 }
 
 TEST_F(GradtapdTest, AcknowledgedStepsAreThereAfterKillMinusNine) {
