@@ -26,6 +26,9 @@ constexpr std::uint64_t kSpareBytes = 16 * kMiB;
 // which are most of what is written, fill theirs first, and all families go to
 // disk together. More than this makes no commit faster.
 constexpr std::size_t kMemtableBytes = 6 * kMiB;
+constexpr std::size_t kRollupTableBytes = 16 * kMiB;
+// Of level 0: so many are read about as fast as one.
+constexpr std::size_t kFewTables = 4;
 constexpr std::size_t kBlockCacheBytes = 32 * kMiB;
 constexpr int kLeastOpenFiles = 64;
 constexpr int kMostOpenFiles = 1024;
@@ -155,7 +158,7 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
 rocksdb::ColumnFamilyOptions MakeRollupOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
   auto options = MakeTileOptions(cache);
-  options.target_file_size_base = 16 * kMiB;
+  options.target_file_size_base = kRollupTableBytes;
   options.max_bytes_for_level_base = 32 * kMiB;
   GatherInLevel0(64, &options);
   return options;
@@ -282,6 +285,25 @@ void Engine::Reclaim(const KeyRange& range) const {
   options.bottommost_level_compaction =
       rocksdb::BottommostLevelCompaction::kForceOptimized;
   db()->CompactRange(options, range.family, &from, &to).PermitUncheckedError();
+}
+
+void Engine::MergeRollups() const {
+  rocksdb::ColumnFamilyMetaData family;
+  db()->GetColumnFamilyMetaData(rollups(), &family);
+  std::vector<std::string> tables;
+  for (const auto& table : family.levels[0].files) {
+    tables.push_back(table.relative_filename);
+  }
+  if (reclaiming_stopped_ || tables.size() < kFewTables) return;
+  std::size_t below = 1;
+  while (below + 1 < family.levels.size() && family.levels[below].size == 0) {
+    ++below;
+  }
+  rocksdb::CompactionOptions options;
+  options.compression = rocksdb::kDisableCompressionOption;  // The family's.
+  options.output_file_size_limit = kRollupTableBytes;
+  db()->CompactFiles(options, rollups(), tables, static_cast<int>(below))
+      .PermitUncheckedError();
 }
 
 std::uint64_t Engine::ApproximateBytes(

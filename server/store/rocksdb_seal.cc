@@ -267,7 +267,7 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
   for (;;) {
     const std::optional<ToSeal> next = NextToSeal();
     if (!next.has_value()) {
-      ReclaimSealed();
+      TidySealed();
       return false;
     }
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
@@ -292,9 +292,9 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
 
 // With nothing left to seal, so that rows of other runs in the same files are
 // not written anew for each run that ends.
-void RocksdbStore::ReclaimSealed() {
+void RocksdbStore::TidySealed() {
   auto to_reclaim = std::exchange(to_reclaim_, {});
-  if (to_reclaim.empty()) return;
+  if (to_reclaim.empty() && tidied_) return;
   std::shared_ptr<Engine> open;
   {
     MutexLock lock(mu_);
@@ -308,6 +308,8 @@ void RocksdbStore::ReclaimSealed() {
   }
   if (open == nullptr) return;
   for (const auto& [key, end] : to_reclaim) ReclaimRows(*open, key, end);
+  open->MergeRollups();
+  tidied_ = true;
 }
 
 absl::StatusOr<std::uint64_t> RocksdbStore::SealWindow(const ToSeal& from) {

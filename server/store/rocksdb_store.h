@@ -267,7 +267,7 @@ class RocksdbStore final : public Store {
   // While too much is due, a second at most; not while sealing fails.
   void WaitForSealer() ABSL_LOCKS_EXCLUDED(mu_);
   // Gives back the space of rows of branches that were sealed to their end.
-  void ReclaimSealed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+  void TidySealed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // Without a sync: what is lost is sealed again.
   absl::Status WriteSealed(const BranchKey& key, const Engine* engine,
@@ -319,6 +319,8 @@ class RocksdbStore final : public Store {
   // Branches, and below which step their rows are gone.
   std::vector<std::pair<BranchKey, std::int64_t>> to_reclaim_
       ABSL_GUARDED_BY(seal_mu_);
+  // Once since the store was opened; it may have been closed before.
+  bool tidied_ ABSL_GUARDED_BY(seal_mu_) = false;
   // The branch that NextToSeal() gave last.
   std::pair<StreamId, std::uint32_t> sealed_last_ ABSL_GUARDED_BY(seal_mu_);
 

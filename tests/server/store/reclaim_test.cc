@@ -60,11 +60,40 @@ class ReclaimTest : public ::testing::Test {
     return rows;
   }
 
-  std::string FilesAtLevel0() {
+  std::string FilesAtLevel0() { return FilesAtLevel0(engine_->rows()); }
+  std::string FilesAtLevel0(rocksdb::ColumnFamilyHandle* family) {
     std::string files;
-    engine_->db()->GetProperty(engine_->rows(), "rocksdb.num-files-at-level0",
-                               &files);
+    engine_->db()->GetProperty(family, "rocksdb.num-files-at-level0", &files);
     return files;
+  }
+
+  // As sealing does: some of every series.
+  void PutRollupTables(int from, int to) {
+    for (int table = from; table < to; ++table) {
+      for (int series = 0; series < 20; ++series) {
+        const std::string key = RollupKey(series, table);
+        ASSERT_TRUE(engine_->db()
+                        ->Put(rocksdb::WriteOptions(), engine_->rollups(), key,
+                              "roll-up of " + key)
+                        .ok());
+      }
+      ASSERT_TRUE(engine_->db()
+                      ->Flush(rocksdb::FlushOptions(), engine_->rollups())
+                      .ok());
+    }
+  }
+  static std::string RollupKey(int series, int table) {
+    return std::string(1, static_cast<char>(series)) + static_cast<char>(table);
+  }
+  void ExpectRollups(int tables) {
+    std::unique_ptr<rocksdb::Iterator> it(
+        engine_->db()->NewIterator(rocksdb::ReadOptions(), engine_->rollups()));
+    int n = 0;
+    for (it->SeekToFirst(); it->Valid(); it->Next(), ++n) {
+      EXPECT_EQ(it->key().ToString(), RollupKey(n / tables, n % tables));
+      EXPECT_EQ(it->value().ToString(), "roll-up of " + it->key().ToString());
+    }
+    EXPECT_EQ(n, 20 * tables);
   }
 
   gradtap::testing::TempDir dir_;
@@ -134,6 +163,28 @@ TEST_F(ReclaimTest, OnceSomebodyWantsToOpenItAgainNothingIsReclaimed) {
   // A whole file would go.
   engine_->Reclaim({engine_->rows(), KeyOf(0), KeyOf(1'000)});
   EXPECT_EQ(Rows(), 100);
+}
+
+TEST_F(ReclaimTest, ManyTablesOfRollupsAreMergedAFewAreNot) {
+  PutRollupTables(0, 3);
+  engine_->MergeRollups();
+  EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "3");
+  PutRollupTables(3, 12);
+  engine_->MergeRollups();
+  EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "0");
+  ExpectRollups(12);
+  // Onto what there is.
+  PutRollupTables(12, 20);
+  engine_->MergeRollups();
+  EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "0");
+  ExpectRollups(20);
+}
+
+TEST_F(ReclaimTest, OnceSomebodyWantsToOpenItAgainNothingIsMerged) {
+  PutRollupTables(0, 8);
+  engine_->StopReclaiming();
+  engine_->MergeRollups();
+  EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "8");
 }
 
 }  // namespace
