@@ -44,23 +44,19 @@ void ByteReader::Fail() {
   rest_ = {};
 }
 
-std::uint64_t ByteReader::Fixed(int bytes) {
-  if (rest_.size() < static_cast<std::size_t>(bytes)) {
+std::uint32_t ByteReader::U32() {
+  std::uint32_t value = 0;
+  if (rest_.size() < sizeof value) {
     Fail();
     return 0;
   }
-  std::uint64_t value = 0;
-  for (int i = 0; i < bytes; ++i) {
-    value = (value << 8) | static_cast<unsigned char>(rest_[i]);
-  }
-  rest_.remove_prefix(bytes);
-  return value;
+  std::memcpy(&value, rest_.data(), sizeof value);
+  rest_.remove_prefix(sizeof value);
+  return __builtin_bswap32(value);
 }
 
-std::uint32_t ByteReader::U32() { return static_cast<std::uint32_t>(Fixed(4)); }
-std::uint64_t ByteReader::U64() { return Fixed(8); }
 std::int64_t ByteReader::I64() {
-  return static_cast<std::int64_t>(Fixed(8) ^ kSignBit);
+  return static_cast<std::int64_t>(U64() ^ kSignBit);
 }
 
 std::uint64_t ByteReader::Varint() {

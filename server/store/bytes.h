@@ -5,11 +5,16 @@
 #ifndef GRADTAP_SERVER_STORE_BYTES_H_
 #define GRADTAP_SERVER_STORE_BYTES_H_
 
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
 namespace gradtap::server {
+
+static_assert(std::endian::native == std::endian::little,
+              "integers are turned around");
 
 void PutU32(std::uint32_t value, std::string* out);  // Big-endian.
 void PutU64(std::uint64_t value, std::string* out);
@@ -28,7 +33,16 @@ class ByteReader {
   explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
 
   std::uint32_t U32();
-  std::uint64_t U64();
+  std::uint64_t U64() {
+    std::uint64_t value = 0;
+    if (rest_.size() < sizeof value) {
+      Fail();
+      return 0;
+    }
+    std::memcpy(&value, rest_.data(), sizeof value);
+    rest_.remove_prefix(sizeof value);
+    return __builtin_bswap64(value);
+  }
   std::int64_t I64();
   std::uint64_t Varint();
   std::uint32_t Varint32();  // Not ok above 2^32 - 1.
@@ -40,7 +54,6 @@ class ByteReader {
   std::string_view rest() const { return rest_; }
 
  private:
-  std::uint64_t Fixed(int bytes);
   void Fail();
 
   std::string_view rest_;

@@ -24,24 +24,31 @@ std::int64_t StepAtEnd(std::string_view key) {
   return ByteReader(key.substr(key.size() - 8)).I64();
 }
 
-// When the steps of pieces were; it is asked by rising steps. Keeps the newest
-// chapter or window.
+// When the steps of pieces were; it is asked by rising steps.
 class PieceSteps {
  public:
   PieceSteps(std::shared_ptr<Engine> engine, const BranchKey& branch)
       : engine_(std::move(engine)), branch_(branch) {}
 
-  absl::StatusOr<StepAndTime> At(const PiecePlace& place) {
-    if (first_step_ != place.first_step || recorded() != place.recorded) {
-      if (const absl::Status s = Open(place); !s.ok()) return s;
+  // `places` are all of one piece.
+  absl::Status AddAll(std::span<const PiecePlace> places,
+                      std::vector<StepAndTime>* all) {
+    if (const absl::Status s = Open(places.front()); !s.ok()) return s;
+    for (const PiecePlace& place : places) {
+      if (place.offset >= recorded()) return Damaged("roll-up");
+      if (chapter_.has_value()) chapter_->Prefetch(place.offset);
     }
-    if (place.offset >= recorded()) return Damaged("roll-up");
+    for (const PiecePlace& place : places) all->push_back(At(place));
+    return absl::OkStatus();
+  }
+
+ private:
+  StepAndTime At(const PiecePlace& place) const {
     if (chapter_.has_value()) return chapter_->At(place.offset);
     const std::uint32_t row = window_->RowOfRecorded(place.offset);
     return StepAndTime{window_->step(row), window_->time(row)};
   }
 
- private:
   std::uint32_t recorded() const {
     if (chapter_.has_value()) return chapter_->recorded();
     return window_.has_value() ? window_->recorded() : 0;
@@ -302,10 +309,14 @@ absl::StatusOr<std::vector<StepAndTime>> RocksdbStore::ResolvePlaces(
   std::vector<StepAndTime> resolved;
   resolved.reserve(places.size());
   PieceSteps steps(reader->engine, {reader->run_id, stream, branch});
-  for (const PiecePlace& place : places) {
-    const absl::StatusOr<StepAndTime> at = steps.At(place);
-    if (!at.ok()) return at.status();
-    resolved.push_back(*at);
+  for (std::size_t i = 0, end = 0; i < places.size(); i = end) {
+    while (end < places.size() &&
+           places[end].first_step == places[i].first_step &&
+           places[end].recorded == places[i].recorded) {
+      ++end;
+    }
+    const absl::Status s = steps.AddAll(places.subspan(i, end - i), &resolved);
+    if (!s.ok()) return s;
   }
   return resolved;
 }

@@ -13,13 +13,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "server/store/store.h"
 #include "server/store/tile/tile.h"
-#include "server/store/window/linear_column.h"
 #include "server/store/window/timeline.h"
 
 namespace gradtap::server {
@@ -45,15 +44,16 @@ class ChapterView {
   // Beyond all of its rows.
   std::int64_t end() const { return end_; }
   // `place` counts recorded steps; it is below recorded(). O(1).
-  StepAndTime At(std::uint32_t place) const {
-    const auto& [steps, times] = windows_[place / steps_];
-    return {steps[place % steps_], times[place % steps_]};
-  }
+  StepAndTime At(std::uint32_t place) const;
+  // At(place) will be called soon.
+  void Prefetch(std::uint32_t place) const;
 
  private:
   std::int64_t end_ = 0;
   std::uint32_t steps_ = 1;  // Of each window.
-  std::vector<std::pair<LinearColumn, LinearColumn>> windows_;
+  std::string_view columns_;
+  // Where each begins, among `columns_`.
+  absl::InlinedVector<std::uint32_t, 16> windows_;
 };
 
 }  // namespace gradtap::server

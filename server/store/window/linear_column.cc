@@ -33,14 +33,21 @@ std::uint64_t LineAt(std::uint64_t rise, std::size_t i, std::size_t count) {
   return static_cast<std::uint64_t>(wide / steps - (wide % steps < 0 ? 1 : 0));
 }
 
+unsigned WidthOf(std::string_view column) {
+  return static_cast<unsigned char>(column[kHeadBytes - 1]);
+}
+
 // Bits [position, position + width) of `bytes`, which has them all.
 std::uint64_t BitsAt(std::string_view bytes, std::size_t position,
                      unsigned width) {
   if (width == 0) return 0;
   std::array<char, 9> near{};  // Those bits and up to seven before them.
   const std::size_t at = position / 8;
-  std::memcpy(near.data(), bytes.data() + at,
-              std::min(near.size(), bytes.size() - at));
+  if (bytes.size() - at >= near.size()) {
+    std::memcpy(near.data(), bytes.data() + at, near.size());
+  } else {
+    std::memcpy(near.data(), bytes.data() + at, bytes.size() - at);
+  }
   const unsigned skip = position % 8;
   std::uint64_t value = 0;
   std::memcpy(&value, near.data(), sizeof value);
@@ -100,25 +107,30 @@ void AppendLinearColumn(std::span<const std::int64_t> values,
 bool LinearColumn::Take(std::string_view* bytes, std::size_t count,
                         LinearColumn* column) {
   if (count == 0 || bytes->size() < kHeadBytes) return false;
-  ByteReader reader(*bytes);
-  column->count_ = count;
-  column->base_ = reader.U64();
-  column->rise_ = reader.U64() - column->base_;
-  column->least_ = reader.U64();
-  column->width_ = static_cast<unsigned char>((*bytes)[kHeadBytes - 1]);
-  if (column->width_ > 64) return false;
-  bytes->remove_prefix(kHeadBytes);
+  const unsigned width = WidthOf(*bytes);
+  if (width > 64) return false;
   if (count > (std::numeric_limits<std::size_t>::max() >> 7)) return false;
-  const std::size_t size = (count * column->width_ + 7) / 8;
+  const std::size_t size = kHeadBytes + (count * width + 7) / 8;
   if (bytes->size() < size) return false;
-  column->bits_ = bytes->substr(0, size);
+  column->count_ = count;
+  column->bytes_ = bytes->substr(0, size);
   bytes->remove_prefix(size);
   return true;
 }
 
+void LinearColumn::Prefetch(std::size_t i) const {
+  __builtin_prefetch(bytes_.data() + kHeadBytes + i * WidthOf(bytes_) / 8);
+}
+
 std::int64_t LinearColumn::operator[](std::size_t i) const {
-  return static_cast<std::int64_t>(base_ + LineAt(rise_, i, count_) + least_ +
-                                   BitsAt(bits_, i * width_, width_));
+  ByteReader head(bytes_);
+  const std::uint64_t base = head.U64();
+  const std::uint64_t rise = head.U64() - base;
+  const std::uint64_t least = head.U64();
+  const unsigned width = WidthOf(bytes_);
+  return static_cast<std::int64_t>(
+      base + LineAt(rise, i, count_) + least +
+      BitsAt(bytes_.substr(kHeadBytes), i * width, width));
 }
 
 }  // namespace gradtap::server

@@ -30,19 +30,19 @@ class LinearColumn {
   LinearColumn() = default;
 
   // Takes a column of `count` values off the front of `*bytes`, which must
-  // outlive it; false if they are too few.
+  // outlive it; false if they are too few. Looks at its width alone.
   static bool Take(std::string_view* bytes, std::size_t count,
                    LinearColumn* column);
 
   // `i` is below the count. O(1).
   std::int64_t operator[](std::size_t i) const;
+  // [i] will be asked for soon.
+  void Prefetch(std::size_t i) const;
   std::size_t size() const { return count_; }
 
  private:
   std::size_t count_ = 0;
-  std::uint64_t base_ = 0, rise_ = 0, least_ = 0;
-  unsigned width_ = 0;
-  std::string_view bits_;
+  std::string_view bytes_;
 };
 
 }  // namespace gradtap::server
