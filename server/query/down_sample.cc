@@ -107,24 +107,36 @@ void DownSampler::Add(const PointSummary& summary, const Point& first) {
       keep(summary.max, false, &bucket->max);
     }
   }
-  if (summary.has_nonfinite && !std::exchange(bucket->has_nonfinite, true)) {
-    keep(summary.nonfinite, false, &bucket->nonfinite);
-  }
-  if (summary.has_absent && !std::exchange(bucket->has_absent, true)) {
-    keep(summary.absent, true, &bucket->absent);
+  if (summary.has_nonfinite || summary.has_absent) {
+    Others* others = OthersOf(bucket);
+    if (summary.has_nonfinite && !std::exchange(others->has_nonfinite, true)) {
+      keep(summary.nonfinite, false, &others->nonfinite);
+    }
+    if (summary.has_absent && !std::exchange(others->has_absent, true)) {
+      keep(summary.absent, true, &others->absent);
+    }
   }
   seen_ += summary.count;
 }
 
+DownSampler::Others* DownSampler::OthersOf(Bucket* bucket) {
+  if (bucket->others == 0) {
+    others_.emplace_back();
+    bucket->others = static_cast<std::uint32_t>(others_.size());
+  }
+  return &others_[bucket->others - 1];
+}
+
 void DownSampler::AddTo(const Kept& kept, Bucket* bucket) {
-  if (!std::exchange(bucket->has_ends, true)) bucket->first = kept;
+  Others* others = OthersOf(bucket);
+  if (!std::exchange(others->has_ends, true)) others->first = kept;
   ++bucket->count;
-  bucket->last = kept;
+  others->last = kept;
   const Point& point = kept.point;
   if (point.absent) {
-    if (!std::exchange(bucket->has_absent, true)) bucket->absent = kept;
+    if (!std::exchange(others->has_absent, true)) others->absent = kept;
   } else if (!std::isfinite(point.value)) {
-    if (!std::exchange(bucket->has_nonfinite, true)) bucket->nonfinite = kept;
+    if (!std::exchange(others->has_nonfinite, true)) others->nonfinite = kept;
   } else if (!std::exchange(bucket->has_finite, true)) {
     bucket->min = bucket->max = kept;
   } else {
@@ -133,18 +145,8 @@ void DownSampler::AddTo(const Kept& kept, Bucket* bucket) {
   }
 }
 
-void DownSampler::Join(const Bucket& later, Bucket* bucket) {
+void DownSampler::JoinExtremes(const Bucket& later, Bucket* bucket) {
   bucket->count += later.count;
-  if (later.has_ends) {
-    if (!std::exchange(bucket->has_ends, true)) bucket->first = later.first;
-    bucket->last = later.last;
-  }
-  if (later.has_absent && !std::exchange(bucket->has_absent, true)) {
-    bucket->absent = later.absent;
-  }
-  if (later.has_nonfinite && !std::exchange(bucket->has_nonfinite, true)) {
-    bucket->nonfinite = later.nonfinite;
-  }
   if (!later.has_finite) return;
   if (!std::exchange(bucket->has_finite, true)) {
     bucket->min = later.min;
@@ -155,17 +157,37 @@ void DownSampler::Join(const Bucket& later, Bucket* bucket) {
   if (later.max.point.value > bucket->max.point.value) bucket->max = later.max;
 }
 
+void DownSampler::JoinOthers(const Others& later, Others* others) {
+  if (later.has_ends) {
+    if (!std::exchange(others->has_ends, true)) others->first = later.first;
+    others->last = later.last;
+  }
+  if (later.has_absent && !std::exchange(others->has_absent, true)) {
+    others->absent = later.absent;
+  }
+  if (later.has_nonfinite && !std::exchange(others->has_nonfinite, true)) {
+    others->nonfinite = later.nonfinite;
+  }
+}
+
 void DownSampler::Halve() {
+  const std::vector<Others> before = std::exchange(others_, {});
   std::size_t out = 0;
   for (std::size_t i = 0; i < buckets_.size(); i += 2, ++out) {
-    buckets_[out] = buckets_[i];
-    if (i + 1 < buckets_.size()) Join(buckets_[i + 1], &buckets_[out]);
+    Bucket joined = buckets_[i];
+    joined.others = 0;
+    if (i + 1 < buckets_.size()) JoinExtremes(buckets_[i + 1], &joined);
+    for (std::size_t j = i; j < std::min(i + 2, buckets_.size()); ++j) {
+      if (buckets_[j].others == 0) continue;
+      JoinOthers(before[buckets_[j].others - 1], OthersOf(&joined));
+    }
+    buckets_[out] = joined;
   }
   buckets_.resize(out);
   bucket_size_ *= 2;
 }
 
-void DownSampler::Emit(const Bucket& bucket, std::vector<Point>* points) {
+void DownSampler::Emit(const Bucket& bucket, std::vector<Point>* points) const {
   std::array<const Kept*, kMostOfBucket> kept;  // By rising index.
   std::size_t n = 0;
   const auto add = [&](const Kept& one) {
@@ -175,16 +197,19 @@ void DownSampler::Emit(const Bucket& bucket, std::vector<Point>* points) {
     }
     kept[at] = &one;
   };
-  if (bucket.has_ends) {
-    add(bucket.first);
-    add(bucket.last);
-  }
   if (bucket.has_finite) {
     add(bucket.min);
     add(bucket.max);
   }
-  if (bucket.has_nonfinite) add(bucket.nonfinite);
-  if (bucket.has_absent) add(bucket.absent);
+  if (bucket.others != 0) {
+    const Others& others = others_[bucket.others - 1];
+    if (others.has_ends) {
+      add(others.first);
+      add(others.last);
+    }
+    if (others.has_nonfinite) add(others.nonfinite);
+    if (others.has_absent) add(others.absent);
+  }
   for (std::size_t i = 0; i < n; ++i) {
     if (i > 0 && kept[i]->index == kept[i - 1]->index) continue;
     points->push_back(kept[i]->point);
@@ -198,6 +223,7 @@ std::size_t DownSampler::retained() const {
 std::vector<Point> DownSampler::Take() {
   if (buckets_.empty()) return std::exchange(raw_, {});
   std::vector<Point> points;
+  points.reserve(std::min<std::size_t>(max_points_, 4 * buckets_.size()));
   for (;;) {
     points.clear();
     for (const Bucket& bucket : buckets_) Emit(bucket, &points);
@@ -205,6 +231,7 @@ std::vector<Point> DownSampler::Take() {
     Halve();
   }
   buckets_ = {};
+  others_ = {};
   bucket_size_ = 1;
   return points;
 }

@@ -57,6 +57,13 @@ class DownSampler {
   // after it. After Expect() a bucket of summaries has no first and last point.
   // Without it their extremes are points like others.
   void Add(const PointSummary& summary, const Point& first);
+  // The next summaries that have less points together may as well be one; 1 if
+  // they may not.
+  std::uint64_t RoomOfSummaries() const {
+    if (!expecting_) return 1;
+    const std::uint64_t taken = buckets_.empty() ? 0 : buckets_.back().count;
+    return taken < bucket_size_ ? bucket_size_ - taken : bucket_size_;
+  }
 
   // Points offered so far.
   std::uint64_t seen() const { return seen_; }
@@ -71,20 +78,28 @@ class DownSampler {
     std::uint64_t index = 0;  // Of Add(); orders the points of a bucket.
     Point point;
   };
+  // What few buckets keep, or only those of single points.
+  struct Others {
+    Kept first, last, nonfinite, absent;
+    bool has_ends = false;  // First and last are known.
+    bool has_nonfinite = false, has_absent = false;
+  };
   struct Bucket {
     std::uint64_t count = 0;  // Points offered to it.
-    Kept first, last, min, max, nonfinite, absent;
-    bool has_ends = false;  // First and last are known.
-    bool has_finite = false, has_nonfinite = false, has_absent = false;
+    Kept min, max;
+    bool has_finite = false;
+    std::uint32_t others = 0;  // Their place in others_, from 1 on; 0: none.
   };
 
-  static void AddTo(const Kept& kept, Bucket* bucket);
+  Others* OthersOf(Bucket* bucket);
+  void AddTo(const Kept& kept, Bucket* bucket);
   static Point PointAt(const PointSummary::At& at, bool absent,
                        const Point& first);
   void AddExtremes(const PointSummary& summary, const Point& first);
   Bucket* OpenBucket();
-  static void Join(const Bucket& later, Bucket* bucket);
-  static void Emit(const Bucket& bucket, std::vector<Point>* points);
+  static void JoinExtremes(const Bucket& later, Bucket* bucket);
+  static void JoinOthers(const Others& later, Others* others);
+  void Emit(const Bucket& bucket, std::vector<Point>* points) const;
   void StartBuckets();
   void AddToBuckets(const Kept& kept);
   void Halve();
@@ -95,6 +110,7 @@ class DownSampler {
   std::uint64_t bucket_size_ = 1;  // Points that fill a bucket.
   std::vector<Point> raw_;         // Until there are more than max_points_.
   std::vector<Bucket> buckets_;
+  std::vector<Others> others_;
   bool expecting_ = false;
 };
 

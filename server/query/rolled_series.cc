@@ -136,9 +136,16 @@ void AddPiece(const Segment& segment, const RollupPiece& piece,
   first.attempt = segment.attempt;
   first.piece = series->PieceOf(segment.stream->id, segment.branch,
                                 piece.first_step, piece.recorded);
-  for (const RollupEntry& entry : piece.entries) {
-    sampler->Add(SummaryOf(entry, source), first);
-    first.step += piece.run;
+  // Those of a bucket at once.
+  for (std::size_t i = 0, end = 0; i < piece.entries.size(); i = end) {
+    const std::uint64_t room = sampler->RoomOfSummaries();
+    for (std::uint64_t steps = 0; end < piece.entries.size() && steps < room;
+         ++end) {
+      steps += piece.entries[end].steps();
+    }
+    const auto entries = piece.entries.subspan(i, end - i);
+    sampler->Add(SummaryOf(MergeRollups(entries), source), first);
+    first.step += static_cast<std::int64_t>(entries.size()) * piece.run;
   }
 }
 
