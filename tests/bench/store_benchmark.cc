@@ -4,7 +4,7 @@
 //   store_benchmark [--recorded DIR] [--of cnn|gpt] [--parameters N]
 //                   [--steps N] [--runs N] [--dir DIR] [--queries N]
 //                   [--keep 1] [--series 0] [--heat_maps 0] [--compact 1]
-//                   [--grad_only 1]
+//                   [--grad_only 1] [--others MIB]
 //
 // Prints, for all runs together: commits and sealing (values a second of wall
 // and of CPU time), bytes on disk for each float, and how long queries of the
@@ -12,7 +12,9 @@
 // the folder was opened anew. Values are floats; the counts are stored besides.
 // With --of they are one recording as it is; else parameters are recorded ones
 // from a step of their own on, times a factor, back and forth. With --keep the
-// folder stays, and is asked as it is when it is there already.
+// folder stays, and is asked as it is when it is there already. With --others
+// so much memory is touched before each query, as by others on the machine: the
+// cores' caches hold nothing of the store then.
 
 #include <algorithm>
 #include <atomic>
@@ -60,13 +62,21 @@ struct Options {
   bool keep = false;  // The folder; and ask one that was kept, if it is there.
 };
 
+std::vector<char> g_others;  // --others.
+
 double Seconds(Clock::duration d) {
   return std::chrono::duration<double>(d).count();
+}
+
+// What others do between two questions: the cores' caches hold theirs then.
+void TouchOthers() {
+  for (std::size_t i = 0; i < g_others.size(); i += 64) ++g_others[i];
 }
 
 void Time(const char* what, int times, const std::function<void(int)>& query) {
   std::vector<double> ms;
   for (int i = 0; i < times; ++i) {
+    TouchOthers();
     const auto begin = Clock::now();
     query(i);
     ms.push_back(1e3 * Seconds(Clock::now() - begin));
@@ -262,6 +272,9 @@ int main(int argc, char** argv) {
     if (name == "--heat_maps") options.heat_maps = std::atoi(value) != 0;
     if (name == "--grad_only") options.grad_only = std::atoi(value) != 0;
     if (name == "--keep") options.keep = std::atoi(value) != 0;
+    if (name == "--others") {
+      gradtap::bench::g_others.resize(std::strtoul(value, nullptr, 10) << 20);
+    }
     if (name == "--queries") options.queries = std::atoi(value);
     if (name == "--steps") options.steps = std::strtoll(value, nullptr, 10);
   }
