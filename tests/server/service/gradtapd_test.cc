@@ -251,7 +251,7 @@ TEST_F(GradtapdTest, TheLastDescriptorsAreTheStoresNotConnections) {
   rlimit all{};
   ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, nullptr, &all), 0);
   rlimit few = all;
-  few.rlim_cur = gradtapd->OpenFiles() + 3;
+  few.rlim_cur = gradtapd->OpenFiles();  // None is left, that is.
   ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
   for (int i = 0; i < 20; ++i) {
     const int fd = ConnectTo(address);
@@ -274,7 +274,7 @@ TEST_F(GradtapdTest, TheLastDescriptorsAreTheStoresNotConnections) {
   for (const v1::LimitFigures& limit : answer.figures().limits()) {
     if (limit.limit() == "connections") refused = limit.refused();
   }
-  EXPECT_EQ(refused, 20u);
+  EXPECT_GE(refused, 20u);
   ASSERT_EQ(::prlimit(gradtapd->pid(), RLIMIT_NOFILE, &all, nullptr), 0);
   EXPECT_TRUE(ask(Connect(address)).ok());
 }
