@@ -222,7 +222,9 @@ absl::Status AddStoredGaps(Store* store, const Line& line,
                            std::vector<v1::GapInfo>* gaps) {
   std::map<StreamId, std::vector<GapRow>> by_stream;
   for (const Segment& segment : line.segments) {
-    if (segment.stream->lost_steps == 0) continue;  // Most often.
+    // Most often.
+    const StreamEntry& stream = *segment.stream;
+    if (stream.lost_steps == 0 && stream.skipped_steps == 0) continue;
     auto [it, is_new] = by_stream.try_emplace(segment.stream->id);
     if (is_new) {
       absl::StatusOr<std::vector<GapRow>> rows =

@@ -103,6 +103,19 @@ TEST_F(SeriesQueryTest, ValueAbsentAndMissingAreThreeThings) {
   EXPECT_EQ(answer->gaps(0).gap().last_step(), 4);
 }
 
+// Such a run has lost nothing, and no row says that it skipped something.
+TEST_F(SeriesQueryTest, AGapThatIsNoLossIsAnsweredToo) {
+  const Schema schema = MakeSchema(1, {MakeParameter("w")});
+  const StreamId stream = AddRun("run", schema, 2);
+  store_.AddGap(stream, 0, GapOf(GapCause::kOptimizerThrew, 2, 2));
+  store_.AddStep(stream, 0, MakeStep(schema, 3, 1));
+  const auto answer = Get(Ask("run", "grad.mean"));
+  GRADTAP_ASSERT_OK(answer);
+  ASSERT_EQ(answer->gaps_size(), 1);
+  EXPECT_FALSE(answer->gaps(0).lost());
+  EXPECT_EQ(answer->gaps(0).gap().first_step(), 2);
+}
+
 TEST_F(SeriesQueryTest, ASkippedStepHasItsScalarAndIsAGap) {
   const Schema schema = MakeSchema(1, {MakeParameter("w")});
   const StreamId stream = AddRun("run", schema, 1);
