@@ -1,12 +1,14 @@
 #include "server/store/engine_log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdarg>
 #include <cstdio>
 #include <ctime>
 #include <string>
+#include <utility>
 
 namespace gradtap::server {
 namespace {
@@ -50,7 +52,11 @@ EngineLog::~EngineLog() {
 
 void EngineLog::Begin() {
   if (fd_ >= 0) ::close(fd_);
-  ::rename(path_.c_str(), (path_ + ".old").c_str());
+  // An empty one would take the place of what was said before.
+  struct stat now {};
+  if (::stat(path_.c_str(), &now) != 0 || now.st_size > 0) {
+    ::rename(path_.c_str(), (path_ + ".old").c_str());
+  }
   fd_ = ::open(path_.c_str(),
                O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
   bytes_ = 0;
@@ -66,10 +72,13 @@ void EngineLog::Logv(rocksdb::InfoLogLevel level, const char* format,
   while (line.back() == '\n') line.pop_back();
   line += '\n';
   MutexLock lock(mu_);
+  if (std::exchange(torn_, false)) line.insert(0, 1, '\n');
   if (fd_ < 0 || bytes_ + line.size() > kMostBytes) Begin();
   if (fd_ < 0) return;
   const ssize_t written = ::write(fd_, line.data(), line.size());
-  if (written > 0) bytes_ += static_cast<std::size_t>(written);
+  if (written <= 0) return;
+  bytes_ += static_cast<std::size_t>(written);
+  torn_ = static_cast<std::size_t>(written) < line.size();
 }
 
 void EngineLog::Logv(const char* format, va_list arguments) {

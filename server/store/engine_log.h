@@ -41,6 +41,7 @@ class EngineLog final : public rocksdb::Logger {
   Mutex mu_;
   int fd_ ABSL_GUARDED_BY(mu_) = -1;
   std::size_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool torn_ ABSL_GUARDED_BY(mu_) = false;  // The last line has no end.
 };
 
 }  // namespace gradtap::server

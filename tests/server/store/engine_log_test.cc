@@ -55,6 +55,29 @@ TEST_F(EngineLogTest, TheOneBeforeIsKept) {
               MatchesRegex(std::string(kStamp) + "warning first\n"));
 }
 
+TEST_F(EngineLogTest, OneThatSaysNothingDoesNotTakeItsPlace) {
+  rocksdb::Warn(std::make_unique<EngineLog>(dir_.path()).get(), "first");
+  for (int i = 0; i < 3; ++i) EngineLog log(dir_.path());
+  EXPECT_THAT(Read("LOG.old"),
+              MatchesRegex(std::string(kStamp) + "warning first\n"));
+}
+
+TEST_F(EngineLogTest, AfterHalfALineComesAnother) {
+  EngineLog log(dir_.path());
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit all{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &all), 0);
+  rlimit few = all;
+  few.rlim_cur = 10;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &few), 0);
+  rocksdb::Error(&log, "first");
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &all), 0);
+  std::signal(SIGXFSZ, handler);
+  rocksdb::Error(&log, "second");
+  EXPECT_THAT(Read("LOG"), MatchesRegex("[0-9-]{10}\n" + std::string(kStamp) +
+                                        "error second\n"));
+}
+
 TEST_F(EngineLogTest, ALineThatDoesNotFitTheDiskIsLeftOut) {
   EngineLog log(dir_.path());
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
