@@ -4,7 +4,7 @@
 // gRPC 1.51 accepts without end. When the process has no descriptor left, its
 // listener ends for good, and no agent gets in any more. This one takes as many
 // connections as the table admits and the process has descriptors for, and
-// closes the others; the last descriptors are the store's.
+// closes the others; the last descriptors are left to the store.
 //
 // Layer: server/service. This file: std, absl, limits; gRPC.
 

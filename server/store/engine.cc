@@ -287,23 +287,29 @@ void Engine::Reclaim(const KeyRange& range) const {
   db()->CompactRange(options, range.family, &from, &to).PermitUncheckedError();
 }
 
-void Engine::MergeRollups() const {
+bool Engine::MergeRollups() const {
   rocksdb::ColumnFamilyMetaData family;
   db()->GetColumnFamilyMetaData(rollups(), &family);
-  std::vector<std::string> tables;
-  for (const auto& table : family.levels[0].files) {
-    tables.push_back(table.relative_filename);
+  std::uint64_t base = 0, free_bytes = 0;
+  db()->GetIntProperty(rollups(), rocksdb::DB::Properties::kBaseLevel, &base);
+  const auto& tables = family.levels[0].files;
+  if (reclaiming_stopped_ || tables.size() < kFewTables || base == 0 ||
+      base >= family.levels.size()) {
+    return true;
   }
-  if (reclaiming_stopped_ || tables.size() < kFewTables) return;
-  std::size_t below = 1;
-  while (below + 1 < family.levels.size() && family.levels[below].size == 0) {
-    ++below;
+  const std::uint64_t written =
+      family.levels[0].size + family.levels[base].size;
+  if (db()->GetEnv()->GetFreeSpace(db()->GetName(), &free_bytes).ok() &&
+      free_bytes < written + kSpareBytes) {
+    return true;
   }
+  std::vector<std::string> names;
+  for (const auto& table : tables) names.push_back(table.relative_filename);
   rocksdb::CompactionOptions options;
   options.compression = rocksdb::kDisableCompressionOption;  // The family's.
   options.output_file_size_limit = kRollupTableBytes;
-  db()->CompactFiles(options, rollups(), tables, static_cast<int>(below))
-      .PermitUncheckedError();
+  return !db()->CompactFiles(options, rollups(), names, static_cast<int>(base))
+              .IsAborted();
 }
 
 std::uint64_t Engine::ApproximateBytes(

@@ -78,9 +78,10 @@ class Engine {
   // later.
   void Reclaim(const KeyRange& range) const;
   // Roll-ups gather in many small tables, each of which a series is read from:
-  // if they are more than a few, they are merged, which writes the level below
-  // anew, 32 MiB most often. If it fails, RocksDB does it later.
-  void MergeRollups() const;
+  // if they are more than a few, they are merged with the next level, 32 MiB at
+  // most. False: RocksDB merges some of them just now; ask again. If it fails,
+  // RocksDB does it later.
+  bool MergeRollups() const;
   // Lets a Reclaim() that is under way return soon, and later ones do nothing:
   // somebody wants to open the database again.
   void StopReclaiming() { reclaiming_stopped_ = true; }

@@ -308,8 +308,7 @@ void RocksdbStore::TidySealed() {
   }
   if (open == nullptr) return;
   for (const auto& [key, end] : to_reclaim) ReclaimRows(*open, key, end);
-  open->MergeRollups();
-  tidied_ = true;
+  tidied_ = open->MergeRollups();
 }
 
 absl::StatusOr<std::uint64_t> RocksdbStore::SealWindow(const ToSeal& from) {

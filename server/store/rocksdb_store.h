@@ -319,7 +319,7 @@ class RocksdbStore final : public Store {
   // Branches, and below which step their rows are gone.
   std::vector<std::pair<BranchKey, std::int64_t>> to_reclaim_
       ABSL_GUARDED_BY(seal_mu_);
-  // Once since the store was opened; it may have been closed before.
+  // Since the store was opened: it may have been closed before it was.
   bool tidied_ ABSL_GUARDED_BY(seal_mu_) = false;
   // The branch that NextToSeal() gave last.
   std::pair<StreamId, std::uint32_t> sealed_last_ ABSL_GUARDED_BY(seal_mu_);

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "faulty_fs.h"
@@ -68,13 +70,14 @@ class ReclaimTest : public ::testing::Test {
   }
 
   // As sealing does: some of every series.
-  void PutRollupTables(int from, int to) {
+  void PutRollupTables(int from, int to, std::size_t bytes = 0) {
+    const std::string padding(bytes / 20, 'x');
     for (int table = from; table < to; ++table) {
       for (int series = 0; series < 20; ++series) {
         const std::string key = RollupKey(series, table);
         ASSERT_TRUE(engine_->db()
                         ->Put(rocksdb::WriteOptions(), engine_->rollups(), key,
-                              "roll-up of " + key)
+                              "roll-up of " + key + padding)
                         .ok());
       }
       ASSERT_TRUE(engine_->db()
@@ -94,6 +97,18 @@ class ReclaimTest : public ::testing::Test {
       EXPECT_EQ(it->value().ToString(), "roll-up of " + it->key().ToString());
     }
     EXPECT_EQ(n, 20 * tables);
+  }
+
+  void WaitForCompactions() {
+    std::uint64_t busy = 1;
+    while (busy != 0) {
+      std::uint64_t pending = 0;
+      engine_->db()->GetIntProperty(engine_->rollups(),
+                                    "rocksdb.num-running-compactions", &busy);
+      engine_->db()->GetIntProperty(engine_->rollups(),
+                                    "rocksdb.compaction-pending", &pending);
+      busy += pending;
+    }
   }
 
   gradtap::testing::TempDir dir_;
@@ -178,6 +193,34 @@ TEST_F(ReclaimTest, ManyTablesOfRollupsAreMergedAFewAreNot) {
   engine_->MergeRollups();
   EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "0");
   ExpectRollups(20);
+}
+
+// Else a long run's would be written anew whenever a short one ends.
+TEST_F(ReclaimTest, AMergeLeavesWhatTheLastLevelHas) {
+  const auto last_tables = [this] {
+    rocksdb::ColumnFamilyMetaData family;
+    engine_->db()->GetColumnFamilyMetaData(engine_->rollups(), &family);
+    std::set<std::string> names;
+    for (const auto& table : family.levels.back().files) {
+      names.insert(table.relative_filename);
+    }
+    return names;
+  };
+  int tables = 0;
+  for (; tables < 120; tables += 5) {
+    PutRollupTables(tables, tables + 5, std::size_t{1} << 20);
+    while (!engine_->MergeRollups()) {
+    }
+  }
+  WaitForCompactions();
+  const std::set<std::string> before = last_tables();
+  ASSERT_GT(before.size(), 2U);
+  PutRollupTables(tables, tables + 5);
+  ASSERT_TRUE(engine_->MergeRollups());
+  EXPECT_EQ(FilesAtLevel0(engine_->rollups()), "0");
+  const std::set<std::string> after = last_tables();
+  EXPECT_TRUE(
+      std::includes(after.begin(), after.end(), before.begin(), before.end()));
 }
 
 TEST_F(ReclaimTest, OnceSomebodyWantsToOpenItAgainNothingIsMerged) {
