@@ -1,7 +1,10 @@
 #include "proto/text/json_writer.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/wrappers.pb.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -9,7 +12,6 @@
 #include <string>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_replace.h"
 #include "core/json_text.h"
 
 namespace gradtap {
@@ -183,14 +185,29 @@ class JsonWriter {
       text_ += absl::Base64Escape(value);
       text_ += '"';
     } else {
-      // Nor is it markup, whatever somebody takes it for.
-      const bool markup = value.find_first_of("<>") != std::string::npos;
-      const std::string quoted = JsonString(value);
-      text_ += markup ? absl::StrReplaceAll(
-                            quoted, {{"<", "\\u003c"}, {">", "\\u003e"}})
-                      : quoted;
+      AddString(value);
     }
     return HandOver();
+  }
+
+  // What is not plain is escaped as protobuf does it.
+  void AddString(const std::string& value) {
+    const bool plain = std::all_of(value.begin(), value.end(), [](char c) {
+      return c >= ' ' && c <= '~' && c != '"' && c != '\\' && c != '<' &&
+             c != '>';
+    });
+    if (plain) {
+      text_ += '"';
+      text_ += value;
+      text_ += '"';
+      return;
+    }
+    google::protobuf::StringValue string;
+    string.set_value(value);
+    std::string json;
+    const auto status =
+        google::protobuf::util::MessageToJsonString(string, &json);
+    text_ += status.ok() ? json : JsonString(value);
   }
 
   // What there is, if it is a piece.

@@ -214,10 +214,10 @@ TEST(JsonWriterTest, AnswersHaveNothingThatItDoesNotWrite) {
 
 TEST(JsonWriterTest, NoNameIsMarkup) {
   v1::GetRunRequest request;
-  request.set_run("</script><script>\xe6\x9d\x83");
+  request.set_run("</script>\n<script>\xe6\x9d\x83");
   EXPECT_EQ(
       TextOf(request),
-      "{\"run\":\"\\u003c/script\\u003e\\u003cscript\\u003e\xe6\x9d\x83\"}"
+      "{\"run\":\"\\u003c/script\\u003e\\n\\u003cscript\\u003e\xe6\x9d\x83\"}"
       "\n");
 }
 
