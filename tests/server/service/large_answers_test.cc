@@ -92,8 +92,16 @@ TEST_F(LargeAnswersTest, WhileOneIsNotReadNoOtherIsMade) {
     EXPECT_THAT(other->body, HasSubstr("{\"code\":\"UNAVAILABLE\",\"message\":"
                                        "\"too many large answers"));
   }
+  // So are those that a query does not ask about while it makes them.
+  v1::GetSeriesRequest less = request_;
+  less.mutable_steps()->set_end(1'000);
+  EXPECT_EQ(Ask(less, &answer).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  const httplib::Result text = Get("/api/v1/" + fields_ + "&steps.end=1000");
+  ASSERT_TRUE(text);
+  EXPECT_EQ(text->status, 503);
   auto counts = Refused();
-  EXPECT_EQ(counts["answer_bytes"], 3u);
+  EXPECT_EQ(counts["answer_bytes"], 5u);
   EXPECT_EQ(counts["query_work"], 0u);
   // Small ones are.
   v1::GetSeriesRequest small = request_;
