@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "absl/strings/str_cat.h"
+#include "proto/text/json_writer.h"
 
 namespace gradtap {
 namespace {
@@ -38,10 +39,17 @@ std::string KeepNegativeZero(const std::string& json) {
 
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message,
                                    JsonLayout layout) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = layout == JsonLayout::kPretty;
-  options.always_print_primitive_fields = true;
   std::string json;
+  if (layout == JsonLayout::kOneLine) {
+    WriteJson(message, [&json](std::string_view piece) {
+      json += piece;
+      return true;
+    });
+    return json;
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.always_print_primitive_fields = true;
   const auto status =
       google::protobuf::util::MessageToJsonString(message, &json, options);
   if (!status.ok()) {

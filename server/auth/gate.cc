@@ -66,12 +66,15 @@ std::string_view NameOf(Refusal refusal) {
   return "";
 }
 
+std::string ClientName(const Caller& caller, std::string_view peer) {
+  return caller.id.empty() ? ClientOf(peer) : absl::StrCat("token ", caller.id);
+}
+
 absl::Status TakeRequest(const Guards& guards, const Caller& caller,
                          std::string_view peer, bool session,
                          std::chrono::nanoseconds* wait) {
   if (guards.rate == nullptr) return absl::OkStatus();
-  const std::string client =
-      caller.id.empty() ? ClientOf(peer) : absl::StrCat("token ", caller.id);
+  const std::string client = ClientName(caller, peer);
   const auto until = guards.rate->Take(client, session);
   if (!until.has_value()) return absl::OkStatus();
   if (wait != nullptr) *wait = *until;

@@ -51,10 +51,12 @@ struct Caller {
   bool MayUse(std::string_view run) const { return run.starts_with(runs); }
 };
 
-// Who that is as one of those who ask too often: its token, or where nobody is
-// asked for one the address that `peer` has, as gRPC says it.
-// kResourceExhausted says when to come again, and `*wait`, if not null, is how
-// long that is.
+// Who that is as one of those who share the collector: its token, or where
+// nobody is asked for one the address that `peer` has, as gRPC says it.
+std::string ClientName(const Caller& caller, std::string_view peer);
+
+// Takes a request of that client's. kResourceExhausted says when to come again,
+// and `*wait`, if not null, is how long that is.
 absl::Status TakeRequest(const Guards& guards, const Caller& caller,
                          std::string_view peer, bool session = false,
                          std::chrono::nanoseconds* wait = nullptr);

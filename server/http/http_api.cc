@@ -12,6 +12,8 @@
 #include "gradtap/v1/query.pb.h"
 #include "proto/text/answer_csv.h"
 #include "proto/text/json_mapping.h"
+#include "proto/text/json_writer.h"
+#include "server/http/answer_text.h"
 #include "server/service/query_methods.h"
 #include "server/service/run_access.h"
 
@@ -62,25 +64,44 @@ template <typename Message>
 absl::Status Write(const Message& message, const ApiCall& call,
                    HttpAnswer* answer) {
   if (call.form == AnswerForm::kProtobuf) {
+    const std::size_t bytes = message.ByteSizeLong();
+    if (bytes > kSmallAnswer) {
+      absl::Status room = answer->held->Grow(bytes);
+      if (!room.ok()) return room;
+    }
     answer->content_type = kProtobuf;
     answer->body = message.SerializeAsString();
     return absl::OkStatus();
   }
+  AnswerText text(answer);
   if constexpr (kHasCsv<Message>) {
     if (call.form == AnswerForm::kCsv) {
       answer->content_type = kCsv;
-      WriteCsv(message, call.csv, [answer](const std::string& row) {
-        answer->body += row;
-        return true;
-      });
-      return absl::OkStatus();
+      WriteCsv(message, call.csv,
+               [&text](const std::string& row) { return text.Add(row); });
+      return text.Finish();
     }
   }
-  absl::StatusOr<std::string> json = ToJson(message, JsonLayout::kOneLine);
-  if (!json.ok()) return json.status();
   answer->content_type = kJson;
-  answer->body = *std::move(json);
-  return absl::OkStatus();
+  WriteJson(message,
+            [&text](std::string_view piece) { return text.Add(piece); });
+  return text.Finish();
+}
+
+// By the backend.
+template <typename Request, typename Response>
+absl::Status Make(QueryBackend* backend, const ApiCall& call,
+                  const Request& request, const Cancelled& cancelled,
+                  Response* response, HttpAnswer* answer) {
+  const MakingAnswer making(answer->held.get());
+  absl::Status status = Answer(backend, request, cancelled, response);
+  if (status.ok()) KeepOwn(call.caller, response);
+  // As a message it takes half as much again as its bytes.
+  AnswerWork message;
+  if (status.ok()) status = message.Reach(response->ByteSizeLong() * 3 / 2);
+  if (status.ok()) status = Write(*response, call, answer);
+  return IsForWantOfRoom(status) ? absl::UnavailableError(status.message())
+                                 : status;
 }
 
 template <typename Request, typename Response>
@@ -92,16 +113,16 @@ absl::Status Serve(const char* method, QueryBackend* backend, Gate* gate,
   if (status.ok() && !call.body.empty()) status = FromJson(call.body, request);
   if (status.ok()) status = CheckRuns(gate, call.caller, *request);
   if (!status.ok()) return status;
+  answer->held = std::make_shared<HeldAnswer>(
+      backend->environment().guards.answers, call.client);
   // Nobody tells us that a client has gone.
   return backend->Run(
       method, [] { return false; },
       [&](const Cancelled& cancelled) {
         auto* response =
             google::protobuf::Arena::CreateMessage<Response>(&arena);
-        absl::Status done = Answer(backend, *request, cancelled, response);
-        if (done.ok()) KeepOwn(call.caller, response);
-        // Here, so that no more answers are written at a time than are made.
-        return done.ok() ? Write(*response, call, answer) : done;
+        // With its text, so that no more are written at a time than are made.
+        return Make(backend, call, *request, cancelled, response, answer);
       });
 }
 

@@ -6,6 +6,8 @@
 #define GRADTAP_SERVER_HTTP_HTTP_API_H_
 
 #include <cstddef>
+#include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "core/csv.h"
 #include "server/auth/gate.h"
 #include "server/http/request_fields.h"
+#include "server/limits/answer_room.h"
 #include "server/service/query_backend.h"
 
 namespace gradtap::server {
@@ -21,8 +24,11 @@ struct HttpAnswer {
   int status = 200;
   std::string content_type;
   std::string body;
-  std::string allow;      // The method that is; empty: not said.
-  int retry_after_s = 0;  // 0: not said.
+  // Not empty: the body, which is too large for one.
+  std::deque<std::string> pieces;
+  std::shared_ptr<HeldAnswer> held;  // What it takes; null: that is not known.
+  std::string allow;                 // The method that is; empty: not said.
+  int retry_after_s = 0;             // 0: not said.
 };
 
 // What a status is in HTTP, with a body that says it in JSON:
@@ -48,6 +54,7 @@ struct ApiCall {
   AnswerForm form = AnswerForm::kJson;
   CsvOptions csv;
   Caller caller = Caller::Anybody();
+  std::string client;  // Who shares the room for answers.
 };
 
 // Thread-safe.

@@ -63,7 +63,6 @@ HttpConnection::HttpConnection(int socket, HttpConnections* all,
 
 HttpConnection::~HttpConnection() {
   current = nullptr;
-  all_->held_bytes_ -= held_;
   if (tls_ != nullptr) tls_->Close();
   ::shutdown(socket_, SHUT_WR);
   if (!at_once_) PassOverTheRest();
@@ -113,17 +112,6 @@ bool HttpConnection::Handshake() {
 }
 
 HttpConnection* HttpConnection::Current() { return current; }
-
-bool HttpConnection::Hold(std::size_t answer_bytes) {
-  const std::size_t before = all_->held_bytes_.fetch_add(answer_bytes);
-  if (before > 0 && before + answer_bytes > all_->limits_.answer_bytes) {
-    all_->held_bytes_ -= answer_bytes;
-    all_->guards_.Refused(Limit::kAnswerBytes);
-    return false;
-  }
-  held_ += answer_bytes;
-  return true;
-}
 
 void HttpConnection::AnswerWithoutEnd() {
   answer_until_ = Clock::time_point::max();

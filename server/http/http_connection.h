@@ -12,13 +12,13 @@
 #include <httplib.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "core/sync.h"
 #include "server/http/http_limits.h"
@@ -47,7 +47,6 @@ class HttpConnections {
   friend class HttpConnection;
   const ConnectionLimits limits_;
   const Guards guards_;
-  std::atomic<std::size_t> held_bytes_{0};
   Mutex mu_;
   CondVar changed_;
   std::set<int> sockets_ ABSL_GUARDED_BY(mu_);
@@ -89,8 +88,12 @@ class HttpConnection final : public StreamOfAnyVersion {
   // That which this thread serves.
   static HttpConnection* Current();
 
-  // False: too much waits to be sent already; else it counts until the end.
-  bool Hold(std::size_t answer_bytes);
+  // Whose it is, for those who are asked for no token.
+  const std::string& client() const { return client_; }
+
+  // Of what is sent now, until the connection ends. May be null.
+  void Hold(std::shared_ptr<HeldAnswer> answer) { answer_ = std::move(answer); }
+  const Guards& guards() const { return all_->guards_; }
   // The answer goes on for as long as the other side reads.
   void AnswerWithoutEnd();
   // The other side has closed, or half of it: it reads no more.
@@ -126,7 +129,7 @@ class HttpConnection final : public StreamOfAnyVersion {
   const Clock::time_point request_until_;
   Clock::time_point answer_until_;
   std::size_t request_bytes_ = 0;
-  std::size_t held_ = 0;
+  std::shared_ptr<HeldAnswer> answer_;
   bool cut_off_ = false;  // And counted.
   bool at_once_ = false;  // It is closed without a look at what still comes.
   std::array<char, 4096> buffer_;

@@ -18,8 +18,6 @@ struct ConnectionLimits {
   std::chrono::milliseconds answer_time{120'000};
   // Of one client at a time.
   std::size_t of_a_client = 48;
-  // Of all answers that wait to be sent.
-  std::size_t answer_bytes = std::size_t{128} << 20;
 };
 
 }  // namespace gradtap::server

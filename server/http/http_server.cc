@@ -244,6 +244,12 @@ class HttpServer::Impl {
 
   const Guards& guards() const { return backend_->environment().guards; }
 
+  // Of the request that this thread serves.
+  static std::string Peer() {
+    const HttpConnection* const connection = HttpConnection::Current();
+    return connection == nullptr ? "" : connection->peer();
+  }
+
   // Whether the collector is well everybody may ask as often as they like.
   httplib::Server::HandlerResponse WithinRate(const httplib::Request& in,
                                               httplib::Response* out) {
@@ -252,11 +258,10 @@ class HttpServer::Impl {
       return Response::Unhandled;
     }
     const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
-    const HttpConnection* const connection = HttpConnection::Current();
     std::chrono::nanoseconds wait{0};
-    const absl::Status status = TakeRequest(
-        guards(), caller.ok() ? *caller : Caller::Anybody(),
-        connection == nullptr ? "" : connection->peer(), false, &wait);
+    const absl::Status status =
+        TakeRequest(guards(), caller.ok() ? *caller : Caller::Anybody(), Peer(),
+                    false, &wait);
     if (status.ok()) return Response::Unhandled;
     HttpAnswer answer = ToHttpAnswer(status);
     answer.retry_after_s = RetryAfterSeconds(wait);
@@ -372,6 +377,7 @@ class HttpServer::Impl {
     absl::StatusOr<Caller> caller = gate_.CallerOf(in);
     if (!caller.ok()) return ToHttpAnswer(caller.status());
     ApiCall call;
+    call.client = ClientName(*caller, Peer());
     call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.post = post;
@@ -388,6 +394,7 @@ class HttpServer::Impl {
     absl::StatusOr<Caller> caller = gate_.CallerOf(in);
     if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
     ApiCall call;
+    call.client = ClientName(*caller, Peer());
     call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.form = AnswerForm::kCsv;

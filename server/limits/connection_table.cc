@@ -22,6 +22,9 @@ constexpr std::uint64_t kOneMessage = std::uint64_t{5} << 20;
 
 constexpr std::chrono::milliseconds kForgetEvery{100};
 
+// Of one client, that are asked what they have left: at each new one.
+constexpr std::size_t kNewest = 32;
+
 // Of what gRPC says of a call's peer, "ipv6:%5B2001:db8::1%25eth0%5D:4000".
 struct PeerParts {
   std::string_view scheme, host, port;  // Host: without brackets and zone.
@@ -97,9 +100,10 @@ bool ConnectionTable::Admit(int fd, const std::string& peer) {
   const auto now = clock_->Steady();
   MutexLock lock(mu_);
   const auto too_many = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const auto of = of_client_.find(client);
+    const auto of = clients_.find(client);
     return by_peer_.size() >= caps_.connections ||
-           (of != of_client_.end() && of->second >= caps_.of_a_client);
+           (of != clients_.end() &&
+            of->second.connections >= caps_.of_a_client);
   };
   if (too_many() && now >= forget_at_) {
     std::erase_if(by_peer_,
@@ -113,6 +117,10 @@ bool ConnectionTable::Admit(int fd, const std::string& peer) {
                                                  : Limit::kClientConnections);
     return false;
   }
+  if (LeftBy(client) > caps_.left_bytes) {
+    Refused(Limit::kLeftBytes);
+    return false;
+  }
   auto connection = std::make_shared<OpenConnection>();
   connection->fd_ = fd;
   connection->identity_ = sockets_->Identity(fd);
@@ -121,8 +129,11 @@ bool ConnectionTable::Admit(int fd, const std::string& peer) {
   std::shared_ptr<OpenConnection>& place = by_peer_[KeyOf(peer)];
   // The port is another connection's by now, which has been closed.
   if (place != nullptr) Leave(place->client_);
-  place = std::move(connection);
-  ++of_client_[client];
+  place = connection;
+  Client& of = clients_[client];
+  ++of.connections;
+  if (of.newest.size() == kNewest) of.newest.pop_front();
+  of.newest.push_back(std::move(connection));
   return true;
 }
 
@@ -140,8 +151,23 @@ bool ConnectionTable::HasGone(const OpenConnection& connection) {
 }
 
 void ConnectionTable::Leave(const std::string& client) {
-  const auto of = of_client_.find(client);
-  if (--of->second == 0) of_client_.erase(of);
+  const auto of = clients_.find(client);
+  if (--of->second.connections == 0) clients_.erase(of);
+}
+
+std::uint64_t ConnectionTable::LeftBy(const std::string& client) {
+  const auto of = clients_.find(client);
+  if (of == clients_.end()) return 0;
+  std::uint64_t left = 0;
+  // One that is closed stays counted until the table is looked at.
+  std::erase_if(of->second.newest, [&](const auto& connection) {
+    if (sockets_->Identity(connection->fd_) != connection->identity_) {
+      return true;
+    }
+    left += sockets_->LeftBy(connection->fd_);
+    return false;
+  });
+  return left;
 }
 
 std::uint64_t ConnectionTable::HeldBy(const OpenConnection& connection) const {

@@ -7,6 +7,12 @@
 // has to send whole messages. What has come over it and has not been given to a
 // call yet is held; who holds too much is cut off.
 //
+// Nor does it look whether a connection whose bytes it is about to read is
+// still there. Who comes, sends a hundred calls and goes, again and again,
+// leaves it seconds of work that nobody waits for, and all that goes on waits
+// for that. Hence a client that has left too many bytes behind gets no new
+// connection until they have been read.
+//
 // The table does not own the sockets and is not told when gRPC closes one: it
 // asks the system whether the descriptor is still the same socket.
 //
@@ -21,6 +27,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -40,6 +47,8 @@ struct ConnectionCaps {
   std::size_t of_a_client = 2'048;
   std::uint64_t held_bytes = std::uint64_t{32} << 20;  // By one connection.
   std::uint64_t held_in_all = std::uint64_t{128} << 20;
+  // That connections of one client have left behind, which have gone.
+  std::uint64_t left_bytes = std::uint64_t{64} << 10;
 };
 
 // What the system knows of a socket. Any thread; no call waits.
@@ -54,7 +63,11 @@ class Sockets {
   // Never the same for two sockets; 0: that is none.
   virtual std::uint64_t Identity(int fd) const = 0;
   virtual Traffic TrafficOf(int fd) const = 0;
-  // Ends the connection, if the descriptor is still that socket.
+  // What has come and is not read yet, once the other side has closed; 0: it
+  // has not.
+  virtual std::uint64_t LeftBy(int fd) const = 0;
+  // Ends the connection, if the descriptor is still that socket; what has come
+  // and is not read yet is not going to be.
   virtual void End(int fd, std::uint64_t identity) const = 0;
 
   static const Sockets& OfTheSystem();  // Never destroyed.
@@ -134,6 +147,13 @@ class ConnectionTable {
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // Of which there is a connection.
+  struct Client {
+    std::size_t connections = 0;
+    // The last ones of it, oldest first.
+    std::deque<std::shared_ptr<OpenConnection>> newest;
+  };
+
   struct Holder {
     std::shared_ptr<OpenConnection> connection;
     std::uint64_t bytes = 0;
@@ -141,6 +161,9 @@ class ConnectionTable {
 
   // True: it is closed, and no longer counted.
   bool HasGone(const OpenConnection& connection)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What its newest connections have left behind.
+  std::uint64_t LeftBy(const std::string& client)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Leave(const std::string& client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::uint64_t HeldBy(const OpenConnection& connection) const;
@@ -156,7 +179,7 @@ class ConnectionTable {
   mutable Mutex mu_;
   std::unordered_map<std::string, std::shared_ptr<OpenConnection>> by_peer_
       ABSL_GUARDED_BY(mu_);
-  std::map<std::string, std::size_t> of_client_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, Client> clients_ ABSL_GUARDED_BY(mu_);
   // No earlier is the table searched for closed ones to make room.
   std::chrono::steady_clock::time_point forget_at_ ABSL_GUARDED_BY(mu_);
 };

@@ -18,6 +18,7 @@ std::string_view NameOf(Limit limit) {
       "connections",
       "client_connections",
       "held_bytes",
+      "left_bytes",
       "client_requests",
       "waiting_queries",
       "query_work",

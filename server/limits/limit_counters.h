@@ -33,6 +33,7 @@ enum class Limit {
   kConnections,
   kClientConnections,
   kHeldBytes,
+  kLeftBytes,
   kClientRequests,
   kWaitingQueries,
   kQueryWork,
@@ -42,7 +43,7 @@ enum class Limit {
   kRequestTime,
   kAnswerBytes,
 };
-inline constexpr std::size_t kLimits = 22;
+inline constexpr std::size_t kLimits = 23;
 
 // "parameters".
 std::string_view NameOf(Limit limit);

@@ -6,6 +6,7 @@
 #ifndef GRADTAP_SERVER_QUERY_HEAT_MAP_CELLS_H_
 #define GRADTAP_SERVER_QUERY_HEAT_MAP_CELLS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -31,6 +32,9 @@ RollupWorst RollupWorstOf(HeatMapWorst worst);
 // Bits of HeatMapRow::flags.
 inline constexpr std::uint8_t kHeatMapNonfinite = 1;
 inline constexpr std::uint8_t kHeatMapAbsent = 2;
+
+// What a cell takes: its value, its flags and their copy in the row.
+inline constexpr std::size_t kCellBytes = 6;
 
 class HeatMapCells {
  public:

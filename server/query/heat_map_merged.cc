@@ -11,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "server/limits/answer_room.h"
 #include "server/query/gaps.h"
 #include "server/query/heat_map_cells.h"
 #include "server/query/merge.h"
@@ -256,11 +257,13 @@ class MergedHeatMap {
     HeatMapCells*& cells = by_name_[parameter.name];
     if (cells != nullptr) return cells;
     const auto buckets = static_cast<std::uint32_t>(response_->buckets_size());
-    if ((cells_.size() + std::uint64_t{1}) * buckets >
-        environment_.limits.max_cells) {
+    const std::uint64_t all = (cells_.size() + std::uint64_t{1}) * buckets;
+    if (all > environment_.limits.max_cells) {
       return TooManyCells(cells_.size(), buckets,
                           environment_.limits.max_cells);
     }
+    absl::Status room = work_.Reach(all * kCellBytes);
+    if (!room.ok()) return room;
     v1::HeatMapRow* row = response_->add_rows();
     row->set_parameter(parameter.name);
     row->set_kind(static_cast<v1::Kind>(parameter.kind));
@@ -298,6 +301,7 @@ class MergedHeatMap {
   // By name; in the order of the answer's rows.
   absl::flat_hash_map<std::string, HeatMapCells*> by_name_;
   std::vector<std::unique_ptr<HeatMapCells>> cells_;
+  AnswerWork work_;
   std::vector<v1::GapInfo> gaps_;
 };
 

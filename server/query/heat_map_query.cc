@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "server/limits/answer_room.h"
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
 #include "server/query/heat_map_cells.h"
@@ -122,6 +123,7 @@ class HeatMap {
   // By name; in the order of the answer's rows.
   absl::flat_hash_map<std::string, HeatMapCells*> by_name_;
   std::vector<std::unique_ptr<HeatMapCells>> cells_;
+  AnswerWork work_;
 };
 
 absl::Status HeatMap::Run() {
@@ -226,6 +228,8 @@ absl::StatusOr<HeatMapCells*> HeatMap::CellsOf(const Parameter& parameter) {
     return TooManyCells(cells_.size(), grid_->buckets(),
                         environment_.limits.max_cells);
   }
+  absl::Status room = work_.Reach(all * kCellBytes);
+  if (!room.ok()) return room;
   v1::HeatMapRow* row = response_->add_rows();
   row->set_parameter(parameter.name);
   row->set_kind(static_cast<v1::Kind>(parameter.kind));

@@ -9,6 +9,8 @@ namespace {
 
 // Counting what is retained walks all series: not at every row.
 constexpr std::uint64_t kCheckEvery = 65'536;
+// A point takes while it is held, in vectors that grow by half on average.
+constexpr std::size_t kPointBytes = sizeof(Point) * 3 / 2;
 
 void Fill(const std::vector<Point>& points, v1::Series* series) {
   const int n = static_cast<int>(points.size());
@@ -69,7 +71,7 @@ absl::Status SeriesSet::Check(std::uint64_t values_added) {
   for (const Entry& entry : entries_) retained += entry.sampler.retained();
   // Buckets that are about to be joined may hold half as much again.
   if (retained > max_values_ + max_values_ / 2) return TooMany();
-  return absl::OkStatus();
+  return work_.Reach(retained * kPointBytes);
 }
 
 std::uint32_t SeriesSet::PieceOf(StreamId stream, std::uint32_t branch,
@@ -140,8 +142,10 @@ absl::Status SeriesSet::Finish(Store* store, v1::GetSeriesResponse* response) {
   const absl::Status resolved = Resolve(store, &series);
   if (!resolved.ok()) return resolved;
   for (std::size_t i = 0; i < shown.size(); ++i) {
-    Fill(series[i], &shown[i]->series);
-    *response->add_series() = std::move(shown[i]->series);
+    v1::Series* const to = response->add_series();
+    to->MergeFrom(shown[i]->series);
+    Fill(series[i], to);
+    std::vector<Point>().swap(series[i]);  // Or all is there twice at the end.
   }
   return absl::OkStatus();
 }

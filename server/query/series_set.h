@@ -1,7 +1,7 @@
 // The series of one answer while they grow.
 //
-// Layer: server/query. This file: std, absl, gradtap_proto; no grpc. Not
-// thread-safe.
+// Layer: server/query. This file: std, absl, limits, gradtap_proto; no grpc.
+// Not thread-safe.
 
 #ifndef GRADTAP_SERVER_QUERY_SERIES_SET_H_
 #define GRADTAP_SERVER_QUERY_SERIES_SET_H_
@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "gradtap/v1/query.pb.h"
+#include "server/limits/answer_room.h"
 #include "server/query/down_sample.h"
 #include "server/store/store.h"
 
@@ -44,7 +45,7 @@ class SeriesSet {
                         std::int64_t first_step, std::uint32_t recorded);
 
   // To be called once a row: kResourceExhausted if the answer has grown past
-  // its limit.
+  // its limit, or there is no room for it now.
   absl::Status Check(std::uint64_t values_added);
 
   // Moves everything into the answer; `store` knows the pieces.
@@ -74,6 +75,7 @@ class SeriesSet {
   std::deque<Entry> entries_;
   std::unordered_map<std::string, Entry*> line_;  // Of the current line.
   std::uint64_t added_since_check_ = 0;
+  AnswerWork work_;
   std::vector<Piece> pieces_;
   std::map<std::tuple<StreamId, std::uint32_t, std::int64_t>, std::uint32_t>
       piece_numbers_;

@@ -1,16 +1,22 @@
 // Messages of unary calls, each call's in an arena of its own: an answer of ten
 // thousand rows takes and frees some blocks of memory in the place of 30,000
-// pieces.
+// pieces. What an answer takes (../limits/answer_room.h) it takes as long.
 //
-// Layer: server/service. This file: grpc, protobuf.
+// Layer: server/service. This file: std, limits; grpc, protobuf.
 
 #ifndef GRADTAP_SERVER_SERVICE_ARENA_MESSAGES_H_
 #define GRADTAP_SERVER_SERVICE_ARENA_MESSAGES_H_
 
 #include <google/protobuf/arena.h>
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/message_allocator.h>
 
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "server/limits/answer_room.h"
 
 namespace gradtap::server {
 
@@ -20,6 +26,16 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
  public:
   grpc::MessageHolder<Request, Response>* AllocateMessages() override {
     return new Holder;
+  }
+
+  // What the answer of that call takes, until the call is done and its answer
+  // has been sent. Null: its messages are not these.
+  static HeldAnswer* Hold(grpc::CallbackServerContext* context,
+                          AnswerRoom* room, std::string client) {
+    // Other methods have one of gRPC's own.
+    auto* const holder = dynamic_cast<Holder*>(context->GetRpcAllocatorState());
+    return holder == nullptr ? nullptr
+                             : &holder->held_.emplace(room, std::move(client));
   }
 
  private:
@@ -34,6 +50,8 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
     void Release() override { delete this; }
 
    private:
+    friend class ArenaMessages;
+
     // Blocks grow twofold, from a small answer's size.
     static google::protobuf::ArenaOptions Options() {
       google::protobuf::ArenaOptions options;
@@ -43,6 +61,7 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
     }
 
     google::protobuf::Arena arena_;
+    std::optional<HeldAnswer> held_;
   };
 };
 

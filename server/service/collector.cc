@@ -376,7 +376,9 @@ Collector::Collector(const CollectorOptions& options)
       connections_(Granted(options), options.clock, &Sockets::OfTheSystem(),
                    &refused_) {}
 
-Guards Collector::guards() { return {&refused_, &rate_, &connections_}; }
+Guards Collector::guards() {
+  return {&refused_, &rate_, &connections_, &answers_};
+}
 
 Collector::~Collector() { Shutdown(); }
 

@@ -84,6 +84,7 @@ struct CollectorOptions {
   std::uint64_t grpc_memory = std::uint64_t{512} << 20;
   ConnectionCaps connections;  // Of gRPC's port.
   RateLimit requests;          // Of each client, over both doors.
+  AnswerCaps answers;          // Large ones, over both doors.
   // Until a connection has said what it speaks, and a session its Hello.
   std::chrono::milliseconds handshake_time{10'000};
   std::uint32_t max_live_streams = 32;  // Over HTTP.
@@ -163,6 +164,7 @@ class Collector {
   std::unique_ptr<Certificates> certificates_;  // Null: no TLS.
   LimitCounters refused_;
   RequestRate rate_;
+  AnswerRoom answers_{&refused_, options_.answers};
   ConnectionTable connections_;
   std::optional<ListenAddress> address_;
   std::optional<ListenAddress> http_address_;  // As asked for.

@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include "server/limits/answer_room.h"
+
 namespace gradtap::server {
 namespace {
 
@@ -62,7 +64,7 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
         ++running_;
         absl::Status status =
             RunTask(task, [this, &gone] { return stopping_ || gone(); });
-        if (absl::IsResourceExhausted(status)) {
+        if (absl::IsResourceExhausted(status) && !IsForWantOfRoom(status)) {
           environment_.guards.Refused(Limit::kQueryWork);
         }
         --running_;  // Before its caller has the answer, and may ask again.

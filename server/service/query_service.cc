@@ -1,12 +1,29 @@
 #include "server/service/query_service.h"
 
+#include <cstddef>
+#include <string>
+#include <utility>
+
 #include "server/auth/grpc_door.h"
 #include "server/health/health_watch.h"
+#include "server/limits/answer_room.h"
 #include "server/service/grpc_status.h"
 #include "server/service/query_methods.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
+namespace {
+
+// An answer takes that much twice: as a message, of half as much again, and in
+// bytes. Of small ones a connection may have a hundred.
+constexpr std::size_t kSmallMessage = std::size_t{16} << 10;
+
+absl::Status Count(std::size_t answer_bytes, HeldAnswer* held) {
+  if (held == nullptr || answer_bytes <= kSmallMessage) return absl::OkStatus();
+  return held->Grow(answer_bytes * 5 / 2);
+}
+
+}  // namespace
 
 QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
                            Gate* gate)
@@ -16,6 +33,10 @@ QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
   SetMessageAllocatorFor_GetSnapshot(&snapshot_messages_);
   SetMessageAllocatorFor_GetHeatMap(&heat_map_messages_);
   SetMessageAllocatorFor_GetHistograms(&histogram_messages_);
+  SetMessageAllocatorFor_GetTop(&top_messages_);
+  SetMessageAllocatorFor_CompareRuns(&compare_messages_);
+  SetMessageAllocatorFor_ListGaps(&gap_messages_);
+  SetMessageAllocatorFor_TestRules(&rule_messages_);
   hub_ = std::make_unique<WatchHub>(&backend->environment(),
                                     backend->overheads(), max_watches, gate);
   backend->CountWatches([this] { return hub_->open(); });
@@ -51,12 +72,15 @@ grpc::ServerUnaryReactor* QueryService::Submit(
     reactor->Finish(ToGrpcStatus(may));
     return reactor;
   }
+  HeldAnswer* const held = ArenaMessages<Request, Response>::Hold(
+      context, guards.answers, ClientName(*caller, context->peer()));
   backend_->Submit(
       method, [context] { return context->IsCancelled(); },
       [=, this, caller = *std::move(caller)](const Cancelled& cancelled) {
+        const MakingAnswer making(held);
         absl::Status s = Answer(backend_, *request, cancelled, response);
         if (s.ok()) KeepOwn(caller, response);
-        return s;
+        return s.ok() ? Count(response->ByteSizeLong(), held) : s;
       },
       [reactor](const absl::Status& status) {
         reactor->Finish(ToGrpcStatus(status));

@@ -116,6 +116,11 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
       heat_map_messages_;
   ArenaMessages<v1::GetHistogramsRequest, v1::GetHistogramsResponse>
       histogram_messages_;
+  ArenaMessages<v1::GetTopRequest, v1::GetTopResponse> top_messages_;
+  ArenaMessages<v1::CompareRunsRequest, v1::CompareRunsResponse>
+      compare_messages_;
+  ArenaMessages<v1::ListGapsRequest, v1::ListGapsResponse> gap_messages_;
+  ArenaMessages<v1::TestRulesRequest, v1::TestRulesResponse> rule_messages_;
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<AlertHub> alert_hub_;  // Null: no rules are evaluated.
 };

@@ -191,10 +191,10 @@ def http(address, request, wait=10.0):
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=wait) as conn:
         conn.sendall(request)
-        answer = b""
+        answer = bytearray()
         while part := conn.recv(1 << 16):
             answer += part
-        return answer
+        return bytes(answer)
 
 
 def get(address, path, wait=10.0):

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace gradtap::server {
 namespace {
@@ -116,21 +117,15 @@ TEST_F(HttpConnectionTest, ALateByteIsNoRequest) {
   EXPECT_EQ(connection->read(&c, 1), -1);
 }
 
-TEST_F(HttpConnectionTest, AnswersTogetherHaveSoManyBytes) {
-  limits_.answer_bytes = 1000;
-  HttpConnection* first = Open();
-  int sockets[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
-  ::close(sockets[0]);
-  {
-    HttpConnection second(sockets[1], all_.get());
-    EXPECT_TRUE(second.Hold(5000));  // Alone, whatever its size.
-    EXPECT_FALSE(first->Hold(1));
-    EXPECT_EQ(refused_.refused(Limit::kAnswerBytes), 1u);
-  }
-  EXPECT_TRUE(first->Hold(600));
-  EXPECT_TRUE(first->Hold(400));
-  EXPECT_FALSE(first->Hold(1));
+TEST_F(HttpConnectionTest, WhatAnAnswerTakesIsGivenBackAtTheEnd) {
+  AnswerRoom room;
+  HttpConnection* connection = Open();
+  auto answer = std::make_shared<HeldAnswer>(&room, connection->client());
+  ASSERT_TRUE(answer->Grow(1000).ok());
+  connection->Hold(std::move(answer));
+  EXPECT_EQ(room.taken(), 1000u);
+  connection_ = nullptr;
+  EXPECT_EQ(room.taken(), 0u);
 }
 
 TEST_F(HttpConnectionTest, TheOtherSideGetsAllBeforeItIsClosed) {

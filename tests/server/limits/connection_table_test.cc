@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,12 +36,17 @@ class FakeSockets final : public Sockets {
     const auto found = traffic.find(fd);
     return found == traffic.end() ? Traffic() : found->second;
   }
+  std::uint64_t LeftBy(int fd) const override {
+    const auto found = left.find(fd);
+    return found == left.end() ? 0 : found->second;
+  }
   void End(int fd, std::uint64_t identity) const override {
     if (Identity(fd) == identity) ended.insert(fd);
   }
 
   std::map<int, std::uint64_t> identities;
   std::map<int, Traffic> traffic;
+  std::map<int, std::uint64_t> left;
   mutable std::set<int> ended;
 };
 
@@ -82,6 +88,68 @@ TEST_F(ConnectionTableTest, OneClientMayNotHaveThemAll) {
   EXPECT_FALSE(Open(6, "192.0.2.4"));
   EXPECT_EQ(refused_.refused(Limit::kConnections), 1u);
   EXPECT_EQ(table_.size(), 5u);
+}
+
+TEST_F(ConnectionTableTest, WhoLeftTooMuchBehindWaitsUntilItIsRead) {
+  EXPECT_TRUE(Open(0));
+  EXPECT_TRUE(Open(1));
+  sockets_.left[0] = 50 << 10;
+  sockets_.left[1] = 14 << 10;
+  EXPECT_TRUE(Open(2));
+  Close(2);
+  clock_.Advance(seconds(1));
+  sockets_.left[1] += 1;
+  EXPECT_FALSE(Open(3));
+  EXPECT_EQ(refused_.refused(Limit::kLeftBytes), 1u);
+  EXPECT_TRUE(Open(4, "192.0.2.2"));  // Others have left nothing.
+  sockets_.left[0] = 0;
+  EXPECT_TRUE(Open(3));
+}
+
+TEST_F(ConnectionTableTest, WhatAClosedOneHadLeftIsForgotten) {
+  EXPECT_TRUE(Open(0));
+  sockets_.left[0] = 1 << 20;
+  EXPECT_FALSE(Open(1));
+  // The system has given the number to another socket, which says the same.
+  sockets_.identities[0] = ++last_;
+  EXPECT_TRUE(Open(1));
+}
+
+TEST(SystemSocketsTest, WhatIsLeftIsWhatNobodyReadsOfOneThatHasGone) {
+  const Sockets& system = Sockets::OfTheSystem();
+  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener, 2), 0);
+  ASSERT_EQ(
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const auto connect = [&] {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+    return fd;
+  };
+  const std::string much(5000, 'x');
+  const int there = connect();
+  const int ours = ::accept(listener, nullptr, nullptr);
+  ASSERT_EQ(::send(there, much.data(), much.size(), 0), 5000);
+  std::string first(1000, ' ');
+  ASSERT_EQ(::recv(ours, first.data(), first.size(), MSG_WAITALL), 1000);
+  EXPECT_EQ(system.LeftBy(ours), 0u);  // It may go on.
+  ::close(there);
+  pollfd gone{ours, POLLRDHUP, 0};
+  ASSERT_EQ(::poll(&gone, 1, 60'000), 1);
+  EXPECT_EQ(system.LeftBy(ours), 4000u);
+  system.End(ours, system.Identity(ours) + 1);  // That is another one.
+  EXPECT_EQ(system.LeftBy(ours), 4000u);
+  system.End(ours, system.Identity(ours));
+  EXPECT_EQ(system.LeftBy(ours), 0u);
+  EXPECT_EQ(::recv(ours, first.data(), first.size(), MSG_DONTWAIT), 0);
+  ::close(ours);
+  ::close(listener);
+  EXPECT_EQ(system.LeftBy(ours), 0u);
 }
 
 TEST_F(ConnectionTableTest, OnePeerHasManySpellings) {
