@@ -2,6 +2,7 @@
 
 #include <httplib.h>
 
+#include <charconv>
 #include <cstddef>
 #include <optional>
 
@@ -28,6 +29,25 @@ RequestOrigin OriginOf(const httplib::Request& request) {
           HeaderOf(request, "Sec-Fetch-Site"),
           HeaderOf(request, "Sec-Fetch-Mode"),
           HeaderOf(request, "Sec-Fetch-Dest")};
+}
+
+// A name or a value of a form. A '%' without two digits stands for itself.
+std::string Decode(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view digits =
+        text[i] == '%' ? text.substr(i + 1, 2) : std::string_view();
+    unsigned char byte = 0;
+    const char* const end = digits.data() + digits.size();
+    if (digits.size() == 2 &&
+        std::from_chars(digits.data(), end, byte, 16).ptr == end) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return decoded;
 }
 
 }  // namespace
@@ -71,13 +91,11 @@ void OfferGzipAlone(httplib::Request* request) {
 void AddParameters(std::string_view text, UrlParameters* parameters) {
   const std::vector<std::string> pairs =
       absl::StrSplit(std::string(text), '&', absl::SkipEmpty());
-  for (const std::string& pair : pairs) {
+  for (const std::string_view pair : pairs) {
     const std::size_t is = pair.find('=');
     parameters->emplace(
-        httplib::detail::decode_url(pair.substr(0, is), true),
-        is == std::string::npos
-            ? ""
-            : httplib::detail::decode_url(pair.substr(is + 1), true));
+        Decode(pair.substr(0, is)),
+        is == std::string_view::npos ? "" : Decode(pair.substr(is + 1)));
   }
 }
 
