@@ -124,6 +124,7 @@ bool HttpConnection::HasGone() const {
 }
 
 bool HttpConnection::is_readable() const {
+  if (request_ended_) return false;
   return taken_ < buffered_ || (tls_ != nullptr && tls_->pending()) ||
          Await(POLLIN, request_until_);
 }
@@ -136,6 +137,7 @@ bool HttpConnection::is_writable() const {
 }
 
 ssize_t HttpConnection::read(char* to, std::size_t size) {
+  if (request_ended_) return -1;
   if (taken_ == buffered_) {
     const std::size_t left = all_->limits_.request_bytes - request_bytes_;
     if (left == 0) {

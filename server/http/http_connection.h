@@ -94,6 +94,9 @@ class HttpConnection final : public StreamOfAnyVersion {
   // Of what is sent now, until the connection ends. May be null.
   void Hold(std::shared_ptr<HeldAnswer> answer) { answer_ = std::move(answer); }
   const Guards& guards() const { return all_->guards_; }
+  // It is answered: what is still to come of the request is not read, as newer
+  // versions of the library would.
+  void EndRequest() { request_ended_ = true; }
   // The answer goes on for as long as the other side reads.
   void AnswerWithoutEnd();
   // The other side has closed, or half of it: it reads no more.
@@ -130,6 +133,7 @@ class HttpConnection final : public StreamOfAnyVersion {
   Clock::time_point answer_until_;
   std::size_t request_bytes_ = 0;
   std::shared_ptr<HeldAnswer> answer_;
+  bool request_ended_ = false;
   bool cut_off_ = false;  // And counted.
   bool at_once_ = false;  // It is closed without a look at what still comes.
   std::array<char, 4096> buffer_;

@@ -180,6 +180,11 @@ class HttpServer::Impl {
         {"X-Content-Type-Options", "nosniff"},
         {kReferrerHeader, "no-referrer"},
     });
+    server_.set_post_routing_handler(
+        [](const httplib::Request&, httplib::Response&) {
+          HttpConnection* const connection = HttpConnection::Current();
+          if (connection != nullptr) connection->EndRequest();
+        });
   }
 
   void AddRoutes() {

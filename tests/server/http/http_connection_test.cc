@@ -61,6 +61,18 @@ class HttpConnectionTest : public ::testing::Test {
   std::unique_ptr<HttpConnection> connection_;
 };
 
+TEST_F(HttpConnectionTest, WhatFollowsAnAnsweredRequestIsNotWaitedFor) {
+  HttpConnection* const connection = Open();
+  Say("ab");
+  char c;
+  EXPECT_EQ(connection->read(&c, 1), 1);
+  connection->EndRequest();
+  EXPECT_FALSE(connection->is_readable());
+  EXPECT_EQ(ReadAll(), "");
+  EXPECT_EQ(connection->write("answer", 6), 6);
+  EXPECT_EQ(refused_.refused(Limit::kRequestTime), 0u);
+}
+
 TEST_F(HttpConnectionTest, ReadsWhatComesAndWritesWhatGoes) {
   HttpConnection* connection = Open();
   EXPECT_EQ(HttpConnection::Current(), connection);
