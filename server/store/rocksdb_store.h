@@ -319,8 +319,8 @@ class RocksdbStore final : public Store {
   // Branches, and below which step their rows are gone.
   std::vector<std::pair<BranchKey, std::int64_t>> to_reclaim_
       ABSL_GUARDED_BY(seal_mu_);
-  // Since the store was opened: it may have been closed before it was.
-  bool tidied_ ABSL_GUARDED_BY(seal_mu_) = false;
+  // False: roll-ups are still to be merged.
+  bool tidied_ ABSL_GUARDED_BY(seal_mu_) = true;
   // The branch that NextToSeal() gave last.
   std::pair<StreamId, std::uint32_t> sealed_last_ ABSL_GUARDED_BY(seal_mu_);
 
