@@ -266,7 +266,8 @@ class RocksdbStore final : public Store {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // While too much is due, a second at most; not while sealing fails.
   void WaitForSealer() ABSL_LOCKS_EXCLUDED(mu_);
-  // Gives back the space of rows of branches that were sealed to their end.
+  // After branches that were sealed to their end: gives back the space of their
+  // rows, and merges roll-ups.
   void TidySealed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // Without a sync: what is lost is sealed again.

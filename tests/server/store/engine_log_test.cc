@@ -21,6 +21,27 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 
+// While it is there no file grows beyond `bytes`, as on a disk that is full.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &all_), 0);
+    rlimit few = all_;
+    few.rlim_cur = bytes;
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &few), 0);
+  }
+  ~FullDisk() {
+    ::setrlimit(RLIMIT_FSIZE, &all_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  void (*const handler_)(int);
+  rlimit all_{};
+};
+
 constexpr char kStamp[] = "[0-9-]{10}T[0-9:]{8}Z ";
 
 class EngineLogTest : public ::testing::Test {
@@ -64,15 +85,10 @@ TEST_F(EngineLogTest, OneThatSaysNothingDoesNotTakeItsPlace) {
 
 TEST_F(EngineLogTest, AfterHalfALineComesAnother) {
   EngineLog log(dir_.path());
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  rlimit all{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &all), 0);
-  rlimit few = all;
-  few.rlim_cur = 10;
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &few), 0);
-  rocksdb::Error(&log, "first");
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &all), 0);
-  std::signal(SIGXFSZ, handler);
+  {
+    const FullDisk full(10);
+    rocksdb::Error(&log, "first");
+  }
   rocksdb::Error(&log, "second");
   EXPECT_THAT(Read("LOG"), MatchesRegex("[0-9-]{10}\n" + std::string(kStamp) +
                                         "error second\n"));
@@ -80,16 +96,11 @@ TEST_F(EngineLogTest, AfterHalfALineComesAnother) {
 
 TEST_F(EngineLogTest, ALineThatDoesNotFitTheDiskIsLeftOut) {
   EngineLog log(dir_.path());
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  rlimit all{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &all), 0);
-  rlimit none = all;
-  none.rlim_cur = 0;
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
-  rocksdb::Error(&log, "first");
-  rocksdb::Error(&log, "second");
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &all), 0);
-  std::signal(SIGXFSZ, handler);
+  {
+    const FullDisk full(0);
+    rocksdb::Error(&log, "first");
+    rocksdb::Error(&log, "second");
+  }
   rocksdb::Error(&log, "third");
   EXPECT_THAT(Read("LOG"), MatchesRegex(std::string(kStamp) + "error third\n"));
 }

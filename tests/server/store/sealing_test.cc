@@ -28,6 +28,24 @@ TEST_F(SealingTest, AFullWindowIsSealedAndTheNewestStepsStayRows) {
   EXPECT_EQ(store_->counters().sealed_rows, kTileSteps);
 }
 
+TEST_F(SealingTest, OnceARunHasEndedItsRollupsStandInFewTables) {
+  flush_sealed_writes_ = true;  // Each window's into a table of their own.
+  StartStream(4);
+  for (int i = 0; i < 8; ++i) {
+    CommitSteps(i * kTileSteps, (i + 1) * kTileSteps);
+    SealAll();
+  }
+  End();
+  SealAll();
+  store_.reset();
+  const auto engine = Engine::OpenToRead(dir_.path() + "/data/db", true);
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  rocksdb::ColumnFamilyMetaData rollups;
+  (*engine)->db()->GetColumnFamilyMetaData((*engine)->rollups(), &rollups);
+  EXPECT_GT(rollups.size, 0U);
+  EXPECT_LE(rollups.levels[0].files.size(), 1U);  // That of the last flush.
+}
+
 TEST_F(SealingTest, CommitsWaitForASealerThatLagsBehind) {
   seal_ = true;
   StartStream(50);

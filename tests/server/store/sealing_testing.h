@@ -88,6 +88,7 @@ class SealingTest : public ::testing::Test {
     options.seal = seal_;  // Else SealAll() does it.
     if (seal_) options.max_due_bytes = 1;
     options.window_steps = window_steps_;
+    options.flush_sealed_writes = flush_sealed_writes_;
     options.tail_bytes = 0;  // Or the newest steps would come from memory.
     auto store = RocksdbStore::Open(options, nullptr);
     ASSERT_TRUE(store.ok()) << store.status();
@@ -288,6 +289,7 @@ class SealingTest : public ::testing::Test {
   std::uint32_t schema_id_ = 0;
   Schema schema_;
   std::mt19937_64 random_{7};
+  bool flush_sealed_writes_ = false;
   std::uint32_t window_steps_ = kTileSteps;
   bool seal_ = false;
   std::map<std::pair<std::uint32_t, std::int64_t>, StepData> sent_;
