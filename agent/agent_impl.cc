@@ -6,14 +6,12 @@
 #include <string_view>
 #include <utility>
 
+#include "core/limits.h"
 #include "core/name_filter.h"
 #include "core/names.h"
 
 namespace gradtap {
 namespace {
-
-// Room for a counter's next step, and for any sum of it with an interval.
-constexpr std::int64_t kMaxStep = std::int64_t{1} << 62;
 
 std::string FirstLine(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));

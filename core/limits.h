@@ -7,8 +7,13 @@
 #define GRADTAP_CORE_LIMITS_H_
 
 #include <cstddef>
+#include <cstdint>
 
 namespace gradtap {
+
+// Steps are 0 to this: room for a counter's next step, and for any sum of it
+// with an interval.
+inline constexpr std::int64_t kMaxStep = std::int64_t{1} << 62;
 
 // Scalars of one step, the agent's own included.
 inline constexpr std::size_t kMaxStepScalars = 1024;

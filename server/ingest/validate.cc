@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/limits.h"
 #include "core/names.h"
 #include "core/statistic.h"
 #include "core/wire.h"
@@ -25,6 +26,14 @@ absl::Status Bad(std::string reason) {
 
 std::string TextOf(const absl::Status& status) {
   return std::string(status.message());
+}
+
+// `what` it is, with what stands before the number.
+absl::Status CheckNumber(std::int64_t step, std::string_view what) {
+  if (step >= 0 && step <= kMaxStep) return absl::OkStatus();
+  return Bad(absl::StrCat(
+      std::string(what), step,
+      step < 0 ? " is negative" : " is beyond 2^62, the last there may be"));
 }
 
 }  // namespace
@@ -229,9 +238,7 @@ absl::Status StreamValidator::AcceptStep(std::string_view body_untrusted,
   }
   const auto step = StepView::Parse(body_untrusted);
   if (!step.ok()) return step.status();
-  if (step->step() < 0) {
-    return Bad(absl::StrCat("step ", step->step(), " is negative"));
-  }
+  if (absl::Status s = CheckNumber(step->step(), "step "); !s.ok()) return s;
   if (step->step() <= last_step_) {
     return Bad(absl::StrCat("step ", step->step(), " comes after step ",
                             last_step_, " without a rollback between"));
@@ -270,10 +277,9 @@ absl::Status StreamValidator::AcceptGap(std::string_view body_untrusted,
                                         ValidatedBatch* batch) {
   auto gap = DecodeGap(body_untrusted);
   if (!gap.ok()) return gap.status();
-  if (gap->first_step < 0) {
-    return Bad(absl::StrCat("a gap from step ", gap->first_step,
-                            ", which is negative"));
-  }
+  absl::Status s = CheckNumber(gap->first_step, "a gap from step ");
+  if (s.ok()) s = CheckNumber(gap->last_step, "a gap up to step ");
+  if (!s.ok()) return s;
   if (gap->cause == GapCause::kRolledUp) {
     return Bad(
         absl::StrCat("a gap from step ", gap->first_step,
@@ -295,10 +301,8 @@ absl::Status StreamValidator::AcceptRollback(std::string_view body_untrusted,
     return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
                             "; the next one is ", branch_ + 1));
   }
-  if (rollback->step < 0) {
-    return Bad(absl::StrCat("a rollback to step ", rollback->step,
-                            ", which is negative"));
-  }
+  absl::Status s = CheckNumber(rollback->step, "a rollback to step ");
+  if (!s.ok()) return s;
   if (rollback->branch >= kMaxBranches) {
     return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
                             "; a stream has at most ", kMaxBranches));

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/limits.h"
 #include "core/names.h"
 #include "server/ingest/batch_builder.h"
 #include "support/status_matchers.h"
@@ -214,10 +215,24 @@ TEST_F(ValidatorTest, StepsRiseWithinABranch) {
   Accept({SchemaRecord(), StepRecord(5)});
   ExpectRejected(StepRecord(5), "step 5 comes after step 5");
   ExpectRejected(StepRecord(0), "step 0 comes after step 5");
-  ExpectRejected(StepRecord(-1), "negative");
+  ExpectRejected(StepRecord(-1), "step -1 is negative");
   Accept({GapRecord(6, 9)});
   ExpectRejected(StepRecord(9), "step 9 comes after step 9");
   EXPECT_THAT(Accept({StepRecord(10)})->commit.steps, SizeIs(1));
+}
+
+// What reads them adds to them: the step after the last one has to be a number.
+TEST_F(ValidatorTest, NoStepIsBeyondTheLastThereMayBe) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  Accept({SchemaRecord()});
+  ExpectRejected(StepRecord(kMost), "step 9223372036854775807 is beyond 2^62");
+  ExpectRejected(StepRecord(kMaxStep + 1), "beyond 2^62");
+  ExpectRejected(EncodeGap({GapCause::kLoop, kMost - 1, kMost, 1, ""}),
+                 "a gap from step 9223372036854775806 is beyond 2^62");
+  ExpectRejected(EncodeGap({GapCause::kLoop, 5, kMost, 1, ""}),
+                 "a gap up to step 9223372036854775807 is beyond 2^62");
+  ExpectRejected(EncodeRollback({kMost, 1}), "beyond 2^62");
+  EXPECT_THAT(Accept({StepRecord(kMaxStep)})->commit.steps, SizeIs(1));
 }
 
 TEST_F(ValidatorTest, ARollbackOpensTheNextBranch) {
