@@ -137,7 +137,8 @@ rocksdb::ColumnFamilyOptions MakeSmallOptions(
 
 // Most rows become windows while they are in level 0. The range that deletes
 // them spans all others: a merge rewrites every row that is still to be sealed,
-// into the last level, where it stays for seconds: it is not worth compressing.
+// into the last level, where it stays until its window is sealed: it is not
+// worth compressing.
 rocksdb::ColumnFamilyOptions MakeRowOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
   auto options = MakeFamilyOptions(true, cache);
@@ -148,9 +149,9 @@ rocksdb::ColumnFamilyOptions MakeRowOptions(
 }
 
 // Tiles are compressed already. Those of a stream come in the order of their
-// keys, so that files mostly move down as they are, and many of level 0 are
-// read as fast as few: no commit is slowed because they wait for another
-// family's merge.
+// keys, so that files mostly move down as they are, and a key is looked up in
+// the one file of level 0 that may have it. So no commit is slowed because they
+// wait there for another family's merge.
 rocksdb::ColumnFamilyOptions MakeTileOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
   auto options = MakeFamilyOptions(true, cache);
@@ -164,7 +165,8 @@ rocksdb::ColumnFamilyOptions MakeTileOptions(
 // level: a small one, seldom, and after chapters have taken the place of
 // windows. What the last level costs is the step in size before it, for each
 // byte that comes there: of a run of a million steps, with 4 half of what it is
-// with 10, and no more at its end than in its middle.
+// with 10, and no more at its end than in its middle. Of roll-ups that have
+// been replaced a quarter more may stand until a run has ended.
 rocksdb::ColumnFamilyOptions MakeRollupOptions(
     const std::shared_ptr<rocksdb::Cache>& cache) {
   auto options = MakeTileOptions(cache);

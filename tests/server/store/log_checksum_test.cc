@@ -28,8 +28,9 @@ TEST(LogChecksumTest, GoesOnFromAnyPlace) {
   }
 }
 
-// What a program finds under the name that RocksDB calls is what RocksDB finds.
-TEST(LogChecksumTest, IsWhatRocksdbCalls) {
+// What the program finds under the name that RocksDB calls is what RocksDB
+// finds.
+TEST(LogChecksumTest, StandsBeforeRocksdbsUnderTheNameThatItCalls) {
   using Function = std::uint32_t(std::uint32_t, const char*, std::size_t);
   void* const program = ::dlopen(nullptr, RTLD_LAZY);
   ASSERT_NE(program, nullptr);
