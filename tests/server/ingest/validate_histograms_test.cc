@@ -3,54 +3,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "server/ingest/batch_builder.h"
-#include "server/ingest/validate.h"
-#include "support/status_matchers.h"
+#include "server/ingest/validator_fixture.h"
 
 namespace gradtap::server {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::MakeBatch;
 using testing::PartsOf;
 using testing::SchemaRecord;
 using ::testing::SizeIs;
 using testing::StepRecord;
 
-class ValidateHistogramsTest : public ::testing::Test {
- protected:
-  ValidateHistogramsTest() : validator_(IngestLimits{}, Opened()) {}
-
-  static OpenedStream Opened() {
-    OpenedStream opened;
-    opened.entry.id = 7;
-    opened.entry.branches.push_back({});
-    return opened;
-  }
-
-  std::unique_ptr<ValidatedBatch> Accept(
-      const std::vector<std::string>& records) {
-    const auto batch = MakeBatch(validator_.accepted_seq() + 1, records);
-    auto accepted =
-        validator_.Accept(batch.first_seq, batch.record_count, batch.frame);
-    EXPECT_THAT(accepted, ::gradtap::testing::IsOk());
-    return *std::move(accepted);
-  }
-
-  void ExpectRejected(const std::string& record, const std::string& reason) {
-    const auto batch = Accept({record});
-    ASSERT_THAT(batch->rejected, SizeIs(1));
-    EXPECT_THAT(batch->rejected[0].reason, HasSubstr(reason));
-    EXPECT_THAT(batch->commit.steps, IsEmpty());
-  }
-
-  StreamValidator validator_;
-};
+class ValidateHistogramsTest : public ValidatorTest {};
 
 StepData StepWithHistograms(std::int64_t number, std::size_t n) {
   StepData step = testing::MakeStep(number, n);
