@@ -22,7 +22,9 @@
 namespace gradtap::client {
 namespace {
 
-// CLI11's help, but with lines that fit 80 columns and single blank lines.
+// CLI11's help, but with lines that fit 80 columns, single blank lines, and
+// what version 2.6 leaves out: the word in front of the usage, the footer's
+// indents.
 class HelpFormatter : public CLI::Formatter {
  public:
   static constexpr std::size_t kColumn = 30;
@@ -35,8 +37,20 @@ class HelpFormatter : public CLI::Formatter {
     for (std::size_t at; (at = text.find("\n\n\n")) != std::string::npos;) {
       text.erase(at, 1);
     }
-    return text;
+    const std::string footer = app->get_footer();
+    if (footer.empty()) return text;
+    absl::StripTrailingAsciiWhitespace(&text);
+    return absl::StrCat(text, "\n\n", footer, "\n");
   }
+
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    const std::string usage = CLI::Formatter::make_usage(app, std::move(name));
+    const absl::string_view words = absl::StripAsciiWhitespace(usage);
+    return absl::StrCat(words.substr(0, 6) == "Usage:" ? "" : "Usage: ", words,
+                        "\n");
+  }
+
+  std::string make_footer(const CLI::App*) const override { return ""; }
 
   std::string make_option_desc(const CLI::Option* option) const override {
     std::string wrapped;

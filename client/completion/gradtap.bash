@@ -4,13 +4,13 @@
 
 _gradtap_commands() {
   "$1" --help 2>/dev/null |
-    sed -n '/^Subcommands:/,/^$/s/^  \([a-z][a-z-]*\)  .*/\1/p'
+    sed -n '/^S\(ubcommands\|UBCOMMANDS\):/,/^$/s/^  \([a-z][a-z-]*\)  .*/\1/p'
 }
 
 # Options of a program and command, with those words where one takes some.
 _gradtap_options() {
   "$@" --help 2>/dev/null |
-    sed -n 's/^  \(-[a-zA-Z],\)\{0,1\}\(--[a-z][a-z-]*\).*/\2/p'
+    sed -n 's/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}\(--[a-z][a-z-]*\).*/\2/p'
 }
 
 # The words of `option` if its help lists them: table|json|csv.
@@ -18,7 +18,7 @@ _gradtap_words() {
   local option=$1
   shift
   "$@" --help 2>/dev/null |
-    sed -n "s/^  \(-[a-zA-Z],\)\{0,1\}$option \([a-z]*\(|[a-z]*\)\{1,\}\)\( .*\)\{0,1\}$/\2/p" | tr '|' '\n'
+    sed -n "s/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}$option \([a-z]*\(|[a-z]*\)\{1,\}\)\( .*\)\{0,1\}$/\2/p" | tr '|' '\n'
 }
 
 _gradtap_runs() {

@@ -31,6 +31,13 @@ class CoexistTest : public ::testing::Test {
               trained.acknowledged);
   }
 
+  void ExpectHostRuns(const std::string& program, const std::string& run) {
+    const Outcome outcome = RunProgram({program, collector_.address(), run});
+    EXPECT_EQ(outcome.exit.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, "host: 60 30\n");
+    EXPECT_EQ(FindRun(collector_.address(), run).stored_steps, 30u);
+  }
+
   TempDir dir_;
   Collector collector_;
 };
@@ -104,11 +111,11 @@ TEST_F(CoexistTest, TheTypeOfTheOptimizerIsShownForEachAttemptAndCompared) {
 }
 
 TEST_F(CoexistTest, AHostProgramWithProtosAndAServerOfItsOwnRunsAndExits) {
-  const Outcome outcome =
-      RunProgram({HOST_PROGRAM_PATH, collector_.address(), "host"});
-  EXPECT_EQ(outcome.exit.code, 0) << outcome.err;
-  EXPECT_EQ(outcome.out, "host: 60 30\n");
-  EXPECT_EQ(FindRun(collector_.address(), "host").stored_steps, 30u);
+  ExpectHostRuns(HOST_PROGRAM_PATH, "host");
+}
+
+TEST_F(CoexistTest, AHostProgramThatLoadsAndUnloadsTheAgentRunsAndExits) {
+  ExpectHostRuns(HOST_LOADER_PATH, "loaded");
 }
 
 }  // namespace

@@ -30,6 +30,17 @@ constexpr int kSteps = 30;
 using Key = std::tuple<std::string, std::string, std::string, std::string>;
 using Values = std::map<Key, double>;
 
+// Newer versions of Gloo say by themselves that they are connected.
+std::string WithoutGloo(const std::string& err) {
+  std::string rest;
+  for (const std::string& line : Lines(err)) {
+    if (line.rfind("[./gloo/", 0) != 0 || line.find("] INFO ") == line.npos) {
+      rest += line + '\n';
+    }
+  }
+  return rest;
+}
+
 class DataParallelTest : public House {
  protected:
   Outcome Train(const std::string& run, std::vector<std::string> more = {}) {
@@ -41,7 +52,7 @@ class DataParallelTest : public House {
   void MustTrain(const std::string& run, std::vector<std::string> more = {}) {
     const Outcome outcome = Train(run, std::move(more));
     ASSERT_EQ(outcome.exit.code, 0) << outcome.err;
-    EXPECT_EQ(WithoutNotes(outcome.err), "");
+    EXPECT_EQ(WithoutNotes(WithoutGloo(outcome.err)), "");
   }
   Environment Env(const std::string& run) {
     return Patient({{"GRADTAP_COLLECTOR", address()}, {"GRADTAP_RUN", run}});

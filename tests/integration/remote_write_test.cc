@@ -67,8 +67,8 @@ std::string BodyOf(const std::string& record) {
   return std::string(ParseRecord(record)->body);
 }
 
-// Steps of irregular times, in which gradients are now and then not defined, or
-// NaN.
+// Steps of irregular times, at even milliseconds, in which gradients are now
+// and then not defined, or NaN.
 class Writer {
  public:
   Writer(Store* store, const std::string& run, std::uint32_t rank,
@@ -122,7 +122,7 @@ class Writer {
   }
 
   void Step(int step) {
-    time_ms_ += 500 + static_cast<std::int64_t>(Uniform() * 4'000);
+    time_ms_ += 500 + 2 * static_cast<std::int64_t>(Uniform() * 2'000);
     StepData data;
     data.step = step;
     data.wall_time_unix_ns = time_ms_ * 1'000'000 + 123'456;
@@ -363,6 +363,13 @@ TEST_F(RemoteWriteTest, PrometheusAnswersAsWeDo) {
   Api theirs(address, "/api/v1/");
   Await(&theirs, "sum(count_over_time(gradtap_step[1h]))", 3 * kSteps);
   Api ours(collector_->http_address(), "/prometheus/api/v1/");
+  // A range of Prometheus 3 lacks its first instant, which is one of 2 and of
+  // ours: where no sample lies there, they have to agree.
+  const auto build = theirs.Ask("status/buildinfo", {});
+  ASSERT_TRUE(build.has_value()) << theirs.said();
+  const std::string version = build->fields().at("version").string_value();
+  ASSERT_GE(std::atoi(version.c_str()), 2) << version;
+  const std::int64_t odd = std::atoi(version.c_str()) >= 3 ? 1 : 0;
   PromqlQueries queries;
   int compared = 0;
   int with_values = 0;
@@ -370,7 +377,7 @@ TEST_F(RemoteWriteTest, PrometheusAnswersAsWeDo) {
     const std::string query = queries.Next();
     const bool instant = queries.Pick(2) == 0;
     const std::int64_t begin =
-        kStartMs + static_cast<std::int64_t>(queries.Pick(700'000));
+        kStartMs + (static_cast<std::int64_t>(queries.Pick(700'000)) | odd);
     httplib::Params params = {{"query", query}};
     if (instant) {
       params.emplace("time", At(begin));

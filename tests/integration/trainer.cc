@@ -32,6 +32,7 @@
 // usage: trainer MODEL SEED; the agent's options come by environment. With
 // TRAINER_PLAIN=1 there is no agent at all, and only step and weights work.
 
+#include <dlfcn.h>
 #include <gradtap/agent.h>
 #include <sys/wait.h>
 #include <torch/torch.h>
@@ -274,9 +275,14 @@ class Trainer {
     return threads;
   }
 
+  // By OpenMP's own call: at::set_num_threads() makes a second pool too, whose
+  // end LibTorch 2.14 awaits for ever in a forked child that calls exit().
   static void OpenMp() {
     const int before = OwnThreads();
-    at::set_num_threads(2);
+    at::get_num_threads();  // LibTorch chooses, at its first question.
+    const auto set_threads = reinterpret_cast<void (*)(int)>(
+        ::dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+    if (set_threads != nullptr) set_threads(2);
     torch::ones({1 << 22}).exp_();
     std::cout << "threads " << before << ' ' << OwnThreads() << std::endl;
   }

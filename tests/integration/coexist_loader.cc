@@ -1,0 +1,31 @@
+// TrainWithAgent() of a program that links neither LibTorch nor the agent: each
+// call loads them by dlopen, for itself alone, and lets them go again.
+
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+#include "integration/coexist_agent.h"
+
+namespace gradtap::testing {
+
+TrainedRun TrainWithAgent(const std::string& collector, const std::string& run,
+                          std::int64_t steps,
+                          const std::function<void()>& each_step,
+                          bool handwritten) {
+  void* const plugin = ::dlopen(PLUGIN_PATH, RTLD_NOW | RTLD_LOCAL);
+  if (plugin == nullptr) throw std::runtime_error(::dlerror());
+  using Train = void (*)(const std::string&, const std::string&, std::int64_t,
+                         const std::function<void()>&, bool, TrainedRun*);
+  const auto train = reinterpret_cast<Train>(::dlsym(plugin, "TrainInPlugin"));
+  if (train == nullptr) throw std::runtime_error(::dlerror());
+  TrainedRun trained;
+  train(collector, run, steps, each_step, handwritten, &trained);
+  ::dlclose(plugin);
+  return trained;
+}
+
+}  // namespace gradtap::testing
