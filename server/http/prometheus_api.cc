@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <vector>
@@ -30,6 +32,8 @@ constexpr char kJson[] = "application/json";
 constexpr std::size_t kMostTimes = 11'000;
 // Values of one answer: times x series.
 constexpr std::size_t kMostValues = 4'000'000;
+// Each is parsed, and looked for.
+constexpr std::ptrdiff_t kMostSelectors = 10;
 constexpr double kMostSeconds = 9e15 / 1000;
 constexpr std::array<const char*, 5> kLabelNames = {"__name__", "name", "param",
                                                     "rank", "run"};
@@ -208,6 +212,11 @@ class Question {
   absl::StatusOr<std::vector<std::vector<promql::Matcher>>> Selectors() const {
     std::vector<std::vector<promql::Matcher>> selectors;
     const auto [begin, end] = call_.parameters.equal_range("match[]");
+    if (std::distance(begin, end) > kMostSelectors) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there are ", std::distance(begin, end),
+                       " match[]; at most ", kMostSelectors, " are answered"));
+    }
     for (auto it = begin; it != end; ++it) {
       auto matchers = promql::ParseMatchers(it->second);
       if (!matchers.ok()) return matchers.status();
@@ -246,19 +255,21 @@ class Question {
   }
 
   absl::StatusOr<std::string> LabelValues(const std::string& label) {
+    const auto selectors = Selectors();
+    if (!selectors.ok()) return selectors.status();
     std::set<std::string> values;
-    const absl::Status status = AddValues(label, &values);
+    const absl::Status status = AddValues(label, *selectors, &values);
     if (!status.ok()) return status;
     return ListJson(values);
   }
 
-  absl::Status AddValues(const std::string& label,
-                         std::set<std::string>* values) {
-    const auto selectors = Selectors();
-    if (!selectors.ok()) return selectors.status();
+  absl::Status AddValues(
+      const std::string& label,
+      const std::vector<std::vector<promql::Matcher>>& selectors,
+      std::set<std::string>* values) {
     const auto span = Span();
     if (!span.ok()) return span.status();
-    for (const auto& matchers : *selectors) {
+    for (const auto& matchers : selectors) {
       const absl::Status status =
           series_.LabelValues(matchers, *span, label, values);
       if (!status.ok()) return status;
@@ -267,10 +278,12 @@ class Question {
   }
 
   absl::StatusOr<std::string> LabelNames() {
+    const auto selectors = Selectors();
+    if (!selectors.ok()) return selectors.status();
     std::set<std::string> names;
     for (const char* name : kLabelNames) {
       std::set<std::string> values;
-      const absl::Status status = AddValues(name, &values);
+      const absl::Status status = AddValues(name, *selectors, &values);
       if (!status.ok()) return status;
       if (!values.empty()) names.insert(name);
     }
@@ -311,7 +324,8 @@ absl::StatusOr<std::int64_t> ParsePrometheusTime(const std::string& text) {
   absl::Time time;
   std::string error;
   if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error) ||
-      time == absl::InfiniteFuture() || time == absl::InfinitePast()) {
+      std::fabs(absl::ToDoubleSeconds(time - absl::UnixEpoch())) >=
+          kMostSeconds) {
     return BadTime(text);
   }
   return absl::ToUnixMillis(time);
