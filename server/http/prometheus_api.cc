@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <functional>
 #include <iterator>
@@ -11,15 +10,13 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "absl/time/time.h"
 #include "core/json_text.h"
 #include "core/names.h"
 #include "server/http/prometheus_json.h"
+#include "server/http/prometheus_time.h"
 #include "server/promql/evaluator.h"
-#include "server/promql/lexer.h"
 #include "server/promql/parser.h"
 #include "server/query/metric_names.h"
 #include "server/query/metric_series.h"
@@ -34,18 +31,11 @@ constexpr std::size_t kMostTimes = 11'000;
 constexpr std::size_t kMostValues = 4'000'000;
 // Each is parsed, and looked for.
 constexpr std::ptrdiff_t kMostSelectors = 10;
-constexpr double kMostSeconds = 9e15 / 1000;
 constexpr std::array<const char*, 5> kLabelNames = {"__name__", "name", "param",
                                                     "rank", "run"};
 
 std::string Shown(const std::string& text) {
   return EscapeForTerminal(text.substr(0, 200));
-}
-
-absl::Status BadTime(const std::string& text) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("bad time '", Shown(text),
-                   "': Unix seconds, or such as 2026-01-31T12:00:00Z"));
 }
 
 HttpAnswer ErrorAnswer(const absl::Status& status) {
@@ -161,7 +151,7 @@ class Question {
     if (!begin.ok()) return begin.status();
     const auto end = Time("end", 0);
     if (!end.ok()) return end.status();
-    const auto step = Step();
+    const auto step = ParsePrometheusStep(Parameter("step"));
     if (!step.ok()) return step.status();
     if (*end < *begin) {
       return absl::InvalidArgumentError("end is before start");
@@ -173,23 +163,6 @@ class Question {
           kMostTimes, " are answered: a larger step"));
     }
     return times;
-  }
-
-  absl::StatusOr<std::int64_t> Step() const {
-    const std::string text = Parameter("step");
-    double seconds = 0;
-    std::int64_t ms = 0;
-    if (absl::SimpleAtod(text, &seconds)) {
-      if (seconds > 0 && seconds < kMostSeconds) {
-        ms = static_cast<std::int64_t>(seconds * 1000);
-      }
-    } else if (const auto duration = promql::ParseDuration(text);
-               duration.ok()) {
-      ms = *duration;
-    }
-    if (ms > 0) return ms;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "bad step '", Shown(text), "': above 0, in seconds or such as 1m"));
   }
 
   absl::StatusOr<std::string> Range() {
@@ -314,22 +287,6 @@ class Question {
 };
 
 }  // namespace
-
-absl::StatusOr<std::int64_t> ParsePrometheusTime(const std::string& text) {
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    if (!(std::fabs(seconds) < kMostSeconds)) return BadTime(text);
-    return static_cast<std::int64_t>(std::llround(seconds * 1000));
-  }
-  absl::Time time;
-  std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error) ||
-      std::fabs(absl::ToDoubleSeconds(time - absl::UnixEpoch())) >=
-          kMostSeconds) {
-    return BadTime(text);
-  }
-  return absl::ToUnixMillis(time);
-}
 
 HttpAnswer PrometheusApi::Serve(const PrometheusCall& call) const {
   HttpAnswer answer;

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "server/http/prometheus_api.h"
+#include "server/http/prometheus_time.h"
 #include "server/service/service_testing.h"
 
 namespace gradtap::server {
