@@ -30,6 +30,8 @@ void Try(std::string_view input) {
   const auto statistic = ParseStatistic(input);
   if (statistic.ok()) {
     Require(ParseStatistic(input).ok(), "a statistic is one each time");
+    static_cast<void>(Derive(statistic->field, Record(), 10));
+    static_cast<void>(Derive(statistic->field, {.mean = 1, .nan = 2}, 10));
   }
   const auto quantile = ParseQuantile(input);
   if (quantile.ok()) {

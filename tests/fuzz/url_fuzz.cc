@@ -2,6 +2,9 @@
 // query, as fields of its request; a time; headers (server/http).
 
 #include <google/protobuf/util/json_util.h>
+#include <httplib.h>
+
+#include <algorithm>
 
 #include "fuzz/fuzz.h"
 #include "gradtap/v1/query.pb.h"
@@ -42,6 +45,35 @@ void TryOrigin(const std::string& text) {
   }
 }
 
+// Lines: the method, what it is for, headers; as the library hands them over.
+void TryHeaders(std::string_view text) {
+  const auto take_until = [&text](char end) {
+    const std::size_t at = std::min(text.find(end), text.size());
+    const std::string taken(text.substr(0, at));
+    text.remove_prefix(std::min(at + 1, text.size()));
+    return taken;
+  };
+  httplib::Request request;
+  request.method = take_until(' ');
+  request.target = take_until('\n');
+  request.path = request.target.substr(0, request.target.find('?'));
+  while (!text.empty()) {
+    std::string name = take_until(':');
+    request.headers.emplace(std::move(name), take_until('\n'));
+  }
+  const absl::Status status = server::CheckRequest(request, {"gradtap.lan"});
+  Require(status.ok() || status.code() == absl::StatusCode::kInvalidArgument ||
+              status.code() == absl::StatusCode::kPermissionDenied,
+          "a request is let in, or it is said why not");
+  Require(!status.ok() || request.get_header_value_count("Host") == 1,
+          "a request has one host");
+  static_cast<void>(server::HasType(request, "application/json"));
+  server::OfferGzipAlone(&request);
+  Require(request.get_header_value_count("Accept-Encoding") <= 1,
+          "gzip is offered alone");
+  static_cast<void>(server::ParametersOf(request));
+}
+
 }  // namespace
 
 void Try(std::string_view input) {
@@ -51,11 +83,20 @@ void Try(std::string_view input) {
   TryRequest<v1::GetSnapshotRequest>(parameters);
   TryRequest<v1::GetHeatMapRequest>(parameters);
   TryRequest<v1::ListRunsRequest>(parameters);
+  TryRequest<v1::ListParametersRequest>(parameters);
+  TryRequest<v1::GetHistogramsRequest>(parameters);
+  TryRequest<v1::WatchRequest>(parameters);
+  TryHeaders(input);
   TryOrigin(std::string(input));
   const auto time = server::ParsePrometheusTime(std::string(input));
   Require(
       time.ok() || time.status().code() == absl::StatusCode::kInvalidArgument,
       "a time is good or named");
+  const auto step = server::ParsePrometheusStep(std::string(input));
+  Require(step.ok()
+              ? *step > 0
+              : step.status().code() == absl::StatusCode::kInvalidArgument,
+          "a step is above 0 or named");
   constexpr std::int64_t kFar = 9'000'000'000'000'000;
   Require(!time.ok() || (*time > -kFar - 1 && *time < kFar + 1),
           "two times have a distance");
@@ -69,6 +110,25 @@ std::vector<std::string> Seeds() {
           "runs=a&match=%5Efc&max_points=2000&merged=true",
           "run=%00%ff%&&=&=x&a==b",
           "runs=a&runs=b&run=c&run=d",
+          "GET /api/v1/ListRuns?state=running#x\nHost:localhost:7318\n"
+          "Origin:http://localhost:7318\nAccept-Encoding:br, gzip\n",
+          "POST /\nHost:[::1]\nContent-Length:0\n"
+          "Content-Type: application/json; charset=utf-8\n"
+          "Sec-Fetch-Site:cross-site\nSec-Fetch-Mode:navigate\n"
+          "Sec-Fetch-Dest:iframe\n",
+          "GET /\nHost:a\nHost:b\n",
+          "PUT /\nHost:a\n",
+          "GET /\nTransfer-Encoding:chunked\n",
+          "GET /" + std::string(600, 'a'),
+          "state=finished",
+          "state=no",
+          "tags=x",
+          "kinds=buffer&kinds=KIND_PARAMETER",
+          "role=grad_local",
+          "after_ordinal=7",
+          "after_ordinal=-7",
+          "since_unix_ns=-1&until_unix_ns=x",
+          "run=%ff",
           "merged=maybe&steps.last=-1&max_points=99999999999",
           "histogram.bins=1&steps=7&page_token=x",
           "top=0.5&alpha=1e999",
