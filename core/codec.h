@@ -86,7 +86,8 @@ struct RecordView {
 };
 absl::StatusOr<RecordView> ParseRecord(std::string_view record);
 
-// Counts the parameters before it allocates for any.
+// Counts the parameters before it allocates for any. kResourceExhausted if
+// there are more than `max_parameters`, or aliases or shapes as of many more.
 absl::StatusOr<Schema> DecodeSchema(
     std::string_view body, std::size_t max_parameters = kMaxSchemaParameters);
 absl::StatusOr<GapData> DecodeGap(std::string_view body);

@@ -15,7 +15,26 @@ using codec::Malformed;
 using wire::Reader;
 using wire::Type;
 
+// Of a schema, for each parameter that it may have. Aliases and sizes may stand
+// with one parameter: two bytes of a peer's would take 32, one would take 8.
+constexpr std::size_t kAliasesPerParameter = 4;
+constexpr std::size_t kSizesPerParameter = 16;
+// Of a parameter: a role of a newer version takes a byte and is left out.
+constexpr std::size_t kMaxRoles = 64;
+
+// What a schema may still hold.
+struct Room {
+  std::size_t aliases;
+  std::size_t sizes;
+};
+
 bool AnyNumber(std::uint64_t) { return true; }
+
+absl::Status NoRoom(std::string_view what) {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("Schema: has more ", std::string(what),
+                   " than as many parameters as are allowed would have"));
+}
 
 // The text field of `p` that a field number names, or null.
 std::string* TextField(std::uint32_t number, Parameter* p) {
@@ -43,7 +62,7 @@ std::string* TextField(std::uint32_t number, Parameter* p) {
 // Roles of a newer version are left out: no step that this one reads has them.
 absl::Status ReadRoles(const Reader& reader, Parameter* p) {
   std::vector<std::uint32_t> values;
-  if (!codec::AppendNumbers(reader, &values, FitsUint32)) {
+  if (!codec::AppendNumbers(reader, &values, FitsUint32, kMaxRoles)) {
     return Malformed("Parameter", "its roles are malformed");
   }
   for (const std::uint32_t value : values) {
@@ -81,13 +100,25 @@ void ReadNumber(std::uint32_t number, std::uint64_t value, Parameter* p) {
   }
 }
 
-absl::Status ReadField(const Reader& reader, Parameter* p) {
+absl::Status ReadShape(const Reader& reader, Parameter* p, Room* room) {
+  const std::size_t before = p->shape.size();
+  const std::size_t most = before + room->sizes;
+  // A packed field has a size a byte, or fewer.
+  const bool may_be_more =
+      reader.type() == Type::kBytes && reader.bytes().size() > room->sizes;
+  if (!codec::AppendNumbers(reader, &p->shape, AnyNumber, most)) {
+    return may_be_more || room->sizes == 0
+               ? NoRoom("sizes in shapes")
+               : Malformed("Parameter", "its shape is malformed");
+  }
+  room->sizes -= p->shape.size() - before;
+  return absl::OkStatus();
+}
+
+absl::Status ReadField(const Reader& reader, Parameter* p, Room* room) {
   namespace field = wire::parameter;
   if (reader.number() == field::kShape && codec::IsPackedOrVarint(reader)) {
-    if (!codec::AppendNumbers(reader, &p->shape, AnyNumber)) {
-      return Malformed("Parameter", "its shape is malformed");
-    }
-    return absl::OkStatus();
+    return ReadShape(reader, p, room);
   }
   if (reader.number() == field::kRoles && codec::IsPackedOrVarint(reader)) {
     return ReadRoles(reader, p);
@@ -98,7 +129,11 @@ absl::Status ReadField(const Reader& reader, Parameter* p) {
   }
   if (reader.type() != Type::kBytes) return absl::OkStatus();
   std::string* text = TextField(reader.number(), p);
-  if (reader.number() == field::kAliases) text = &p->aliases.emplace_back();
+  if (reader.number() == field::kAliases) {
+    if (room->aliases == 0) return NoRoom("aliases");
+    --room->aliases;
+    text = &p->aliases.emplace_back();
+  }
   if (text == nullptr) return absl::OkStatus();
   const std::string_view error = codec::TextError(reader.bytes());
   if (!error.empty()) {
@@ -109,12 +144,12 @@ absl::Status ReadField(const Reader& reader, Parameter* p) {
   return absl::OkStatus();
 }
 
-absl::Status ReadParameter(std::string_view body, Parameter* p) {
+absl::Status ReadParameter(std::string_view body, Parameter* p, Room* room) {
   p->kind = Kind::kUnspecified;
   p->placement = Placement::kUnspecified;
   Reader reader(body);
   while (reader.Next()) {
-    const absl::Status status = ReadField(reader, p);
+    const absl::Status status = ReadField(reader, p, room);
     if (!status.ok()) return status;
   }
   if (!reader.ok()) return Malformed("Parameter", reader.error());
@@ -179,6 +214,9 @@ absl::StatusOr<Schema> DecodeSchema(std::string_view body,
   absl::Status status = CheckParameterCount(body, max_parameters, &count);
   if (!status.ok()) return status;
   schema.parameters.reserve(count);
+  max_parameters = std::min(max_parameters, kMaxSchemaParameters);
+  Room room{max_parameters * kAliasesPerParameter,
+            max_parameters * kSizesPerParameter};
   Reader reader(body);
   while (reader.Next()) {
     if (reader.Is(field::kSchemaId, Type::kVarint)) {
@@ -189,7 +227,8 @@ absl::StatusOr<Schema> DecodeSchema(std::string_view body,
     } else if (reader.Is(field::kFingerprint, Type::kFixed64)) {
       schema.fingerprint = reader.value();
     } else if (reader.Is(field::kParameters, Type::kBytes)) {
-      status = ReadParameter(reader.bytes(), &schema.parameters.emplace_back());
+      status = ReadParameter(reader.bytes(), &schema.parameters.emplace_back(),
+                             &room);
       if (!status.ok()) return status;
     } else if (reader.Is(field::kOptimizers, Type::kBytes)) {
       status = ReadOptimizer(reader.bytes(), &schema.optimizers);

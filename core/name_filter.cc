@@ -11,6 +11,9 @@ namespace gradtap {
 namespace {
 
 constexpr std::size_t kMaxPatternBytes = 4096;
+// For compiling one: ".{999}" takes ten thousand instructions, and a query has
+// up to 64 patterns.
+constexpr std::int64_t kMaxProgramBytes = std::int64_t{2} << 20;
 
 // For a message: one line, short.
 std::string Shown(const std::string& text) {
@@ -23,6 +26,7 @@ absl::Status Compile(const std::vector<std::string>& patterns,
                      std::vector<std::unique_ptr<re2::RE2>>* compiled) {
   re2::RE2::Options options;
   options.set_log_errors(false);
+  options.set_max_mem(kMaxProgramBytes);
   for (const std::string& pattern : patterns) {
     constexpr std::size_t kShown = 80;
     const std::string shown =
@@ -73,6 +77,16 @@ absl::StatusOr<NameFilter> NameFilter::Create(
 bool NameFilter::Matches(std::string_view name) const {
   if (!include_.empty() && !MatchesAny(include_, name)) return false;
   return !MatchesAny(exclude_, name);
+}
+
+std::size_t NameFilter::instructions() const {
+  std::size_t all = 0;
+  for (const auto* regexes : {&include_, &exclude_}) {
+    for (const auto& regex : *regexes) {
+      all += static_cast<std::size_t>(regex->ProgramSize());
+    }
+  }
+  return all;
 }
 
 }  // namespace gradtap

@@ -5,6 +5,7 @@
 #ifndef GRADTAP_CORE_NAME_FILTER_H_
 #define GRADTAP_CORE_NAME_FILTER_H_
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,7 +24,8 @@ class NameFilter {
  public:
   // RE2 patterns, unanchored. A name passes if it matches one of `include` (or
   // that is empty) and none of `exclude`. kInvalidArgument names the pattern
-  // and says what is wrong with it; a pattern over 4,096 bytes is refused.
+  // and says what is wrong with it; a pattern over 4,096 bytes is refused, and
+  // one that compiles to more than 2 MiB.
   static absl::StatusOr<NameFilter> Create(
       const std::vector<std::string>& include,
       const std::vector<std::string>& exclude = {});
@@ -35,6 +37,9 @@ class NameFilter {
   NameFilter& operator=(NameFilter&&) noexcept;
 
   bool Matches(std::string_view name) const;
+
+  // RE2's instructions of all patterns: some 24 bytes each.
+  std::size_t instructions() const;
 
  private:
   std::vector<std::unique_ptr<re2::RE2>> include_;

@@ -2,22 +2,21 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <cstddef>
 #include <functional>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "absl/time/time.h"
 #include "core/json_text.h"
 #include "core/names.h"
 #include "server/http/prometheus_json.h"
+#include "server/http/prometheus_time.h"
 #include "server/promql/evaluator.h"
-#include "server/promql/lexer.h"
 #include "server/promql/parser.h"
 #include "server/query/metric_names.h"
 #include "server/query/metric_series.h"
@@ -30,18 +29,13 @@ constexpr char kJson[] = "application/json";
 constexpr std::size_t kMostTimes = 11'000;
 // Values of one answer: times x series.
 constexpr std::size_t kMostValues = 4'000'000;
-constexpr double kMostSeconds = 9e15 / 1000;
+// Each is parsed, and looked for.
+constexpr std::ptrdiff_t kMostSelectors = 10;
 constexpr std::array<const char*, 5> kLabelNames = {"__name__", "name", "param",
                                                     "rank", "run"};
 
 std::string Shown(const std::string& text) {
   return EscapeForTerminal(text.substr(0, 200));
-}
-
-absl::Status BadTime(const std::string& text) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("bad time '", Shown(text),
-                   "': Unix seconds, or such as 2026-01-31T12:00:00Z"));
 }
 
 HttpAnswer ErrorAnswer(const absl::Status& status) {
@@ -157,7 +151,7 @@ class Question {
     if (!begin.ok()) return begin.status();
     const auto end = Time("end", 0);
     if (!end.ok()) return end.status();
-    const auto step = Step();
+    const auto step = ParsePrometheusStep(Parameter("step"));
     if (!step.ok()) return step.status();
     if (*end < *begin) {
       return absl::InvalidArgumentError("end is before start");
@@ -169,23 +163,6 @@ class Question {
           kMostTimes, " are answered: a larger step"));
     }
     return times;
-  }
-
-  absl::StatusOr<std::int64_t> Step() const {
-    const std::string text = Parameter("step");
-    double seconds = 0;
-    std::int64_t ms = 0;
-    if (absl::SimpleAtod(text, &seconds)) {
-      if (seconds > 0 && seconds < kMostSeconds) {
-        ms = static_cast<std::int64_t>(seconds * 1000);
-      }
-    } else if (const auto duration = promql::ParseDuration(text);
-               duration.ok()) {
-      ms = *duration;
-    }
-    if (ms > 0) return ms;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "bad step '", Shown(text), "': above 0, in seconds or such as 1m"));
   }
 
   absl::StatusOr<std::string> Range() {
@@ -208,6 +185,11 @@ class Question {
   absl::StatusOr<std::vector<std::vector<promql::Matcher>>> Selectors() const {
     std::vector<std::vector<promql::Matcher>> selectors;
     const auto [begin, end] = call_.parameters.equal_range("match[]");
+    if (std::distance(begin, end) > kMostSelectors) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there are ", std::distance(begin, end),
+                       " match[]; at most ", kMostSelectors, " are answered"));
+    }
     for (auto it = begin; it != end; ++it) {
       auto matchers = promql::ParseMatchers(it->second);
       if (!matchers.ok()) return matchers.status();
@@ -246,19 +228,21 @@ class Question {
   }
 
   absl::StatusOr<std::string> LabelValues(const std::string& label) {
+    const auto selectors = Selectors();
+    if (!selectors.ok()) return selectors.status();
     std::set<std::string> values;
-    const absl::Status status = AddValues(label, &values);
+    const absl::Status status = AddValues(label, *selectors, &values);
     if (!status.ok()) return status;
     return ListJson(values);
   }
 
-  absl::Status AddValues(const std::string& label,
-                         std::set<std::string>* values) {
-    const auto selectors = Selectors();
-    if (!selectors.ok()) return selectors.status();
+  absl::Status AddValues(
+      const std::string& label,
+      const std::vector<std::vector<promql::Matcher>>& selectors,
+      std::set<std::string>* values) {
     const auto span = Span();
     if (!span.ok()) return span.status();
-    for (const auto& matchers : *selectors) {
+    for (const auto& matchers : selectors) {
       const absl::Status status =
           series_.LabelValues(matchers, *span, label, values);
       if (!status.ok()) return status;
@@ -267,10 +251,12 @@ class Question {
   }
 
   absl::StatusOr<std::string> LabelNames() {
+    const auto selectors = Selectors();
+    if (!selectors.ok()) return selectors.status();
     std::set<std::string> names;
     for (const char* name : kLabelNames) {
       std::set<std::string> values;
-      const absl::Status status = AddValues(name, &values);
+      const absl::Status status = AddValues(name, *selectors, &values);
       if (!status.ok()) return status;
       if (!values.empty()) names.insert(name);
     }
@@ -301,21 +287,6 @@ class Question {
 };
 
 }  // namespace
-
-absl::StatusOr<std::int64_t> ParsePrometheusTime(const std::string& text) {
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    if (!(std::fabs(seconds) < kMostSeconds)) return BadTime(text);
-    return static_cast<std::int64_t>(std::llround(seconds * 1000));
-  }
-  absl::Time time;
-  std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error) ||
-      time == absl::InfiniteFuture() || time == absl::InfinitePast()) {
-    return BadTime(text);
-  }
-  return absl::ToUnixMillis(time);
-}
 
 HttpAnswer PrometheusApi::Serve(const PrometheusCall& call) const {
   HttpAnswer answer;

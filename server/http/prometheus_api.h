@@ -6,7 +6,6 @@
 #ifndef GRADTAP_SERVER_HTTP_PROMETHEUS_API_H_
 #define GRADTAP_SERVER_HTTP_PROMETHEUS_API_H_
 
-#include <cstdint>
 #include <string>
 
 #include "server/http/http_api.h"
@@ -33,9 +32,6 @@ class PrometheusApi {
  private:
   QueryBackend* const backend_;
 };
-
-// Unix seconds with a fraction, or RFC 3339; as ms. kInvalidArgument names it.
-absl::StatusOr<std::int64_t> ParsePrometheusTime(const std::string& text);
 
 }  // namespace gradtap::server
 

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 
 #include <cstdint>
+#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -200,7 +201,9 @@ absl::Status SetFields(const UrlParameters& parameters, Message* request) {
   for (auto it = parameters.begin(); it != parameters.end(); ++it) {
     const FieldDescriptor* field =
         FindField(*request->GetDescriptor(), it->first);
-    if (parameters.count(it->first) > 1 &&
+    // Equal names stand side by side.
+    const auto next = std::next(it);
+    if (next != parameters.end() && next->first == it->first &&
         (field == nullptr || !field->is_repeated())) {
       return absl::InvalidArgumentError(
           absl::StrCat(Shown(it->first), " stands there more than once"));

@@ -18,8 +18,11 @@ namespace {
 
 class Evaluation {
  public:
-  Evaluation(const Times& times, SampleSource* source)
-      : times_(times), size_(times.size()), source_(source) {}
+  Evaluation(const Times& times, SampleSource* source, std::size_t most_work)
+      : times_(times),
+        size_(times.size()),
+        source_(source),
+        most_work_(most_work) {}
 
   // A scalar's or vector's columns.
   absl::StatusOr<std::vector<Column>> Of(const Expression& of) {
@@ -39,6 +42,8 @@ class Evaluation {
     }
     auto columns = Of(*of.right);
     if (!columns.ok()) return columns;
+    if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
+      return s;
     for (Column& column : *columns) {
       for (double& value : column.values) value = -value;
       column.labels.erase(kMetricName);
@@ -75,6 +80,14 @@ class Evaluation {
   }
 
  private:
+  absl::Status Work(std::size_t work) {
+    work_ += work;
+    if (work_ <= most_work_) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        "the query looks at too many values: a shorter range in [], a larger "
+        "step, or fewer operators");
+  }
+
   Column Empty(Labels labels) const {
     return {std::move(labels), std::vector<double>(size_),
             std::vector<std::uint8_t>(size_)};
@@ -86,10 +99,10 @@ class Evaluation {
   }
 
   // Calls `at` with the samples of [time - before_ms, time] at each of the
-  // times where there are some.
+  // times where there are some, until it returns an error.
   template <typename At>
-  void ForEachTime(const SampledSeries& series, std::int64_t before_ms,
-                   const At& at) const {
+  absl::Status ForEachTime(const SampledSeries& series, std::int64_t before_ms,
+                           const At& at) const {
     const std::vector<Sample>& samples = series.samples;
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -98,8 +111,11 @@ class Evaluation {
       while (end < samples.size() && samples[end].time_ms <= time) ++end;
       while (begin < end && samples[begin].time_ms < time - before_ms) ++begin;
       if (begin == end) continue;
-      at(t, std::span(samples).subspan(begin, end - begin));
+      const absl::Status status =
+          at(t, std::span(samples).subspan(begin, end - begin));
+      if (!status.ok()) return status;
     }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::vector<Column>> Newest(const Selector& selector) {
@@ -108,11 +124,14 @@ class Evaluation {
     std::vector<Column> columns;
     for (SampledSeries& one : *series) {
       Column column = Empty(std::move(one.labels));
-      ForEachTime(one, kLookbackMs,
-                  [&column](std::size_t t, std::span<const Sample> samples) {
-                    column.values[t] = samples.back().value;
-                    column.present[t] = IsStale(column.values[t]) ? 0 : 1;
-                  });
+      const absl::Status status = ForEachTime(
+          one, kLookbackMs,
+          [&column](std::size_t t, std::span<const Sample> samples) {
+            column.values[t] = samples.back().value;
+            column.present[t] = IsStale(column.values[t]) ? 0 : 1;
+            return absl::OkStatus();
+          });
+      if (!status.ok()) return status;
       columns.push_back(std::move(column));
     }
     return columns;
@@ -122,6 +141,8 @@ class Evaluation {
     if (call.left->type == Type::kVector) {
       auto columns = Of(*call.left);
       if (!columns.ok()) return columns;
+      if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
+        return s;
       for (Column& column : *columns) {
         column.labels.erase(kMetricName);
         for (double& value : column.values) {
@@ -137,11 +158,13 @@ class Evaluation {
     for (SampledSeries& one : *series) {
       Column column = Empty(std::move(one.labels));
       if (call.name != "last_over_time") column.labels.erase(kMetricName);
-      ForEachTime(one, range,
-                  [&](std::size_t t, std::span<const Sample> samples) {
-                    column.present[t] = 1;
-                    column.values[t] = OverTime(call.name, samples);
-                  });
+      const absl::Status status = ForEachTime(
+          one, range, [&](std::size_t t, std::span<const Sample> samples) {
+            column.present[t] = 1;
+            column.values[t] = OverTime(call.name, samples);
+            return Work(samples.size());
+          });
+      if (!status.ok()) return status;
       columns.push_back(std::move(column));
     }
     return columns;
@@ -156,6 +179,8 @@ class Evaluation {
     }
     auto columns = Of(*of.right);
     if (!columns.ok()) return columns;
+    if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
+      return s;
     return Aggregate(of, numbers, *std::move(columns), size_);
   }
 
@@ -170,6 +195,8 @@ class Evaluation {
     std::vector<Column>& vector = swap ? *right : *left;
     const std::vector<double>& scalar =
         swap ? left->front().values : right->front().values;
+    if (const auto s = Work(vector.size() * size_ * kWorkOfValue); !s.ok())
+      return s;
     const bool filters = IsComparison(of.name) && !of.returns_bool;
     for (Column& column : vector) {
       if (!filters) column.labels.erase(kMetricName);
@@ -190,6 +217,8 @@ class Evaluation {
   const Times& times_;
   const std::size_t size_;
   SampleSource* const source_;
+  const std::size_t most_work_;
+  std::size_t work_ = 0;  // So far.
 };
 
 absl::Status CheckDistinct(const std::vector<Column>& columns) {
@@ -229,8 +258,9 @@ void OrderBest(const Expression& expression, std::vector<Column>* columns) {
 }  // namespace
 
 absl::StatusOr<Result> Evaluate(const Expression& expression,
-                                const Times& times, SampleSource* source) {
-  Evaluation evaluation(times, source);
+                                const Times& times, SampleSource* source,
+                                std::size_t most_work) {
+  Evaluation evaluation(times, source, most_work);
   Result result;
   result.type = expression.type;
   if (expression.type == Type::kMatrix) {

@@ -20,6 +20,12 @@ inline constexpr std::int64_t kLookbackMs = 300'000;
 // Values that an evaluation holds of one selector: series x times.
 inline constexpr std::size_t kMostCells = 12'000'000;
 
+// What an evaluation may do: the samples of a range count at each of the times
+// anew, a value that an operator, a function or an aggregation takes for
+// kWorkOfValue. A second or two.
+inline constexpr std::size_t kMostWork = 1'000'000'000;
+inline constexpr std::size_t kWorkOfValue = 8;
+
 // Values at some of the times.
 struct Column {
   Labels labels;
@@ -36,10 +42,11 @@ struct Result {
 };
 
 // kInvalidArgument: a range at more than one time; two series of one result
-// have the same labels. kResourceExhausted: more than kMostCells. What `source`
-// returns passes through.
+// have the same labels. kResourceExhausted: more than kMostCells or
+// `most_work`. What `source` returns passes through.
 absl::StatusOr<Result> Evaluate(const Expression& expression,
-                                const Times& times, SampleSource* source);
+                                const Times& times, SampleSource* source,
+                                std::size_t most_work = kMostWork);
 
 }  // namespace gradtap::server::promql
 

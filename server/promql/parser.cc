@@ -16,7 +16,15 @@ namespace gradtap::server::promql {
 namespace {
 
 constexpr std::size_t kMostBytes = std::size_t{64} << 10;
+// A query that nests is a tree, which is walked by recursion: so deep at most.
 constexpr int kMostLevels = 100;
+constexpr int kMostOperators = 1'000;
+// Each series is tried with each matcher.
+constexpr int kMostMatchers = 100;
+// Of all patterns together, in RE2's instructions: "a{1000}" has a thousand and
+// seven bytes are enough for it. The second is what compiling one may take.
+constexpr int kMostInstructions = 100'000;
+constexpr std::int64_t kMostPatternBytes = std::int64_t{4} << 20;
 
 using Node = std::unique_ptr<Expression>;
 
@@ -92,6 +100,10 @@ class Parser {
         "at character ", token.at + 1, " of the query: unexpected '",
         EscapeForTerminal(token.text), "'"));
   }
+  static absl::Status TooMany(const char* what, int most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the query has more than ", most, " ", what));
+  }
   absl::Status Expect(std::string_view sign) {
     return TakeSign(sign) ? absl::OkStatus() : Unexpected();
   }
@@ -109,6 +121,9 @@ class Parser {
           Peek().kind == Token::Kind::kSign ? Peek().text : "";
       const int precedence = PrecedenceOf(op);
       if (precedence < least || precedence == 0) break;
+      if (++operators_ > kMostOperators) {
+        return TooMany("operators", kMostOperators);
+      }
       ++next_;
       left = Joined(*std::move(left), op, precedence);
     }
@@ -341,6 +356,7 @@ class Parser {
 
   absl::Status TakeMatcher(std::vector<Matcher>* matchers) {
     if (Peek().kind != Token::Kind::kIdentifier) return Unexpected();
+    if (++matchers_ > kMostMatchers) return TooMany("matchers", kMostMatchers);
     Matcher matcher;
     matcher.label = Peek().text;
     ++next_;
@@ -360,22 +376,40 @@ class Parser {
     ++next_;
     if (matcher.op == Matcher::Op::kMatches ||
         matcher.op == Matcher::Op::kDoesNotMatch) {
-      auto pattern = std::make_shared<re2::RE2>(
-          absl::StrCat("^(?:", matcher.value, ")$"), re2::RE2::Quiet);
-      if (!pattern->ok()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("bad pattern '", EscapeForTerminal(matcher.value),
-                         "': ", pattern->error()));
-      }
-      matcher.pattern = std::move(pattern);
+      const absl::Status status = Compile(&matcher);
+      if (!status.ok()) return status;
     }
     matchers->push_back(std::move(matcher));
+    return absl::OkStatus();
+  }
+
+  absl::Status Compile(Matcher* matcher) {
+    re2::RE2::Options options(re2::RE2::Quiet);
+    options.set_max_mem(kMostPatternBytes);
+    auto pattern = std::make_shared<re2::RE2>(
+        absl::StrCat("^(?:", matcher->value, ")$"), options);
+    if (!pattern->ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("bad pattern '", EscapeForTerminal(matcher->value),
+                       "': ", pattern->error()));
+    }
+    instructions_ += pattern->ProgramSize();
+    if (instructions_ > kMostInstructions) {
+      return absl::InvalidArgumentError(
+          "the query's patterns are too large together: shorter ones, or "
+          "smaller numbers in {}");
+    }
+    matcher->pattern = std::move(pattern);
     return absl::OkStatus();
   }
 
   const std::vector<Token> tokens_;
   std::size_t next_ = 0;
   int level_ = 0;
+  // So far.
+  int operators_ = 0;
+  int matchers_ = 0;
+  int instructions_ = 0;
 };
 
 }  // namespace

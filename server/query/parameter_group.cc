@@ -80,6 +80,7 @@ absl::StatusOr<ParameterGroups> ParameterGroups::Parse(
         std::to_string(kMaxGroups));
   }
   ParameterGroups groups;
+  std::size_t instructions = 0;
   for (const std::string& pattern : patterns) {
     if (pattern.empty()) {
       return absl::InvalidArgumentError(
@@ -91,6 +92,12 @@ absl::StatusOr<ParameterGroups> ParameterGroups::Parse(
     if (known) continue;
     absl::StatusOr<NameFilter> filter = ParseMatch(pattern);
     if (!filter.ok()) return filter.status();
+    instructions += filter->instructions();
+    if (instructions > kMaxGroupInstructions) {
+      return absl::InvalidArgumentError(
+          "the patterns to merge by are too large together: shorter ones, or "
+          "smaller numbers in {}");
+    }
     groups.groups_.push_back({pattern, *std::move(filter)});
   }
   return groups;

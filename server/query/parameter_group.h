@@ -30,6 +30,8 @@ namespace gradtap::server {
 
 // Groups of one request.
 inline constexpr int kMaxGroups = 64;
+// Of their patterns together: RE2's instructions.
+inline constexpr std::size_t kMaxGroupInstructions = 200'000;
 
 // The groups that a request names. Not copyable.
 class ParameterGroups {
@@ -38,7 +40,8 @@ class ParameterGroups {
   ParameterGroups() = default;
 
   // kInvalidArgument names a pattern that is empty or malformed; more than
-  // kMaxGroups. A pattern that is there twice is one group.
+  // kMaxGroups, or patterns that are too large together. A pattern that is
+  // there twice is one group.
   static absl::StatusOr<ParameterGroups> Parse(
       const google::protobuf::RepeatedPtrField<std::string>& patterns);
 

@@ -468,5 +468,28 @@ TEST(DecodeSchemaTest, TooManyParametersAreRefusedByTheirNumber) {
                                            HasSubstr("1000001")));
 }
 
+TEST(DecodeSchemaTest, AliasesAndShapesOfOneParameterAreNoWayAroundTheLimit) {
+  constexpr auto kExhausted = absl::StatusCode::kResourceExhausted;
+  const auto decode = [](const std::string& fields) {
+    return DecodeSchema(Bytes(2, Bytes(1, "w") + fields), 10);
+  };
+  std::string aliases;
+  for (int i = 0; i < 40; ++i) aliases += Bytes(12, "a");
+  GRADTAP_EXPECT_OK(decode(aliases));
+  EXPECT_THAT(decode(aliases + Bytes(12, "")),
+              StatusIs(kExhausted, HasSubstr("more aliases")));
+  const std::vector<std::uint64_t> sizes(160, 1);
+  const auto schema = decode(Packed(6, sizes));
+  GRADTAP_ASSERT_OK(schema);
+  EXPECT_EQ(schema->parameters[0].shape.size(), 160u);
+  for (const std::string& more : {Varint(6, 1), Packed(6, sizes)}) {
+    EXPECT_THAT(decode(Packed(6, sizes) + more),
+                StatusIs(kExhausted, HasSubstr("more sizes")));
+  }
+  GRADTAP_EXPECT_OK(decode(Packed(14, std::vector<std::uint64_t>(64, 77))));
+  EXPECT_THAT(decode(Packed(14, std::vector<std::uint64_t>(65, 77))),
+              StatusIs(kInvalid, HasSubstr("roles")));
+}
+
 }  // namespace
 }  // namespace gradtap

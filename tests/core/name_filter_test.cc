@@ -46,6 +46,16 @@ TEST(NameFilterTest, ExcludeWinsOverInclude) {
   EXPECT_TRUE(Make({}, {"bias"}).Matches("a.weight"));
 }
 
+TEST(NameFilterTest, APatternThatGrowsIsRefused) {
+  const NameFilter filter = Make({".{999}"}, {"a{500}"});
+  EXPECT_GT(filter.instructions(), 8'000u);
+  std::string pattern;
+  for (int i = 0; i < 20; ++i) pattern += ".{999}";
+  EXPECT_THAT(NameFilter::Create({pattern}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("pattern too large")));
+}
+
 TEST(NameFilterTest, CharactersAreUnicode) {
   EXPECT_TRUE(Make({"^caf.$"}).Matches("caf\xc3\xa9"));
 }

@@ -2,6 +2,7 @@
 // person types in their place: statistics, quantiles, patterns.
 
 #include "core/csv.h"
+#include "core/histogram.h"
 #include "core/json_text.h"
 #include "core/name_filter.h"
 #include "core/names.h"
@@ -29,9 +30,23 @@ void Try(std::string_view input) {
   const auto statistic = ParseStatistic(input);
   if (statistic.ok()) {
     Require(ParseStatistic(input).ok(), "a statistic is one each time");
+    static_cast<void>(Derive(statistic->field, Record(), 10));
+    static_cast<void>(Derive(statistic->field, {.mean = 1, .nan = 2}, 10));
   }
-  static_cast<void>(ParseQuantile(input));
-  static_cast<void>(NameFilter::Create({std::string(input)}, {}));
+  const auto quantile = ParseQuantile(input);
+  if (quantile.ok()) {
+    BinCounts bins{};
+    bins[FiniteBinAt(10)] = 3;
+    const Quantile value = QuantileOf(bins, *quantile, -1, 1);
+    Require(value.lower <= value.value && value.value <= value.upper,
+            "a quantile is within its bounds");
+  }
+  const auto filter = NameFilter::Create({std::string(input)}, {"^$"});
+  if (filter.ok()) {
+    Require(filter->instructions() > 0, "a pattern is a program");
+    static_cast<void>(filter->Matches("blocks.3.fc.weight"));
+    Require(!filter->Matches(""), "what is excluded does not pass");
+  }
 }
 
 std::vector<std::string> Seeds() {
@@ -44,6 +59,12 @@ std::vector<std::string> Seeds() {
           "<script>",
           "=1+1",
           std::string(600, 'x'),
+          std::string(5'000, 'x'),
+          "p99.9999999",
+          "p0.000001",
+          "grad.p50",
+          "agent.step_seconds",
+          "buffer.nonfinite",
           "^blocks\\.3\\.(qkv|proj)"};
 }
 

@@ -4,10 +4,14 @@
 
 #include "core/codec.h"
 #include "core/codec_samples.h"
+#include "core/wire.h"
 #include "fuzz/fuzz.h"
 
 namespace gradtap::fuzz {
 namespace {
+
+// Few, so that an input can have more.
+constexpr std::size_t kMaxParameters = 20;
 
 void Check(const absl::Status& status) {
   Require(status.ok() || status.code() == absl::StatusCode::kInvalidArgument ||
@@ -39,7 +43,7 @@ void TryRecord(std::string_view bytes) {
   if (!record.ok()) return;
   switch (record->kind) {
     case RecordKind::kSchema: {
-      const auto schema = DecodeSchema(record->body, 10000);
+      const auto schema = DecodeSchema(record->body, kMaxParameters);
       Check(schema.status());
       if (schema.ok()) {
         Require(DecodeSchema(ParseRecord(EncodeSchema(*schema))->body).ok(),
@@ -76,6 +80,52 @@ void Try(std::string_view input) {
   Check(FindInHistogramBlock(input, 1).status());
 }
 
+namespace {
+
+// Each breaks one rule that a change of bytes hardly comes to.
+void AddRuleBreakers(std::vector<std::string>* seeds) {
+  std::mt19937_64 random(2);
+  StepData step;
+  step.roles.push_back(testing::SampleColumns(Role::kGrad, 2, random));
+  StepData skipped = step;
+  skipped.skipped = GapCause::kLoop;
+  StepData scalars = step;
+  scalars.scalars = {{"loss", 1}, {"loss", 2}};
+  StepData many;
+  for (int i = 0; i < 1025; ++i) many.scalars.push_back({std::to_string(i), 1});
+  StepData histograms = step;
+  HistogramData histogram;
+  histogram.role = Role::kGrad;
+  histogram.bin = {9, 10};
+  histogram.count = {1, 1000};
+  histograms.histograms = {histogram, histogram};
+  for (const StepData& one : {skipped, scalars, many, histograms}) {
+    seeds->push_back(testing::Encoded(one));
+  }
+  std::string block;
+  for (int i = 0; i < 257; ++i) {
+    wire::AppendBytesField(wire::step::kHistograms, "", &block);
+  }
+  seeds->push_back(block);
+
+  Schema schema = testing::SampleSchema();
+  const Parameter first = schema.parameters[0];
+  schema.parameters.push_back(first);
+  seeds->push_back(EncodeSchema(schema));
+  schema.parameters.resize(kMaxParameters + 1);
+  seeds->push_back(EncodeSchema(schema));
+  schema.parameters = {first};
+  schema.optimizers.assign(65, "Adam");
+  seeds->push_back(EncodeSchema(schema));
+  schema.parameters[0].aliases.assign(4 * kMaxParameters + 1, "a");
+  seeds->push_back(EncodeSchema(schema));
+  schema.parameters[0].shape.assign(16 * kMaxParameters + 1, 1);
+  schema.parameters[0].aliases.clear();
+  seeds->push_back(EncodeSchema(schema));
+}
+
+}  // namespace
+
 std::vector<std::string> Seeds() {
   std::mt19937_64 random(1);
   std::vector<std::string> seeds = {
@@ -89,6 +139,8 @@ std::vector<std::string> Seeds() {
   for (const std::string& record : seeds) AppendToRecordList(record, &list);
   seeds.push_back(list);
   seeds.push_back(CompressFrame(list));
+  seeds.push_back(StoreFrame(list));
+  AddRuleBreakers(&seeds);
   return seeds;
 }
 

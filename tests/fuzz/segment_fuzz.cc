@@ -1,6 +1,8 @@
 // Files of the spool, which any process of the user may have written
 // (agent/spool/segment.h).
 
+#include <algorithm>
+
 #include "agent/spool/segment.h"
 #include "core/hash.h"
 #include "fuzz/fuzz.h"
@@ -25,16 +27,36 @@ void TryBytes(std::string_view bytes) {
   }
 }
 
-// With the header's hash set right, so that what it covers is looked at.
-void TryWithHash(std::string bytes) {
-  if (bytes.size() < kIdentityAt) return;
-  std::uint32_t size = 0;
-  std::memcpy(&size, bytes.data() + 12, sizeof(size));
-  const std::size_t end = kIdentityAt + std::size_t{size};
-  if (bytes.size() < end + sizeof(std::uint64_t)) return;
+void PutHash(std::size_t begin, std::size_t end, std::size_t at,
+             std::string* bytes) {
   const std::uint64_t hash =
-      StableHash64(std::string_view(bytes).substr(0, end));
-  std::memcpy(bytes.data() + end, &hash, sizeof(hash));
+      StableHash64(std::string_view(*bytes).substr(begin, end - begin));
+  std::memcpy(bytes->data() + at, &hash, sizeof(hash));
+}
+
+std::uint32_t SizeAt(const std::string& bytes, std::size_t at) {
+  std::uint32_t size = 0;
+  std::memcpy(&size, bytes.data() + at, sizeof(size));
+  return size;
+}
+
+// With the hashes of the header and of each record set right, so that what they
+// cover is looked at.
+void TryWithHashes(std::string bytes) {
+  constexpr std::size_t kHash = sizeof(std::uint64_t);
+  constexpr std::size_t kHead = agent::kRecordHeadBytes;
+  if (bytes.size() < kIdentityAt) return;
+  std::size_t at = kIdentityAt + SizeAt(bytes, kIdentityAt - 4);
+  if (bytes.size() < at + kHash) return;
+  PutHash(0, at, at, &bytes);
+  at += kHash;
+  while (bytes.size() - at >= kHead) {
+    const std::size_t end =
+        std::min(bytes.size(), at + kHead + SizeAt(bytes, at + kHash));
+    PutHash(at + kHead, end, at + kHead - 2 * kHash, &bytes);
+    PutHash(at, at + kHead - kHash, at + kHead - kHash, &bytes);
+    at = end;
+  }
   TryBytes(bytes);
 }
 
@@ -42,7 +64,7 @@ void TryWithHash(std::string bytes) {
 
 void Try(std::string_view input) {
   TryBytes(input);
-  TryWithHash(std::string(input));
+  TryWithHashes(std::string(input));
 }
 
 std::vector<std::string> Seeds() {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "server/http/prometheus_api.h"
+#include "server/http/prometheus_time.h"
 #include "server/service/service_testing.h"
 
 namespace gradtap::server {
@@ -159,6 +159,13 @@ TEST_F(PrometheusTest, ErrorsAreInPrometheusForm) {
   EXPECT_THAT(Get("series", {}, 400), HasSubstr("no match[]"));
   EXPECT_THAT(Get("series", {{"match[]", "1 + 1"}}, 400),
               HasSubstr("no selector"));
+  httplib::Params many;
+  for (int i = 0; i < 10; ++i) many.emplace("match[]", "gradtap_step");
+  EXPECT_THAT(Get("series", many), HasSubstr("success"));
+  many.emplace("match[]", "gradtap_step");
+  for (const char* path : {"series", "labels", "label/run/values"}) {
+    EXPECT_THAT(Get(path, many, 400), HasSubstr("there are 11 match[]"));
+  }
   EXPECT_THAT(Get("nothing", {}, 404), HasSubstr("query_range"));
 }
 
@@ -167,7 +174,9 @@ TEST(PrometheusTimeTest, SecondsAndRfc3339) {
   EXPECT_EQ(*ParsePrometheusTime("2023-11-14T22:13:20Z"), 1'700'000'000'000);
   EXPECT_EQ(*ParsePrometheusTime("2023-11-14T23:13:20.5+01:00"),
             1'700'000'000'500);
-  for (const char* bad : {"", "x", "NaN", "1e300", "infinite-future"}) {
+  for (const char* bad :
+       {"", "x", "NaN", "1e300", "infinite-future", "290000000-01-01T00:00:00Z",
+        "-290000000-01-01T00:00:00Z"}) {
     EXPECT_FALSE(ParsePrometheusTime(bad).ok()) << bad;
   }
 }

@@ -201,6 +201,34 @@ TEST_F(PromqlEvaluatorTest, MoreThanItMayHoldIsRefused) {
               HasSubstr("1200 series match at 10001 times"));
 }
 
+TEST_F(PromqlEvaluatorTest, WhatAQueryLooksAtIsBounded) {
+  const auto code = [this](const std::string& query, std::size_t most_work) {
+    const auto parsed = Parse(query);
+    GRADTAP_EXPECT_OK(parsed);
+    return Evaluate(**parsed, {10'000, 30'000, 10'000}, &source_, most_work)
+        .status()
+        .code();
+  };
+  constexpr auto kTooMuch = absl::StatusCode::kResourceExhausted;
+  // 1 + 2 + 3 samples of each of two series, and one that is there once.
+  EXPECT_EQ(code("max_over_time(norm[1d])", 13), absl::StatusCode::kOk);
+  EXPECT_EQ(code("max_over_time(norm[1d])", 12), kTooMuch);
+  // Three series at three times.
+  constexpr std::size_t kOnce = 9 * kWorkOfValue;
+  for (const char* query : {"norm + 1", "-norm", "abs(norm)", "sum(norm)"}) {
+    EXPECT_EQ(code(query, kOnce), absl::StatusCode::kOk) << query;
+    EXPECT_EQ(code(query, kOnce - 1), kTooMuch) << query;
+  }
+  EXPECT_EQ(code("-norm + 1 + 1", 3 * kOnce), absl::StatusCode::kOk);
+  EXPECT_EQ(code("-norm + 1 + 1", 3 * kOnce - 1), kTooMuch);
+}
+
+TEST_F(PromqlEvaluatorTest, AsManyOperatorsAsAQueryHasAreComputed) {
+  std::string query = "1";
+  for (int i = 0; i < 1'000; ++i) query += "+1";
+  EXPECT_EQ(At(query, 0), (Values{{"", 1'001}}));
+}
+
 TEST_F(PromqlEvaluatorTest, TwoSeriesOfTheSameLabelsAreAnError) {
   Add("other", "a", {{10'000, 1}});
   const auto parsed = Parse("{param='a'} + 1");

@@ -337,6 +337,13 @@ TEST_F(ParameterGroupTest, WhatMakesNoSenseIsNamed) {
   for (int i = 0; i < 64; ++i) request.add_merge_match(std::to_string(i));
   EXPECT_THAT(Get(request), StatusIs(invalid, AllOf(HasSubstr("65"),
                                                     HasSubstr("at most 64"))));
+  v1::GetSeriesRequest large;
+  for (int i = 0; i < 64; ++i) {
+    large.add_merge_match(".{999}" + std::to_string(i));
+  }
+  large.mutable_runs()->CopyFrom(request.runs());
+  large.mutable_statistics()->CopyFrom(request.statistics());
+  EXPECT_THAT(Get(large), StatusIs(invalid, HasSubstr("too large together")));
 }
 
 // Random shapes, statistics and states against a merge of the raw records by
