@@ -100,7 +100,8 @@ RocksdbStore::OldestToShrink(
     WindowWalk walk(engine, branch.key, branch.begin);
     const absl::StatusOr<bool> found = walk.Read();
     if (!found.ok()) return found.status();
-    if (!*found) continue;
+    // Between `begin` and `end` there may be steps that nobody recorded.
+    if (!*found || walk.view().step(0) >= branch.end) continue;
     const std::int64_t time = walk.view().time(0);
     if (oldest.has_value() && time >= oldest_time) continue;
     oldest = std::move(branch);
