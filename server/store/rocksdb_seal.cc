@@ -106,6 +106,19 @@ Sealed AfterWindow(const Sealed& before, const WindowBuilder& builder) {
   return sealed;
 }
 
+// Whether binding the open chapter has begun, and a crash has ended it.
+absl::StatusOr<bool> IsHalfBound(const Engine& engine, const BranchKey& key,
+                                 const Sealed& sealed) {
+  if (sealed.chapter_windows < 2) return false;
+  rocksdb::PinnableSlice chapter;
+  const rocksdb::Status got = engine.db()->Get(
+      rocksdb::ReadOptions(), engine.windows(),
+      keys::Chapter(key.run_id, key.stream, key.branch, sealed.chapter_first),
+      &chapter);
+  if (!got.ok() && !got.IsNotFound()) return ToStatus(got, kReading);
+  return got.ok();
+}
+
 }  // namespace
 
 void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
@@ -333,9 +346,10 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {
     return WriteSealed(from.key, open.get(), batch, sealed);
   };
-  if (from.to_bind) {  // Ended half-way.
-    return BindChapter(open, from.key, from.sealed, WithoutChapter(from.sealed),
-                       write);
+  const absl::StatusOr<bool> half = IsHalfBound(*open, from.key, from.sealed);
+  if (!half.ok()) return half.status();
+  if (from.to_bind || *half) {
+    return BindChapter(open, from.key, from.sealed, write);
   }
   const auto started = std::chrono::steady_clock::now();
   std::uint64_t values = 0;
@@ -369,6 +383,15 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
     return builder.rows() + kTailRows - from.rows;
   }
 
+  const Sealed sealed = AfterWindow(from.sealed, builder);
+  if (from.sealed.chapter_windows >= 2 &&
+      sealed.chapter_first != from.sealed.chapter_first) {
+    // What is open comes to its end without this window. First, as it is known
+    // to be open until then.
+    const auto bound = BindChapter(open, from.key, from.sealed, write);
+    if (!bound.ok()) return bound;
+  }
+
   batch.set_first_step(builder.first_step());
   do {
     s = builder.WriteSlab(&block_writer_, &batch);
@@ -385,7 +408,6 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   if (!s.ok()) return s;
   s = builder.WriteScalars(block_writer_.encoder(), &batch);
   if (!s.ok()) return s;
-  const Sealed sealed = AfterWindow(from.sealed, builder);
   s = batch.Finish(builder.Timeline(), sealed);
   if (!s.ok()) return s;
   const auto ended = std::chrono::steady_clock::now();
@@ -401,27 +423,22 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   }
   const bool last = from.ended && builder.rows() == from.rows;
   if (last) to_reclaim_.emplace_back(from.key, sealed.end);
-  if (from.sealed.chapter_windows >= 2 &&
-      sealed.chapter_first != from.sealed.chapter_first) {
-    // What was open has come to its end without this window.
-    return BindChapter(open, from.key, from.sealed, sealed, write);
-  }
   if (sealed.chapter_windows >= 2 &&
       (last || sealed.chapter_steps >= kChapterSteps)) {
-    return BindChapter(open, from.key, sealed, WithoutChapter(sealed), write);
+    return BindChapter(open, from.key, sealed, write);
   }
   return 0;
 }
 
 absl::StatusOr<std::uint64_t> RocksdbStore::BindChapter(
     const std::shared_ptr<Engine>& engine, const BranchKey& key,
-    const Sealed& chapter, const Sealed& sealed,
-    const SealedBatch::Write& write) {
+    const Sealed& sealed, const SealedBatch::Write& write) {
   ChapterBinder binder(engine, key, sealed_write_bytes_, [&](std::uint32_t id) {
     return LayoutOf(key.stream, id);
   });
-  const absl::Status s = binder.Bind(chapter.chapter_first,
-                                     chapter.chapter_windows, sealed, write);
+  const absl::Status s =
+      binder.Bind(sealed.chapter_first, sealed.chapter_windows,
+                  WithoutChapter(sealed), write);
   if (!s.ok()) return s;
   return 0;
 }

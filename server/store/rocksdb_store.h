@@ -238,12 +238,12 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::uint64_t> SealWindowMarked(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  // The open chapter of `chapter`; afterwards the branch is as `sealed` says.
+  // The open chapter of `sealed`, which has none afterwards.
   absl::StatusOr<std::uint64_t> BindChapter(
       const std::shared_ptr<Engine>& engine, const BranchKey& key,
-      const Sealed& chapter, const Sealed& sealed,
-      const SealedBatch::Write& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
-      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+      const Sealed& sealed, const SealedBatch::Write& write)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::optional<ToShrink>> OldestToShrink(
       const Engine& engine,
       const std::function<bool(const RunEntry&)>& may_shrink) const
