@@ -284,16 +284,15 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
       return false;
     }
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
+    if (!lacking.ok()) {
+      const absl::Status s = CannotSeal(next->key, lacking.status());
+      if (!s.ok()) return s;
+      continue;
+    }
     const std::pair key{next->key.stream, next->key.branch};
     MutexLock lock(mu_);
-    if (lacking.ok() && *lacking == 0) return true;
-    if (absl::IsNotFound(lacking.status())) {  // Deleted meanwhile.
-      StopWaitingLocked(key);
-    } else if (!lacking.ok()) {
-      // Others go first the next time.
-      if (absl::IsDataLoss(lacking.status())) StopWaitingLocked(key);
-      return lacking.status();
-    } else if (next->ended) {
+    if (*lacking == 0) return true;
+    if (next->ended) {
       StopWaitingLocked(key);  // There are less rows than the books say.
     } else {
       const auto waiting = to_seal_.try_emplace(key).first;
@@ -301,6 +300,17 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
       LookAtLocked(waiting);
     }
   }
+}
+
+absl::Status RocksdbStore::CannotSeal(const BranchKey& branch,
+                                      const absl::Status& why) {
+  // Others go first the next time.
+  if (!absl::IsNotFound(why) && !absl::IsDataLoss(why)) return why;
+  MutexLock write_lock(write_mu_);  // Nobody is half-way through deleting it.
+  MutexLock lock(mu_);
+  StopWaitingLocked({branch.stream, branch.branch});
+  if (catalog_.FindStream(branch.stream) == nullptr) return absl::OkStatus();
+  return absl::DataLossError(why.message());
 }
 
 // With nothing left to seal, so that rows of other runs in the same files are

@@ -229,6 +229,10 @@ class RocksdbStore final : public Store {
   }
   absl::StatusOr<bool> SealNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // What SealNext() is to return. OK: the run has been deleted meanwhile. What
+  // it lacks of a run that is there is damage.
+  absl::Status CannotSeal(const BranchKey& branch, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // 0: done. Else the rows there are make no window yet, and lack so many more
   // at least.
   absl::StatusOr<std::uint64_t> SealWindow(const ToSeal& from)
