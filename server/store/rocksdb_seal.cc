@@ -125,6 +125,7 @@ void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
   bool ripe = false;
   for (const Branch& branch : stream.branches) {
     const std::pair key{stream.id, branch.branch};
+    if (set_aside_.count(key) != 0) continue;
     const auto sealed = catalog_.sealed.find(key);
     const bool any = sealed != catalog_.sealed.end();
     const bool wanted = branch.rows > (any ? sealed->second.rows : 0) ||
@@ -218,6 +219,7 @@ RocksdbStore::WaitingBranches::iterator RocksdbStore::StopWaitingLocked(
 
 void RocksdbStore::StopWaitingLocked(
     const std::pair<StreamId, std::uint32_t>& key) {
+  set_aside_.erase(key);
   const auto waiting = to_seal_.find(key);
   if (waiting != to_seal_.end()) StopWaitingLocked(waiting);
 }
@@ -245,14 +247,16 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
   MutexLock seal_lock(seal_mu_);
   absl::StatusOr<bool> sealed = SealNext();
   MutexLock lock(mu_);
-  NoteTrouble(sealed.status(), &sealing_trouble_);
+  // Damage is that of one branch, which is set aside: no other is worse off.
+  NoteTrouble(
+      absl::IsDataLoss(sealed.status()) ? absl::OkStatus() : sealed.status(),
+      &sealing_trouble_);
   window_sealed_.NotifyAll();
   return sealed;
 }
 
 absl::Status RocksdbStore::SealAll(
     const std::function<void(std::uint64_t rows_left)>& progress) {
-  absl::Status damaged;
   for (bool more = true; more;) {
     {
       MutexLock lock(mu_);
@@ -265,15 +269,15 @@ absl::Status RocksdbStore::SealAll(
       sealing_all_ = false;
       left = SealingFiguresLocked().rows_waiting;
     }
-    if (absl::IsDataLoss(sealed.status())) {  // That branch is set aside.
-      damaged.Update(sealed.status());
-    } else if (!sealed.ok()) {
+    if (!sealed.ok() && !absl::IsDataLoss(sealed.status())) {
       return sealed.status();
     }
     more = !sealed.ok() || *sealed;
     progress(left);
   }
-  return damaged;
+  MutexLock lock(mu_);
+  if (set_aside_.empty()) return absl::OkStatus();
+  return absl::DataLossError(set_aside_.begin()->second.what);
 }
 
 absl::StatusOr<bool> RocksdbStore::SealNext() {
@@ -308,9 +312,15 @@ absl::Status RocksdbStore::CannotSeal(const BranchKey& branch,
   if (!absl::IsNotFound(why) && !absl::IsDataLoss(why)) return why;
   MutexLock write_lock(write_mu_);  // Nobody is half-way through deleting it.
   MutexLock lock(mu_);
-  StopWaitingLocked({branch.stream, branch.branch});
+  const std::pair key{branch.stream, branch.branch};
+  StopWaitingLocked(key);
   if (catalog_.FindStream(branch.stream) == nullptr) return absl::OkStatus();
-  return absl::DataLossError(why.message());
+  absl::Status damage = absl::DataLossError(absl::StrCat(
+      "steps of stream ", branch.stream, ", branch ", branch.branch,
+      ", are not sealed: ", why.message(),
+      absl::IsNotFound(why) ? "; restore the data folder from a copy" : ""));
+  NoteTrouble(damage, &set_aside_[key]);
+  return damage;
 }
 
 // With nothing left to seal, so that rows of other runs in the same files are
