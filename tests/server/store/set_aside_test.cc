@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,20 @@ class SetAsideTest : public SealingTest {
                       .ok());
     }
     Open();
+  }
+
+  // With the store closed.
+  void DamageRollups() {
+    store_.reset();
+    const auto engine = Engine::Open(dir_.path() + "/data/db", nullptr);
+    GRADTAP_ASSERT_OK(engine);
+    const std::unique_ptr<rocksdb::Iterator> it((*engine)->db()->NewIterator(
+        rocksdb::ReadOptions(), (*engine)->rollups()));
+    int damaged = 0;
+    for (it->SeekToFirst(); it->Valid(); it->Next(), ++damaged) {
+      (*engine)->db()->Put({}, (*engine)->rollups(), it->key(), "damaged");
+    }
+    EXPECT_GT(damaged, 10);
   }
 
   // From here on steps go to the other of two streams.
@@ -83,6 +98,21 @@ TEST_F(SetAsideTest, ADamagedBranchIsTriedOnceAndOthersAreSealed) {
   GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
   CommitSteps(300, 300 + kTileSteps + 64, 1);
   EXPECT_EQ(SealAll(), 1);
+}
+
+TEST_F(SetAsideTest, AChapterThatCannotBeBoundIsTriedOnce) {
+  StartStream(4);
+  CommitSteps(0, 2 * kTileSteps + 64);
+  EXPECT_EQ(SealAll(), 2);
+  DamageRollups();
+  Open();
+  End();
+  EXPECT_THAT(store_->SealOne(),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("stream 1")));
+  CommitSteps(2 * kTileSteps + 64, 3 * kTileSteps);
+  EXPECT_EQ(SealAll(), 0);
+  EXPECT_NE(Trouble(), "");
+  EXPECT_EQ(CheckAll(), 2 * kTileSteps);
 }
 
 TEST_F(SetAsideTest, ItIsSaidUntilItsRunIsDeleted) {
