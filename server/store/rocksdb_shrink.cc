@@ -160,6 +160,8 @@ absl::StatusOr<std::optional<ShrunkPart>> RocksdbStore::ShrinkOldest(
   const absl::Status s = WriteShrunk(open, branch, part, &batch);
   if (absl::IsAborted(s)) return ShrinkOldest(may_shrink);  // Deleted, pinned.
   if (!s.ok()) return s;
+  // Steps without values, which will not be looked at again.
+  if (part.steps == 0 && part.bytes == 0) return ShrinkOldest(may_shrink);
   listeners_.Notify(part.run);
   for (const KeyRange& range : ranges) open->Reclaim(range);
   return std::optional(std::move(part));
