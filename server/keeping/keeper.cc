@@ -215,7 +215,10 @@ std::uint64_t Keeper::ShrinkRuns(std::uint64_t wanted_bytes,
                            std::string(part.status().message())));
       break;
     }
-    if (!part->has_value()) break;
+    // One that takes nothing would come again.
+    if (!part->has_value() || ((*part)->bytes == 0 && (*part)->steps == 0)) {
+      break;
+    }
     freed += (*part)->bytes;
     v1::Removal& removal = by_run[(*part)->run];
     removal.set_bytes(removal.bytes() + (*part)->bytes);

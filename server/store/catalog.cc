@@ -159,6 +159,27 @@ absl::Status LoadSealed(const Engine& engine, Catalog* catalog) {
                  });
 }
 
+// Of a run that is there: what is left of another one is in nobody's way.
+absl::Status CheckSealed(const Catalog& catalog) {
+  for (const auto& [key, sealed] : catalog.sealed) {
+    const CatalogRun* run = catalog.FindStream(key.first);
+    if (run == nullptr) continue;
+    const auto& branches =
+        run->entry->streams[IndexOf(*run->entry, key.first)].branches;
+    if (key.second >= branches.size()) {
+      return Inconsistent("a sealed branch that its stream does not have");
+    }
+    if (sealed.rows > branches[key.second].rows ||
+        sealed.windows > sealed.rows ||
+        sealed.chapter_windows > sealed.windows) {
+      return Inconsistent(absl::StrCat("more is sealed than branch ",
+                                       key.second, " of stream ", key.first,
+                                       " has"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 const CatalogRun* Catalog::FindStream(StreamId stream) const {
@@ -205,6 +226,7 @@ absl::StatusOr<Catalog> LoadCatalog(const Engine& engine) {
     const std::string name = run.run;
     catalog.runs[name] = {id, std::make_shared<const RunEntry>(std::move(run))};
   }
+  if (const absl::Status s = CheckSealed(catalog); !s.ok()) return s;
   return catalog;
 }
 

@@ -37,6 +37,9 @@ StoreFigures RocksdbStore::figures() const {
     open = engine_;
     figures.sealing = SealingFiguresLocked();
     figures.sealing.trouble = sealing_trouble_;
+    if (sealing_trouble_.what.empty() && !set_aside_.empty()) {
+      figures.sealing.trouble = set_aside_.begin()->second;
+    }
     figures.trouble = trouble_;
   }
   figures.sealing.windows_per_second = sealed_windows_.PerSecond(now);

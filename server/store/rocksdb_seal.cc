@@ -106,12 +106,26 @@ Sealed AfterWindow(const Sealed& before, const WindowBuilder& builder) {
   return sealed;
 }
 
+// Whether binding the open chapter has begun, and a crash has ended it.
+absl::StatusOr<bool> IsHalfBound(const Engine& engine, const BranchKey& key,
+                                 const Sealed& sealed) {
+  if (sealed.chapter_windows < 2) return false;
+  rocksdb::PinnableSlice chapter;
+  const rocksdb::Status got = engine.db()->Get(
+      rocksdb::ReadOptions(), engine.windows(),
+      keys::Chapter(key.run_id, key.stream, key.branch, sealed.chapter_first),
+      &chapter);
+  if (!got.ok() && !got.IsNotFound()) return ToStatus(got, kReading);
+  return got.ok();
+}
+
 }  // namespace
 
 void RocksdbStore::NoteStreamLocked(const StreamEntry& stream) {
   bool ripe = false;
   for (const Branch& branch : stream.branches) {
     const std::pair key{stream.id, branch.branch};
+    if (set_aside_.count(key) != 0) continue;
     const auto sealed = catalog_.sealed.find(key);
     const bool any = sealed != catalog_.sealed.end();
     const bool wanted = branch.rows > (any ? sealed->second.rows : 0) ||
@@ -205,6 +219,7 @@ RocksdbStore::WaitingBranches::iterator RocksdbStore::StopWaitingLocked(
 
 void RocksdbStore::StopWaitingLocked(
     const std::pair<StreamId, std::uint32_t>& key) {
+  set_aside_.erase(key);
   const auto waiting = to_seal_.find(key);
   if (waiting != to_seal_.end()) StopWaitingLocked(waiting);
 }
@@ -232,14 +247,16 @@ absl::StatusOr<bool> RocksdbStore::SealOne() {
   MutexLock seal_lock(seal_mu_);
   absl::StatusOr<bool> sealed = SealNext();
   MutexLock lock(mu_);
-  NoteTrouble(sealed.status(), &sealing_trouble_);
+  // Damage is that of one branch, which is set aside: no other is worse off.
+  NoteTrouble(
+      absl::IsDataLoss(sealed.status()) ? absl::OkStatus() : sealed.status(),
+      &sealing_trouble_);
   window_sealed_.NotifyAll();
   return sealed;
 }
 
 absl::Status RocksdbStore::SealAll(
     const std::function<void(std::uint64_t rows_left)>& progress) {
-  absl::Status damaged;
   for (bool more = true; more;) {
     {
       MutexLock lock(mu_);
@@ -252,15 +269,15 @@ absl::Status RocksdbStore::SealAll(
       sealing_all_ = false;
       left = SealingFiguresLocked().rows_waiting;
     }
-    if (absl::IsDataLoss(sealed.status())) {  // That branch is set aside.
-      damaged.Update(sealed.status());
-    } else if (!sealed.ok()) {
+    if (!sealed.ok() && !absl::IsDataLoss(sealed.status())) {
       return sealed.status();
     }
     more = !sealed.ok() || *sealed;
     progress(left);
   }
-  return damaged;
+  MutexLock lock(mu_);
+  if (set_aside_.empty()) return absl::OkStatus();
+  return absl::DataLossError(set_aside_.begin()->second.what);
 }
 
 absl::StatusOr<bool> RocksdbStore::SealNext() {
@@ -271,16 +288,15 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
       return false;
     }
     const absl::StatusOr<std::uint64_t> lacking = SealWindow(*next);
+    if (!lacking.ok()) {
+      const absl::Status s = CannotSeal(next->key, lacking.status());
+      if (!s.ok()) return s;
+      continue;
+    }
     const std::pair key{next->key.stream, next->key.branch};
     MutexLock lock(mu_);
-    if (lacking.ok() && *lacking == 0) return true;
-    if (absl::IsNotFound(lacking.status())) {  // Deleted meanwhile.
-      StopWaitingLocked(key);
-    } else if (!lacking.ok()) {
-      // Others go first the next time.
-      if (absl::IsDataLoss(lacking.status())) StopWaitingLocked(key);
-      return lacking.status();
-    } else if (next->ended) {
+    if (*lacking == 0) return true;
+    if (next->ended) {
       StopWaitingLocked(key);  // There are less rows than the books say.
     } else {
       const auto waiting = to_seal_.try_emplace(key).first;
@@ -288,6 +304,23 @@ absl::StatusOr<bool> RocksdbStore::SealNext() {
       LookAtLocked(waiting);
     }
   }
+}
+
+absl::Status RocksdbStore::CannotSeal(const BranchKey& branch,
+                                      const absl::Status& why) {
+  // Others go first the next time.
+  if (!absl::IsNotFound(why) && !absl::IsDataLoss(why)) return why;
+  MutexLock write_lock(write_mu_);  // Nobody is half-way through deleting it.
+  MutexLock lock(mu_);
+  const std::pair key{branch.stream, branch.branch};
+  StopWaitingLocked(key);
+  if (catalog_.FindStream(branch.stream) == nullptr) return absl::OkStatus();
+  absl::Status damage = absl::DataLossError(absl::StrCat(
+      "steps of stream ", branch.stream, ", branch ", branch.branch,
+      ", are not sealed: ", why.message(),
+      absl::IsNotFound(why) ? "; restore the data folder from a copy" : ""));
+  NoteTrouble(damage, &set_aside_[key]);
+  return damage;
 }
 
 // With nothing left to seal, so that rows of other runs in the same files are
@@ -333,9 +366,10 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   const auto write = [&](rocksdb::WriteBatch* batch, const Sealed* sealed) {
     return WriteSealed(from.key, open.get(), batch, sealed);
   };
-  if (from.to_bind) {  // Ended half-way.
-    return BindChapter(open, from.key, from.sealed, WithoutChapter(from.sealed),
-                       write);
+  const absl::StatusOr<bool> half = IsHalfBound(*open, from.key, from.sealed);
+  if (!half.ok()) return half.status();
+  if (from.to_bind || *half) {
+    return BindChapter(open, from.key, from.sealed, write);
   }
   const auto started = std::chrono::steady_clock::now();
   std::uint64_t values = 0;
@@ -369,6 +403,15 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
     return builder.rows() + kTailRows - from.rows;
   }
 
+  const Sealed sealed = AfterWindow(from.sealed, builder);
+  if (from.sealed.chapter_windows >= 2 &&
+      sealed.chapter_first != from.sealed.chapter_first) {
+    // What is open comes to its end without this window. First, as it is known
+    // to be open until then.
+    const auto bound = BindChapter(open, from.key, from.sealed, write);
+    if (!bound.ok()) return bound;
+  }
+
   batch.set_first_step(builder.first_step());
   do {
     s = builder.WriteSlab(&block_writer_, &batch);
@@ -385,7 +428,6 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   if (!s.ok()) return s;
   s = builder.WriteScalars(block_writer_.encoder(), &batch);
   if (!s.ok()) return s;
-  const Sealed sealed = AfterWindow(from.sealed, builder);
   s = batch.Finish(builder.Timeline(), sealed);
   if (!s.ok()) return s;
   const auto ended = std::chrono::steady_clock::now();
@@ -401,27 +443,22 @@ absl::StatusOr<std::uint64_t> RocksdbStore::SealWindowMarked(
   }
   const bool last = from.ended && builder.rows() == from.rows;
   if (last) to_reclaim_.emplace_back(from.key, sealed.end);
-  if (from.sealed.chapter_windows >= 2 &&
-      sealed.chapter_first != from.sealed.chapter_first) {
-    // What was open has come to its end without this window.
-    return BindChapter(open, from.key, from.sealed, sealed, write);
-  }
   if (sealed.chapter_windows >= 2 &&
       (last || sealed.chapter_steps >= kChapterSteps)) {
-    return BindChapter(open, from.key, sealed, WithoutChapter(sealed), write);
+    return BindChapter(open, from.key, sealed, write);
   }
   return 0;
 }
 
 absl::StatusOr<std::uint64_t> RocksdbStore::BindChapter(
     const std::shared_ptr<Engine>& engine, const BranchKey& key,
-    const Sealed& chapter, const Sealed& sealed,
-    const SealedBatch::Write& write) {
+    const Sealed& sealed, const SealedBatch::Write& write) {
   ChapterBinder binder(engine, key, sealed_write_bytes_, [&](std::uint32_t id) {
     return LayoutOf(key.stream, id);
   });
-  const absl::Status s = binder.Bind(chapter.chapter_first,
-                                     chapter.chapter_windows, sealed, write);
+  const absl::Status s =
+      binder.Bind(sealed.chapter_first, sealed.chapter_windows,
+                  WithoutChapter(sealed), write);
   if (!s.ok()) return s;
   return 0;
 }

@@ -100,7 +100,8 @@ RocksdbStore::OldestToShrink(
     WindowWalk walk(engine, branch.key, branch.begin);
     const absl::StatusOr<bool> found = walk.Read();
     if (!found.ok()) return found.status();
-    if (!*found) continue;
+    // Between `begin` and `end` there may be steps that nobody recorded.
+    if (!*found || walk.view().step(0) >= branch.end) continue;
     const std::int64_t time = walk.view().time(0);
     if (oldest.has_value() && time >= oldest_time) continue;
     oldest = std::move(branch);
@@ -159,6 +160,8 @@ absl::StatusOr<std::optional<ShrunkPart>> RocksdbStore::ShrinkOldest(
   const absl::Status s = WriteShrunk(open, branch, part, &batch);
   if (absl::IsAborted(s)) return ShrinkOldest(may_shrink);  // Deleted, pinned.
   if (!s.ok()) return s;
+  // Steps without values, which will not be looked at again.
+  if (part.steps == 0 && part.bytes == 0) return ShrinkOldest(may_shrink);
   listeners_.Notify(part.run);
   for (const KeyRange& range : ranges) open->Reclaim(range);
   return std::optional(std::move(part));

@@ -155,6 +155,7 @@ absl::Status RocksdbStore::ReopenLocked() {
   engine_ = *std::move(opened);
   catalog_ = *std::move(catalog);
   tail_.Clear();  // What failed to be written may be there after all.
+  set_aside_.clear();
   for (const auto& [name, run] : catalog_.runs) {
     for (const StreamEntry& stream : run.entry->streams) {
       NoteStreamLocked(stream);

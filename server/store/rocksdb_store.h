@@ -58,13 +58,14 @@ class RocksdbStore final : public Store {
 
   // Seals one window of some branch that has enough rows, or has ended; false
   // if there is none. The sealer's thread calls it; others may. Errors are
-  // those of Commit(), and kDataLoss for rows that cannot be read.
+  // those of Commit(), and kDataLoss for what cannot be read of a branch: it is
+  // not looked at again until the database is opened again, and others are.
   absl::StatusOr<bool> SealOne() ABSL_LOCKS_EXCLUDED(seal_mu_, write_mu_, mu_);
 
   // Seals all rows there are, the newest of branches that go on included: for a
   // folder that nobody writes to meanwhile. Calls `progress` after each window
-  // with how many are left. kDataLoss: there are rows that cannot be read; all
-  // others are sealed.
+  // with how many are left. kDataLoss: there are branches that cannot be read;
+  // all others are sealed.
   absl::Status SealAll(
       const std::function<void(std::uint64_t rows_left)>& progress)
       ABSL_LOCKS_EXCLUDED(seal_mu_, write_mu_, mu_);
@@ -229,6 +230,10 @@ class RocksdbStore final : public Store {
   }
   absl::StatusOr<bool> SealNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // What SealNext() is to return. OK: the run has been deleted meanwhile. What
+  // it lacks of a run that is there is damage, and the branch is set aside.
+  absl::Status CannotSeal(const BranchKey& branch, const absl::Status& why)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // 0: done. Else the rows there are make no window yet, and lack so many more
   // at least.
   absl::StatusOr<std::uint64_t> SealWindow(const ToSeal& from)
@@ -238,12 +243,12 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::uint64_t> SealWindowMarked(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  // The open chapter of `chapter`; afterwards the branch is as `sealed` says.
+  // The open chapter of `sealed`, which has none afterwards.
   absl::StatusOr<std::uint64_t> BindChapter(
       const std::shared_ptr<Engine>& engine, const BranchKey& key,
-      const Sealed& chapter, const Sealed& sealed,
-      const SealedBatch::Write& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
-      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+      const Sealed& sealed, const SealedBatch::Write& write)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
+          ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::optional<ToShrink>> OldestToShrink(
       const Engine& engine,
       const std::function<bool(const RunEntry&)>& may_shrink) const
@@ -348,6 +353,9 @@ class RocksdbStore final : public Store {
   // Sum over them: about the bytes of rows that were due when their branch was
   // looked at last. A branch that falls silent is looked at by the sealer.
   std::uint64_t due_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // Branches that could not be read, and what was wrong: none of to_seal_.
+  std::map<std::pair<StreamId, std::uint32_t>, Trouble> set_aside_
+      ABSL_GUARDED_BY(mu_);
   bool sealing_all_ ABSL_GUARDED_BY(mu_) = false;  // All branches are due.
   Trouble trouble_ ABSL_GUARDED_BY(mu_);
   Trouble sealing_trouble_ ABSL_GUARDED_BY(mu_);

@@ -41,8 +41,10 @@ void Sealer::Run() {
       woken_ = false;
     }
     const absl::StatusOr<bool> did = work_();
-    failed = !did.ok();
-    if (did.ok() && *did) Wake();
+    // Damage is set aside: there may be something else to do.
+    const bool damaged = absl::IsDataLoss(did.status());
+    failed = !did.ok() && !damaged;
+    if (damaged || (did.ok() && *did)) Wake();
   }
 }
 

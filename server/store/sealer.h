@@ -17,7 +17,8 @@ namespace gradtap::server {
 class Sealer {
  public:
   // `work` does one piece and returns false if there was none. After an error
-  // it is called again once kPatience has passed, or Wake() and kPatience.
+  // it is called again once kPatience has passed, or Wake() and kPatience;
+  // after kDataLoss at once: it must not find the same again.
   explicit Sealer(std::function<absl::StatusOr<bool>()> work);
   // Waits for the piece in hand.
   ~Sealer();

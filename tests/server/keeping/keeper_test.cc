@@ -242,6 +242,19 @@ TEST_F(KeeperTest, AtTheReserveRunsGoFirstAndValuesNextAndIngestGoesOn) {
   EXPECT_FALSE(status.ingest_stopped());
 }
 
+// Whatever the store is about: it must not keep the keeper from its next look.
+TEST_F(KeeperTest, ARoundThatFreesNothingIsTheLast) {
+  limits_.disk_reserve_bytes = 8 * kGiB;
+  AddRun("live", 5, false);
+  store_.parts.assign(50, {"live", 256, 0, 0});
+  Start();
+  store_.disk.free_bytes = 7 * kGiB;
+  keeper_->Look();
+  EXPECT_THAT(store_.parts, SizeIs(49));
+  EXPECT_THAT(store_.refused, HasSubstr("reserve"));
+  EXPECT_THAT(said_, ElementsAre(HasSubstr("stores nothing")));
+}
+
 TEST_F(KeeperTest, PinnedRunsAreNotShrunk) {
   limits_.disk_reserve_bytes = 8 * kGiB;
   AddRun("live", 5, false);

@@ -136,6 +136,31 @@ class ChapterCrashTest : public KeepingTest {
     Open();
   }
 
+  // Wherever in the next SealOne() it dies, what is left is sound, and becomes
+  // what it becomes without that.
+  void ExpectTheSameWhereverItDies() {
+    StartAgain();
+    const std::uint64_t before = faulty_.fs().operations();
+    ASSERT_TRUE(store_->SealOne().value_or(false));
+    const std::uint64_t writes = faulty_.fs().operations() - before;
+    ASSERT_GT(writes, 60U);
+    SealAll();
+    const auto bound = Stored();
+    int died = 0;
+    for (std::uint64_t at = 1; at <= writes; at += writes / 16) {
+      SCOPED_TRACE("dies at write " + std::to_string(at));
+      StartAgain();
+      faulty_.fs().FailFromOperation(faulty_.fs().operations() + at);
+      if (store_->SealOne().ok()) break;  // Some were not the sealer's.
+      ++died;
+      OpenAfterDeath();
+      SealAll();
+      ExpectWell();
+      EXPECT_TRUE(Stored() == bound);
+    }
+    EXPECT_GT(died, 10);
+  }
+
   StreamId id_ = 0;
 };
 
@@ -212,6 +237,63 @@ TEST_F(ChapterCrashTest, WhatARunHasAtItsEndIsBoundAfterItDied) {
   EXPECT_EQ(SealAll(), 0);
   ExpectWell();
   EXPECT_TRUE(Stored() == bound);
+}
+
+// As nearly every run ends.
+TEST_F(ChapterCrashTest, WhatAFewLastStepsFollowIsBoundWhereverItDies) {
+  id_ = AddRun("run", 3 * 128 + 5, kParameters);
+  End(id_);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(store_->SealOne().value_or(false));
+  Keep();
+  ExpectTheSameWhereverItDies();
+}
+
+TEST_F(ChapterCrashTest, WhatANewSchemaFollowsIsBoundWhereverItDies) {
+  id_ = AddRun("run", 3 * 128 + 5, kParameters);
+  StreamCommit commit = Next(id_);
+  const std::string schema = BodyOf(EncodeSchema(MakeSchema(2, 3)));
+  commit.schemas.push_back({2, schema});
+  std::vector<std::string> bodies;
+  for (std::int64_t step = 3 * 128 + 5; step < 5 * 128 + 5; ++step) {
+    StepData data = RandomStep(step, 3);
+    data.schema_id = 2;
+    bodies.push_back(BodyOf(EncodedStep(data)));
+  }
+  for (std::size_t i = 0; i < bodies.size(); ++i) {
+    const auto step = static_cast<std::int64_t>(3 * 128 + 5 + i);
+    commit.steps.push_back({0, step, true, 6, bodies[i]});
+  }
+  GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(store_->SealOne().value_or(false));
+  Keep();
+  ExpectTheSameWhereverItDies();
+}
+
+// A chapter that is half made takes no further window.
+TEST_F(ChapterCrashTest, StepsThatComeAfterItDiedBeginTheNextChapter) {
+  id_ = AddRun("run", 3 * 128, kParameters);
+  End(id_);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(store_->SealOne().value_or(false));
+  Keep();
+  const auto go_on = [this] {
+    random_.seed(11);
+    AddSteps(id_, 3 * 128, 5 * 128 + 5, kParameters);
+    SealAll();
+    ExpectWell();
+    return Stored();
+  };
+  StartAgain();
+  const std::uint64_t before = faulty_.fs().operations();
+  ASSERT_TRUE(store_->SealOne().value_or(false));
+  const std::uint64_t writes = faulty_.fs().operations() - before;
+  OpenAfterDeath();  // It was spared.
+  const auto bound = go_on();
+
+  StartAgain();
+  faulty_.fs().FailFromOperation(faulty_.fs().operations() + writes - 8);
+  EXPECT_FALSE(store_->SealOne().ok());
+  OpenAfterDeath();
+  EXPECT_TRUE(go_on() == bound);
 }
 
 }  // namespace

@@ -216,6 +216,17 @@ TEST_F(MigrateTest, ARowThatCannotBeReadIsSaidAndOthersAreSealed) {
   EXPECT_EQ(sealed, 50u);
 }
 
+TEST_F(MigrateTest, RowsWhoseSchemaIsGoneAreSaidToBeLeft) {
+  Make(2);
+  {
+    const auto engine = Engine::Open(dir_ + "/db", nullptr);
+    GRADTAP_ASSERT_OK(engine);
+    (*engine)->db()->Delete({}, (*engine)->index(), keys::Schema(1, 1, 1));
+  }
+  EXPECT_THAT(Migrate(), StatusIs(absl::StatusCode::kDataLoss,
+                                  HasSubstr("stream 1 has no schema 1")));
+}
+
 TEST_F(MigrateTest, WhatCannotBeMigratedIsRefusedAndLeftAsItIs) {
   EXPECT_THAT(Migrate(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir_)));

@@ -207,6 +207,40 @@ TEST_F(ShrinkTest, TheOldestStepsOfAllRunsGoFirst) {
   EXPECT_FALSE(Shrink().has_value());
 }
 
+// Every second step, say, is recorded: what is left begins beyond what has
+// gone.
+TEST_F(ShrinkTest, ARunWithNothingLeftToTakeIsPassedOver) {
+  const StreamId id = AddRun("run", kChapter, kParameters);
+  AddSteps(id, kChapter + 10, kChapter + 410, kParameters);
+  const StreamId newer = AddRun("newer", 0, kParameters);
+  AddSteps(newer, 100'000, 100'000 + kChapter + 400, kParameters);
+  SealAll();
+  EXPECT_EQ(Shrink()->run, "run");
+  EXPECT_EQ(Shrink()->run, "newer");
+  EXPECT_FALSE(Shrink().has_value());
+  EXPECT_TRUE(Read(id).at(kChapter + 10).has_columns);
+}
+
+TEST_F(ShrinkTest, StepsWithoutValuesDoNotStandBeforeThoseWithThem) {
+  const StreamId skipped = AddRun("skipped", 0, kParameters);
+  StreamCommit commit = Next(skipped);
+  StepData step = MakeStep(0, kParameters);
+  step.roles.clear();
+  step.skipped = GapCause::kLoop;
+  const std::string body = BodyOf(EncodedStep(step));
+  commit.steps.push_back({0, 0, false, 0, body});
+  GRADTAP_ASSERT_OK(store_->Commit({&commit, 1}));
+  End(skipped);
+  AddRun("run", kChapter + 400, kParameters);
+  SealAll();
+  const auto part = Shrink();
+  ASSERT_TRUE(part.has_value());
+  EXPECT_EQ(part->run, "run");
+  EXPECT_EQ(part->steps, std::uint64_t{kChapter});
+  EXPECT_FALSE(Shrink().has_value());
+  EXPECT_EQ(Read(skipped).at(0).skipped, GapCause::kLoop);
+}
+
 TEST_F(ShrinkTest, HistogramsGoWithTheValues) {
   const StreamId id = AddRun("run", 0, kParameters);
   for (const std::int64_t step : {0, 4'000, 4'200}) {

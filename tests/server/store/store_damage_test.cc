@@ -7,9 +7,11 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rocksdb/db.h"
+#include "server/store/catalog_codec.h"
 #include "server/store/engine.h"
 #include "server/store/keys.h"
 #include "server/store/store.h"
@@ -76,6 +78,38 @@ TEST_F(StoreDamageTest, ADamagedCatalogValueIsDataLossNamingIt) {
   damage(keys::Ids(), std::string("\x01\x01\x01"));  // Below what is in use.
   Open();                                            // Undamaged again.
   EXPECT_EQ(store_->FindRun("run")->streams[0].durable_seq, 5U);
+}
+
+TEST_F(StoreDamageTest, MoreSealedThanABranchHasIsDataLoss) {
+  const StreamId id = OpenStream();
+  GRADTAP_ASSERT_OK(Commit(StepsCommit(id, 1, 0, 4).commit));
+  const std::string no_branch = keys::Sealed(1, id, 7);
+  const std::string branch = keys::Sealed(1, id, 0);
+  for (const auto& [key, sealed] : std::vector<std::pair<std::string, Sealed>>{
+           {no_branch, {.end = 3, .rows = 3, .windows = 1}},
+           {branch, {.end = 6, .rows = 6, .windows = 2}},
+           {branch, {.end = 3, .rows = 3, .windows = 4}},
+           {branch,
+            {.end = 3,
+            .rows = 3,
+            .windows = 1,
+            .chapter_windows = 4'000'000'000}},
+       }) {
+    store_.reset();
+    auto engine = Engine::Open(temp_.path() + "/data/db", nullptr);
+    GRADTAP_ASSERT_OK(engine);
+    rocksdb::DB* db = (*engine)->db();
+    ASSERT_TRUE(
+        db->Put({}, (*engine)->catalog(), key, EncodeSealed(sealed)).ok());
+    engine->reset();
+    EXPECT_THAT(OpenRocksdbStore({temp_.path() + "/data"}),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sealed")));
+    engine = Engine::Open(temp_.path() + "/data/db", nullptr);
+    GRADTAP_ASSERT_OK(engine);
+    db = (*engine)->db();
+    ASSERT_TRUE(db->Delete({}, (*engine)->catalog(), key).ok());
+  }
+  Open();  // Undamaged again.
 }
 
 TEST_F(StoreDamageTest, ARowThatIsNotThereIsNotTakenForTheNextOne) {
