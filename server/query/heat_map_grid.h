@@ -61,6 +61,11 @@ class HeatMapGrid {
   std::uint32_t UnitsLeft(std::uint32_t unit) const {
     return units_a_bucket_ - unit % units_a_bucket_;
   }
+  // From this unit to the end of the grid.
+  std::uint32_t UnitsFrom(std::uint32_t unit) const {
+    const auto all = static_cast<std::uint32_t>(units_.size());
+    return unit < all ? all - unit : 0;
+  }
   // Skipped steps, which are in no unit.
   std::vector<v1::GapInfo>& gaps() { return gaps_; }
   // Fills what tells of the columns.
