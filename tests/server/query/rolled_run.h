@@ -83,6 +83,7 @@ class RolledRun : public ::testing::Test {
                              static_cast<std::int64_t>(random_() % 1'000'000);
     data.schema_id = schema_id_;
     for (const Role role : {Role::kWeight, Role::kGrad, Role::kUpdate}) {
+      if (role == left_out_) continue;
       std::size_t n = 0;
       for (const Parameter& p : schema_.parameters) n += p.HasRole(role);
       RoleColumns& columns = data.roles.emplace_back();
@@ -169,6 +170,7 @@ class RolledRun : public ::testing::Test {
   std::uint32_t schema_id_ = 0;
   Schema schema_;
   std::int64_t clock_offset_ns_ = 0;
+  Role left_out_ = Role::kUnspecified;  // Steps to come are without it.
   std::mt19937_64 random_{11};
 };
 
