@@ -32,8 +32,9 @@ struct HeatMapStretch {
   bool rolled = false;
   std::uint32_t first_unit = 0;
   std::uint32_t unit_steps = 1;  // Recorded steps of a unit, if not rolled.
-  // If rolled, the first unit of each window, by the window's first step; and
-  // the windows' schemas.
+  // If rolled, what was; the first unit of each window, by the window's first
+  // step; and the windows' schemas.
+  RolledSpan span;
   absl::flat_hash_map<std::int64_t, std::uint32_t> unit_of;
   std::set<std::uint32_t> schemas;
 };
@@ -84,7 +85,7 @@ class HeatMapGrid {
   HeatMapStretch* AddStretch(const Segment& segment, const StepWindow& steps,
                              bool rolled);
   absl::Status AddRolled(Store* store, const Segment& segment,
-                         const StepSpan& span, ReadBudget* budget);
+                         const RolledSpan& span, ReadBudget* budget);
   absl::Status AddSteps(Store* store, const Segment& segment,
                         const StepWindow& window, ReadBudget* budget);
   void AddStep(const StoredStep& step, bool begins_unit);

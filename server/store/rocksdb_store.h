@@ -83,16 +83,16 @@ class RocksdbStore final : public Store {
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
       const std::function<bool(const StepRow&)>& visit) override;
-  absl::StatusOr<StepSpan> RolledUp(StreamId stream, std::uint32_t branch,
-                                    std::int64_t begin,
-                                    std::int64_t end) override;
+  absl::StatusOr<RolledSpan> RolledUp(StreamId stream, std::uint32_t branch,
+                                      std::int64_t begin,
+                                      std::int64_t end) override;
   absl::Status ScanRollups(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const RollupSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const RollupSelection& selection,
       const std::function<bool(const RollupPiece&)>& visit) override;
   absl::Status ScanWorst(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const WorstSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const WorstSelection& selection,
       const std::function<bool(const WorstPiece&)>& visit) override;
   absl::Status ScanTimelines(
       StreamId stream, std::uint32_t branch, std::int64_t begin,

@@ -85,6 +85,24 @@ class HeatMapTest : public RolledRun {
     return response;
   }
 
+  // With a chapter from 4096 on that is bound while the map is made.
+  void CheckWhileBound(std::int64_t begin, std::int64_t end) {
+    AddSchema(0, 12);
+    AddSteps(0, 8100);
+    SealAll();
+    const auto before = Get("grad.l2", 20, begin, end);
+    v1::GetHeatMapRequest request;
+    request.set_run("run");
+    request.set_statistic("grad.l2");
+    request.set_max_buckets(20);
+    request.mutable_steps()->set_begin(begin);
+    request.mutable_steps()->set_end(end);
+    v1::GetHeatMapResponse meanwhile;
+    GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, BindNow(), &meanwhile));
+    EXPECT_TRUE(meanwhile.SerializeAsString() == before.SerializeAsString());
+    EXPECT_EQ(store_->counters().sealed_rows, 8100U);
+  }
+
   // Of every parameter that has it.
   std::map<std::string, Steps> Truths(const std::string& statistic) {
     v1::GetSeriesRequest request;
@@ -276,6 +294,14 @@ TEST_F(HeatMapTest, RunsBeyondTheGridArePassedOver) {
   cells.Finish();
   const std::string expected = {0, kHeatMapAbsent | kHeatMapNonfinite};
   EXPECT_EQ(row.flags(), expected);
+}
+
+TEST_F(HeatMapTest, AChapterThatIsBoundMeanwhileEndsWhereTheQuestionDoes) {
+  CheckWhileBound(0, 6000);
+}
+
+TEST_F(HeatMapTest, AChapterThatIsBoundMeanwhileLeavesNoHole) {
+  CheckWhileBound(5100, 8100);
 }
 
 TEST_F(HeatMapTest, StatisticsWithoutRollupsAreReadStepByStep) {
