@@ -134,10 +134,11 @@ absl::StatusOr<std::shared_ptr<const TileLayout>> RocksdbStore::LayoutOf(
   return std::make_shared<const TileLayout>(**schema);
 }
 
-std::int64_t RocksdbStore::RolledUpEnd(const BranchKey& branch) const {
+absl::StatusOr<std::int64_t> RocksdbStore::RolledUpEnd(
+    const BranchKey& branch) const {
   MutexLock lock(mu_);
   const CatalogRun* run = catalog_.FindStream(branch.stream);
-  if (run == nullptr) return 0;
+  if (run == nullptr) return RunDeleted();
   const StreamEntry& stream =
       run->entry->streams[IndexOf(*run->entry, branch.stream)];
   return branch.branch < stream.branches.size()
@@ -170,9 +171,12 @@ absl::Status RocksdbStore::ScanSteps(
         reader.engine, snapshot->snapshot(),
         [&](std::uint32_t id) { return LayoutOf(stream, id); },
         [&](const BranchKey& at) { return RolledUpEnd(at); });
+    const BranchKey key{reader.run_id, stream, branch};
     const absl::Status s =
-        scan.Scan({reader.run_id, stream, branch}, begin, database_end,
+        scan.Scan(key, begin, database_end,
                   [&](const StepRow& row) { return goes_on = visit(row); });
+    // What a scan misses whose run was deleted under it is no damage.
+    if (const auto there = RolledUpEnd(key); !there.ok()) return there.status();
     if (!s.ok()) return s;
   }
   for (auto row = rows.begin(); goes_on && row != rows.end(); ++row) {
@@ -307,6 +311,7 @@ absl::Status RocksdbStore::ScanByOrdinal(
     };
     const absl::Status s = ScanOrdinals(reader, snapshot->snapshot(), after + 1,
                                         database_end, visit_some);
+    if (FindEntry(run).run_id != reader.run_id) return RunDeleted();
     if (!s.ok()) return s;
   }
   for (auto it = records.begin(); goes_on && it != records.end(); ++it) {

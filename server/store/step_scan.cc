@@ -80,7 +80,8 @@ absl::Status StepScan::ScanWindows(
   options.snapshot = snapshot_;
   // In this order: what is taken in between is noticed.
   const std::uint64_t taken = engine_->taken();
-  const std::int64_t rolled_up_end = rolled_up_end_(branch);
+  const auto rolled_up_end = rolled_up_end_(branch);
+  if (!rolled_up_end.ok()) return rolled_up_end.status();
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
   // The last window that begins at or before `begin` may reach beyond it.
@@ -93,7 +94,7 @@ absl::Status StepScan::ScanWindows(
     if (past > begin) {
       const std::int64_t first_step = StepAtEnd(View(it->key()));
       const auto goes_on =
-          VisitWindow(branch, {first_step, first_step < rolled_up_end, taken},
+          VisitWindow(branch, {first_step, first_step < *rolled_up_end, taken},
                       View(it->value()), begin, end, visit);
       if (!goes_on.ok()) return goes_on.status();
       if (!*goes_on) {
@@ -189,7 +190,8 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> StepScan::SmallWindowAt(
   options.snapshot = snapshot_;
   // In this order: what is taken in between is noticed.
   const std::uint64_t taken = engine_->taken();
-  const std::int64_t rolled_up_end = rolled_up_end_(branch);
+  const auto rolled_up_end = rolled_up_end_(branch);
+  if (!rolled_up_end.ok()) return rolled_up_end.status();
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
   it->SeekForPrev(key_of(step));
@@ -200,7 +202,7 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> StepScan::SmallWindowAt(
   }
   const std::int64_t first_step = StepAtEnd(View(it->key()));
   auto opened = OpenWindow(engine_, branch,
-                           {first_step, first_step < rolled_up_end, taken},
+                           {first_step, first_step < *rolled_up_end, taken},
                            std::string(View(it->value())), layout_of_);
   if (!opened.ok() || (*opened)->timeline().recorded() == 0) return opened;
   std::size_t values = 0;

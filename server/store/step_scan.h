@@ -27,7 +27,10 @@ using LayoutOfSchema =
     std::function<absl::StatusOr<std::shared_ptr<const TileLayout>>(
         std::uint32_t schema_id)>;
 // Below which step the windows of a branch have lost their values. 0: none has.
-using RolledUpEndOfBranch = std::function<std::int64_t(const BranchKey&)>;
+// kNotFound: its run was deleted, which takes tiles without regard to
+// snapshots.
+using RolledUpEndOfBranch =
+    std::function<absl::StatusOr<std::int64_t>(const BranchKey&)>;
 
 // A window, as one scan sees it.
 struct WindowPlace {

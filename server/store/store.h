@@ -282,7 +282,8 @@ class Store {
       StreamId stream, std::uint32_t schema_id) = 0;
 
   // Calls `visit` for the rows of [begin, end) in rising order of step, from
-  // one consistent snapshot; stops early when it returns false.
+  // one consistent snapshot; stops early when it returns false. kNotFound also
+  // if the run is deleted meanwhile.
   virtual absl::Status ScanSteps(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end, const std::function<bool(const StepRow&)>& visit) = 0;
@@ -355,6 +356,7 @@ class Store {
 
   // Rows and gaps of a run in the order of their ordinals, those above `after`;
   // exactly one of the two pointers is set. Stops when `visit` returns false.
+  // kNotFound as above.
   virtual absl::Status ScanByOrdinal(
       std::string_view run, std::uint64_t after,
       const std::function<bool(const StepRow*, const GapRow*)>& visit) = 0;
