@@ -38,20 +38,24 @@ absl::Status Scan(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
 // Reads what an ordinal stands for and visits it; false: that is enough.
 absl::StatusOr<bool> VisitOrdinal(
     const Engine& engine, const rocksdb::Snapshot* snapshot, StepScan* steps,
-    std::uint64_t run_id, std::uint64_t ordinal, const keys::OrdinalValue& at,
+    StepScan* sealed_since, std::uint64_t run_id, std::uint64_t ordinal,
+    const keys::OrdinalValue& at,
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   if (!at.is_gap) {
     bool found = false;
     bool goes_on = false;
-    const absl::Status s = steps->ScanOne({run_id, at.stream, at.branch},
-                                          at.step, [&](const StepRow& row) {
-                                            found = true;
-                                            goes_on = visit(&row, nullptr);
-                                            return false;
-                                          });
-    if (!s.ok()) return s;
-    if (!found) return Damaged("index");
-    return goes_on;
+    const auto visit_step = [&](const StepRow& row) {
+      found = true;
+      goes_on = visit(&row, nullptr);
+      return false;
+    };
+    for (StepScan* scan : {steps, sealed_since}) {
+      const absl::Status s =
+          scan->ScanOne({run_id, at.stream, at.branch}, at.step, visit_step);
+      if (!s.ok()) return s;
+      if (found) return goes_on;
+    }
+    return Damaged("index");
   }
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
@@ -333,10 +337,14 @@ absl::Status RocksdbStore::ScanOrdinals(
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   const Engine& engine = *reader.engine;
   StreamId stream = 0;  // Of the row at hand.
-  StepScan steps(
-      reader.engine, snapshot,
-      [&](std::uint32_t id) { return LayoutOf(stream, id); },
-      [&](const BranchKey& at) { return RolledUpEnd(at); });
+  const auto layout_of = [&](std::uint32_t id) { return LayoutOf(stream, id); };
+  const auto rolled_up_end = [&](const BranchKey& at) {
+    return RolledUpEnd(at);
+  };
+  StepScan steps(reader.engine, snapshot, layout_of, rolled_up_end);
+  // Files of rows go once all are sealed, whatever a snapshot shows: what is
+  // missed there is in a window since.
+  StepScan sealed_since(reader.engine, nullptr, layout_of, rolled_up_end);
   absl::Status failure;
   const absl::Status scanned = Scan(
       engine, engine.index(), keys::Ordinal(reader.run_id, begin),
@@ -351,7 +359,7 @@ absl::Status RocksdbStore::ScanOrdinals(
         }
         stream = at->stream;
         const auto goes_on =
-            VisitOrdinal(engine, snapshot, &steps, reader.run_id,
+            VisitOrdinal(engine, snapshot, &steps, &sealed_since, reader.run_id,
                          parsed->stream, *at, visit);
         failure = goes_on.status();
         return goes_on.ok() && *goes_on;

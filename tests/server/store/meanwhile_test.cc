@@ -1,8 +1,9 @@
-// Scans under which a run is deleted.
+// Scans under which a run is deleted, or its rows become windows and go.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -38,6 +39,15 @@ class MeanwhileTest : public KeepingTest {
     EXPECT_TRUE(read == body)
         << "step " << row.step << ": " << read.substr(0, 200);
   }
+
+  // All windows that are full, and the rest as rows below level 0.
+  StreamId AddHalfSealed() {
+    const StreamId stream = AddRun("run", kSteps);
+    SealAll();
+    std::atomic<bool> cancelled{false};
+    GRADTAP_EXPECT_OK(store_->Compact(&cancelled));
+    return stream;
+  }
 };
 
 TEST_F(MeanwhileTest, ARunDeletedUnderAScanByOrdinalIsNotFoundAndNotDamaged) {
@@ -71,6 +81,38 @@ TEST_F(MeanwhileTest, ARunDeletedUnderAScanOfStepsIsNotFoundAndNotDamaged) {
         return true;
       });
   EXPECT_THAT(s, StatusIs(absl::StatusCode::kNotFound, HasSubstr("deleted")));
+}
+
+TEST_F(MeanwhileTest, RowsThatAreSealedUnderAScanByOrdinalAreAllVisited) {
+  const StreamId stream = AddHalfSealed();
+  std::uint64_t visited = 0;
+  GRADTAP_EXPECT_OK(
+      store_->ScanByOrdinal("run", 0, [&](const StepRow* row, const GapRow*) {
+        if (visited == 0) {
+          EXPECT_NE(row->window, nullptr);
+          End(stream);
+          SealAll();
+        }
+        EXPECT_EQ(row->ordinal, ++visited);
+        return true;
+      }));
+  EXPECT_EQ(visited, std::uint64_t{kSteps});
+}
+
+TEST_F(MeanwhileTest, RowsThatAreSealedUnderAScanOfStepsAreAllVisited) {
+  const StreamId stream = AddHalfSealed();
+  std::int64_t visited = 0;
+  GRADTAP_EXPECT_OK(
+      store_->ScanSteps(stream, 0, 0, INT64_MAX, [&](const StepRow& row) {
+        if (visited == 0) {
+          EXPECT_NE(row.window, nullptr);
+          End(stream);
+          SealAll();
+        }
+        EXPECT_EQ(row.step, visited++);
+        return true;
+      }));
+  EXPECT_EQ(visited, kSteps);
 }
 
 }  // namespace
