@@ -1,5 +1,6 @@
 #include "server/query/heat_map_cells.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -75,6 +76,8 @@ void HeatMapCells::AddRuns(const HeatMapGrid& grid, std::uint32_t unit,
                            const std::uint8_t* flags, bool square) {
   static_assert(kRollupHasNonfinite == kHeatMapNonfinite &&
                 kRollupHasAbsent == kHeatMapAbsent);
+  worst =
+      worst.first(std::min<std::size_t>(worst.size(), grid.UnitsFrom(unit)));
   std::uint32_t bucket = grid.BucketOf(unit);
   std::uint32_t left = grid.UnitsLeft(unit);
   for (std::size_t i = 0; i < worst.size(); ++i) {
@@ -91,6 +94,7 @@ void HeatMapCells::AddRuns(const HeatMapGrid& grid, std::uint32_t unit,
 
 void HeatMapCells::AddElements(const HeatMapGrid& grid, std::uint32_t unit,
                                std::span<const float> most) {
+  most = most.first(std::min<std::size_t>(most.size(), grid.UnitsFrom(unit)));
   for (std::size_t i = 0; i < most.size(); ++i) {
     if (!(most[i] > 0)) continue;
     char& flags = flags_[grid.BucketOf(unit + static_cast<std::uint32_t>(i))];

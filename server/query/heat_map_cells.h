@@ -44,7 +44,8 @@ class HeatMapCells {
   // The value of one step; whether an element of its tensor was not finite.
   void Add(std::uint32_t bucket, const Value& value, bool nonfinite_elements);
   // Units in a row, from `unit` on: the worst of each, NaN if it has none, and
-  // its kRollupHas* bits. `square`: of the values' squares.
+  // its kRollupHas* bits. `square`: of the values' squares. What a piece has
+  // beyond the grid, as one that is damaged may, is passed over.
   void AddRuns(const HeatMapGrid& grid, std::uint32_t unit,
                std::span<const float> worst, const std::uint8_t* flags,
                bool square);

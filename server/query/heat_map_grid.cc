@@ -19,9 +19,9 @@ absl::StatusOr<HeatMapGrid> HeatMapGrid::Make(Store* store, const Line& line,
     const StepWindow within{std::max(segment.begin, window.begin),
                             std::min(segment.end, window.end)};
     if (within.begin >= within.end) continue;
-    StepSpan span{within.end, within.end};
+    RolledSpan span{within.end, within.end};
     if (rolled) {
-      const absl::StatusOr<StepSpan> found = store->RolledUp(
+      const absl::StatusOr<RolledSpan> found = store->RolledUp(
           segment.stream->id, segment.branch, within.begin, within.end);
       if (!found.ok()) return found.status();
       if (found->begin < found->end) span = *found;
@@ -59,10 +59,12 @@ void HeatMapGrid::AddStep(const StoredStep& step, bool begins_unit) {
 }
 
 absl::Status HeatMapGrid::AddRolled(Store* store, const Segment& segment,
-                                    const StepSpan& span, ReadBudget* budget) {
+                                    const RolledSpan& span,
+                                    ReadBudget* budget) {
   if (span.begin >= span.end) return absl::OkStatus();
   HeatMapStretch* stretch =
       AddStretch(segment, {span.begin, span.end}, /*rolled=*/true);
+  stretch->span = span;
   absl::Status charged;
   const absl::Status s = store->ScanTimelines(
       segment.stream->id, segment.branch, span.begin, span.end,

@@ -32,8 +32,9 @@ struct HeatMapStretch {
   bool rolled = false;
   std::uint32_t first_unit = 0;
   std::uint32_t unit_steps = 1;  // Recorded steps of a unit, if not rolled.
-  // If rolled, the first unit of each window, by the window's first step; and
-  // the windows' schemas.
+  // If rolled, what was; the first unit of each window, by the window's first
+  // step; and the windows' schemas.
+  RolledSpan span;
   absl::flat_hash_map<std::int64_t, std::uint32_t> unit_of;
   std::set<std::uint32_t> schemas;
 };
@@ -61,6 +62,11 @@ class HeatMapGrid {
   std::uint32_t UnitsLeft(std::uint32_t unit) const {
     return units_a_bucket_ - unit % units_a_bucket_;
   }
+  // From this unit to the end of the grid.
+  std::uint32_t UnitsFrom(std::uint32_t unit) const {
+    const auto all = static_cast<std::uint32_t>(units_.size());
+    return unit < all ? all - unit : 0;
+  }
   // Skipped steps, which are in no unit.
   std::vector<v1::GapInfo>& gaps() { return gaps_; }
   // Fills what tells of the columns.
@@ -79,7 +85,7 @@ class HeatMapGrid {
   HeatMapStretch* AddStretch(const Segment& segment, const StepWindow& steps,
                              bool rolled);
   absl::Status AddRolled(Store* store, const Segment& segment,
-                         const StepSpan& span, ReadBudget* budget);
+                         const RolledSpan& span, ReadBudget* budget);
   absl::Status AddSteps(Store* store, const Segment& segment,
                         const StepWindow& window, ReadBudget* budget);
   void AddStep(const StoredStep& step, bool begins_unit);

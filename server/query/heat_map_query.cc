@@ -313,8 +313,8 @@ absl::Status HeatMap::FillPlaces(const HeatMapStretch& stretch,
     selection.worst = elements ? RollupWorst::kMax : RollupWorstOf(worst_);
     absl::Status charged;
     const absl::Status s = environment_.store->ScanWorst(
-        stretch.segment.stream->id, stretch.segment.branch, stretch.steps.begin,
-        stretch.steps.end, selection, [&](const WorstPiece& piece) {
+        stretch.segment.stream->id, stretch.segment.branch, stretch.span,
+        selection, [&](const WorstPiece& piece) {
           charged = budget.Charge(piece.bytes);
           const auto unit = stretch.unit_of.find(piece.first_step);
           if (unit == stretch.unit_of.end()) return charged.ok();

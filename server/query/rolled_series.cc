@@ -21,13 +21,13 @@ struct Piece {
 };
 
 absl::Status ScanPieces(Store* store, const Segment& segment,
-                        const StepSpan& span, const RollupSelection& selection,
-                        ReadBudget* budget,
+                        const RolledSpan& span,
+                        const RollupSelection& selection, ReadBudget* budget,
                         absl::FunctionRef<void(const RollupPiece&)> visit) {
   absl::Status charged;
   const absl::Status s =
-      store->ScanRollups(segment.stream->id, segment.branch, span.begin,
-                         span.end, selection, [&](const RollupPiece& piece) {
+      store->ScanRollups(segment.stream->id, segment.branch, span, selection,
+                         [&](const RollupPiece& piece) {
                            charged = budget->Charge(piece.entries.size_bytes());
                            if (charged.ok()) visit(piece);
                            return charged.ok();
@@ -36,7 +36,8 @@ absl::Status ScanPieces(Store* store, const Segment& segment,
 }
 
 absl::Status ReadPieces(Store* store, const Segment& segment,
-                        const StepSpan& span, const RollupSelection& selection,
+                        const RolledSpan& span,
+                        const RollupSelection& selection,
                         const RollupSource& source, ReadBudget* budget,
                         std::vector<Piece>* pieces) {
   return ScanPieces(
@@ -86,7 +87,8 @@ RollupSelection SelectionOf(const Statistic& statistic, const RolledPart& part,
 
 // Nothing is added to `*pieces` if steps have to be read instead.
 absl::StatusOr<bool> ReadPart(Store* store, const Segment& segment,
-                              const StepSpan& span, const Statistic& statistic,
+                              const RolledSpan& span,
+                              const Statistic& statistic,
                               const RolledPart& part, ReadBudget* budget,
                               std::vector<Piece>* pieces) {
   const std::optional<RollupSource> source = SourceOf(statistic, part);
@@ -165,7 +167,7 @@ bool RollsUpAlways(const Statistic& statistic) {
 }
 
 absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
-                                 const StepSpan& span,
+                                 const RolledSpan& span,
                                  const Statistic& statistic,
                                  const std::vector<RolledPart>& parts,
                                  ReadBudget* budget, SeriesSet* series,

@@ -40,7 +40,7 @@ bool RollsUpAlways(const Statistic& statistic);
 // Adds the series over `span`, which Store::RolledUp() has said, of a segment's
 // branch. False if steps have to be read instead, and nothing was added then.
 absl::StatusOr<bool> AddRolledUp(Store* store, const Segment& segment,
-                                 const StepSpan& span,
+                                 const RolledSpan& span,
                                  const Statistic& statistic,
                                  const std::vector<RolledPart>& parts,
                                  ReadBudget* budget, SeriesSet* series,

@@ -68,13 +68,13 @@ absl::Status SeriesScan::ScanRank(const Line& line, const StepWindow& window) {
   for (const TimedSegment& piece : *pieces) {
     const Segment& segment = piece.segment;
     const Branch& branch = segment.stream->branches[segment.branch];
-    StepSpan span{segment.end, segment.end};
+    RolledSpan span{segment.end, segment.end};
     // Where nothing else is left roll-ups are better than nothing.
     const std::int64_t rolled_end =
         rolls_up ? piece.all.end
                  : std::min(piece.all.end, branch.rolled_up_end);
     if (piece.all.begin < rolled_end && !statistics_.records.empty()) {
-      const absl::StatusOr<StepSpan> rolled = environment_.store->RolledUp(
+      const absl::StatusOr<RolledSpan> rolled = environment_.store->RolledUp(
           segment.stream->id, segment.branch, piece.all.begin, rolled_end);
       if (!rolled.ok()) return rolled.status();
       if (rolled->begin < rolled->end) span = *rolled;
@@ -109,7 +109,7 @@ absl::Status SeriesScan::ScanRows(const Line& line, const Segment& segment,
 }
 
 absl::Status SeriesScan::ScanRolledUp(const Line& line, const Segment& segment,
-                                      const StepSpan& span, Plans* plans) {
+                                      const RolledSpan& span, Plans* plans) {
   if (span.begin >= span.end) return absl::OkStatus();
   NoteInTime(span.begin);
   NoteInTime(span.end - 1);
@@ -170,7 +170,7 @@ absl::Status SeriesScan::ScanRolledUp(const Line& line, const Segment& segment,
 
 absl::Status SeriesScan::NoteSkippedWithin(const Line& line,
                                            const Segment& segment,
-                                           const StepSpan& span) {
+                                           const RolledSpan& span) {
   if (segment.stream->skipped_steps == 0) return absl::OkStatus();
   return environment_.store->ScanTimelines(
       segment.stream->id, segment.branch, span.begin, span.end,

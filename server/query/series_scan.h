@@ -77,9 +77,9 @@ class SeriesScan {
                         const StepWindow& window, Plans* plans);
   // The part of a segment that is rolled up.
   absl::Status ScanRolledUp(const Line& line, const Segment& segment,
-                            const StepSpan& span, Plans* plans);
+                            const RolledSpan& span, Plans* plans);
   absl::Status NoteSkippedWithin(const Line& line, const Segment& segment,
-                                 const StepSpan& span);
+                                 const RolledSpan& span);
   absl::Status ScanMerged(const RunView& run, const std::vector<Line>& lines,
                           const StepWindow& window);
   absl::StatusOr<bool> NextGroup(std::vector<RowReader>* readers,

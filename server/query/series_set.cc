@@ -77,7 +77,8 @@ absl::Status SeriesSet::Check(std::uint64_t values_added) {
 std::uint32_t SeriesSet::PieceOf(StreamId stream, std::uint32_t branch,
                                  std::int64_t first_step,
                                  std::uint32_t recorded) {
-  std::uint32_t& number = piece_numbers_[{stream, branch, first_step}];
+  std::uint32_t& number =
+      piece_numbers_[{stream, branch, first_step, recorded}];
   if (number == 0) {
     pieces_.push_back({stream, branch, first_step, recorded});
     number = static_cast<std::uint32_t>(pieces_.size());
@@ -100,8 +101,8 @@ absl::Status SeriesSet::Resolve(Store* store,
     if (a->piece == b->piece) return a->step < b->step;
     const Piece& x = piece_of(a);
     const Piece& y = piece_of(b);
-    return std::tie(x.stream, x.branch, x.first_step) <
-           std::tie(y.stream, y.branch, y.first_step);
+    return std::tie(x.stream, x.branch, x.first_step, x.recorded) <
+           std::tie(y.stream, y.branch, y.first_step, y.recorded);
   };
   if (!std::is_sorted(open.begin(), open.end(), before)) {
     std::sort(open.begin(), open.end(), before);

@@ -77,7 +77,9 @@ class SeriesSet {
   std::uint64_t added_since_check_ = 0;
   AnswerWork work_;
   std::vector<Piece> pieces_;
-  std::map<std::tuple<StreamId, std::uint32_t, std::int64_t>, std::uint32_t>
+  // A chapter begins where its first window does: `recorded` tells them apart.
+  std::map<std::tuple<StreamId, std::uint32_t, std::int64_t, std::uint32_t>,
+           std::uint32_t>
       piece_numbers_;
 };
 

@@ -79,7 +79,7 @@ absl::StatusOr<std::vector<TimedSegment>> SegmentsInTime(
       Add(segment, within, within, &pieces);
       continue;
     }
-    const absl::StatusOr<StepSpan> sealed = store->RolledUp(
+    const absl::StatusOr<RolledSpan> sealed = store->RolledUp(
         segment.stream->id, segment.branch, within.begin, within.end);
     if (!sealed.ok()) return sealed.status();
     if (sealed->begin >= sealed->end) {

@@ -21,6 +21,10 @@ inline absl::Status Damaged(std::string_view what) {
                                           "; restore it from a copy"));
 }
 
+inline absl::Status RunDeleted() {
+  return absl::NotFoundError("the run was deleted while it was read");
+}
+
 inline absl::Status DatabaseFailing() {
   return absl::UnavailableError(
       "data folder: the database has failed and is not open again yet; see the "

@@ -24,11 +24,13 @@ std::int64_t StepAtEnd(std::string_view key) {
 
 // What stands at the last key that is not above that of `step`.
 absl::StatusOr<std::optional<std::pair<std::int64_t, std::string>>> LastUpTo(
-    const Engine& engine, const KeyOfStep& key_of, std::int64_t step) {
+    const Engine& engine, const KeyOfStep& key_of, std::int64_t step,
+    const rocksdb::Snapshot* snapshot) {
   const std::string from = key_of(std::numeric_limits<std::int64_t>::min());
   const rocksdb::Slice lower(from);
   rocksdb::ReadOptions options;
   options.iterate_lower_bound = &lower;
+  options.snapshot = snapshot;
   std::unique_ptr<rocksdb::Iterator> it(
       engine.db()->NewIterator(options, engine.windows()));
   it->SeekForPrev(key_of(step));
@@ -43,15 +45,15 @@ absl::StatusOr<std::optional<std::pair<std::int64_t, std::string>>> LastUpTo(
 
 }  // namespace
 
-absl::StatusOr<std::optional<StepSpan>> PieceAround(const Engine& engine,
-                                                    const BranchKey& branch,
-                                                    std::int64_t step) {
+absl::StatusOr<std::optional<StepSpan>> PieceAround(
+    const Engine& engine, const BranchKey& branch, std::int64_t step,
+    const rocksdb::Snapshot* snapshot) {
   const auto chapter = LastUpTo(
       engine,
       [&](std::int64_t at) {
         return keys::Chapter(branch.run_id, branch.stream, branch.branch, at);
       },
-      step);
+      step, snapshot);
   if (!chapter.ok()) return chapter.status();
   StepSpan span;
   if (chapter->has_value()) {
@@ -66,7 +68,7 @@ absl::StatusOr<std::optional<StepSpan>> PieceAround(const Engine& engine,
           return keys::Timeline(branch.run_id, branch.stream, branch.branch,
                                 at);
         },
-        step);
+        step, snapshot);
     if (!window.ok()) return window.status();
     if (!window->has_value()) return std::optional<StepSpan>();
     const auto view = TimelineView::Parse((*window)->second);

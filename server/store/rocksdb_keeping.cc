@@ -148,23 +148,29 @@ absl::Status RocksdbStore::DeleteEntry(std::string_view run,
     }
     open->BeginTakingValues();
     const absl::Status written = WriteLocked(&batch);
-    open->EndTakingValues();
-    if (!written.ok()) return written;
-    MutexLock lock(mu_);
-    for (const StreamEntry& stream : found.entry->streams) {
-      catalog_.run_of.erase(stream.id);
-      catalog_.parts.erase(stream.id);
-      for (const Branch& branch : stream.branches) {
-        catalog_.sealed.erase({stream.id, branch.branch});
-        StopWaitingLocked({stream.id, branch.branch});
-      }
+    if (written.ok()) {
+      MutexLock lock(mu_);
+      ForgetRunLocked(found);
+      counters_.removed_bytes += bytes;
     }
-    catalog_.runs.erase(name);
-    counters_.removed_bytes += bytes;
+    open->EndTakingValues();  // Who begins now finds that there is no run.
+    if (!written.ok()) return written;
   }
   listeners_.Notify(name);
   for (const KeyRange& range : ranges) open->Reclaim(range);
   return absl::OkStatus();
+}
+
+void RocksdbStore::ForgetRunLocked(const CatalogRun& run) {
+  for (const StreamEntry& stream : run.entry->streams) {
+    catalog_.run_of.erase(stream.id);
+    catalog_.parts.erase(stream.id);
+    for (const Branch& branch : stream.branches) {
+      catalog_.sealed.erase({stream.id, branch.branch});
+      StopWaitingLocked({stream.id, branch.branch});
+    }
+  }
+  catalog_.runs.erase(run.entry->run);
 }
 
 // There are few, and seldom a new one: what is there is looked at each time.

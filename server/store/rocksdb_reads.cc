@@ -38,20 +38,24 @@ absl::Status Scan(const Engine& engine, rocksdb::ColumnFamilyHandle* family,
 // Reads what an ordinal stands for and visits it; false: that is enough.
 absl::StatusOr<bool> VisitOrdinal(
     const Engine& engine, const rocksdb::Snapshot* snapshot, StepScan* steps,
-    std::uint64_t run_id, std::uint64_t ordinal, const keys::OrdinalValue& at,
+    StepScan* sealed_since, std::uint64_t run_id, std::uint64_t ordinal,
+    const keys::OrdinalValue& at,
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   if (!at.is_gap) {
     bool found = false;
     bool goes_on = false;
-    const absl::Status s = steps->ScanOne({run_id, at.stream, at.branch},
-                                          at.step, [&](const StepRow& row) {
-                                            found = true;
-                                            goes_on = visit(&row, nullptr);
-                                            return false;
-                                          });
-    if (!s.ok()) return s;
-    if (!found) return Damaged("index");
-    return goes_on;
+    const auto visit_step = [&](const StepRow& row) {
+      found = true;
+      goes_on = visit(&row, nullptr);
+      return false;
+    };
+    for (StepScan* scan : {steps, sealed_since}) {
+      const absl::Status s =
+          scan->ScanOne({run_id, at.stream, at.branch}, at.step, visit_step);
+      if (!s.ok()) return s;
+      if (found) return goes_on;
+    }
+    return Damaged("index");
   }
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
@@ -134,10 +138,11 @@ absl::StatusOr<std::shared_ptr<const TileLayout>> RocksdbStore::LayoutOf(
   return std::make_shared<const TileLayout>(**schema);
 }
 
-std::int64_t RocksdbStore::RolledUpEnd(const BranchKey& branch) const {
+absl::StatusOr<std::int64_t> RocksdbStore::RolledUpEnd(
+    const BranchKey& branch) const {
   MutexLock lock(mu_);
   const CatalogRun* run = catalog_.FindStream(branch.stream);
-  if (run == nullptr) return 0;
+  if (run == nullptr) return RunDeleted();
   const StreamEntry& stream =
       run->entry->streams[IndexOf(*run->entry, branch.stream)];
   return branch.branch < stream.branches.size()
@@ -170,9 +175,12 @@ absl::Status RocksdbStore::ScanSteps(
         reader.engine, snapshot->snapshot(),
         [&](std::uint32_t id) { return LayoutOf(stream, id); },
         [&](const BranchKey& at) { return RolledUpEnd(at); });
+    const BranchKey key{reader.run_id, stream, branch};
     const absl::Status s =
-        scan.Scan({reader.run_id, stream, branch}, begin, database_end,
+        scan.Scan(key, begin, database_end,
                   [&](const StepRow& row) { return goes_on = visit(row); });
+    // What a scan misses whose run was deleted under it is no damage.
+    if (const auto there = RolledUpEnd(key); !there.ok()) return there.status();
     if (!s.ok()) return s;
   }
   for (auto row = rows.begin(); goes_on && row != rows.end(); ++row) {
@@ -307,6 +315,7 @@ absl::Status RocksdbStore::ScanByOrdinal(
     };
     const absl::Status s = ScanOrdinals(reader, snapshot->snapshot(), after + 1,
                                         database_end, visit_some);
+    if (FindEntry(run).run_id != reader.run_id) return RunDeleted();
     if (!s.ok()) return s;
   }
   for (auto it = records.begin(); goes_on && it != records.end(); ++it) {
@@ -328,10 +337,14 @@ absl::Status RocksdbStore::ScanOrdinals(
     const std::function<bool(const StepRow*, const GapRow*)>& visit) {
   const Engine& engine = *reader.engine;
   StreamId stream = 0;  // Of the row at hand.
-  StepScan steps(
-      reader.engine, snapshot,
-      [&](std::uint32_t id) { return LayoutOf(stream, id); },
-      [&](const BranchKey& at) { return RolledUpEnd(at); });
+  const auto layout_of = [&](std::uint32_t id) { return LayoutOf(stream, id); };
+  const auto rolled_up_end = [&](const BranchKey& at) {
+    return RolledUpEnd(at);
+  };
+  StepScan steps(reader.engine, snapshot, layout_of, rolled_up_end);
+  // Files of rows go once all are sealed, whatever a snapshot shows: what is
+  // missed there is in a window since.
+  StepScan sealed_since(reader.engine, nullptr, layout_of, rolled_up_end);
   absl::Status failure;
   const absl::Status scanned = Scan(
       engine, engine.index(), keys::Ordinal(reader.run_id, begin),
@@ -346,7 +359,7 @@ absl::Status RocksdbStore::ScanOrdinals(
         }
         stream = at->stream;
         const auto goes_on =
-            VisitOrdinal(engine, snapshot, &steps, reader.run_id,
+            VisitOrdinal(engine, snapshot, &steps, &sealed_since, reader.run_id,
                          parsed->stream, *at, visit);
         failure = goes_on.status();
         return goes_on.ok() && *goes_on;

@@ -114,6 +114,10 @@ class PieceSteps {
   std::optional<TimelineView> window_;
 };
 
+const rocksdb::Snapshot* SnapshotOf(const RolledSpan& span) {
+  return span.as_of == nullptr ? nullptr : span.as_of->snapshot();
+}
+
 // Of a scan over many groups, whose values are small and follow each other.
 constexpr std::size_t kReadAhead = std::size_t{1} << 20;
 
@@ -159,10 +163,10 @@ class WorstReader {
 
 }  // namespace
 
-absl::StatusOr<StepSpan> RocksdbStore::RolledUp(StreamId stream,
-                                                std::uint32_t branch,
-                                                std::int64_t begin,
-                                                std::int64_t end) {
+absl::StatusOr<RolledSpan> RocksdbStore::RolledUp(StreamId stream,
+                                                  std::uint32_t branch,
+                                                  std::int64_t begin,
+                                                  std::int64_t end) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
   std::optional<Sealed> sealed;
@@ -171,23 +175,24 @@ absl::StatusOr<StepSpan> RocksdbStore::RolledUp(StreamId stream,
     const auto found = catalog_.sealed.find({stream, branch});
     if (found != catalog_.sealed.end()) sealed = found->second;
   }
-  if (!sealed.has_value()) return StepSpan{begin, begin};
+  const RolledSpan none{begin, begin};
+  if (!sealed.has_value()) return none;
   const BranchKey key{reader->run_id, stream, branch};
-  StepSpan span{begin, std::min(end, sealed->end)};
-  const auto first = PieceAround(*reader->engine, key, begin);
+  RolledSpan span{begin, std::min(end, sealed->end)};
+  span.as_of = std::make_shared<const StoreMoment>(reader->engine);
+  const auto first = PieceAround(*reader->engine, key, begin, SnapshotOf(span));
   if (!first.ok()) return first.status();
   if (first->has_value()) span.begin = (*first)->end;
   if (end < sealed->end) {
-    const auto last = PieceAround(*reader->engine, key, end);
+    const auto last = PieceAround(*reader->engine, key, end, SnapshotOf(span));
     if (!last.ok()) return last.status();
     if (last->has_value()) span.end = (*last)->begin;
   }
-  if (span.begin >= span.end) return StepSpan{begin, begin};
-  return span;
+  return span.begin < span.end ? span : none;
 }
 
 absl::Status RocksdbStore::ScanRollups(
-    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    StreamId stream, std::uint32_t branch, const RolledSpan& span,
     const RollupSelection& selection,
     const std::function<bool(const RollupPiece&)>& visit) {
   const auto reader = ReaderOfStream(stream);
@@ -206,10 +211,11 @@ absl::Status RocksdbStore::ScanRollups(
                         static_cast<std::uint8_t>(selection.statistic),
                         selection.schema_id, group, step);
   };
-  const std::string from = key_of(begin);
-  const std::string to = key_of(end);
+  const std::string from = key_of(span.begin);
+  const std::string to = key_of(span.end);
   const rocksdb::Slice upper(to);
   rocksdb::ReadOptions options;
+  options.snapshot = SnapshotOf(span);
   options.iterate_upper_bound = &upper;
   std::unique_ptr<rocksdb::Iterator> it(
       reader->engine->db()->NewIterator(options, reader->engine->rollups()));
@@ -230,7 +236,7 @@ absl::Status RocksdbStore::ScanRollups(
 }
 
 absl::Status RocksdbStore::ScanWorst(
-    StreamId stream, std::uint32_t branch, std::int64_t begin, std::int64_t end,
+    StreamId stream, std::uint32_t branch, const RolledSpan& span,
     const WorstSelection& selection,
     const std::function<bool(const WorstPiece&)>& visit) {
   const auto reader = ReaderOfStream(stream);
@@ -250,26 +256,27 @@ absl::Status RocksdbStore::ScanWorst(
                         static_cast<std::uint8_t>(selection.statistic),
                         selection.schema_id, group, step);
   };
-  const std::string to = key_of(group_of(places - 1), end);
+  const std::string to = key_of(group_of(places - 1), span.end);
   const rocksdb::Slice upper(to);
   rocksdb::ReadOptions options;
+  options.snapshot = SnapshotOf(span);
   options.iterate_upper_bound = &upper;
   options.fill_cache = false;
   options.readahead_size = kReadAhead;
   std::unique_ptr<rocksdb::Iterator> it(
       reader->engine->db()->NewIterator(options, reader->engine->rollups()));
   WorstReader rollups(**layout, selection.role);
-  it->Seek(key_of(group_of(selection.first_place), begin));
+  it->Seek(key_of(group_of(selection.first_place), span.begin));
   while (it->Valid()) {
     ByteReader tail(View(it->key()).substr(it->key().size() - 12));
     const std::uint32_t group = tail.U32();
     const std::int64_t step = tail.I64();
-    if (step < begin) {
-      it->Seek(key_of(group, begin));
+    if (step < span.begin) {
+      it->Seek(key_of(group, span.begin));
       continue;
     }
-    if (step >= end) {
-      it->Seek(key_of(group + 1, begin));
+    if (step >= span.end) {
+      it->Seek(key_of(group + 1, span.begin));
       continue;
     }
     const auto piece =

@@ -84,16 +84,16 @@ class RocksdbStore final : public Store {
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end,
       const std::function<bool(const StepRow&)>& visit) override;
-  absl::StatusOr<StepSpan> RolledUp(StreamId stream, std::uint32_t branch,
-                                    std::int64_t begin,
-                                    std::int64_t end) override;
+  absl::StatusOr<RolledSpan> RolledUp(StreamId stream, std::uint32_t branch,
+                                      std::int64_t begin,
+                                      std::int64_t end) override;
   absl::Status ScanRollups(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const RollupSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const RollupSelection& selection,
       const std::function<bool(const RollupPiece&)>& visit) override;
   absl::Status ScanWorst(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const WorstSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const WorstSelection& selection,
       const std::function<bool(const WorstPiece&)>& visit) override;
   absl::Status ScanTimelines(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
@@ -204,7 +204,8 @@ class RocksdbStore final : public Store {
   absl::StatusOr<Reader> ReaderOfStreamLocked(StreamId stream) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Of a branch: below which step its windows have no values. 0: all have.
-  std::int64_t RolledUpEnd(const BranchKey& branch) const
+  // kNotFound if its run was deleted.
+  absl::StatusOr<std::int64_t> RolledUpEnd(const BranchKey& branch) const
       ABSL_LOCKS_EXCLUDED(mu_);
   // Of the database, ordinals [begin, end).
   absl::Status ScanOrdinals(
@@ -285,6 +286,8 @@ class RocksdbStore final : public Store {
   std::shared_ptr<Engine> engine() const ABSL_LOCKS_EXCLUDED(mu_);
   // Its entry is null if there is none.
   CatalogRun FindEntry(std::string_view run) const ABSL_LOCKS_EXCLUDED(mu_);
+  void ForgetRunLocked(const CatalogRun& run)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // As DeleteRunAsSeen(); null: whatever it is like.
   absl::Status DeleteEntry(std::string_view run, const RunEntry* as_seen)
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);

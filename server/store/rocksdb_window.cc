@@ -43,9 +43,15 @@ class RocksdbWindowSource final : public WindowSource {
   }
 
   absl::StatusOr<std::string_view> ReadScalar(std::string_view name) override {
-    return Get(rocksdb::ReadOptions(), engine_->windows(), &scalar_,
-               keys::Scalar(branch_.run_id, branch_.stream, branch_.branch,
-                            name, place_.first_step));
+    const auto value =
+        Get(rocksdb::ReadOptions(), engine_->windows(), &scalar_,
+            keys::Scalar(branch_.run_id, branch_.stream, branch_.branch, name,
+                         place_.first_step));
+    if (!value.ok() || !value->empty() ||
+        !engine_->MayHaveBeenTaken(place_.taken)) {
+      return value;
+    }
+    return CheckNotTaken();
   }
 
  private:
@@ -104,17 +110,16 @@ class RocksdbWindowSource final : public WindowSource {
     return column->it.get();
   }
 
-  // Empty if the tile that was missed has not been taken: there never was one.
+  // Empty if what was missed has not been taken: there never was any.
   absl::StatusOr<std::string_view> CheckNotTaken() {
     const auto bytes =
         Get(rocksdb::ReadOptions(), engine_->catalog(), &scalar_,
             keys::Branch(branch_.run_id, branch_.stream, branch_.branch));
     if (!bytes.ok()) return bytes;
-    if (!bytes->empty()) {
-      const auto branch = DecodeBranch(*bytes);
-      if (!branch.ok()) return branch.status();
-      if (branch->rolled_up_end <= place_.first_step) return std::string_view();
-    }
+    if (bytes->empty()) return RunDeleted();
+    const auto branch = DecodeBranch(*bytes);
+    if (!branch.ok()) return branch.status();
+    if (branch->rolled_up_end <= place_.first_step) return std::string_view();
     return absl::UnavailableError(absl::StrCat(
         "the values from step ", place_.first_step,
         " on were removed while they were read, to make room; ask again"));

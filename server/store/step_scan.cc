@@ -22,6 +22,13 @@ std::int64_t StepAtEnd(std::string_view key) {
   return ByteReader(key.substr(key.size() - 8)).I64();
 }
 
+// Of a window; the least there is if it cannot be read.
+std::int64_t LastStepOf(std::string_view timeline) {
+  const auto view = TimelineView::Parse(timeline);
+  return view.ok() ? view->step(view->rows() - 1)
+                   : std::numeric_limits<std::int64_t>::min();
+}
+
 // Values of a window that is kept whole, about 4 bytes each.
 constexpr std::size_t kMostKept = std::size_t{4} << 20;
 
@@ -59,14 +66,28 @@ absl::Status StepScan::Scan(const BranchKey& branch, std::int64_t begin,
                             const std::function<bool(const StepRow&)>& visit) {
   if (begin >= end) return absl::OkStatus();
   std::int64_t next = begin;
-  const absl::Status s = ScanWindows(branch, begin, end, &next, visit);
+  Rows rows;
+  const absl::Status s = ScanWindows(branch, begin, end, &next, &rows, visit);
   if (!s.ok() || next >= end) return s;
-  return ScanRows(branch, next, end, visit);
+  return ScanRows(branch, next, rows, visit);
+}
+
+// An iterator keeps its files: those of rows that are sealed while windows are
+// visited may go, whatever the snapshot shows (Engine::Reclaim()).
+void StepScan::OpenRows(const BranchKey& branch, std::int64_t end,
+                        Rows* rows) const {
+  rows->end = keys::Row(branch.run_id, branch.stream, branch.branch, end);
+  rows->upper = rows->end;
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &rows->upper;
+  options.snapshot = snapshot_;
+  rows->it.reset(engine_->db()->NewIterator(options, engine_->rows()));
 }
 
 absl::Status StepScan::ScanWindows(
     const BranchKey& branch, std::int64_t begin, std::int64_t end,
-    std::int64_t* next, const std::function<bool(const StepRow&)>& visit) {
+    std::int64_t* next, Rows* rows,
+    const std::function<bool(const StepRow&)>& visit) {
   const auto key_of = [&](std::int64_t step) {
     return keys::Timeline(branch.run_id, branch.stream, branch.branch, step);
   };
@@ -80,9 +101,14 @@ absl::Status StepScan::ScanWindows(
   options.snapshot = snapshot_;
   // In this order: what is taken in between is noticed.
   const std::uint64_t taken = engine_->taken();
-  const std::int64_t rolled_up_end = rolled_up_end_(branch);
+  const auto rolled_up_end = rolled_up_end_(branch);
+  if (!rolled_up_end.ok()) return rolled_up_end.status();
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
+  it->SeekToLast();
+  if (!it->Valid() || LastStepOf(View(it->value())) + 1 < end) {
+    OpenRows(branch, end, rows);
+  }
   // The last window that begins at or before `begin` may reach beyond it.
   it->SeekForPrev(key_of(begin));
   if (!it->Valid() && it->status().ok()) it->SeekToFirst();
@@ -93,7 +119,7 @@ absl::Status StepScan::ScanWindows(
     if (past > begin) {
       const std::int64_t first_step = StepAtEnd(View(it->key()));
       const auto goes_on =
-          VisitWindow(branch, {first_step, first_step < rolled_up_end, taken},
+          VisitWindow(branch, {first_step, first_step < *rolled_up_end, taken},
                       View(it->value()), begin, end, visit);
       if (!goes_on.ok()) return goes_on.status();
       if (!*goes_on) {
@@ -189,7 +215,8 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> StepScan::SmallWindowAt(
   options.snapshot = snapshot_;
   // In this order: what is taken in between is noticed.
   const std::uint64_t taken = engine_->taken();
-  const std::int64_t rolled_up_end = rolled_up_end_(branch);
+  const auto rolled_up_end = rolled_up_end_(branch);
+  if (!rolled_up_end.ok()) return rolled_up_end.status();
   std::unique_ptr<rocksdb::Iterator> it(
       engine_->db()->NewIterator(options, engine_->windows()));
   it->SeekForPrev(key_of(step));
@@ -200,7 +227,7 @@ absl::StatusOr<std::shared_ptr<SealedWindow>> StepScan::SmallWindowAt(
   }
   const std::int64_t first_step = StepAtEnd(View(it->key()));
   auto opened = OpenWindow(engine_, branch,
-                           {first_step, first_step < rolled_up_end, taken},
+                           {first_step, first_step < *rolled_up_end, taken},
                            std::string(View(it->value())), layout_of_);
   if (!opened.ok() || (*opened)->timeline().recorded() == 0) return opened;
   std::size_t values = 0;
@@ -233,24 +260,18 @@ absl::StatusOr<bool> StepScan::VisitWindow(
 }
 
 absl::Status StepScan::ScanRows(
-    const BranchKey& branch, std::int64_t begin, std::int64_t end,
+    const BranchKey& branch, std::int64_t begin, const Rows& rows,
     const std::function<bool(const StepRow&)>& visit) {
+  if (rows.it == nullptr) return absl::OkStatus();
+  rocksdb::Iterator& it = *rows.it;
   const std::string from =
       keys::Row(branch.run_id, branch.stream, branch.branch, begin);
-  const std::string to =
-      keys::Row(branch.run_id, branch.stream, branch.branch, end);
-  const rocksdb::Slice upper(to);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &upper;
-  options.snapshot = snapshot_;
-  std::unique_ptr<rocksdb::Iterator> it(
-      engine_->db()->NewIterator(options, engine_->rows()));
-  for (it->Seek(from); it->Valid(); it->Next()) {
-    if (it->key().size() != from.size()) return Damaged("row");
-    const absl::StatusOr<bool> goes_on = VisitRow(branch, *it, visit);
+  for (it.Seek(from); it.Valid(); it.Next()) {
+    if (it.key().size() != from.size()) return Damaged("row");
+    const absl::StatusOr<bool> goes_on = VisitRow(branch, it, visit);
     if (!goes_on.ok() || !*goes_on) return goes_on.status();
   }
-  return ToStatus(it->status(), kReading);
+  return ToStatus(it.status(), kReading);
 }
 
 }  // namespace gradtap::server

@@ -10,11 +10,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "rocksdb/iterator.h"
+#include "rocksdb/slice.h"
 #include "rocksdb/snapshot.h"
 #include "server/store/branch_key.h"
 #include "server/store/engine.h"
@@ -27,7 +29,10 @@ using LayoutOfSchema =
     std::function<absl::StatusOr<std::shared_ptr<const TileLayout>>(
         std::uint32_t schema_id)>;
 // Below which step the windows of a branch have lost their values. 0: none has.
-using RolledUpEndOfBranch = std::function<std::int64_t(const BranchKey&)>;
+// kNotFound: its run was deleted, which takes tiles without regard to
+// snapshots.
+using RolledUpEndOfBranch =
+    std::function<absl::StatusOr<std::int64_t>(const BranchKey&)>;
 
 // A window, as one scan sees it.
 struct WindowPlace {
@@ -38,7 +43,8 @@ struct WindowPlace {
 
 class StepScan {
  public:
-  // `snapshot` must outlive the scan; what it shows is what is visited.
+  // `snapshot` must outlive the scan; what it shows is what is visited. Null:
+  // what is there when it is looked at.
   StepScan(std::shared_ptr<Engine> engine, const rocksdb::Snapshot* snapshot,
            LayoutOfSchema layout_of, RolledUpEndOfBranch rolled_up_end)
       : engine_(std::move(engine)),
@@ -70,13 +76,20 @@ class StepScan {
   absl::StatusOr<std::shared_ptr<SealedWindow>> SmallWindowAt(
       const BranchKey& branch, std::int64_t step);
 
+  // Of Scan(): the rows below a step.
+  struct Rows {
+    std::string end;  // Their keys are below; `it` refers to it.
+    rocksdb::Slice upper;
+    std::unique_ptr<rocksdb::Iterator> it;  // Null: there are none.
+  };
+  void OpenRows(const BranchKey& branch, std::int64_t end, Rows* rows) const;
   // Sets `*next` to where the rows begin, or to `end` when `visit` has had
-  // enough.
+  // enough. Opens `*rows` before it visits any window.
   absl::Status ScanWindows(const BranchKey& branch, std::int64_t begin,
-                           std::int64_t end, std::int64_t* next,
+                           std::int64_t end, std::int64_t* next, Rows* rows,
                            const std::function<bool(const StepRow&)>& visit);
   absl::Status ScanRows(const BranchKey& branch, std::int64_t begin,
-                        std::int64_t end,
+                        const Rows& rows,
                         const std::function<bool(const StepRow&)>& visit);
   absl::StatusOr<bool> VisitWindow(
       const BranchKey& branch, const WindowPlace& at, std::string_view timeline,

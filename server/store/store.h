@@ -176,6 +176,16 @@ struct StepSpan {
   std::int64_t end = 0;
 };
 
+class StoreMoment;
+
+// Steps [begin, end) that whole pieces cover, as of a moment. While this is
+// held their scans are of that moment: pieces are joined meanwhile.
+struct RolledSpan {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  std::shared_ptr<const StoreMoment> as_of = nullptr;
+};
+
 // Something that is kept beside a run, and goes with it.
 struct Attachment {
   std::string name;   // 1 to 255 bytes.
@@ -272,30 +282,30 @@ class Store {
       StreamId stream, std::uint32_t schema_id) = 0;
 
   // Calls `visit` for the rows of [begin, end) in rising order of step, from
-  // one consistent snapshot; stops early when it returns false.
+  // one consistent snapshot; stops early when it returns false. kNotFound also
+  // if the run is deleted meanwhile.
   virtual absl::Status ScanSteps(
       StreamId stream, std::uint32_t branch, std::int64_t begin,
       std::int64_t end, const std::function<bool(const StepRow&)>& visit) = 0;
 
   // Of [begin, end) the part that whole pieces cover; none (begin == end) if
   // there is none. The steps of the rest are only with ScanSteps().
-  virtual absl::StatusOr<StepSpan> RolledUp(StreamId stream,
-                                            std::uint32_t branch,
-                                            std::int64_t begin,
-                                            std::int64_t end) {
+  virtual absl::StatusOr<RolledSpan> RolledUp(StreamId stream,
+                                              std::uint32_t branch,
+                                              std::int64_t begin,
+                                              std::int64_t end) {
     (void)stream, (void)branch, (void)end;
-    return StepSpan{begin, begin};
+    return RolledSpan{begin, begin};
   }
 
-  // Calls `visit` for the pieces that begin within [begin, end), which is what
-  // RolledUp() has said, in order; stops when it returns false. Steps of
-  // another schema, or without the role, are in none.
+  // Calls `visit` for the pieces of `span`, which RolledUp() has said, in
+  // order; stops when it returns false. Steps of another schema, or without the
+  // role, are in none.
   virtual absl::Status ScanRollups(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const RollupSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const RollupSelection& selection,
       const std::function<bool(const RollupPiece&)>& visit) {
-    (void)stream, (void)branch, (void)begin, (void)end;
-    (void)selection, (void)visit;
+    (void)stream, (void)branch, (void)span, (void)selection, (void)visit;
     return absl::OkStatus();
   }
 
@@ -303,11 +313,10 @@ class Store {
   // neighbouring places in order, of each its pieces in order. Several threads
   // may share the places.
   virtual absl::Status ScanWorst(
-      StreamId stream, std::uint32_t branch, std::int64_t begin,
-      std::int64_t end, const WorstSelection& selection,
+      StreamId stream, std::uint32_t branch, const RolledSpan& span,
+      const WorstSelection& selection,
       const std::function<bool(const WorstPiece&)>& visit) {
-    (void)stream, (void)branch, (void)begin, (void)end;
-    (void)selection, (void)visit;
+    (void)stream, (void)branch, (void)span, (void)selection, (void)visit;
     return absl::OkStatus();
   }
 
@@ -347,6 +356,7 @@ class Store {
 
   // Rows and gaps of a run in the order of their ordinals, those above `after`;
   // exactly one of the two pointers is set. Stops when `visit` returns false.
+  // kNotFound as above.
   virtual absl::Status ScanByOrdinal(
       std::string_view run, std::uint64_t after,
       const std::function<bool(const StepRow*, const GapRow*)>& visit) = 0;

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "server/query/heat_map_cells.h"
+#include "server/query/heat_map_grid.h"
+#include "server/query/run_view.h"
 #include "server/query/series_query.h"
 #include "tests/server/query/rolled_run.h"
 
@@ -81,6 +83,24 @@ class HeatMapTest : public RolledRun {
     const absl::Status s = Ask(request, &response);
     EXPECT_TRUE(s.ok()) << s;
     return response;
+  }
+
+  // With a chapter from 4096 on that is bound while the map is made.
+  void CheckWhileBound(std::int64_t begin, std::int64_t end) {
+    AddSchema(0, 12);
+    AddSteps(0, 8100);
+    SealAll();
+    const auto before = Get("grad.l2", 20, begin, end);
+    v1::GetHeatMapRequest request;
+    request.set_run("run");
+    request.set_statistic("grad.l2");
+    request.set_max_buckets(20);
+    request.mutable_steps()->set_begin(begin);
+    request.mutable_steps()->set_end(end);
+    v1::GetHeatMapResponse meanwhile;
+    GRADTAP_ASSERT_OK(GetHeatMap(environment_, request, BindNow(), &meanwhile));
+    EXPECT_TRUE(meanwhile.SerializeAsString() == before.SerializeAsString());
+    EXPECT_EQ(store_->counters().sealed_rows, 8100U);
   }
 
   // Of every parameter that has it.
@@ -240,6 +260,48 @@ TEST_F(HeatMapTest, ManyStepsComeFromRollups) {
            {1, 4400}, {63, 4630}, {4096, 4400}, {4100, 4630}, {100, 4096}}) {
     Check("grad.l2", 4, begin, end);
   }
+}
+
+TEST_F(HeatMapTest, RunsBeyondTheGridArePassedOver) {
+  AddSchema(0, 1);
+  AddSteps(0, 300);
+  SealAll();
+  const absl::StatusOr<RunView> run = OpenRun(*store_, "run");
+  GRADTAP_ASSERT_OK(run);
+  ReadBudget budget(1 << 20, {});
+  const auto grid = HeatMapGrid::Make(store_.get(), run->LineOf(0, 0), {0, 128},
+                                      /*rolled=*/true, 10, &budget);
+  GRADTAP_ASSERT_OK(grid);
+  constexpr int kCells = 2;
+  ASSERT_EQ(grid->buckets(), std::uint32_t{kCells});
+  // The row's memory is larger than the row: what is written there shows.
+  constexpr int kMemory = 8;
+  v1::HeatMapRow row;
+  row.mutable_worst()->Resize(kMemory, -1);
+  row.mutable_worst()->Clear();
+  HeatMapCells cells(HeatMapWorst::kLargest, kCells, &row);
+  const float* const memory = row.worst().data();
+  const std::vector<float> worst(kMemory - 1, 5);
+  const std::vector<std::uint8_t> flags(kMemory - 1, kHeatMapAbsent);
+  cells.AddRuns(*grid, 1, worst, flags.data(), /*square=*/false);
+  cells.AddElements(*grid, 1, worst);
+  EXPECT_TRUE(std::isnan(memory[0]));
+  EXPECT_EQ(memory[1], 5);
+  for (int i = kCells; i < kMemory; ++i) EXPECT_EQ(memory[i], -1) << i;
+  cells.AddRuns(*grid, kCells, worst, flags.data(), /*square=*/false);
+  cells.AddElements(*grid, kCells, worst);
+  EXPECT_EQ(memory[kCells], -1);
+  cells.Finish();
+  const std::string expected = {0, kHeatMapAbsent | kHeatMapNonfinite};
+  EXPECT_EQ(row.flags(), expected);
+}
+
+TEST_F(HeatMapTest, AChapterThatIsBoundMeanwhileEndsWhereTheQuestionDoes) {
+  CheckWhileBound(0, 6000);
+}
+
+TEST_F(HeatMapTest, AChapterThatIsBoundMeanwhileLeavesNoHole) {
+  CheckWhileBound(5100, 8100);
 }
 
 TEST_F(HeatMapTest, StatisticsWithoutRollupsAreReadStepByStep) {

@@ -19,6 +19,7 @@
 #include "core/clock.h"
 #include "core/codec.h"
 #include "server/query/environment.h"
+#include "server/query/row_reader.h"
 #include "server/store/rocksdb_store.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -83,6 +84,7 @@ class RolledRun : public ::testing::Test {
                              static_cast<std::int64_t>(random_() % 1'000'000);
     data.schema_id = schema_id_;
     for (const Role role : {Role::kWeight, Role::kGrad, Role::kUpdate}) {
+      if (role == left_out_) continue;
       std::size_t n = 0;
       for (const Parameter& p : schema_.parameters) n += p.HasRole(role);
       RoleColumns& columns = data.roles.emplace_back();
@@ -153,6 +155,18 @@ class RolledRun : public ::testing::Test {
     }
   }
 
+  // What a question asks as it goes on: the first time, all is sealed and
+  // bound.
+  Cancelled BindNow() {
+    return [this] {
+      if (!std::exchange(bound_, true)) {
+        End();
+        SealAll();
+      }
+      return false;
+    };
+  }
+
   // The oldest chapter comes to its roll-ups.
   void Shrink() {
     const auto part =
@@ -169,6 +183,8 @@ class RolledRun : public ::testing::Test {
   std::uint32_t schema_id_ = 0;
   Schema schema_;
   std::int64_t clock_offset_ns_ = 0;
+  bool bound_ = false;                  // By BindNow().
+  Role left_out_ = Role::kUnspecified;  // Steps to come are without it.
   std::mt19937_64 random_{11};
 };
 

@@ -200,6 +200,52 @@ TEST_F(RolledSeriesTest, AParameterThatMovesFromSchemaToSchema) {
   Check("weight.mean", "^p1");
 }
 
+TEST_F(RolledSeriesTest, ARoleThatAWindowLacksIsNotJoinedAndTheOthersAre) {
+  AddSchema(0, 12);
+  AddSteps(0, 1280);
+  left_out_ = Role::kGrad;
+  AddSteps(1280, 1408);  // A window.
+  left_out_ = Role::kUnspecified;
+  AddSteps(1408, kChapter);
+  SealAll();
+  End();
+  SealAll();
+  v1::GetSeriesRequest request;
+  request.add_runs("run");
+  request.add_statistics("grad.l2");
+  request.add_statistics("weight.l2");
+  request.set_match("^p4$");
+  request.set_max_points(kPoints);
+  v1::GetSeriesResponse both;
+  GRADTAP_ASSERT_OK(GetSeries(environment_, request, {}, &both));
+  ASSERT_EQ(both.series_size(), 2);
+  for (int i = 0; i < 2; ++i) {
+    const v1::Series& series = both.series(i);
+    CheckPoints(ToMap(Get(series.statistic(), "^p4$", 0).series(0)),
+                ToMap(series));
+  }
+}
+
+TEST_F(RolledSeriesTest, AChapterThatIsBoundMeanwhileLeavesNoHole) {
+  AddSchema(0, 12);
+  AddSteps(0, 8100);
+  SealAll();
+  constexpr std::int64_t kBegin = kChapter + 1000;
+  const auto before = Get("grad.l2", "^p4$", kPoints, kBegin);
+  v1::GetSeriesRequest request;
+  request.add_runs("run");
+  request.add_statistics("grad.l2");
+  request.set_match("^p4$");
+  request.set_max_points(kPoints);
+  request.mutable_steps()->set_begin(kBegin);
+  v1::GetSeriesResponse meanwhile;
+  GRADTAP_ASSERT_OK(GetSeries(environment_, request, BindNow(), &meanwhile));
+  ASSERT_EQ(meanwhile.series_size(), 1);
+  EXPECT_EQ(meanwhile.series(0).points_before(), 8100U - kBegin);
+  EXPECT_TRUE(meanwhile.SerializeAsString() == before.SerializeAsString());
+  EXPECT_EQ(store_->counters().sealed_rows, 8100U);
+}
+
 TEST_F(RolledSeriesTest, SkippedStepsAreGapsAllTheSame) {
   AddSchema(0, 5);
   AddSteps(0, 6000, 0, 7);

@@ -40,5 +40,12 @@ TEST(SeriesSetTest, WithoutRoomItIsRefusedWhileItGrows) {
   EXPECT_EQ(answer.bytes(), 0u);
 }
 
+TEST(SeriesSetTest, AChapterIsAnotherPieceThanTheFirstOfItsWindows) {
+  SeriesSet series(0, kPoints);
+  const std::uint32_t window = series.PieceOf(1, 0, 4096, 128);
+  EXPECT_NE(series.PieceOf(1, 0, 4096, 4096), window);
+  EXPECT_EQ(series.PieceOf(1, 0, 4096, 128), window);
+}
+
 }  // namespace
 }  // namespace gradtap::server

@@ -81,8 +81,8 @@ class ChapterCrashTest : public KeepingTest {
   // The entries of a level by role, statistic and place.
   std::map<std::string, std::string> Series(std::uint8_t level) {
     std::map<std::string, std::string> series;
-    const StepSpan span =
-        store_->RolledUp(id_, 0, 0, kChapter).value_or(StepSpan());
+    const RolledSpan span =
+        store_->RolledUp(id_, 0, 0, kChapter).value_or(RolledSpan());
     for (const Role role : {Role::kWeight, Role::kGrad}) {
       for (const RollupStatistic statistic : kRollupStatistics) {
         for (std::uint32_t place = 0; place < kParameters; ++place) {
@@ -90,7 +90,7 @@ class ChapterCrashTest : public KeepingTest {
                                   std::to_string(static_cast<int>(statistic)) +
                                   " " + std::to_string(place) + ":";
           const absl::Status s = store_->ScanRollups(
-              id_, 0, span.begin, span.end, {level, role, statistic, 1, place},
+              id_, 0, span, {level, role, statistic, 1, place},
               [&](const RollupPiece& piece) {
                 for (const RollupEntry& e : piece.entries) {
                   series[key] += " " + std::to_string(e.min) + "@" +

@@ -82,8 +82,7 @@ class ShrinkTest : public KeepingTest {
          {RollupStatistic::kMean, RollupStatistic::kL2}) {
       RollupSelection selection{level, Role::kGrad, statistic, 1, 1};
       GRADTAP_EXPECT_OK(store_->ScanRollups(
-          stream, 0, span->begin, span->end, selection,
-          [&](const RollupPiece& piece) {
+          stream, 0, *span, selection, [&](const RollupPiece& piece) {
             std::string text = std::to_string(piece.first_step) + "+" +
                                std::to_string(piece.recorded) + ":";
             for (const RollupEntry& entry : piece.entries) {
