@@ -183,11 +183,12 @@ absl::StatusOr<RolledSpan> RocksdbStore::RolledUp(StreamId stream,
   const auto first = PieceAround(*reader->engine, key, begin, SnapshotOf(span));
   if (!first.ok()) return first.status();
   if (first->has_value()) span.begin = (*first)->end;
-  if (end < sealed->end) {
-    const auto last = PieceAround(*reader->engine, key, end, SnapshotOf(span));
-    if (!last.ok()) return last.status();
-    if (last->has_value()) span.end = (*last)->begin;
-  }
+  // At the end of what was sealed, too: since it was looked up another window
+  // may have been sealed, and joined with those before it.
+  const auto last =
+      PieceAround(*reader->engine, key, span.end, SnapshotOf(span));
+  if (!last.ok()) return last.status();
+  if (last->has_value()) span.end = (*last)->begin;
   return span.begin < span.end ? span : none;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -18,6 +19,7 @@ using gradtap::testing::StatusIs;
 using ::testing::HasSubstr;
 
 constexpr std::int64_t kSteps = 400;
+constexpr std::size_t kParameters = 4;
 
 class MeanwhileTest : public KeepingTest {
  protected:
@@ -42,7 +44,7 @@ class MeanwhileTest : public KeepingTest {
 
   // All windows that are full, and the rest as rows below level 0.
   StreamId AddHalfSealed() {
-    const StreamId stream = AddRun("run", kSteps);
+    const StreamId stream = AddRun("run", kSteps, kParameters);
     SealAll();
     std::atomic<bool> cancelled{false};
     GRADTAP_EXPECT_OK(store_->Compact(&cancelled));
@@ -51,7 +53,7 @@ class MeanwhileTest : public KeepingTest {
 };
 
 TEST_F(MeanwhileTest, ARunDeletedUnderAScanByOrdinalIsNotFoundAndNotDamaged) {
-  const StreamId stream = AddRun("run", kSteps);
+  const StreamId stream = AddRun("run", kSteps, kParameters);
   End(stream);
   ASSERT_EQ(SealAll(), 4);
   auto bodies = Bodies(stream);
@@ -68,7 +70,7 @@ TEST_F(MeanwhileTest, ARunDeletedUnderAScanByOrdinalIsNotFoundAndNotDamaged) {
 }
 
 TEST_F(MeanwhileTest, ARunDeletedUnderAScanOfStepsIsNotFoundAndNotDamaged) {
-  const StreamId stream = AddRun("run", kSteps);
+  const StreamId stream = AddRun("run", kSteps, kParameters);
   End(stream);
   ASSERT_EQ(SealAll(), 4);
   auto bodies = Bodies(stream);
