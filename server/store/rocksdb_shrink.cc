@@ -75,7 +75,8 @@ class RocksdbStore::WindowWalk {
 absl::StatusOr<std::optional<RocksdbStore::ToShrink>>
 RocksdbStore::OldestToShrink(
     const Engine& engine,
-    const std::function<bool(const RunEntry&)>& may_shrink) const {
+    const std::function<bool(const RunEntry&)>& may_shrink,
+    DamagedBranches* damaged) const {
   std::vector<ToShrink> branches;
   {
     MutexLock lock(mu_);
@@ -88,7 +89,7 @@ RocksdbStore::OldestToShrink(
       // Windows that are still to become a chapter keep their values.
       const std::int64_t end =
           sealed.chapter_windows > 0 ? sealed.chapter_first : sealed.end;
-      if (begin >= end) continue;
+      if (begin >= end || damaged->branches.contains(key)) continue;
       branches.push_back(
           {{run->run_id, key.first, key.second}, begin, end, run->entry});
     }
@@ -99,6 +100,10 @@ RocksdbStore::OldestToShrink(
     if (!may_shrink(*branch.run)) continue;
     WindowWalk walk(engine, branch.key, branch.begin);
     const absl::StatusOr<bool> found = walk.Read();
+    if (absl::IsDataLoss(found.status())) {
+      damaged->Add(branch.key, found.status());
+      continue;
+    }
     if (!found.ok()) return found.status();
     // Between `begin` and `end` there may be steps that nobody recorded.
     if (!*found || walk.view().step(0) >= branch.end) continue;
@@ -118,15 +123,33 @@ absl::StatusOr<std::optional<ShrunkPart>> RocksdbStore::ShrinkOldest(
   }
   const std::shared_ptr<Engine> open = engine();
   if (open == nullptr) return DatabaseFailing();
-  auto from = OldestToShrink(*open, may_shrink);
-  if (!from.ok()) return from.status();
-  if (!from->has_value()) return std::optional<ShrunkPart>();
+  DamagedBranches damaged;
+  for (;;) {
+    auto from = OldestToShrink(*open, may_shrink, &damaged);
+    if (!from.ok()) return from.status();
+    if (!from->has_value()) {
+      if (!damaged.why.ok()) return damaged.why;
+      return std::optional<ShrunkPart>();
+    }
+    auto part = Shrink(open, **from);
+    if (absl::IsDataLoss(part.status())) {
+      damaged.Add((*from)->key, part.status());
+      continue;
+    }
+    if (absl::IsAborted(part.status())) continue;  // Deleted, pinned.
+    if (!part.ok()) return part.status();
+    // Steps without values will not be looked at again.
+    if (part->steps > 0 || part->bytes > 0) return *std::move(part);
+  }
+}
+
+absl::StatusOr<ShrunkPart> RocksdbStore::Shrink(
+    const std::shared_ptr<Engine>& open, const ToShrink& branch) {
   // What is taken has to be there as windows after a crash, too.
   if (const rocksdb::Status s = open->Flush(); !s.ok()) {
     MutexLock write_lock(write_mu_);
     return FailedLocked(s);
   }
-  const ToShrink& branch = **from;
   ShrunkPart part;
   part.run = branch.run->run;
   part.end_step = branch.begin;
@@ -158,13 +181,11 @@ absl::StatusOr<std::optional<ShrunkPart>> RocksdbStore::ShrinkOldest(
     batch.DeleteRange(range.family, range.begin, range.end);
   }
   const absl::Status s = WriteShrunk(open, branch, part, &batch);
-  if (absl::IsAborted(s)) return ShrinkOldest(may_shrink);  // Deleted, pinned.
   if (!s.ok()) return s;
-  // Steps without values, which will not be looked at again.
-  if (part.steps == 0 && part.bytes == 0) return ShrinkOldest(may_shrink);
+  if (part.steps == 0 && part.bytes == 0) return part;
   listeners_.Notify(part.run);
   for (const KeyRange& range : ranges) open->Reclaim(range);
-  return std::optional(std::move(part));
+  return part;
 }
 
 absl::Status RocksdbStore::WriteShrunk(const std::shared_ptr<Engine>& from,

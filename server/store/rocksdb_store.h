@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -181,6 +182,15 @@ class RocksdbStore final : public Store {
     std::int64_t end = 0;
     std::shared_ptr<const RunEntry> run;
   };
+  // Those that cannot be shrunk, since they cannot be read; why the first.
+  struct DamagedBranches {
+    void Add(const BranchKey& key, const absl::Status& damage) {
+      branches.emplace(key.stream, key.branch);
+      why.Update(damage);
+    }
+    std::set<std::pair<StreamId, std::uint32_t>> branches;
+    absl::Status why;
+  };
   class WindowWalk;
   // Rows of a branch that goes on stay rows: its newest steps are read most.
   static constexpr std::uint64_t kTailRows = 64;
@@ -252,8 +262,12 @@ class RocksdbStore final : public Store {
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::StatusOr<std::optional<ToShrink>> OldestToShrink(
       const Engine& engine,
-      const std::function<bool(const RunEntry&)>& may_shrink) const
-      ABSL_LOCKS_EXCLUDED(mu_);
+      const std::function<bool(const RunEntry&)>& may_shrink,
+      DamagedBranches* damaged) const ABSL_LOCKS_EXCLUDED(mu_);
+  // About shrink_bytes_ of it. kAborted as WriteShrunk().
+  absl::StatusOr<ShrunkPart> Shrink(const std::shared_ptr<Engine>& open,
+                                    const ToShrink& branch)
+      ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   // kAborted if the run has been deleted or pinned meanwhile.
   absl::Status WriteShrunk(const std::shared_ptr<Engine>& from,
                            const ToShrink& branch, const ShrunkPart& part,

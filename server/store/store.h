@@ -387,9 +387,9 @@ class Store {
     return std::uint64_t{0};
   }
 
-  // Takes the values of the oldest windows that have any, of runs that are not
-  // pinned and that `may_shrink` passes: scalars and roll-ups stay. Of one
-  // branch, whole chapters; what is to become one keeps its. None: no more.
+  // Takes the oldest windows' values, of a branch of a run that is not pinned
+  // and that `may_shrink` passes, in whole chapters: scalars and roll-ups stay.
+  // None: no more; kDataLoss: no more but of branches that cannot be read.
   virtual absl::StatusOr<std::optional<ShrunkPart>> ShrinkOldest(
       const std::function<bool(const RunEntry&)>& may_shrink) {
     (void)may_shrink;

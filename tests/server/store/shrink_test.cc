@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "keeping_testing.h"
+#include "server/store/engine.h"
+#include "server/store/keys.h"
 #include "server/store/stored_step.h"
 #include "server/store/tile/tile.h"
 #include "server/store/verify/verify.h"
@@ -33,6 +35,28 @@ class ShrinkTest : public KeepingTest {
     auto part = store_->ShrinkOldest([](const RunEntry&) { return true; });
     EXPECT_TRUE(part.ok()) << part.status();
     return part.ok() ? *part : std::nullopt;
+  }
+
+  // Opens the store anew, with a window that cannot be read.
+  void DamageWindow(StreamId stream, std::int64_t first_step) {
+    store_.reset();
+    {
+      const auto engine = Engine::Open(dir_.path() + "/data/db", nullptr);
+      ASSERT_TRUE(engine.ok()) << engine.status();
+      rocksdb::ColumnFamilyHandle* const windows = (*engine)->windows();
+      const auto key = [&](std::uint64_t run_id) {
+        return keys::Timeline(run_id, stream, 0, first_step);
+      };
+      std::uint64_t run_id = 0;
+      std::string value;
+      while (run_id < 9 &&
+             !(*engine)->db()->Get({}, windows, key(run_id), &value).ok()) {
+        ++run_id;
+      }
+      ASSERT_LT(run_id, 9U);
+      ASSERT_TRUE((*engine)->db()->Put({}, windows, key(run_id), "x").ok());
+    }
+    Open();
   }
 
   struct Seen {
@@ -204,6 +228,24 @@ TEST_F(ShrinkTest, TheOldestStepsOfAllRunsGoFirst) {
   EXPECT_EQ(Shrink()->run, "older");
   EXPECT_EQ(Shrink()->run, "newer");
   EXPECT_FALSE(Shrink().has_value());
+}
+
+TEST_F(ShrinkTest, ADamagedRunDoesNotKeepOthersFromBeingShrunk) {
+  for (const std::int64_t first_step : {0L, kChapter + 128}) {
+    SCOPED_TRACE(first_step);
+    const std::string name = std::to_string(first_step);
+    const StreamId newer = AddRun("newer" + name, 0, kParameters);
+    AddSteps(newer, 100'000, 100'000 + kChapter + 400, kParameters);
+    const StreamId damaged = AddRun(name, 2 * kChapter + 400, kParameters);
+    SealAll();
+    DamageWindow(damaged, first_step);
+    if (first_step > 0) {
+      EXPECT_EQ(Shrink()->run, name);
+    }
+    EXPECT_EQ(Shrink()->run, "newer" + name);
+    EXPECT_THAT(store_->ShrinkOldest([](const RunEntry&) { return true; }),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("timeline")));
+  }
 }
 
 // Every second step, say, is recorded: what is left begins beyond what has
