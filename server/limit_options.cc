@@ -115,6 +115,14 @@ void AddDoorLimits(CLI::App& app, CollectorOptions* options) {
       "Hello, "
       "and a request over HTTP all of itself; default: 10s");
   AddTime(
+      app, "--answer-time",
+      [options](std::chrono::milliseconds time) {
+        options->connections.answer_time = time;
+        options->http_connections.answer_time = time;
+      },
+      "Within which an answer has to be read: a large one over gRPC, any over "
+      "HTTP; default: 2min");
+  AddTime(
       app, "--idle-time",
       [options](std::chrono::milliseconds time) {
         options->ingest.idle_time = time;

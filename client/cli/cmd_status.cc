@@ -56,7 +56,10 @@ class StatusTable {
     Row("up", status.start_time_unix_ns() == 0
                   ? "-"
                   : HumanDuration(now_ - status.start_time_unix_ns()));
-    Row("data folder", NameCell(status.data_dir()).text);
+    // Not told to a token of some runs.
+    if (!status.data_dir().empty()) {
+      Row("data folder", NameCell(status.data_dir()).text);
+    }
     Row("format version", std::to_string(status.format_version()));
     Row("runs", HumanCount(status.runs()));
     Row("open sessions", HumanCount(status.open_sessions()));

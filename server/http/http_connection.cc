@@ -163,7 +163,10 @@ ssize_t HttpConnection::read(char* to, std::size_t size) {
 
 ssize_t HttpConnection::write(const char* from, std::size_t size) {
   for (;;) {
-    if (!is_writable()) return -1;
+    if (!is_writable()) {
+      CutOff(Limit::kAnswerTime);
+      return -1;
+    }
     const ssize_t sent = Send(from, size);
     if (sent >= 0 || (errno != EINTR && errno != EAGAIN)) return sent;
   }

@@ -121,7 +121,7 @@ class HttpConnection final : public StreamOfAnyVersion {
   ssize_t Receive(char* to, std::size_t size);
   ssize_t Send(const char* from, std::size_t size);
   void PassOverTheRest();
-  // A request is cut off for that.
+  // It is cut off for that.
   void CutOff(Limit limit);
 
   const int socket_;

@@ -196,6 +196,11 @@ void ConnectionTable::Look() {
                     return false;
                   });
   }
+  EndThoseThatHold(std::move(holders));
+  EndThoseThatDoNotRead();
+}
+
+void ConnectionTable::EndThoseThatHold(std::vector<Holder> holders) const {
   std::uint64_t in_all = 0;
   for (const Holder& one : holders) in_all += one.bytes;
   std::sort(holders.begin(), holders.end(),
@@ -211,9 +216,37 @@ void ConnectionTable::Look() {
   }
 }
 
+void ConnectionTable::EndThoseThatDoNotRead() {
+  const auto now = clock_->Steady();
+  MutexLock lock(mu_);
+  while (!to_send_.empty() && to_send_.begin()->first <= now) {
+    Refused(Limit::kAnswerTime);
+    End(*to_send_.begin()->second);
+    to_send_.erase(to_send_.begin());
+  }
+}
+
 std::size_t ConnectionTable::size() const {
   MutexLock lock(mu_);
   return by_peer_.size();
+}
+
+AnswerToSend::AnswerToSend(ConnectionTable* table,
+                           std::shared_ptr<OpenConnection> connection)
+    : table_(connection == nullptr ? nullptr : table),
+      connection_(std::move(connection)) {
+  if (table_ == nullptr) return;
+  until_ = table_->clock_->Steady() + table_->caps_.answer_time;
+  MutexLock lock(table_->mu_);
+  table_->to_send_.emplace(until_, connection_);
+}
+
+AnswerToSend::~AnswerToSend() {
+  if (table_ == nullptr) return;
+  MutexLock lock(table_->mu_);
+  auto [it, end] = table_->to_send_.equal_range(until_);
+  while (it != end && it->second != connection_) ++it;
+  if (it != end) table_->to_send_.erase(it);
 }
 
 }  // namespace gradtap::server

@@ -13,6 +13,10 @@
 // for that. Hence a client that has left too many bytes behind gets no new
 // connection until they have been read.
 //
+// Nor does it end a call whose answer nobody reads, which has memory and its
+// part of the room for large answers as long. Hence an answer has a time within
+// which it is to have been sent, or its connection is ended.
+//
 // The table does not own the sockets and is not told when gRPC closes one: it
 // asks the system whether the descriptor is still the same socket.
 //
@@ -49,6 +53,8 @@ struct ConnectionCaps {
   std::uint64_t held_in_all = std::uint64_t{128} << 20;
   // That connections of one client have left behind, which have gone.
   std::uint64_t left_bytes = std::uint64_t{64} << 10;
+  // Within which a large answer is to have been sent, from its making on.
+  std::chrono::milliseconds answer_time{120'000};
 };
 
 // What the system knows of a socket. Any thread; no call waits.
@@ -136,7 +142,8 @@ class ConnectionTable {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Forgets those that are closed; ends those that hold more than one may, and
-  // while all together hold too much the one that holds most. Counted.
+  // while all together hold too much the one that holds most, and those that
+  // have not read an answer in time. Counted.
   void Look() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Whatever it holds. No call of it costs anything any more.
@@ -147,6 +154,11 @@ class ConnectionTable {
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  friend class AnswerToSend;
+  // By when they are to have been sent.
+  using ToSend = std::multimap<std::chrono::steady_clock::time_point,
+                               std::shared_ptr<OpenConnection>>;
+
   // Of which there is a connection.
   struct Client {
     std::size_t connections = 0;
@@ -167,6 +179,8 @@ class ConnectionTable {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Leave(const std::string& client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::uint64_t HeldBy(const OpenConnection& connection) const;
+  void EndThoseThatHold(std::vector<Holder> holders) const;
+  void EndThoseThatDoNotRead() ABSL_LOCKS_EXCLUDED(mu_);
   void Refused(Limit limit) const {
     if (refused_ != nullptr) refused_->Refused(limit);
   }
@@ -180,8 +194,26 @@ class ConnectionTable {
   std::unordered_map<std::string, std::shared_ptr<OpenConnection>> by_peer_
       ABSL_GUARDED_BY(mu_);
   std::map<std::string, Client> clients_ ABSL_GUARDED_BY(mu_);
+  ToSend to_send_ ABSL_GUARDED_BY(mu_);
   // No earlier is the table searched for closed ones to make room.
   std::chrono::steady_clock::time_point forget_at_ ABSL_GUARDED_BY(mu_);
+};
+
+// A large answer that goes out over a connection, from its making until this is
+// destroyed. By one thread at a time.
+class AnswerToSend {
+ public:
+  // `table` must outlive it. Either may be null: it has all the time there is.
+  AnswerToSend(ConnectionTable* table,
+               std::shared_ptr<OpenConnection> connection);
+  ~AnswerToSend();
+  AnswerToSend(const AnswerToSend&) = delete;
+  AnswerToSend& operator=(const AnswerToSend&) = delete;
+
+ private:
+  ConnectionTable* const table_;
+  const std::shared_ptr<OpenConnection> connection_;
+  std::chrono::steady_clock::time_point until_;
 };
 
 }  // namespace gradtap::server

@@ -26,7 +26,8 @@ std::string_view NameOf(Limit limit) {
       "live_streams",
       "request_bytes",
       "request_time",
-      "answer_bytes"};
+      "answer_bytes",
+      "answer_time"};
   return kNames[static_cast<std::size_t>(limit)];
 }
 

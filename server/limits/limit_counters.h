@@ -42,8 +42,9 @@ enum class Limit {
   kRequestBytes,
   kRequestTime,
   kAnswerBytes,
+  kAnswerTime,
 };
-inline constexpr std::size_t kLimits = 23;
+inline constexpr std::size_t kLimits = 24;
 
 // "parameters".
 std::string_view NameOf(Limit limit);

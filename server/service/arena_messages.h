@@ -12,11 +12,13 @@
 #include <grpcpp/support/message_allocator.h>
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "server/limits/answer_room.h"
+#include "server/limits/connection_table.h"
 
 namespace gradtap::server {
 
@@ -24,21 +26,6 @@ namespace gradtap::server {
 template <typename Request, typename Response>
 class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
  public:
-  grpc::MessageHolder<Request, Response>* AllocateMessages() override {
-    return new Holder;
-  }
-
-  // What the answer of that call takes, until the call is done and its answer
-  // has been sent. Null: its messages are not these.
-  static HeldAnswer* Hold(grpc::CallbackServerContext* context,
-                          AnswerRoom* room, std::string client) {
-    // Other methods have one of gRPC's own.
-    auto* const holder = dynamic_cast<Holder*>(context->GetRpcAllocatorState());
-    return holder == nullptr ? nullptr
-                             : &holder->held_.emplace(room, std::move(client));
-  }
-
- private:
   class Holder final : public grpc::MessageHolder<Request, Response> {
    public:
     Holder() : arena_(Options()) {
@@ -49,9 +36,18 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
     }
     void Release() override { delete this; }
 
-   private:
-    friend class ArenaMessages;
+    // What the answer takes until it has been sent. Once, before Held().
+    void Hold(AnswerRoom* room, std::string client) {
+      held_.emplace(room, std::move(client));
+    }
+    HeldAnswer* held() { return &*held_; }
+    // It is made, and leaves over that connection. Once.
+    void Send(ConnectionTable* table,
+              std::shared_ptr<OpenConnection> connection) {
+      to_send_.emplace(table, std::move(connection));
+    }
 
+   private:
     // Blocks grow twofold, from a small answer's size.
     static google::protobuf::ArenaOptions Options() {
       google::protobuf::ArenaOptions options;
@@ -62,7 +58,17 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
 
     google::protobuf::Arena arena_;
     std::optional<HeldAnswer> held_;
+    std::optional<AnswerToSend> to_send_;
   };
+
+  grpc::MessageHolder<Request, Response>* AllocateMessages() override {
+    return new Holder;
+  }
+
+  // Of a method that has this for its allocator.
+  static Holder* Of(grpc::CallbackServerContext* context) {
+    return static_cast<Holder*>(context->GetRpcAllocatorState());
+  }
 };
 
 }  // namespace gradtap::server

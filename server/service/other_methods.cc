@@ -4,6 +4,7 @@
 #include <google/protobuf/descriptor.pb.h>
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -112,11 +113,17 @@ class RefusedCall final : public grpc::ServerGenericBidiReactor {
   void OnDone() override { delete this; }
 };
 
-// One answer to each request, one after the other.
+// One answer to each request, one after the other. The first one is counted
+// with the call.
 class ReflectionCall final : public grpc::ServerGenericBidiReactor {
  public:
-  explicit ReflectionCall(const std::vector<std::string>& services)
-      : services_(services) {
+  ReflectionCall(const std::vector<std::string>& services, const Guards& guards,
+                 Caller caller, const grpc::GenericCallbackServerContext& call)
+      : services_(services),
+        guards_(guards),
+        caller_(std::move(caller)),
+        peer_(call.peer()),
+        connection_(ConnectionOf(guards, call)) {
     StartRead(&in_);
   }
 
@@ -127,6 +134,11 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
       return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
                                  "a name is asked for, in at most 4 KiB"));
     }
+    if (connection_ != nullptr) connection_->Took(in_.Length());
+    const absl::Status often = std::exchange(first_, false)
+                                   ? absl::OkStatus()
+                                   : TakeRequest(guards_, caller_, peer_);
+    if (!often.ok()) return Finish(ToGrpcStatus(often));
     const grpc::Slice answer(ReflectionAnswer(
         {reinterpret_cast<const char*>(request.begin()), request.size()},
         services_));
@@ -141,6 +153,11 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
 
  private:
   const std::vector<std::string>& services_;
+  const Guards guards_;
+  const Caller caller_;
+  const std::string peer_;
+  const std::shared_ptr<OpenConnection> connection_;
+  bool first_ = true;
   grpc::ByteBuffer in_, out_;
 };
 
@@ -179,7 +196,9 @@ grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
   const absl::StatusOr<Caller> caller = CallerOf(gate_, guards_, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
-  if (context->method() == kReflection) return new ReflectionCall(services_);
+  if (context->method() == kReflection) {
+    return new ReflectionCall(services_, guards_, *caller, *context);
+  }
   return new RefusedCall(absl::UnimplementedError(
       absl::StrCat("there is no method '",
                    EscapeForTerminal(context->method().substr(0, 200)), "'")));

@@ -18,16 +18,15 @@ namespace {
 // bytes. Of small ones a connection may have a hundred.
 constexpr std::size_t kSmallMessage = std::size_t{16} << 10;
 
-absl::Status Count(std::size_t answer_bytes, HeldAnswer* held) {
-  if (held == nullptr || answer_bytes <= kSmallMessage) return absl::OkStatus();
-  return held->Grow(answer_bytes * 5 / 2);
-}
+bool IsSmall(std::size_t answer_bytes) { return answer_bytes <= kSmallMessage; }
 
 }  // namespace
 
 QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
                            Gate* gate)
     : backend_(backend), gate_(gate) {
+  SetMessageAllocatorFor_ListRuns(&runs_messages_);
+  SetMessageAllocatorFor_GetRun(&run_messages_);
   SetMessageAllocatorFor_ListParameters(&parameter_messages_);
   SetMessageAllocatorFor_GetSeries(&series_messages_);
   SetMessageAllocatorFor_GetSnapshot(&snapshot_messages_);
@@ -36,6 +35,12 @@ QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
   SetMessageAllocatorFor_GetTop(&top_messages_);
   SetMessageAllocatorFor_CompareRuns(&compare_messages_);
   SetMessageAllocatorFor_ListGaps(&gap_messages_);
+  SetMessageAllocatorFor_DeleteRun(&delete_messages_);
+  SetMessageAllocatorFor_PinRun(&pin_messages_);
+  SetMessageAllocatorFor_GetStatus(&status_messages_);
+  SetMessageAllocatorFor_ListAlerts(&alert_messages_);
+  SetMessageAllocatorFor_GetHealth(&health_messages_);
+  SetMessageAllocatorFor_GetFirstBad(&first_bad_messages_);
   SetMessageAllocatorFor_TestRules(&rule_messages_);
   hub_ = std::make_unique<WatchHub>(&backend->environment(),
                                     backend->overheads(), max_watches, gate);
@@ -63,24 +68,28 @@ grpc::ServerUnaryReactor* QueryService::Submit(
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const Guards& guards = backend_->environment().guards;
   absl::StatusOr<Caller> caller = CallerOf(gate_, guards, *context);
-  if (const auto connection = ConnectionOf(guards, *context)) {
-    connection->Took(request->ByteSizeLong());
-  }
+  const std::shared_ptr<OpenConnection> connection =
+      ConnectionOf(guards, *context);
+  if (connection != nullptr) connection->Took(request->ByteSizeLong());
   const absl::Status may =
       caller.ok() ? CheckRuns(gate_, *caller, *request) : caller.status();
   if (!may.ok()) {
     reactor->Finish(ToGrpcStatus(may));
     return reactor;
   }
-  HeldAnswer* const held = ArenaMessages<Request, Response>::Hold(
-      context, guards.answers, ClientName(*caller, context->peer()));
+  auto* const messages = ArenaMessages<Request, Response>::Of(context);
+  messages->Hold(guards.answers, ClientName(*caller, context->peer()));
   backend_->Submit(
       method, [context] { return context->IsCancelled(); },
       [=, this, caller = *std::move(caller)](const Cancelled& cancelled) {
-        const MakingAnswer making(held);
+        const MakingAnswer making(messages->held());
         absl::Status s = Answer(backend_, *request, cancelled, response);
-        if (s.ok()) KeepOwn(caller, response);
-        return s.ok() ? Count(response->ByteSizeLong(), held) : s;
+        if (!s.ok()) return s;
+        KeepOwn(caller, response);
+        const std::size_t bytes = response->ByteSizeLong();
+        if (IsSmall(bytes)) return s;
+        messages->Send(guards.connections, connection);
+        return messages->held()->Grow(bytes * 5 / 2);
       },
       [reactor](const absl::Status& status) {
         reactor->Finish(ToGrpcStatus(status));

@@ -106,7 +106,9 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
 
   QueryBackend* const backend_;
   Gate* const gate_;
-  // Of the calls whose answers have many rows.
+  // One of each method.
+  ArenaMessages<v1::ListRunsRequest, v1::ListRunsResponse> runs_messages_;
+  ArenaMessages<v1::GetRunRequest, v1::GetRunResponse> run_messages_;
   ArenaMessages<v1::ListParametersRequest, v1::ListParametersResponse>
       parameter_messages_;
   ArenaMessages<v1::GetSeriesRequest, v1::GetSeriesResponse> series_messages_;
@@ -120,6 +122,13 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
   ArenaMessages<v1::CompareRunsRequest, v1::CompareRunsResponse>
       compare_messages_;
   ArenaMessages<v1::ListGapsRequest, v1::ListGapsResponse> gap_messages_;
+  ArenaMessages<v1::DeleteRunRequest, v1::DeleteRunResponse> delete_messages_;
+  ArenaMessages<v1::PinRunRequest, v1::PinRunResponse> pin_messages_;
+  ArenaMessages<v1::GetStatusRequest, v1::GetStatusResponse> status_messages_;
+  ArenaMessages<v1::ListAlertsRequest, v1::ListAlertsResponse> alert_messages_;
+  ArenaMessages<v1::GetHealthRequest, v1::GetHealthResponse> health_messages_;
+  ArenaMessages<v1::GetFirstBadRequest, v1::GetFirstBadResponse>
+      first_bad_messages_;
   ArenaMessages<v1::TestRulesRequest, v1::TestRulesResponse> rule_messages_;
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<AlertHub> alert_hub_;  // Null: no rules are evaluated.

@@ -57,7 +57,9 @@ void KeepOwn(const Caller& caller, v1::ListRunsResponse* answer) {
 }
 
 void KeepOwn(const Caller& caller, v1::GetStatusResponse* answer) {
-  if (!caller.limited() || !answer->has_keeping()) return;
+  if (!caller.limited()) return;
+  answer->clear_data_dir();  // May tell of others.
+  if (!answer->has_keeping()) return;
   auto* const all = answer->mutable_keeping()->mutable_removals();
   all->erase(std::remove_if(all->begin(), all->end(),
                             [&](const v1::Removal& one) {

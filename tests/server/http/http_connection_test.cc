@@ -110,6 +110,8 @@ TEST_F(HttpConnectionTest, WhoDoesNotReadIsGivenUp) {
   while ((sent = connection->write(much.data(), much.size())) > 0) {
   }
   EXPECT_EQ(sent, -1);
+  EXPECT_EQ(connection->write("more", 4), -1);
+  EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 1u);
 }
 
 TEST_F(HttpConnectionTest, AnAnswerHasItsTimeUnlessItHasNoEnd) {

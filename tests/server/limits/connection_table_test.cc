@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 
@@ -113,6 +114,35 @@ TEST_F(ConnectionTableTest, WhatAClosedOneHadLeftIsForgotten) {
   // The system has given the number to another socket, which says the same.
   sockets_.identities[0] = ++last_;
   EXPECT_TRUE(Open(1));
+}
+
+TEST_F(ConnectionTableTest, WhoDoesNotReadAnAnswerInTimeIsEndedOnce) {
+  EXPECT_TRUE(Open(0));
+  EXPECT_TRUE(Open(1));
+  EXPECT_TRUE(Open(2));
+  const AnswerToSend unread(&table_, Find(0));
+  auto read = std::make_unique<AnswerToSend>(&table_, Find(1));
+  clock_.Advance(caps_.answer_time - std::chrono::milliseconds(1));
+  const AnswerToSend later(&table_, Find(2));
+  const AnswerToSend of_nobody(&table_, nullptr);
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, IsEmpty());
+  read = nullptr;
+  clock_.Advance(std::chrono::milliseconds(1));
+  table_.Look();
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
+  EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 1u);
+}
+
+TEST_F(ConnectionTableTest, OfTwoAnswersOfAConnectionEachHasItsTime) {
+  EXPECT_TRUE(Open(0));
+  auto one = std::make_unique<AnswerToSend>(&table_, Find(0));
+  const AnswerToSend other(&table_, Find(0));
+  one = nullptr;
+  clock_.Advance(caps_.answer_time);
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
 }
 
 TEST(SystemSocketsTest, WhatIsLeftIsWhatNobodyReadsOfOneThatHasGone) {

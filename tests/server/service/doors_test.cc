@@ -70,6 +70,15 @@ TEST(KeepOwnTest, WhatIsSaidOfRunsIsForThoseWhoMayUseAll) {
   EXPECT_EQ(answer.notes_size(), 0);
 }
 
+TEST(KeepOwnTest, WhereTheDataLiesIsForThoseWhoMayUseAll) {
+  v1::GetStatusResponse answer;
+  answer.set_data_dir("/data/other-team");
+  KeepOwn(Caller::Anybody(), &answer);
+  EXPECT_EQ(answer.data_dir(), "/data/other-team");
+  KeepOwn(Caller{"id", Rights::All(), "mine-"}, &answer);
+  EXPECT_EQ(answer.data_dir(), "");
+}
+
 // ---- Where it does not start -----------------------------------------------
 
 class StartTest : public ::testing::Test {

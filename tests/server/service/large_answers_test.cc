@@ -21,14 +21,15 @@ constexpr int kScalars = 60;
 
 class LargeAnswersTest : public ServiceTest {
  protected:
-  void SetUp() override {
-    CollectorOptions options;
+  void SetUp() override { Fill({}, kSteps); }
+
+  void Fill(CollectorOptions options, int steps) {
     options.http_listen = "127.0.0.1:0";
     options.answers = {.bytes = 1 << 20, .of_a_client = 1 << 20};
     Start(options);
     if (collector_ == nullptr) return;
     Feeder feeder(&collector_->store(), "large");
-    for (int step = 0; step < kSteps; ++step) {
+    for (int step = 0; step < steps; ++step) {
       feeder.Step(step, 1, "large");
     }
     for (int i = 0; i < kScalars; ++i) {
@@ -152,6 +153,36 @@ TEST_F(LargeAnswersTest, OneAloneIsMadeWhateverItsSizeAndLeavesNothing) {
     EXPECT_TRUE(status.ok()) << status.error_message();
     EXPECT_EQ(answer.series_size(), kScalars);
   }
+}
+
+class AnswerTimeTest : public LargeAnswersTest {
+ protected:
+  void SetUp() override {
+    CollectorOptions options;
+    options.connections.answer_time = std::chrono::milliseconds(100);
+    Fill(options, 600);  // Twice the room.
+  }
+};
+
+TEST_F(AnswerTimeTest, WhoLeavesOneUnreadOverGrpcLosesConnectionAndRoom) {
+  RawPeer peer(collector_->grpc_address(), "/gradtap.v1.Query/GetSeries");
+  const std::string request = request_.SerializeAsString();
+  std::string message(5, '\0');
+  message[3] = static_cast<char>(request.size() >> 8);
+  message[4] = static_cast<char>(request.size());
+  message += request;
+  EXPECT_EQ(peer.SendData(message, message.size()), message.size());
+  EXPECT_TRUE(peer.AwaitClosed());
+  EXPECT_EQ(Refused()["answer_time"], 1u);
+  // The call may be done with a moment later.
+  v1::GetSeriesResponse answer;
+  grpc::Status status;
+  do {
+    answer.Clear();
+    status = Ask(request_, &answer);
+  } while (status.error_message().starts_with("too many large answers"));
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(answer.series_size(), kScalars);
 }
 
 }  // namespace

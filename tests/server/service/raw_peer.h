@@ -97,6 +97,9 @@ class RawPeer {
     }
     return ended_;
   }
+  // Of the connection, whatever became of the call. What comes is read and no
+  // more is asked for: of an answer there is a window's worth.
+  bool AwaitClosed() { return testing::AwaitClosed(fd_); }
 
  private:
   enum Kind : char {
