@@ -71,6 +71,11 @@ ForwardFigures RemoteWriter::figures() const {
   return {sent_.load(), refused_.load(), failed_.load()};
 }
 
+bool RemoteWriter::stopping() {
+  MutexLock lock(mu_);
+  return stopping_;
+}
+
 void RemoteWriter::Loop() {
   std::chrono::milliseconds retry = options_.first_retry;
   next_remember_ = std::chrono::steady_clock::now();
@@ -89,10 +94,7 @@ void RemoteWriter::Loop() {
       if (!*more) Wait(kLongestWait);
       continue;
     }
-    {
-      MutexLock lock(mu_);
-      if (stopping_) break;  // It was cut off.
-    }
+    if (stopping()) break;  // It was cut off.
     if (!std::exchange(away_, true)) {
       Say(absl::StrCat("cannot be sent to; samples wait: ",
                        std::string(more.status().message())));
@@ -188,7 +190,7 @@ absl::StatusOr<bool> RemoteWriter::SendOf(FollowedRun* run) {
 
 bool RemoteWriter::Read(FollowedRun* run) {
   std::uint64_t reached = run->sent;
-  bool full = false;
+  bool enough = false;
   absl::Status read;
   const absl::Status scanned = store_->ScanByOrdinal(
       run->entry->run, run->sent, [&](const StepRow* row, const GapRow* gap) {
@@ -197,14 +199,15 @@ bool RemoteWriter::Read(FollowedRun* run) {
         // The next look has the streams that came since.
         if (ordinal > run->entry->ordinal) return false;
         reached = ordinal;
-        if (row == nullptr) return true;
+        enough = stopping();
+        if (row == nullptr) return !enough;
         const StreamEntry* stream = FindStream(*run->entry, row->stream);
         if (stream != nullptr) read = run->rows->Add(*row, stream->hello.rank);
-        full = run->rows->waiting() >= options_.samples_a_request;
-        return read.ok() && !full;
+        enough |= run->rows->waiting() >= options_.samples_a_request;
+        return read.ok() && !enough;
       });
   run->waiting = run->rows->Take();
-  run->waiting_until = full ? reached : run->entry->ordinal;
+  run->waiting_until = enough ? reached : run->entry->ordinal;
   const absl::Status& status = scanned.ok() ? read : scanned;
   if (status.ok()) return true;
   if (!absl::IsNotFound(status)) {  // It was deleted.

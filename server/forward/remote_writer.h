@@ -71,6 +71,7 @@ class RemoteWriter {
   };
 
   void Loop();
+  bool stopping() ABSL_LOCKS_EXCLUDED(mu_);
   // True: something was sent, and there may be more.
   absl::StatusOr<bool> SendSome();
   absl::StatusOr<bool> SendOf(FollowedRun* run);

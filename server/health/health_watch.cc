@@ -93,19 +93,30 @@ bool HealthWatch::stopping() const {
   return stopping_;
 }
 
+bool HealthWatch::LookAtDue(std::chrono::steady_clock::time_point until) {
+  bool more = false;
+  for (const std::string& run : TakeDue()) {
+    if (std::chrono::steady_clock::now() >= until) return false;
+    if (LookAt(run)) {
+      MarkDue(run);
+      more = true;
+    }
+  }
+  return more;
+}
+
 void HealthWatch::Run() {
   auto next_clock = std::chrono::steady_clock::now();
+  auto end = std::chrono::steady_clock::time_point::max();
   for (bool last = false; !last;) {
     last = stopping();  // What has come by now is still looked at.
-    bool more = false;
-    for (const std::string& run : TakeDue()) {
-      if (LookAt(run)) {
-        MarkDue(run);
-        more = true;
-      }
+    if (last) {
+      end =
+          std::min(end, std::chrono::steady_clock::now() + options_.last_look);
     }
+    const bool more = LookAtDue(end);
     const auto now = std::chrono::steady_clock::now();
-    if (now >= next_clock) {
+    if (!last && now >= next_clock) {
       LookAtClocks();
       next_clock = now + kBetweenClocks;
     }

@@ -44,6 +44,9 @@ struct HealthOptions {
   std::chrono::milliseconds pace{20};
   // Between two writes of a run's state, if no alert changes.
   std::chrono::seconds checkpoint{30};
+  // How long a stop goes on with what has come. What is left is looked at after
+  // the next start.
+  std::chrono::milliseconds last_look{2'000};
   // One line for whoever operates the collector. Any thread; may be unset.
   std::function<void(const std::string& line)> say;
 };
@@ -109,6 +112,9 @@ class HealthWatch {
 
   void Run();
   void MarkDue(const std::string& run) ABSL_LOCKS_EXCLUDED(due_mu_);
+  // True: there is more of them. Not after `until`, when false.
+  bool LookAtDue(std::chrono::steady_clock::time_point until)
+      ABSL_LOCKS_EXCLUDED(due_mu_);
   std::set<std::string> TakeDue() ABSL_LOCKS_EXCLUDED(due_mu_);
   bool stopping() const ABSL_LOCKS_EXCLUDED(due_mu_);
   // True: there is more to look at.

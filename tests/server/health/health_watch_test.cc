@@ -44,9 +44,16 @@ class FullStore : public MemoryStore {
       override {
     if (after < damaged_below)
       return absl::DataLossError("a window is damaged");
-    return MemoryStore::ScanByOrdinal(run, after, visit);
+    if (!without_end) return MemoryStore::ScanByOrdinal(run, after, visit);
+    return MemoryStore::ScanByOrdinal(
+        run, 0, [&](const StepRow* row, const GapRow* gap) {
+          while (visit(row, gap)) {
+          }
+          return false;
+        });
   }
   std::atomic<bool> full{false};
+  std::atomic<bool> without_end{false};  // The first row, again and again.
   std::atomic<std::uint64_t> damaged_below{0};
 };
 
@@ -77,6 +84,7 @@ class HealthWatchTest : public ::testing::Test {
     HealthOptions options;
     options.rules = MakeRules(rules);
     options.pace = std::chrono::milliseconds(1);
+    options.last_look = last_look_;
     options.say = [this](const std::string& line) {
       MutexLock lock(said_mu_);
       said_ += line + "\n";
@@ -129,6 +137,7 @@ class HealthWatchTest : public ::testing::Test {
   FullStore store_;
   ManualClock clock_{kStart};
   std::shared_ptr<const Schema> schema_;
+  std::chrono::milliseconds last_look_ = kPatience;
   Mutex said_mu_;
   std::string said_;
   std::unique_ptr<HealthWatch> watch_;
@@ -163,6 +172,23 @@ TEST_F(HealthWatchTest, ARestartNeitherLosesNorDoublesAnAlert) {
   EXPECT_EQ(after[0].first_step(), 49);
   EXPECT_EQ(after[0].last_step(), 51);
   EXPECT_EQ(after[0].raised_unix_ns(), before[0].raised_unix_ns());
+}
+
+TEST_F(HealthWatchTest, AStopLeavesWhatItHasNoTimeForToTheNextStart) {
+  last_look_ = std::chrono::milliseconds(0);
+  store_.without_end = true;
+  const StreamId stream = AddRun("run");
+  AddStep(stream, 0, false);
+  AddStep(stream, 1, true);
+  Start();
+  watch_->Stop();
+  EXPECT_THAT(Alerts("run"), IsEmpty());
+  store_.without_end = false;
+  Start();
+  const auto alerts =
+      Await("run", [](const auto& all) { return !all.empty(); });
+  ASSERT_THAT(alerts, SizeIs(1));
+  EXPECT_EQ(alerts[0].first_step(), 1);
 }
 
 TEST_F(HealthWatchTest, ARunThatIsOverIsForgottenAndStillTold) {
