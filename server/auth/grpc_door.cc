@@ -145,7 +145,11 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   if (often.ok()) return caller;
   if (connection != nullptr &&
       connection->RefusedAgain(std::chrono::steady_clock::now())) {
-    guards.connections->End(*connection);
+    if (caller->id.empty()) {
+      guards.connections->EndAndShut(*connection);
+    } else {
+      guards.connections->End(*connection);
+    }
   }
   return often;
 }

@@ -99,6 +99,11 @@ bool ConnectionTable::Admit(int fd, const std::string& peer) {
   const std::string client = ClientOf(peer);
   const auto now = clock_->Steady();
   MutexLock lock(mu_);
+  if (const auto shut = shut_.find(client);
+      shut != shut_.end() && now < shut->second) {
+    Refused(Limit::kClientRequests);
+    return false;
+  }
   const auto too_many = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const auto of = clients_.find(client);
     return by_peer_.size() >= caps_.connections ||
@@ -168,6 +173,14 @@ std::uint64_t ConnectionTable::LeftBy(const std::string& client) {
     return false;
   });
   return left;
+}
+
+void ConnectionTable::EndAndShut(const OpenConnection& connection) {
+  End(connection);
+  const auto now = clock_->Steady();
+  MutexLock lock(mu_);
+  std::erase_if(shut_, [now](const auto& one) { return one.second <= now; });
+  shut_[connection.client_] = now + kShutTime;
 }
 
 std::uint64_t ConnectionTable::HeldBy(const OpenConnection& connection) const {

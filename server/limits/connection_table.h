@@ -150,6 +150,11 @@ class ConnectionTable {
   void End(const OpenConnection& connection) const {
     sockets_->End(connection.fd_, connection.identity_);
   }
+  // The same of one whose client asks too often, and that client gets no new
+  // one for kShutTime: else it comes back with the next hundred calls. For
+  // clients that are addresses; a token may be one of several behind one.
+  void EndAndShut(const OpenConnection& connection) ABSL_LOCKS_EXCLUDED(mu_);
+  static constexpr std::chrono::seconds kShutTime{1};
 
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -195,6 +200,9 @@ class ConnectionTable {
       ABSL_GUARDED_BY(mu_);
   std::map<std::string, Client> clients_ ABSL_GUARDED_BY(mu_);
   ToSend to_send_ ABSL_GUARDED_BY(mu_);
+  // Clients that get no new connection, and until when.
+  std::map<std::string, std::chrono::steady_clock::time_point> shut_
+      ABSL_GUARDED_BY(mu_);
   // No earlier is the table searched for closed ones to make room.
   std::chrono::steady_clock::time_point forget_at_ ABSL_GUARDED_BY(mu_);
 };

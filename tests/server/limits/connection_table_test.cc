@@ -273,6 +273,20 @@ TEST_F(ConnectionTableTest, WhoGoesOnAfterRefusalsIsEnded) {
   EXPECT_THAT(sockets_.ended, ElementsAre(0));
 }
 
+TEST_F(ConnectionTableTest, WhoIsEndedForRefusalsGetsNoNewOneForASecond) {
+  Open(0);
+  Open(1, "192.0.2.2");
+  table_.EndAndShut(*Find(0));
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
+  EXPECT_FALSE(Open(2));
+  EXPECT_EQ(refused_.refused(Limit::kClientRequests), 1u);
+  EXPECT_TRUE(Open(3, "192.0.2.2"));  // Others do.
+  clock_.Advance(ConnectionTable::kShutTime - std::chrono::milliseconds(1));
+  EXPECT_FALSE(Open(2));
+  clock_.Advance(std::chrono::milliseconds(1));
+  EXPECT_TRUE(Open(2));
+}
+
 // Of 1 KiB messages with heads of 100 bytes; of a watch that acknowledges what
 // it gets; of pings alone.
 TEST_F(ConnectionTableTest, WhatComesBesidesMessagesIsNotHeld) {
