@@ -132,8 +132,15 @@ bool ConnectionTable::Admit(int fd, const std::string& peer) {
   connection->client_ = client;
   connection->since_ = now;
   std::shared_ptr<OpenConnection>& place = by_peer_[KeyOf(peer)];
-  // The port is another connection's by now, which has been closed.
-  if (place != nullptr) Leave(place->client_);
+  if (place != nullptr) {
+    // Of the same port, to another address of ours: calls could not be told
+    // apart.
+    if (!HasGone(*place)) {
+      Refused(Limit::kClientConnections);
+      return false;
+    }
+    // The port was another connection's, which has been closed.
+  }
   place = connection;
   Client& of = clients_[client];
   ++of.connections;

@@ -91,6 +91,19 @@ TEST_F(ConnectionTableTest, OneClientMayNotHaveThemAll) {
   EXPECT_EQ(table_.size(), 5u);
 }
 
+TEST_F(ConnectionTableTest, ASecondOneOfTheSamePortIsClosed) {
+  EXPECT_TRUE(Open(0));
+  sockets_.identities[1] = ++last_;
+  EXPECT_FALSE(table_.Admit(1, Peer(0)));  // To another address of ours.
+  EXPECT_EQ(refused_.refused(Limit::kClientConnections), 1u);
+  sockets_.traffic[0].received = 40 * kMiB;
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, ElementsAre(0));
+  Close(0);
+  EXPECT_TRUE(table_.Admit(1, Peer(0)));
+  EXPECT_EQ(table_.size(), 1u);
+}
+
 TEST_F(ConnectionTableTest, WhoLeftTooMuchBehindWaitsUntilItIsRead) {
   EXPECT_TRUE(Open(0));
   EXPECT_TRUE(Open(1));
