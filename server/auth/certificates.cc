@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sys/stat.h>
 
 #include <utility>
 
@@ -44,6 +45,15 @@ absl::Status Unusable(const std::string& path, const char* why) {
 // Never asks at a terminal.
 int NoPassphrase(char*, int, int, void*) { return 0; }
 
+// After the last certificate of a file: that was no half of another one.
+absl::Status ReadToItsEnd(const std::string& path) {
+  if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
+    return Unusable(path, "is cut off, or damaged, within a certificate");
+  }
+  ERR_clear_error();
+  return absl::OkStatus();
+}
+
 absl::Status UseChain(const std::string& pem, const std::string& path,
                       SSL_CTX* context) {
   const Bio bio = Memory(pem);
@@ -59,8 +69,7 @@ absl::Status UseChain(const std::string& pem, const std::string& path,
       return Unusable(path, "has a chain that cannot be used");
     }
   }
-  ERR_clear_error();  // The end of the file is one, too.
-  return absl::OkStatus();
+  return ReadToItsEnd(path);
 }
 
 absl::Status UseKey(const std::string& pem, const CertificateFiles& files,
@@ -94,8 +103,8 @@ absl::Status TrustClients(const std::string& pem, const std::string& path,
       return Unusable(path, "has an authority that cannot be used");
     }
   }
-  ERR_clear_error();
   if (found == 0) return Unusable(path, "has no certificate of an authority");
+  if (absl::Status s = ReadToItsEnd(path); !s.ok()) return s;
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
                      nullptr);
   return absl::OkStatus();
@@ -112,8 +121,9 @@ absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Read(
   absl::StatusOr<std::shared_ptr<Certificate>> first = all->ReadAll();
   if (!first.ok()) return first.status();
   (*first)->generation = 1;
-  MutexLock lock(all->mu_);
+  all->SayIfOpen();
   all->stamps_ = stamps;
+  MutexLock lock(all->mu_);
   all->current_ = *std::move(first);
   return all;
 }
@@ -166,33 +176,40 @@ std::shared_ptr<const Certificate> Certificates::Current() {
   return current_;
 }
 
-// The stamps are taken first: what is written meanwhile is seen next time.
+// The stamps are taken first: what is written meanwhile is seen next time. What
+// could not be used is tried again at each look, and said once.
 void Certificates::LookAgain() {
   const Stamps stamps = StampsNow();
-  std::uint64_t generation = 0;
-  {
-    MutexLock lock(mu_);
-    if (stamps == stamps_) return;
-    stamps_ = stamps;
-    generation = current_->generation + 1;
-  }
+  if (stamps == stamps_) return;
   absl::StatusOr<std::shared_ptr<Certificate>> read = ReadAll();
   if (!read.ok()) {
-    if (say_) {
-      say_(absl::StrCat("TLS: ", std::string(read.status().message()),
-                        "; the last good certificate is still used"));
-    }
+    std::string trouble(read.status().message());
+    if (trouble == trouble_) return;
+    trouble_ = std::move(trouble);
+    Say(absl::StrCat(trouble_, "; the last good certificate is still used"));
     return;
   }
-  (*read)->generation = generation;
-  if (say_) {
-    say_(
-        absl::StrCat("TLS: new connections have the certificate that is now "
-                     "in ",
-                     files_.cert));
-  }
+  stamps_ = stamps;
+  trouble_.clear();
+  Say(absl::StrCat("new connections have the certificate that is now in ",
+                   files_.cert));
+  SayIfOpen();
   MutexLock lock(mu_);
+  (*read)->generation = current_->generation + 1;
   current_ = *std::move(read);
+}
+
+void Certificates::Say(const std::string& line) const {
+  if (say_) say_("TLS: " + line);
+}
+
+void Certificates::SayIfOpen() const {
+  struct stat info {};
+  if (::stat(files_.key.c_str(), &info) != 0 || (info.st_mode & 07) == 0) {
+    return;
+  }
+  Say(absl::StrCat("everybody on this machine may use the key ",
+                   EscapeForTerminal(files_.key), "; chmod o= it"));
 }
 
 }  // namespace gradtap::server

@@ -68,14 +68,19 @@ class Certificates {
   Stamps StampsNow() const;
   absl::StatusOr<std::shared_ptr<Certificate>> ReadAll() const;
   void LookAgain() ABSL_LOCKS_EXCLUDED(mu_);
+  void Say(const std::string& line) const;
+  // That others may read the key.
+  void SayIfOpen() const;
 
   const CertificateFiles files_;
   const std::function<void(const std::string&)> say_;
   NowAndThen look_;
+  // Of look_ alone.
+  Stamps stamps_;        // Of the files that the current one is from.
+  std::string trouble_;  // The last one that was said.
 
   Mutex mu_;
   std::shared_ptr<const Certificate> current_ ABSL_GUARDED_BY(mu_);
-  Stamps stamps_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace gradtap::server

@@ -21,7 +21,14 @@ FileStamp StampOf(const std::string& path) {
   stamp.modified_ns =
       std::int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
   stamp.mode = info.st_mode;
+  stamp.changed_ns =
+      std::int64_t{info.st_ctim.tv_sec} * 1'000'000'000 + info.st_ctim.tv_nsec;
   return stamp;
+}
+
+bool IsThere(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0 || errno != ENOENT;
 }
 
 absl::StatusOr<std::string> ReadSmall(const std::string& path,

@@ -23,12 +23,17 @@ struct FileStamp {
   std::uint64_t inode = 0;
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;
+  std::int64_t changed_ns = 0;  // Also by who may read it.
   std::uint32_t mode = 0;
 
   bool operator==(const FileStamp&) const = default;
 };
 
 FileStamp StampOf(const std::string& path);
+
+// False only if it is certain that nothing has that name, not even a link that
+// leads nowhere.
+bool IsThere(const std::string& path);
 
 // The whole of it. An error names the path and the system's reason; over
 // `max_bytes` it is kInvalidArgument.

@@ -105,8 +105,8 @@ Gate::Gate(std::string path, const Clock* clock,
       clock_(clock),
       say_(std::move(say)),
       look_(clock, kLookEvery),
-      book_(std::make_shared<const Book>(ById(std::move(entries)))),
-      stamp_(stamp) {}
+      stamp_(stamp),
+      book_(std::make_shared<const Book>(ById(std::move(entries)))) {}
 
 std::shared_ptr<const Gate::Book> Gate::CurrentBook() {
   look_.Maybe([this] { LookAgain(); });
@@ -115,26 +115,29 @@ std::shared_ptr<const Gate::Book> Gate::CurrentBook() {
 }
 
 // The stamp is taken first: what is written meanwhile is seen next time. One
-// that could not be used is said once, and tried again when it changes.
+// that could not be used is tried again at each look, and said once.
 void Gate::LookAgain() {
   const FileStamp stamp = StampOf(path_);
-  {
-    MutexLock lock(mu_);
-    if (stamp == stamp_) return;
-    stamp_ = stamp;
-  }
+  if (stamp == stamp_) return;
   absl::StatusOr<std::vector<TokenEntry>> entries = ReadTokenFile(path_);
-  if (entries.ok()) {
-    auto book = std::make_shared<const Book>(ById(*std::move(entries)));
-    if (say_) {
-      say_(absl::StrCat("tokens: ", book->size(), " of them, from ", path_));
-    }
-    MutexLock lock(mu_);
-    book_ = std::move(book);
-  } else if (say_) {
-    say_(absl::StrCat("tokens: ", std::string(entries.status().message()),
-                      "; those that were there before are still taken"));
+  if (!entries.ok()) {
+    std::string trouble(entries.status().message());
+    if (trouble == trouble_) return;
+    trouble_ = std::move(trouble);
+    Say(absl::StrCat("tokens: ", trouble_,
+                     "; those that were there before are still taken"));
+    return;
   }
+  stamp_ = stamp;
+  trouble_.clear();
+  auto book = std::make_shared<const Book>(ById(*std::move(entries)));
+  Say(absl::StrCat("tokens: ", book->size(), " of them, from ", path_));
+  MutexLock lock(mu_);
+  book_ = std::move(book);
+}
+
+void Gate::Say(const std::string& line) const {
+  if (say_) say_(line);
 }
 
 absl::StatusOr<Caller> Gate::Find(std::optional<std::string_view> authorization,

@@ -115,6 +115,7 @@ class Gate {
 
   std::shared_ptr<const Book> CurrentBook() ABSL_LOCKS_EXCLUDED(mu_);
   void LookAgain() ABSL_LOCKS_EXCLUDED(mu_);
+  void Say(const std::string& line) const;
   absl::StatusOr<Caller> Find(std::optional<std::string_view> authorization,
                               Refusal* why);
   absl::Status Refuse(Refusal refusal, absl::Status status);
@@ -124,10 +125,12 @@ class Gate {
   const std::function<void(const std::string&)> say_;
   std::array<std::atomic<std::uint64_t>, kRefusals> refused_{};
   NowAndThen look_;
+  // Of look_ alone.
+  FileStamp stamp_;      // Of the file that the book is from.
+  std::string trouble_;  // The last one that was said.
 
   Mutex mu_;
   std::shared_ptr<const Book> book_ ABSL_GUARDED_BY(mu_);
-  FileStamp stamp_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace gradtap::server

@@ -155,8 +155,7 @@ absl::Status Collector::OpenDoors() {
     if (options_.say) options_.say(line);
   };
   std::string tokens = options_.token_file;
-  if (tokens.empty() &&
-      StampOf(TokenFileIn(options_.data_dir)) != FileStamp()) {
+  if (tokens.empty() && IsThere(TokenFileIn(options_.data_dir))) {
     tokens = TokenFileIn(options_.data_dir);
   }
   if (!tokens.empty()) {

@@ -44,9 +44,10 @@ absl::Status PrepareSocketFolder(const std::string& path) {
         "cannot make ", Shown(folder), ": ", std::strerror(errno)));
   }
   struct stat info {};
-  if (::stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(Shown(folder), " is no folder"));
+  // A link is whoever's may make another one.
+  if (::lstat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        Shown(folder), " is no folder (a link to one is none, either)"));
   }
   if (info.st_uid != ::geteuid() || (info.st_mode & 077) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(

@@ -105,6 +105,27 @@ TEST_F(CertificatesTest, AHalfReplacedPairIsPassedOver) {
   EXPECT_EQ(certificates_->Current()->generation, 2u);
 }
 
+TEST_F(CertificatesTest, AChainThatIsCutOffIsNotTaken) {
+  const std::string whole = ReadWhole(one_.cert);
+  const std::string next = ReadWhole(two_.cert);
+  std::ofstream(one_.cert) << whole << next.substr(0, next.size() / 2);
+  const auto cut_off = StatusIs(absl::StatusCode::kInvalidArgument,
+                                HasSubstr("cut off, or damaged"));
+  EXPECT_THAT(Read({one_.cert, one_.key, ""}), cut_off);
+  EXPECT_THAT(Read({two_.cert, two_.key, one_.cert}), cut_off);
+  std::ofstream(one_.cert) << whole << next << "\n# and a word\n";
+  GRADTAP_EXPECT_OK(Read({one_.cert, one_.key, ""}));
+}
+
+TEST_F(CertificatesTest, AKeyThatEverybodyMayReadIsSaid) {
+  std::filesystem::permissions(one_.key, std::filesystem::perms(0640));
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  EXPECT_EQ(said_, "");
+  std::filesystem::permissions(one_.key, std::filesystem::perms(0644));
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  EXPECT_THAT(said_, HasSubstr("one.key; chmod o= it"));
+}
+
 TEST_F(CertificatesTest, LinksThatAreLinkedAnewAreAnotherFile) {
   const std::string link = dir_.path() + "/live";
   const std::string other = dir_.path() + "/other";

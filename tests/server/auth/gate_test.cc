@@ -183,6 +183,34 @@ TEST_F(GateTest, AFileThatCannotBeReadChangesNothing) {
   GRADTAP_EXPECT_OK(Call(fresh, kListRuns));
 }
 
+TEST_F(GateTest, AFileThatCannotBeUsedIsTriedAgainAndSaidOnce) {
+  const std::string old = tokens_.Add("read");
+  const std::string token = tokens_.Add("read");
+  Open();
+  tokens_.Revoke(old);
+  // Others may write it: nothing else changes when that is put right.
+  ASSERT_EQ(::chmod(tokens_.path().c_str(), 0666), 0);
+  for (int i = 0; i < 3; ++i) {
+    clock_.Advance(kLook);
+    GRADTAP_EXPECT_OK(Call(old, kListRuns));
+  }
+  EXPECT_EQ(said_.find("tokens: "), said_.rfind("tokens: ")) << said_;
+  ASSERT_EQ(::chmod(tokens_.path().c_str(), 0600), 0);
+  clock_.Advance(kLook);
+  EXPECT_THAT(Call(old, kListRuns),
+              StatusIs(absl::StatusCode::kUnauthenticated, _));
+  GRADTAP_EXPECT_OK(Call(token, kListRuns));
+}
+
+TEST(FileStampTest, IsAnotherOneWhenOthersMayReadIt) {
+  gradtap::testing::TempDir dir;
+  const std::string path = dir.path() + "/file";
+  std::ofstream(path) << "text";
+  const FileStamp before = StampOf(path);
+  ASSERT_EQ(::chown(path.c_str(), ::geteuid(), ::getegid()), 0);
+  EXPECT_NE(StampOf(path), before);
+}
+
 TEST_F(GateTest, ThreadsAskWhileTheFileChanges) {
   const std::string token = tokens_.Add("read");
   Open();

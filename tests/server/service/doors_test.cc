@@ -160,6 +160,11 @@ TEST_F(StartTest, TokensOfTheDataFolderAreAskedForWithoutBeingTold) {
   std::ofstream(inside.path()) << "junk\n";
   EXPECT_THAT(Start(options),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr(inside.path())));
+  // What was to be there is not nothing.
+  fs::remove(inside.path());
+  fs::create_symlink("/nowhere/secret", inside.path());
+  EXPECT_THAT(Start(At("127.0.0.1:0", false, false)),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(inside.path())));
 }
 
 TEST_F(StartTest, ASocketsFolderIsTheCollectorsAlone) {
@@ -176,6 +181,11 @@ TEST_F(StartTest, ASocketsFolderIsTheCollectorsAlone) {
                                          HasSubstr("chmod 700")));
   }
   ASSERT_EQ(::chmod(folder.c_str(), 0700), 0);
+  fs::create_directory_symlink(folder, dir_.path() + "/link");
+  CollectorOptions linked = options;
+  linked.grpc_socket = "unix:" + dir_.path() + "/link/grpc";
+  EXPECT_THAT(Start(linked), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr("is no folder")));
   fs::remove(folder + "/grpc");
   std::ofstream(folder + "/grpc") << "somebody's notes";
   EXPECT_THAT(Start(options), StatusIs(absl::StatusCode::kFailedPrecondition,
