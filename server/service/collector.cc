@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -293,7 +292,6 @@ absl::Status Collector::Listen() {
   if (address_.has_value()) {
     if (absl::Status bound = BindGrpc(); !bound.ok()) return bound;
   }
-  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   ApplyLimits(options_, &builder);
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
@@ -321,11 +319,6 @@ absl::Status Collector::Listen() {
         (address_.has_value() ? address_->ToString() : options_.grpc_socket));
   }
   if (listener_ != nullptr) listener_->Start(std::move(acceptor));
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus(true);
-  health->SetServingStatus(v1::Query::service_full_name(), true);
-  health->SetServingStatus(v1::Upkeep::service_full_name(), true);
-  health->SetServingStatus("gradtap.v1.Telemetry", true);
   return absl::OkStatus();
 }
 
@@ -387,7 +380,7 @@ void Collector::Shutdown() {
   senders_.clear();
   if (http_ != nullptr) http_->BeginShutdown();
   if (server_ != nullptr) {
-    server_->GetHealthCheckService()->Shutdown();
+    other_methods_->StopServing();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
     query_->Shutdown(std::chrono::steady_clock::now() + options_.drain_timeout);
     upkeep_->Shutdown(std::chrono::steady_clock::now() +

@@ -26,6 +26,8 @@ constexpr char kReflection[] =
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 // What is asked for is a name.
 constexpr std::size_t kMostBytes = 4'096;
+constexpr std::size_t kMostCalls = 512;
+constexpr std::size_t kMostOfAClient = 64;
 
 // ServerReflectionRequest's fields, and those of its answer.
 enum : std::uint32_t {
@@ -118,12 +120,14 @@ class RefusedCall final : public grpc::ServerGenericBidiReactor {
 class ReflectionCall final : public grpc::ServerGenericBidiReactor {
  public:
   ReflectionCall(const std::vector<std::string>& services, const Guards& guards,
-                 Caller caller, const grpc::GenericCallbackServerContext& call)
+                 Caller caller, const grpc::GenericCallbackServerContext& call,
+                 std::unique_ptr<ClientPlaces::Place> place)
       : services_(services),
         guards_(guards),
         caller_(std::move(caller)),
         peer_(call.peer()),
-        connection_(ConnectionOf(guards, call)) {
+        connection_(ConnectionOf(guards, call)),
+        place_(std::move(place)) {
     StartRead(&in_);
   }
 
@@ -157,6 +161,7 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
   const Caller caller_;
   const std::string peer_;
   const std::shared_ptr<OpenConnection> connection_;
+  const std::unique_ptr<ClientPlaces::Place> place_;
   bool first_ = true;
   grpc::ByteBuffer in_, out_;
 };
@@ -187,17 +192,34 @@ std::string ReflectionAnswer(std::string_view request_untrusted,
 
 OtherMethods::OtherMethods(Gate* gate, const Guards& guards,
                            std::vector<std::string> services)
-    : gate_(gate), guards_(guards), services_(std::move(services)) {
+    : gate_(gate),
+      guards_(guards),
+      services_(services),
+      places_(kMostCalls, kMostOfAClient),
+      health_(std::move(services), guards.connections) {
   services_.emplace_back("grpc.health.v1.Health");
   services_.emplace_back("grpc.reflection.v1alpha.ServerReflection");
 }
 
 grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
-  const absl::StatusOr<Caller> caller = CallerOf(gate_, guards_, *context);
+  const bool is_health = IsHealthMethod(context->method());
+  const absl::StatusOr<Caller> caller =
+      CallerOf(is_health ? Gate::Open() : gate_, guards_, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
+  auto place = places_.Take(ClientName(*caller, context->peer()));
+  if (place == nullptr) {
+    guards_.Refused(Limit::kClientRequests);
+    return new RefusedCall(absl::ResourceExhaustedError(
+        "too many calls of health or reflection are open; end some"));
+  }
+  if (is_health) {
+    return health_.Open(*context, std::move(place),
+                        ConnectionOf(guards_, *context));
+  }
   if (context->method() == kReflection) {
-    return new ReflectionCall(services_, guards_, *caller, *context);
+    return new ReflectionCall(services_, guards_, *caller, *context,
+                              std::move(place));
   }
   return new RefusedCall(absl::UnimplementedError(
       absl::StrCat("there is no method '",

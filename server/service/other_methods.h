@@ -1,5 +1,5 @@
-// Calls of methods that none of our services has: reflection, and whatever
-// there is not.
+// Calls of methods that none of our services has: health, reflection, and
+// whatever there is not.
 //
 // gRPC's own reflection, and its answer to unknown methods, are for threads
 // that wait. With two of them a client that sends garbage has calls by the
@@ -17,7 +17,9 @@
 
 #include "grpcpp/generic/async_generic_service.h"
 #include "server/auth/gate.h"
+#include "server/limits/client_places.h"
 #include "server/limits/guards.h"
+#include "server/service/health_calls.h"
 
 namespace gradtap::server {
 
@@ -27,12 +29,16 @@ namespace gradtap::server {
 std::string ReflectionAnswer(std::string_view request_untrusted,
                              const std::vector<std::string>& services);
 
-// Must outlive the server that it is registered with. Thread-safe.
+// Must outlive the server that it is registered with. Thread-safe. Of calls
+// 512 may be open, 64 of one client; health's need no token.
 class OtherMethods final : public grpc::CallbackGenericService {
  public:
   // `services`: what reflection lists besides itself and health.
   OtherMethods(Gate* gate, const Guards& guards,
                std::vector<std::string> services);
+
+  // Health is NOT_SERVING from now on.
+  void StopServing() { health_.StopServing(); }
 
  private:
   grpc::ServerGenericBidiReactor* CreateReactor(
@@ -41,6 +47,8 @@ class OtherMethods final : public grpc::CallbackGenericService {
   Gate* const gate_;
   const Guards guards_;
   std::vector<std::string> services_;
+  ClientPlaces places_;  // Of calls that are open.
+  HealthCalls health_;
 };
 
 }  // namespace gradtap::server

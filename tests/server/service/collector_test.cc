@@ -266,42 +266,6 @@ TEST_F(CollectorTest, ReflectionAndHealthAnswerAForeignClient) {
   EXPECT_THAT(listed[0], HasSubstr("grpc.health.v1.Health"));
 }
 
-TEST_F(CollectorTest, HealthTurnsBeforeTheServerGoes) {
-  Start();
-  // A health Watch gets SERVING, then NOT_SERVING on shutdown.
-  grpc::GenericStub stub(channel_);
-  grpc::ClientContext context;
-  SetDeadline(&context);
-  grpc::CompletionQueue queue;
-  auto call =
-      stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
-  int tag = 0;
-  const auto done = [&queue] {
-    void* got = nullptr;
-    bool ok = false;
-    return queue.Next(&got, &ok) && ok;
-  };
-  call->StartCall(&tag);
-  ASSERT_TRUE(done());
-  call->Write(ToBuffer(""), &tag);
-  ASSERT_TRUE(done());
-  call->WritesDone(&tag);
-  ASSERT_TRUE(done());
-  grpc::ByteBuffer answer;
-  call->Read(&answer, &tag);
-  ASSERT_TRUE(done());
-  EXPECT_EQ(ToString(answer), "\x08\x01");
-  std::thread stopper([this] { collector_->Shutdown(); });
-  call->Read(&answer, &tag);
-  EXPECT_TRUE(done());
-  EXPECT_EQ(ToString(answer), "\x08\x02");
-  context.TryCancel();
-  grpc::Status status;
-  call->Finish(&status, &tag);
-  done();
-  stopper.join();
-}
-
 TEST_F(CollectorTest, AMessageOverTheLimitIsRefusedAndTheServerGoesOn) {
   Start();
   grpc::ClientContext c1, c2;

@@ -1,7 +1,6 @@
 // Clients that ask for too much of a whole collector, beside one that does not.
 
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <httplib.h>
 
 #include <map>
@@ -11,6 +10,7 @@
 
 #include "gradtap/v1/telemetry.grpc.pb.h"
 #include "server/limits/limit_counters.h"
+#include "server/service/bytes_call.h"
 #include "server/service/raw_peer.h"
 #include "server/service/service_testing.h"
 
@@ -255,46 +255,18 @@ TEST_F(LimitsServiceTest, WhoAsksTooOftenIsToldWhenToComeAgain) {
   EXPECT_EQ(agent.WaitForAcks(), 0);
 }
 
-// One call, of as many names as it gets answers to.
-grpc::Status AskReflection(const std::shared_ptr<grpc::Channel>& channel,
-                           int* answers) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::seconds(60));
-  grpc::CompletionQueue queue;
-  grpc::GenericStub stub(channel);
-  const auto call = stub.PrepareCall(
-      &context,
-      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
-  const auto done = [&queue] {
-    void* tag = nullptr;
-    bool ok = false;
-    return queue.Next(&tag, &ok) && ok;
-  };
-  call->StartCall(nullptr);
-  done();
-  const grpc::Slice list("\x3a\0", 2);  // Of the services.
-  grpc::ByteBuffer answer;
-  for (bool ok = true; ok;) {
-    call->Write(grpc::ByteBuffer(&list, 1), nullptr);
-    if (!done()) break;
-    call->Read(&answer, nullptr);
-    ok = done();
-    if (ok) ++*answers;
-  }
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  done();
-  return status;
-}
-
 TEST_F(LimitsServiceTest, EachNameThatReflectionIsAskedForCounts) {
   CollectorOptions options;
   options.requests.per_second = 1;
   options.requests.burst_seconds = 5;
   Start(options);
+  BytesCall call(
+      channel_,
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
   int answers = 0;
-  const grpc::Status status = AskReflection(channel_, &answers);
+  std::string answer;
+  while (call.Write(std::string("\x3a\0", 2)) && call.Read(&answer)) ++answers;
+  const grpc::Status status = call.Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("try again in 1 s"));
   EXPECT_GE(answers, 4);

@@ -1,0 +1,56 @@
+// Places that there are so many of, and of one client a part: for calls that
+// stay open as long as their client likes.
+//
+// Layer: server/limits. This file: std, core.
+
+#ifndef GRADTAP_SERVER_LIMITS_CLIENT_PLACES_H_
+#define GRADTAP_SERVER_LIMITS_CLIENT_PLACES_H_
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/sync.h"
+
+namespace gradtap::server {
+
+// Thread-safe; a call holds a lock for a look-up. Must outlive its places.
+class ClientPlaces {
+ public:
+  // Taken until it is destroyed.
+  class Place {
+   public:
+    ~Place() { places_->Leave(client_); }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+   private:
+    friend class ClientPlaces;
+    Place(ClientPlaces* places, std::string client)
+        : places_(places), client_(std::move(client)) {}
+    ClientPlaces* const places_;
+    const std::string client_;
+  };
+
+  ClientPlaces(std::size_t most, std::size_t of_a_client)
+      : most_(most), of_a_client_(of_a_client) {}
+
+  // Null: there is none left, or this client has all that one may have. Not
+  // counted.
+  std::unique_ptr<Place> Take(const std::string& client)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void Leave(const std::string& client) ABSL_LOCKS_EXCLUDED(mu_);
+
+  const std::size_t most_;
+  const std::size_t of_a_client_;
+  Mutex mu_;
+  std::size_t taken_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<std::string, std::size_t> of_client_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace gradtap::server
+
+#endif  // GRADTAP_SERVER_LIMITS_CLIENT_PLACES_H_
