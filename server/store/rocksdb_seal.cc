@@ -333,10 +333,11 @@ void RocksdbStore::TidySealed() {
     MutexLock lock(mu_);
     open = engine_;
     // A database that was opened again may have forgotten the last windows.
-    std::erase_if(to_reclaim, [&](const auto& rows) {
+    const auto& all_sealed = catalog_.sealed;
+    std::erase_if(to_reclaim, [&all_sealed](const auto& rows) {
       const auto& [key, end] = rows;
-      const auto sealed = catalog_.sealed.find({key.stream, key.branch});
-      return sealed == catalog_.sealed.end() || sealed->second.end < end;
+      const auto sealed = all_sealed.find({key.stream, key.branch});
+      return sealed == all_sealed.end() || sealed->second.end < end;
     });
   }
   if (open == nullptr) return;
