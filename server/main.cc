@@ -347,32 +347,25 @@ void AddDataDir(CLI::App* app, std::string* data_dir, const char* what) {
   app->add_option("--data-dir", *data_dir, what)->capture_default_str();
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  gradtap::server::CollectorOptions options;
-  options.data_dir = DefaultDataDir();
-  options.http_listen = "127.0.0.1:7318";
-  options.say = Say;
-
-  CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
-               "gradtapd");
-  app.set_version_flag("--version", std::string("gradtapd ") + GRADTAP_VERSION);
-  app.set_config(
+// All of serving, and what --help says of it.
+void AddOptions(CLI::App* app, gradtap::server::CollectorOptions* options) {
+  app->set_version_flag("--version",
+                        std::string("gradtapd ") + GRADTAP_VERSION);
+  app->set_config(
          "--config", "",
          "File of options, a line each: keep-for = \"90d\"; the command "
          "line wins")
       ->option_text("FILE");
-  app.allow_config_extras(CLI::config_extras_mode::error);
-  AddDataDir(&app, &options.data_dir,
+  app->allow_config_extras(CLI::config_extras_mode::error);
+  AddDataDir(app, &options->data_dir,
              "Folder of the data, of this process alone; made if it is not "
              "there");
-  AddServing(&app, &options);
-  AddKeepingOptions(app, &options.keeping);
-  AddAlertOptions(app, &options);
-  AddMetricOptions(app, &options);
-  gradtap::server::AddLimitOptions(app, &options);
-  app.footer(
+  AddServing(app, options);
+  AddKeepingOptions(*app, &options->keeping);
+  AddAlertOptions(*app, options);
+  AddMetricOptions(*app, options);
+  gradtap::server::AddLimitOptions(*app, options);
+  app->footer(
       "The first line on standard output says where it listens:\n"
       "  gradtapd listening grpc=HOST:PORT http=HOST:PORT\n\n"
       "Runs that are pinned (gradtap pin) are never removed nor shrunk. What "
@@ -384,6 +377,12 @@ int main(int argc, char** argv) {
       "key.pem\n"
       "  gradtapd --rules my.rules --alertmanager http://127.0.0.1:9093\n"
       "  gradtapd --keep-for 90d --keep-bytes 500GiB --disk-reserve 20GiB");
+}
+
+using Commands = std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>>;
+
+// What is done with a folder instead of serving it.
+Commands AddSubcommands(CLI::App* app, std::string* data_dir) {
   struct {
     const char* name;
     const char* summary;
@@ -396,13 +395,28 @@ int main(int argc, char** argv) {
       {"token", "Make, list and revoke the tokens that a collector asks for",
        gradtap::server::AddToken},
   };
-  std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>> commands;
+  Commands commands;
   for (const auto& entry : subcommands) {
-    CLI::App* sub = app.add_subcommand(entry.name, entry.summary);
-    AddDataDir(sub, &options.data_dir, "Folder of the data");
+    CLI::App* sub = app->add_subcommand(entry.name, entry.summary);
+    AddDataDir(sub, data_dir, "Folder of the data");
     commands.emplace_back(sub, entry.add(*sub));
   }
-  app.require_subcommand(0, 1);
+  app->require_subcommand(0, 1);
+  return commands;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  gradtap::server::CollectorOptions options;
+  options.data_dir = DefaultDataDir();
+  options.http_listen = "127.0.0.1:7318";
+  options.say = Say;
+
+  CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
+               "gradtapd");
+  AddOptions(&app, &options);
+  const Commands commands = AddSubcommands(&app, &options.data_dir);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.

@@ -91,48 +91,55 @@ const SpoolIdentity* Spool::Opening::identity() const {
   return known ? &spool_->identity() : nullptr;
 }
 
-// `readable` becomes true if a record of it can be read.
-absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
-  Segment segment;
-  segment.name = file.name;
-  segment.first_seq = segment.next_seq = file.first_seq;
-  segment.aside = file.bad;
-  std::string damage;
-  auto bytes = ReadFile(file.name);
-  if (bytes.ok()) {
-    segment.bytes = bytes->size();
-    SegmentContent content = ParseSegment(*bytes, file.first_seq);
-    damage = content.damage;
-    if (content.other_version && !file.bad) {
-      return absl::UnimplementedError(absl::StrCat(
-          "'", EscapeForTerminal(path()), "/", file.name, "': ", damage));
+absl::Status Spool::ReadSegment(const SpoolFolder::File& file, Segment* segment,
+                                std::string* damage) {
+  segment->name = file.name;
+  segment->first_seq = segment->next_seq = file.first_seq;
+  segment->aside = file.bad;
+  const auto bytes = ReadFile(file.name);
+  if (!bytes.ok()) {
+    *damage = std::string(bytes.status().message());
+    if (file.bad || absl::IsFailedPrecondition(bytes.status())) {
+      return absl::OkStatus();
     }
-    if (!content.records.empty() && identity_.process_nonce.empty()) {
-      identity_ = content.identity;
-    } else if (!content.records.empty() &&
-               content.identity.process_nonce != identity_.process_nonce) {
-      damage = "it is of another process than those before it";
-      content.records.clear();
-    }
-    if (!segments_.empty() && segments_.back().next_seq > file.first_seq) {
-      damage = "it begins with records that stand in the one before it";
-      content.records.clear();
-    }
-    segment.next_seq += content.records.size();
-    for (const SegmentRecord& record : content.records) {
-      NotePlace(record.meta, &segment);
-      steps_found_ += record.meta.recorded_steps;
-    }
-  } else if (file.bad || absl::IsFailedPrecondition(bytes.status())) {
-    damage = std::string(bytes.status().message());
-  } else {
     // That may pass, and is no reason to give its records up for lost.
     return absl::Status(
         bytes.status().code(),
-        absl::StrCat(std::string(bytes.status().message()),
+        absl::StrCat(*damage,
                      "; nothing of the spool is delivered until it can be "
                      "read, or is moved elsewhere"));
   }
+  segment->bytes = bytes->size();
+  SegmentContent content = ParseSegment(*bytes, file.first_seq);
+  *damage = content.damage;
+  if (content.other_version && !file.bad) {
+    return absl::UnimplementedError(absl::StrCat(
+        "'", EscapeForTerminal(path()), "/", file.name, "': ", *damage));
+  }
+  if (!content.records.empty() && identity_.process_nonce.empty()) {
+    identity_ = content.identity;
+  } else if (!content.records.empty() &&
+             content.identity.process_nonce != identity_.process_nonce) {
+    *damage = "it is of another process than those before it";
+    content.records.clear();
+  }
+  if (!segments_.empty() && segments_.back().next_seq > file.first_seq) {
+    *damage = "it begins with records that stand in the one before it";
+    content.records.clear();
+  }
+  segment->next_seq += content.records.size();
+  for (const SegmentRecord& record : content.records) {
+    NotePlace(record.meta, segment);
+    steps_found_ += record.meta.recorded_steps;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
+  Segment segment;
+  std::string damage;
+  const absl::Status read = ReadSegment(file, &segment, &damage);
+  if (!read.ok()) return read;
   segment.damaged = !damage.empty() || file.bad;
   const bool any = segment.next_seq > segment.first_seq;
   if (!any && !segment.damaged) {

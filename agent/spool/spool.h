@@ -119,6 +119,12 @@ class Spool {
   explicit Spool(std::unique_ptr<SpoolFolder> folder)
       : folder_(std::move(folder)) {}
 
+  // What a file has; `*damage` is what is wrong with it, if anything is. Errors
+  // are those of files that are to be read later, or by a newer version.
+  absl::Status ReadSegment(const SpoolFolder::File& file, Segment* segment,
+                           std::string* damage);
+  // Adds it to segments_. `*readable` becomes true if a record of it can be
+  // read.
   absl::Status Take(const SpoolFolder::File& file, bool* readable);
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);

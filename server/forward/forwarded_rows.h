@@ -30,10 +30,7 @@ class ForwardedRows {
  public:
   // `store` and `selection` must outlive it.
   ForwardedRows(Store* store, const MetricSelection* selection, std::string run)
-      : store_(store),
-        selection_(selection),
-        run_(std::move(run)),
-        schemas_(store) {}
+      : selection_(selection), run_(std::move(run)), schemas_(store) {}
 
   // Adds the row's samples to those that wait. A series whose value is absent
   // where it had one before gets the mark of that. `rank` is the stream's.
@@ -60,7 +57,6 @@ class ForwardedRows {
   promql::Labels LabelsOf(const char* metric, std::uint32_t rank) const;
   void Put(std::size_t series, std::int64_t time_ms, double value);
 
-  Store* const store_;
   const MetricSelection* const selection_;
   const std::string run_;
   SchemaCache schemas_;

@@ -283,6 +283,22 @@ void AddForwarded(const ForwardFigures& figures, MetricSet* set) {
                static_cast<double>(figures.failed_requests));
 }
 
+// Those that run, or were seen after `seen_after_unix_ns`; the last seen first.
+std::vector<const v1::RunInfo*> RunsToTell(const v1::ListRunsResponse& runs,
+                                           std::int64_t seen_after_unix_ns) {
+  std::vector<const v1::RunInfo*> told;
+  for (const v1::RunInfo& run : runs.runs()) {
+    if (run.state() == v1::RUN_STATE_RUNNING ||
+        run.last_seen_unix_ns() > seen_after_unix_ns) {
+      told.push_back(&run);
+    }
+  }
+  std::sort(told.begin(), told.end(), [](const auto* a, const auto* b) {
+    return a->last_seen_unix_ns() > b->last_seen_unix_ns();
+  });
+  return told;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
@@ -316,17 +332,8 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
     runs.Clear();
     unread = status.runs();
   }
-  const std::int64_t now = backend->environment().clock->UnixNanos();
-  std::vector<const v1::RunInfo*> told;
-  for (const v1::RunInfo& run : runs.runs()) {
-    if (run.state() == v1::RUN_STATE_RUNNING ||
-        now - run.last_seen_unix_ns() < limits.ended_run_ns) {
-      told.push_back(&run);
-    }
-  }
-  std::sort(told.begin(), told.end(), [](const auto* a, const auto* b) {
-    return a->last_seen_unix_ns() > b->last_seen_unix_ns();
-  });
+  std::vector<const v1::RunInfo*> told = RunsToTell(
+      runs, backend->environment().clock->UnixNanos() - limits.ended_run_ns);
   const std::size_t omitted = told.size() - std::min(told.size(), limits.runs);
   told.resize(told.size() - omitted);
   RunMetrics of_runs(backend, limits, cancelled, &set);

@@ -40,10 +40,8 @@ class Evaluation {
       case Expression::Kind::kNegate:
         break;
     }
-    auto columns = Of(*of.right);
+    auto columns = Operand(*of.right);
     if (!columns.ok()) return columns;
-    if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
-      return s;
     for (Column& column : *columns) {
       for (double& value : column.values) value = -value;
       column.labels.erase(kMetricName);
@@ -86,6 +84,20 @@ class Evaluation {
     return absl::ResourceExhaustedError(
         "the query looks at too many values: a shorter range in [], a larger "
         "step, or fewer operators");
+  }
+
+  // Each value of `columns` is looked at.
+  absl::Status WorkOn(const std::vector<Column>& columns) {
+    return Work(columns.size() * size_ * kWorkOfValue);
+  }
+
+  // Of(), for who looks at each value of it.
+  absl::StatusOr<std::vector<Column>> Operand(const Expression& of) {
+    auto columns = Of(of);
+    if (!columns.ok()) return columns;
+    const absl::Status s = WorkOn(*columns);
+    if (!s.ok()) return s;
+    return columns;
   }
 
   Column Empty(Labels labels) const {
@@ -139,10 +151,8 @@ class Evaluation {
 
   absl::StatusOr<std::vector<Column>> Call(const Expression& call) {
     if (call.left->type == Type::kVector) {
-      auto columns = Of(*call.left);
+      auto columns = Operand(*call.left);
       if (!columns.ok()) return columns;
-      if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
-        return s;
       for (Column& column : *columns) {
         column.labels.erase(kMetricName);
         for (double& value : column.values) {
@@ -177,10 +187,8 @@ class Evaluation {
       if (!number.ok()) return number;
       numbers = std::move(number->front().values);
     }
-    auto columns = Of(*of.right);
+    auto columns = Operand(*of.right);
     if (!columns.ok()) return columns;
-    if (const auto s = Work(columns->size() * size_ * kWorkOfValue); !s.ok())
-      return s;
     return Aggregate(of, numbers, *std::move(columns), size_);
   }
 
@@ -195,8 +203,8 @@ class Evaluation {
     std::vector<Column>& vector = swap ? *right : *left;
     const std::vector<double>& scalar =
         swap ? left->front().values : right->front().values;
-    if (const auto s = Work(vector.size() * size_ * kWorkOfValue); !s.ok())
-      return s;
+    const absl::Status s = WorkOn(vector);
+    if (!s.ok()) return s;
     const bool filters = IsComparison(of.name) && !of.returns_bool;
     for (Column& column : vector) {
       if (!filters) column.labels.erase(kMetricName);

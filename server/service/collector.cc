@@ -86,48 +86,14 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       OpenRocksdbStore({options.data_dir});
   if (!store.ok()) return store.status();
   collector->store_ = *std::move(store);
-  IngestLimits limits = options.ingest;
-  limits.hello_time = options.handshake_time;
-  limits.guards = collector->guards();
-  collector->ingest_ = Ingest::Create(collector->store_.get(), options.clock,
-                                      limits, collector->gate_);
-  QueryEnvironment environment;
-  environment.store = collector->store_.get();
-  environment.clock = options.clock;
-  environment.limits = options.query;
-  environment.guards = collector->guards();
-  environment.start_time_unix_ns = options.clock->UnixNanos();
-  Ingest* ingest = collector->ingest_.get();
-  environment.live_session =
-      [ingest](StreamId stream) -> std::optional<std::int64_t> {
-    std::optional<std::int64_t> seen = ingest->LastSeenUnixNanos(stream);
-    if (!seen.has_value() && ingest->IsConnected(stream)) seen = 0;
-    return seen;
-  };
-  environment.open_sessions = [ingest] { return ingest->open_sessions(); };
-  environment.batches = [ingest] { return ingest->batches(); };
-  environment.refused_calls = [gate = collector->gate_] {
-    return gate->refusals();
-  };
-  collector->keeper_ = std::make_unique<Keeper>(
-      collector->Surroundings(environment.live_session), options.keeping);
-  environment.keeping =
-      [keeper = collector->keeper_.get()](v1::KeepingStatus* status) {
-        keeper->Describe(status);
-      };
-  if (!options.remote_write.url.host.empty()) {
-    RemoteWriteOptions forward = options.remote_write;
-    forward.say = options.say;
-    collector->remote_writer_ = std::make_unique<RemoteWriter>(
-        collector->store_.get(), std::move(forward));
-    environment.forwarded = [writer = collector->remote_writer_.get()] {
-      return writer->figures();
-    };
-  }
+  collector->MakeIngest();
+  collector->keeper_ =
+      std::make_unique<Keeper>(collector->Surroundings(), options.keeping);
+  collector->ForwardSeries();
   QueryBackendOptions backend;
   backend.threads = options.query_threads;
   collector->backend_ =
-      std::make_unique<QueryBackend>(std::move(environment), backend);
+      std::make_unique<QueryBackend>(collector->Environment(), backend);
   if (absl::Status s = collector->WatchHealth(); !s.ok()) return s;
   collector->query_ = std::make_unique<QueryService>(
       collector->backend_.get(), options.max_watches, collector->gate_);
@@ -215,6 +181,53 @@ absl::StatusOr<ListenAddress> Collector::Permitted(
   return address;
 }
 
+void Collector::MakeIngest() {
+  IngestLimits limits = options_.ingest;
+  limits.hello_time = options_.handshake_time;
+  limits.guards = guards();
+  ingest_ = Ingest::Create(store_.get(), options_.clock, limits, gate_);
+}
+
+void Collector::ForwardSeries() {
+  if (options_.remote_write.url.host.empty()) return;
+  RemoteWriteOptions forward = options_.remote_write;
+  forward.say = options_.say;
+  remote_writer_ =
+      std::make_unique<RemoteWriter>(store_.get(), std::move(forward));
+}
+
+Collector::LiveSession Collector::LiveSessions() const {
+  return
+      [ingest = ingest_.get()](StreamId stream) -> std::optional<std::int64_t> {
+        std::optional<std::int64_t> seen = ingest->LastSeenUnixNanos(stream);
+        if (!seen.has_value() && ingest->IsConnected(stream)) seen = 0;
+        return seen;
+      };
+}
+
+QueryEnvironment Collector::Environment() {
+  QueryEnvironment environment;
+  environment.store = store_.get();
+  environment.clock = options_.clock;
+  environment.limits = options_.query;
+  environment.guards = guards();
+  environment.start_time_unix_ns = options_.clock->UnixNanos();
+  environment.live_session = LiveSessions();
+  Ingest* const ingest = ingest_.get();
+  environment.open_sessions = [ingest] { return ingest->open_sessions(); };
+  environment.batches = [ingest] { return ingest->batches(); };
+  environment.refused_calls = [gate = gate_] { return gate->refusals(); };
+  environment.keeping = [keeper = keeper_.get()](v1::KeepingStatus* status) {
+    keeper->Describe(status);
+  };
+  if (remote_writer_ != nullptr) {
+    environment.forwarded = [writer = remote_writer_.get()] {
+      return writer->figures();
+    };
+  }
+  return environment;
+}
+
 absl::Status Collector::WatchHealth() {
   HealthOptions options;
   options.rules = options_.rules;
@@ -260,13 +273,12 @@ absl::Status Collector::PassAlertsOn() {
   return absl::OkStatus();
 }
 
-KeeperSurroundings Collector::Surroundings(
-    std::function<std::optional<std::int64_t>(StreamId)> live_session) const {
+KeeperSurroundings Collector::Surroundings() const {
   KeeperSurroundings around;
   around.store = store_.get();
   around.clock = options_.clock;
   around.disk = [dir = options_.data_dir] { return DiskSpaceAt(dir); };
-  around.live_session = std::move(live_session);
+  around.live_session = LiveSessions();
   around.say = [this](const std::string& line) {
     if (options_.say) options_.say(line);
   };

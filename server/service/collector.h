@@ -47,6 +47,7 @@ struct KeeperSurroundings;
 class KeepingThread;
 class OtherMethods;
 class QueryBackend;
+struct QueryEnvironment;
 class QueryService;
 class UpkeepService;
 
@@ -143,20 +144,29 @@ class Collector {
   Ingest& ingest() { return *ingest_; }
 
  private:
+  using LiveSession =
+      std::function<std::optional<std::int64_t>(StreamId stream)>;
+
   explicit Collector(const CollectorOptions& options);
 
   Guards guards();
   // Tokens and certificates, and whether it may listen where it is to.
   absl::Status OpenDoors();
   absl::StatusOr<ListenAddress> Permitted(const std::string& listen) const;
+  void MakeIngest();
+  // To another store, if there is to be one.
+  void ForwardSeries();
   absl::Status WatchHealth();
   absl::Status PassAlertsOn();
   absl::Status Listen();
   // A socket of our own for gRPC, which Listen() gives to its server.
   absl::Status BindGrpc();
   absl::Status ListenForHttp();
-  KeeperSurroundings Surroundings(
-      std::function<std::optional<std::int64_t>(StreamId)> live_session) const;
+  // Tells when the live session of a stream last said anything; 0: not yet.
+  LiveSession LiveSessions() const;
+  KeeperSurroundings Surroundings() const;
+  // What queries are answered from. Uses ingest, keeper and remote writer.
+  QueryEnvironment Environment();
 
   const CollectorOptions options_;
   std::unique_ptr<Gate> own_gate_;  // Null: gate_ lets everybody in.

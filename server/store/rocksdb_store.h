@@ -47,6 +47,8 @@
 
 namespace gradtap::server {
 
+class WindowBuilder;
+
 // Thread-safe, as Store says.
 class RocksdbStore final : public Store {
  public:
@@ -254,6 +256,14 @@ class RocksdbStore final : public Store {
   absl::StatusOr<std::uint64_t> SealWindowMarked(const ToSeal& from)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(seal_mu_)
           ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
+  // As SealWindow() returns it, of rows that `builder` has taken; `stopped` by
+  // a row of the next window.
+  static std::uint64_t RowsLacking(const ToSeal& from,
+                                   const WindowBuilder& builder, bool stopped);
+  // A window that is written.
+  void CountWindow(std::chrono::steady_clock::time_point started,
+                   std::uint64_t rows, std::uint64_t bytes,
+                   std::uint64_t values) ABSL_LOCKS_EXCLUDED(mu_);
   // The open chapter of `sealed`, which has none afterwards.
   absl::StatusOr<std::uint64_t> BindChapter(
       const std::shared_ptr<Engine>& engine, const BranchKey& key,

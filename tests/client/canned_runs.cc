@@ -130,35 +130,7 @@ void SetSnapshot(const std::string& run, std::int64_t step,
   snapshot.set_interval_steps(1);
 }
 
-}  // namespace
-
-FakeRun MakeMnist() {
-  FakeRun run;
-  SetRun("mnist", v1::RUN_STATE_FINISHED, 4, 4, run);
-  v1::RunInfo& info = *run.info.mutable_run();
-  info.set_ranks(2);
-  info.set_world_size(2);
-  info.set_lost_steps(1);
-  info.set_parameters(4);
-  v1::Tag& tag = *info.add_tags();
-  tag.set_key("data");
-  tag.set_value("fashion");
-  v1::StreamInfo& other = *run.info.mutable_attempts(0)->add_streams();
-  other.set_rank(1);
-  other.set_first_step(0);
-  other.set_last_step(4);
-
-  AddParameter("encoder.0.weight", v1::KIND_PARAMETER, "encoder.0", "Linear",
-               {4, 8}, run)
-      .add_aliases("decoder.weight");
-  AddParameter("encoder.0.bias", v1::KIND_PARAMETER, "encoder.0", "Linear", {4},
-               run)
-      .set_requires_grad(false);
-  AddParameter("encoder.1.running_mean", v1::KIND_BUFFER, "encoder.1",
-               "BatchNorm1d", {4}, run);
-  AddParameter("scale", v1::KIND_PARAMETER, "", "Net", {}, run);
-  SetTotals(run);
-
+void AddMnistSeries(FakeRun& run) {
   AddSeries("encoder.0.weight", "grad.l2", 0,
             {{0, 1.5}, {1, 0.25}, {2, kNan}, {4, kInf}}, run);
   AddSeries("encoder.0.weight", "grad.l2", 1,
@@ -189,6 +161,54 @@ FakeRun MakeMnist() {
             run);
   AddSeries("", "agent.step_seconds", 0,
             {{0, 0.125}, {1, 0.125}, {2, 0.125}, {4, 0.125}}, run);
+}
+
+void SetMnistSnapshot(v1::GetSnapshotResponse& snapshot) {
+  SetSnapshot("mnist", 4, snapshot);
+  snapshot.add_statistics("grad.l2");
+  snapshot.add_statistics("weight.std");
+  snapshot.add_statistics("grad.nan");
+  AddRow("encoder.0.weight", v1::KIND_PARAMETER, {0.12345678, 4, 0}, snapshot);
+  AddRow("encoder.0.bias", v1::KIND_PARAMETER, {kNan, 0.5, kNan}, snapshot)
+      .add_absent(0);
+  snapshot.mutable_rows(1)->add_absent(2);
+  AddRow("scale", v1::KIND_PARAMETER, {kNan, 0, 12345}, snapshot);
+  AddRow("encoder.1.running_mean", v1::KIND_BUFFER, {7, 8, 0}, snapshot);
+  v1::Scalar& loss = *snapshot.add_scalars();
+  loss.set_name("loss");
+  loss.set_value(1.5);
+}
+
+}  // namespace
+
+FakeRun MakeMnist() {
+  FakeRun run;
+  SetRun("mnist", v1::RUN_STATE_FINISHED, 4, 4, run);
+  v1::RunInfo& info = *run.info.mutable_run();
+  info.set_ranks(2);
+  info.set_world_size(2);
+  info.set_lost_steps(1);
+  info.set_parameters(4);
+  v1::Tag& tag = *info.add_tags();
+  tag.set_key("data");
+  tag.set_value("fashion");
+  v1::StreamInfo& other = *run.info.mutable_attempts(0)->add_streams();
+  other.set_rank(1);
+  other.set_first_step(0);
+  other.set_last_step(4);
+
+  AddParameter("encoder.0.weight", v1::KIND_PARAMETER, "encoder.0", "Linear",
+               {4, 8}, run)
+      .add_aliases("decoder.weight");
+  AddParameter("encoder.0.bias", v1::KIND_PARAMETER, "encoder.0", "Linear", {4},
+               run)
+      .set_requires_grad(false);
+  AddParameter("encoder.1.running_mean", v1::KIND_BUFFER, "encoder.1",
+               "BatchNorm1d", {4}, run);
+  AddParameter("scale", v1::KIND_PARAMETER, "", "Net", {}, run);
+  SetTotals(run);
+
+  AddMnistSeries(run);
 
   v1::GapInfo& gap = run.gaps.emplace_back();
   gap.set_attempt(1);
@@ -199,20 +219,7 @@ FakeRun MakeMnist() {
   gap.mutable_gap()->set_steps(1);
   gap.mutable_gap()->set_detail("64 MiB, full");
 
-  SetSnapshot("mnist", 4, run.snapshot);
-  run.snapshot.add_statistics("grad.l2");
-  run.snapshot.add_statistics("weight.std");
-  run.snapshot.add_statistics("grad.nan");
-  AddRow("encoder.0.weight", v1::KIND_PARAMETER, {0.12345678, 4, 0},
-         run.snapshot);
-  AddRow("encoder.0.bias", v1::KIND_PARAMETER, {kNan, 0.5, kNan}, run.snapshot)
-      .add_absent(0);
-  run.snapshot.mutable_rows(1)->add_absent(2);
-  AddRow("scale", v1::KIND_PARAMETER, {kNan, 0, 12345}, run.snapshot);
-  AddRow("encoder.1.running_mean", v1::KIND_BUFFER, {7, 8, 0}, run.snapshot);
-  v1::Scalar& loss = *run.snapshot.add_scalars();
-  loss.set_name("loss");
-  loss.set_value(1.5);
+  SetMnistSnapshot(run.snapshot);
 
   // Had ended before anybody watched.
   v1::WatchResponse& first = run.watch.emplace_back();

@@ -120,6 +120,17 @@ long double ExactDifference(std::complex<T> a, std::complex<T> b) {
                         DifferenceInDouble(a.imag(), b.imag()));
 }
 
+// Element by element.
+template <typename T>
+std::vector<long double> Differences(const std::vector<T>& a,
+                                     const std::vector<T>& b) {
+  std::vector<long double> all;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    all.push_back(ExactDifference(a[i], b[i]));
+  }
+  return all;
+}
+
 struct Reference {
   std::uint64_t finite = 0, zero = 0, nan = 0, pos_inf = 0, neg_inf = 0;
   long double mean = 0, std = 0, abs_mean = 0, min = 0, max = 0;

@@ -74,6 +74,71 @@ class RanksTest : public ::testing::Test {
     }
   }
 
+  void Drain() {
+    const Outcome drained =
+        RunProgram(GradtapCommand(address_, {"drain"}),
+                   {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
+                   std::chrono::seconds(120));
+    EXPECT_EQ(drained.exit.code, 0) << drained.err;
+  }
+
+  // Steps 0 to 299; one rank dies at 150, and goes on from 100.
+  void FirstAttempt() {
+    Feeds feeds;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      feeds.push_back(Start(rank, address_,
+                            {{"launch", "a1"},
+                             {"salt", "1"},
+                             {"steps", rank == kReplaced ? "150" : "300"}}));
+    }
+    Await(feeds[kReplaced].get(), 150);
+    Kill(feeds[kReplaced].get());
+    feeds[kReplaced] = Start(kReplaced, address_,
+                             {{"launch", "a1"},
+                              {"salt", "1.5"},
+                              {"start", "100"},
+                              {"steps", "200"}});
+    for (int rank = 0; rank < kRanks; ++rank) {
+      Await(feeds[rank].get(), rank == kReplaced ? 200 : 300);
+      Kill(feeds[rank].get());
+    }
+  }
+  // From 200 to 449; one rank goes back from 320 to 250.
+  void SecondAttempt() {
+    Feeds feeds;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      std::map<std::string, std::string> more = {
+          {"launch", "a2"}, {"salt", "2"}, {"start", "200"}, {"steps", "250"}};
+      if (rank == kRolledBack) {
+        more["steps"] = "320";
+        more.insert(
+            {{"back_at", "320"}, {"back_to", "250"}, {"back_salt", "2.5"}});
+      }
+      feeds.push_back(Start(rank, address_, more));
+    }
+    for (int rank = 0; rank < kRanks; ++rank) {
+      Await(feeds[rank].get(), rank == kRolledBack ? 320 : 250);
+      Kill(feeds[rank].get());
+    }
+  }
+  // From 400 to 599, with a collector; meanwhile the rest comes.
+  void ThirdAttempt() {
+    Feeds feeds;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      feeds.push_back(Start(rank, address_,
+                            {{"launch", "a3"},
+                             {"salt", "3"},
+                             {"start", "400"},
+                             {"steps", "200"}}));
+    }
+    Drain();
+    for (auto& feed : feeds) {
+      Await(feed.get(), 200);
+      feed->End();
+    }
+    Drain();  // What a live agent had taken on before it ended.
+  }
+
   TempDir dir_;
   TempDir shared_memory_{"/dev/shm"};
   const std::string spool_ = dir_.path() + "/spool";
@@ -84,64 +149,11 @@ class RanksTest : public ::testing::Test {
 };
 
 TEST_F(RanksTest, LateLeftoversOfOlderAttemptsNeverReplaceNewerOnes) {
-  Feeds feeds;
-  // Attempt 1: steps 0 to 299; one rank dies at 150, and goes on from 100.
-  for (int rank = 0; rank < kRanks; ++rank) {
-    feeds.push_back(Start(rank, address_,
-                          {{"launch", "a1"},
-                           {"salt", "1"},
-                           {"steps", rank == kReplaced ? "150" : "300"}}));
-  }
-  Await(feeds[kReplaced].get(), 150);
-  Kill(feeds[kReplaced].get());
-  feeds[kReplaced] = Start(
-      kReplaced, address_,
-      {{"launch", "a1"}, {"salt", "1.5"}, {"start", "100"}, {"steps", "200"}});
-  for (int rank = 0; rank < kRanks; ++rank) {
-    Await(feeds[rank].get(), rank == kReplaced ? 200 : 300);
-    Kill(feeds[rank].get());
-  }
-  // Attempt 2: from 200 to 449; one rank goes back from 320 to 250.
-  feeds.clear();
-  for (int rank = 0; rank < kRanks; ++rank) {
-    std::map<std::string, std::string> more = {
-        {"launch", "a2"}, {"salt", "2"}, {"start", "200"}, {"steps", "250"}};
-    if (rank == kRolledBack) {
-      more["steps"] = "320";
-      more.insert(
-          {{"back_at", "320"}, {"back_to", "250"}, {"back_salt", "2.5"}});
-    }
-    feeds.push_back(Start(rank, address_, more));
-  }
-  for (int rank = 0; rank < kRanks; ++rank) {
-    Await(feeds[rank].get(), rank == kRolledBack ? 320 : 250);
-    Kill(feeds[rank].get());
-  }
-  // Attempt 3: from 400 to 599, with a collector; meanwhile the rest comes.
+  FirstAttempt();
+  SecondAttempt();
   Collector collector(dir_.path() + "/data", port_);
   ASSERT_EQ(collector.address(), address_);
-  feeds.clear();
-  for (int rank = 0; rank < kRanks; ++rank) {
-    feeds.push_back(Start(
-        rank, address_,
-        {{"launch", "a3"}, {"salt", "3"}, {"start", "400"}, {"steps", "200"}}));
-  }
-  const Outcome drained =
-      RunProgram(GradtapCommand(address_, {"drain"}),
-                 {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
-                 std::chrono::seconds(120));
-  EXPECT_EQ(drained.exit.code, 0) << drained.err;
-  for (auto& feed : feeds) {
-    Await(feed.get(), 200);
-    feed->End();
-  }
-  // What a live agent had taken on before it ended.
-  EXPECT_EQ(
-      RunProgram(GradtapCommand(address_, {"drain"}),
-                 {{"GRADTAP_SPOOL", spool_}, {"GRADTAP_RING_FOLDER", rings_}},
-                 std::chrono::seconds(120))
-          .exit.code,
-      0);
+  ThirdAttempt();
 
   for (int rank = 0; rank < kRanks; ++rank) {
     SCOPED_TRACE("rank " + std::to_string(rank));

@@ -4,7 +4,6 @@
 #include <torch/cuda.h>
 #include <torch/types.h>
 
-#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
@@ -42,27 +41,6 @@ TYPED_TEST(CudaTest, MomentsBinsAndUpdatesAreWithinTheBounds) {
   }
 }
 
-// The kernel and what tests elsewhere run in its place.
-void ExpectAsOnCpu(const Moments& got, const Moments& want,
-                   const std::string& what) {
-  EXPECT_EQ(got.finite, want.finite) << what;
-  EXPECT_EQ(got.zero, want.zero) << what;
-  EXPECT_EQ(got.nan, want.nan) << what;
-  EXPECT_EQ(got.pos_inf, want.pos_inf) << what;
-  EXPECT_EQ(got.neg_inf, want.neg_inf) << what;
-  if (want.finite == 0) return;
-  EXPECT_NEAR(got.min, want.min, 1e-12 * std::abs(want.min)) << what;
-  EXPECT_NEAR(got.max, want.max, 1e-12 * std::abs(want.max)) << what;
-  const auto root = [](const Moments& m) {
-    return std::sqrt(m.m2 / static_cast<double>(m.finite));
-  };
-  EXPECT_NEAR(got.mean, want.mean, 1e-6 * want.abs_mean) << what;
-  EXPECT_NEAR(got.abs_mean, want.abs_mean, 1e-6 * want.abs_mean) << what;
-  EXPECT_NEAR(root(got), root(want),
-              1e-6 * root(want) + 1e-9 * want.abs_mean + 1e-45)
-      << what;
-}
-
 TYPED_TEST(CudaTest, LargeTensorsAreReducedAsByTheSameCodeOnTheCpu) {
   DeviceReducer::Sizes sizes;
   DeviceReducer cuda(sizes);
@@ -98,7 +76,9 @@ TYPED_TEST(CudaTest, LargeTensorsAreReducedAsByTheSameCodeOnTheCpu) {
                                " step " + std::to_string(step);
       const auto check = [&](DeviceReducer::Ticket on_cuda,
                              DeviceReducer::Ticket on_cpu) {
-        ExpectAsOnCpu(cuda.Result(on_cuda), cpu.Result(on_cpu), what);
+        // The kernel and what tests elsewhere run in its place.
+        testing::ExpectNearMoments(cuda.Result(on_cuda), cpu.Result(on_cpu),
+                                   1e-6, what);
         BinCounts bins{}, want{};
         ASSERT_TRUE(cuda.AddBins(on_cuda, &bins));
         ASSERT_TRUE(cpu.AddBins(on_cpu, &want));

@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <complex>
 #include <cstdint>
 #include <cstring>
@@ -113,20 +114,32 @@ inline std::string OutOfBoundsOf(const Moments& got,
   return OutOfBounds(ToRecord(got), ReferenceOf(elements));
 }
 
-template <typename T>
-std::vector<long double> Differences(const std::vector<T>& a,
-                                     const std::vector<T>& b) {
-  std::vector<long double> all;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    all.push_back(ExactDifference(a[i], b[i]));
-  }
-  return all;
-}
-
 inline BinCounts BinsOf(const std::vector<long double>& elements) {
   BinCounts bins{};
   for (const long double x : elements) ++bins[BinOf(static_cast<double>(x))];
   return bins;
+}
+
+// Two ways to reduce the same elements. They add up in different orders:
+// `bound` is how far that may take them apart, relative to the elements.
+inline void ExpectNearMoments(const Moments& got, const Moments& want,
+                              double bound, const std::string& what) {
+  EXPECT_EQ(got.finite, want.finite) << what;
+  EXPECT_EQ(got.zero, want.zero) << what;
+  EXPECT_EQ(got.nan, want.nan) << what;
+  EXPECT_EQ(got.pos_inf, want.pos_inf) << what;
+  EXPECT_EQ(got.neg_inf, want.neg_inf) << what;
+  if (want.finite == 0) return;
+  EXPECT_NEAR(got.min, want.min, 1e-12 * std::abs(want.min)) << what;
+  EXPECT_NEAR(got.max, want.max, 1e-12 * std::abs(want.max)) << what;
+  const auto std_of = [](const Moments& m) {
+    return std::sqrt(m.m2 / static_cast<double>(m.finite));
+  };
+  EXPECT_NEAR(got.mean, want.mean, bound * want.abs_mean) << what;
+  EXPECT_NEAR(got.abs_mean, want.abs_mean, bound * want.abs_mean) << what;
+  EXPECT_NEAR(std_of(got), std_of(want),
+              bound * (std_of(want) + 1e-3 * want.abs_mean) + 1e-45)
+      << what;
 }
 
 // Tensors of type T on `device`, all of them in one step, with histograms.

@@ -171,16 +171,6 @@ std::vector<long double> ExactOf(const std::vector<T>& x) {
   return all;
 }
 
-template <typename T>
-std::vector<long double> Differences(const std::vector<T>& a,
-                                     const std::vector<T>& b) {
-  std::vector<long double> all;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    all.push_back(testing::ExactDifference(a[i], b[i]));
-  }
-  return all;
-}
-
 inline std::string OutOfBoundsOf(const Moments& got,
                                  const std::vector<long double>& exact) {
   return testing::OutOfBounds(ToRecord(got), testing::ReferenceOf(exact));

@@ -62,7 +62,7 @@ void CheckUpdate(const std::vector<T>& x, const std::vector<T>& before,
   OneTensor run(elements);
   run.CompareWith(&copy).Count().Go();
   const auto exact = ExactOf(x);
-  const auto change = Differences(x, before);
+  const auto change = gradtap::testing::Differences(x, before);
   EXPECT_EQ(OutOfBoundsOf(run.weight(), exact), "") << what;
   EXPECT_EQ(OutOfBoundsOf(run.update(), change), "") << what << " update";
   EXPECT_EQ(run.bins(), BinsOf(exact)) << what;

@@ -244,33 +244,76 @@ TEST(LayoutCaptureTest, WhatIsRecordedOfGradientsIsMultiplied) {
                  "after");
 }
 
+void AddEveryLayout(Recorder& recorder) {
+  const auto add = [&](const std::string& name, torch::Tensor weight,
+                       torch::Tensor gradient) {
+    recorder.Add(name, weight).mutable_grad() = gradient;
+  };
+  for (int i = 0; i < 20; ++i) {
+    add("small" + std::to_string(i), torch::randn({64}), torch::randn({64}));
+  }
+  add("large", torch::randn({300'000}), torch::randn({300'000}));
+  add("strided", torch::randn({40, 60}).t(), torch::randn({60, 40}));
+  add("expanded", torch::randn({1, 60}).expand({9, 60}), torch::randn({9, 60}));
+  add("half", torch::randn({70}).to(torch::kFloat16), {});
+  add("empty", torch::zeros({0, 3}), torch::zeros({0, 3}));
+  add("scalar", torch::tensor(3.0f), {});
+  add("sparse", torch::zeros({50, 2}),
+      torch::sparse_coo_tensor(torch::tensor({{4, 9, 4}}), torch::randn({3, 2}),
+                               {50, 2}));
+  recorder.Add("ticks", torch::arange(5), /*buffer=*/true);
+}
+
+// Each with whether it is absent.
+using Records = std::vector<std::pair<Record, bool>>;
+
+// Those of a step; of a histogram its place, sum and number of bins.
+void AppendRecords(const StepData& step, Records* records) {
+  for (const RoleColumns& columns : step.roles) {
+    for (std::size_t p = 0; p < columns.size(); ++p) {
+      records->emplace_back(columns.Get(p), columns.absent[p] != 0);
+    }
+  }
+  for (const HistogramData& h : step.histograms) {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t count : h.count) sum += count;
+    Record bins;
+    bins.zero = sum;
+    bins.nan = h.bin.size();
+    bins.mean = bins.std = bins.abs_mean = bins.min = bins.max = h.place;
+    records->emplace_back(bins, false);
+  }
+}
+
+void ExpectNearRecords(const Records& all_got, const Records& all_want) {
+  ASSERT_EQ(all_got.size(), all_want.size());
+  for (std::size_t i = 0; i < all_got.size(); ++i) {
+    const auto& [got, got_absent] = all_got[i];
+    const auto& [want, want_absent] = all_want[i];
+    EXPECT_EQ(got_absent, want_absent) << i;
+    EXPECT_EQ(got.zero, want.zero) << i;
+    EXPECT_EQ(got.nan, want.nan) << i;
+    const auto near = [&](float a, float b, float scale) {
+      gradtap::testing::ExpectNear(a, b, 2e-6 * scale, std::to_string(i));
+    };
+    near(got.abs_mean, want.abs_mean, want.abs_mean);
+    near(got.mean, want.mean, want.abs_mean);
+    near(got.std, want.std, want.std + want.abs_mean);
+    near(got.min, want.min, std::abs(want.min));
+    near(got.max, want.max, std::abs(want.max));
+  }
+}
+
 TEST(LayoutCaptureTest, TheOtherDevicesPathAgreesWithTheKernels) {
   torch::manual_seed(9);
-  std::map<bool, std::vector<std::pair<Record, bool>>> found;
+  std::map<bool, Records> found;
   for (const bool device : {false, true}) {
     torch::manual_seed(9);
     CaptureOptions options;
     options.force_device_path = device;
     options.histogram_interval_steps = 1;
     Recorder recorder(std::move(options));
-    const auto add = [&](const std::string& name, torch::Tensor weight,
-                         torch::Tensor gradient) {
-      recorder.Add(name, weight).mutable_grad() = gradient;
-    };
-    for (int i = 0; i < 20; ++i) {
-      add("small" + std::to_string(i), torch::randn({64}), torch::randn({64}));
-    }
-    add("large", torch::randn({300'000}), torch::randn({300'000}));
-    add("strided", torch::randn({40, 60}).t(), torch::randn({60, 40}));
-    add("expanded", torch::randn({1, 60}).expand({9, 60}),
-        torch::randn({9, 60}));
-    add("half", torch::randn({70}).to(torch::kFloat16), {});
-    add("empty", torch::zeros({0, 3}), torch::zeros({0, 3}));
-    add("scalar", torch::tensor(3.0f), {});
-    add("sparse", torch::zeros({50, 2}),
-        torch::sparse_coo_tensor(torch::tensor({{4, 9, 4}}),
-                                 torch::randn({3, 2}), {50, 2}));
-    recorder.Add("ticks", torch::arange(5), /*buffer=*/true);
+    AddEveryLayout(recorder);
     Capture& capture = recorder.capture();
     for (std::int64_t step = 0; step < 3; ++step) {
       GRADTAP_ASSERT_OK(capture.BeginStep(step));
@@ -286,20 +329,7 @@ TEST(LayoutCaptureTest, TheOtherDevicesPathAgreesWithTheKernels) {
       EXPECT_FALSE(capture.deferred());
       EXPECT_EQ(capture.step().scalars[1].value, device ? 2.5 : -1);
       EXPECT_EQ(capture.step().scalars[0].value, -1);
-      for (const RoleColumns& columns : capture.step().roles) {
-        for (std::size_t p = 0; p < columns.size(); ++p) {
-          found[device].emplace_back(columns.Get(p), columns.absent[p] != 0);
-        }
-      }
-      for (const HistogramData& h : capture.step().histograms) {
-        std::uint64_t sum = 0;
-        for (const std::uint64_t count : h.count) sum += count;
-        Record bins;
-        bins.zero = sum;
-        bins.nan = h.bin.size();
-        bins.mean = bins.std = bins.abs_mean = bins.min = bins.max = h.place;
-        found[device].emplace_back(bins, false);
-      }
+      AppendRecords(capture.step(), &found[device]);
     }
     EXPECT_GT(capture.weight_copy_bytes(), 4u * 300'000);
     EXPECT_THAT(recorder.reports, IsEmpty());
@@ -313,22 +343,7 @@ TEST(LayoutCaptureTest, TheOtherDevicesPathAgreesWithTheKernels) {
     GRADTAP_ASSERT_OK(capture.FinishStep());
     EXPECT_EQ(recorder.Get("large", Role::kUpdate).value().zero, 300'000u);
   }
-  ASSERT_EQ(found[true].size(), found[false].size());
-  for (std::size_t i = 0; i < found[true].size(); ++i) {
-    const auto& [got, got_absent] = found[true][i];
-    const auto& [want, want_absent] = found[false][i];
-    EXPECT_EQ(got_absent, want_absent) << i;
-    EXPECT_EQ(got.zero, want.zero) << i;
-    EXPECT_EQ(got.nan, want.nan) << i;
-    const auto near = [&](float a, float b, float scale) {
-      gradtap::testing::ExpectNear(a, b, 2e-6 * scale, std::to_string(i));
-    };
-    near(got.abs_mean, want.abs_mean, want.abs_mean);
-    near(got.mean, want.mean, want.abs_mean);
-    near(got.std, want.std, want.std + want.abs_mean);
-    near(got.min, want.min, std::abs(want.min));
-    near(got.max, want.max, std::abs(want.max));
-  }
+  ExpectNearRecords(found[true], found[false]);
 }
 
 TEST(LayoutCaptureTest, AnotherDevicesMalformedGradientCostsThatRoleOnly) {

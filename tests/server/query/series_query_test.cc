@@ -1,6 +1,7 @@
 #include "server/query/series_query.h"
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <random>
 
@@ -367,15 +368,13 @@ struct Reference {
   }
 };
 
-TEST_F(SeriesQueryTest, EqualsAReferenceOnRandomRunsWithRollbacks) {
-  std::mt19937 rng(42);
-  const auto pick = [&rng](int low, int high) {
-    return std::uniform_int_distribution<int>(low, high)(rng);
-  };
-  const Schema schema =
-      MakeSchema(1, {MakeParameter("a"), MakeBuffer("b"), MakeParameter("c")});
-  for (int round = 0; round < 60; ++round) {
-    const std::string run = "run" + std::to_string(round);
+class RandomRunTest : public SeriesQueryTest {
+ protected:
+  using Pick = std::function<int(int low, int high)>;
+
+  // Attempts, processes that were replaced in them, and rollbacks.
+  Reference StoreRandomRun(const std::string& run, const Schema& schema,
+                           const Pick& pick) {
     Reference reference;
     std::size_t age = 0;
     std::int64_t start = kStart;
@@ -398,6 +397,20 @@ TEST_F(SeriesQueryTest, EqualsAReferenceOnRandomRunsWithRollbacks) {
         }
       }
     }
+    return reference;
+  }
+};
+
+TEST_F(RandomRunTest, EqualsAReferenceOnRandomRunsWithRollbacks) {
+  std::mt19937 rng(42);
+  const auto pick = [&rng](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(rng);
+  };
+  const Schema schema =
+      MakeSchema(1, {MakeParameter("a"), MakeBuffer("b"), MakeParameter("c")});
+  for (int round = 0; round < 60; ++round) {
+    const std::string run = "run" + std::to_string(round);
+    const Reference reference = StoreRandomRun(run, schema, pick);
     v1::GetSeriesRequest request = Ask(run, "grad.l2", "^a$");
     const int begin = pick(-30, 40);
     const int end = pick(-30, 40);
