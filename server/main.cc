@@ -31,6 +31,7 @@
 #include "server/health/rules.h"
 #include "server/keeping/option_values.h"
 #include "server/limit_options.h"
+#include "server/manager_notice.h"
 #include "server/notify/notify_url.h"
 #include "server/query/metric_names.h"
 #include "server/service/collector.h"
@@ -46,7 +47,9 @@ void Say(const std::string& line) {
 
 namespace {
 
+using gradtap::EscapeForTerminal;
 using gradtap::server::Say;
+using gradtap::server::TellManager;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
@@ -99,6 +102,7 @@ int Run(const gradtap::server::CollectorOptions& options, char** argv) {
   AllowManyFiles();
   const sigset_t signals = BlockSignals();
   SilenceGrpc();
+  TellManager("STATUS=opening " + EscapeForTerminal(options.data_dir));
   absl::StatusOr<std::unique_ptr<gradtap::server::Collector>> collector =
       gradtap::server::Collector::Start(options);
   if (!collector.ok()) {
@@ -107,13 +111,16 @@ int Run(const gradtap::server::CollectorOptions& options, char** argv) {
                                                        : kExitFailed;
   }
   const std::string http = (*collector)->http_address();
-  std::printf("gradtapd listening grpc=%s http=%s\n",
-              (*collector)->grpc_address().c_str(),
-              http.empty() ? "off" : http.c_str());
+  const std::string listening =
+      "listening grpc=" + (*collector)->grpc_address() +
+      " http=" + (http.empty() ? "off" : http);
+  std::printf("gradtapd %s\n", listening.c_str());
   std::fflush(stdout);
+  TellManager("READY=1\nSTATUS=" + EscapeForTerminal(listening));
   Say("data in " + options.data_dir + "; SIGTERM or Ctrl-C drains and stops");
   int number = 0;
   sigwait(&signals, &number);
+  TellManager("STOPPING=1\nSTATUS=draining");
   Say(std::string(number == SIGINT   ? "SIGINT"
                   : number == SIGHUP ? "SIGHUP"
                                      : "SIGTERM") +
