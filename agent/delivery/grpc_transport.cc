@@ -3,6 +3,7 @@
 #include <grpc/grpc.h>
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/resource_quota.h>
 
 #include <algorithm>
 #include <chrono>
@@ -25,6 +26,10 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 // The collector sends acknowledgements; with many rejections they grow.
 constexpr int kMaxReceiveBytes = 1 << 20;
 constexpr int kMaxSendBytes = 4 << 20;
+// gRPC looks at the size of a message once it has all of it: whoever answers
+// could announce 4 GiB and fill the training program's memory. Beyond so much
+// gRPC ends the call.
+constexpr std::size_t kMaxHeldBytes = 16u << 20;
 // One wait; Wait() is called again and again.
 constexpr std::chrono::seconds kLongestWait{60};
 
@@ -37,6 +42,9 @@ gpr_timespec After(std::chrono::nanoseconds wait) {
 
 grpc::ChannelArguments ChannelArgs(bool use_proxy) {
   grpc::ChannelArguments args;
+  grpc::ResourceQuota quota("gradtap");
+  quota.Resize(kMaxHeldBytes);
+  args.SetResourceQuota(quota);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

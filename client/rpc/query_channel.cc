@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
+#include <grpcpp/resource_quota.h>
 
 #include <algorithm>
 #include <charconv>
@@ -104,11 +105,24 @@ absl::Status CheckOptions(const ChannelOptions& options) {
                                : CheckBearerToken(options.token);
 }
 
+// What gRPC may hold of answers that are not whole: several may come at a time,
+// and what it holds is more than what it is told of.
+std::size_t HeldBytes(std::size_t max_answer_bytes) {
+  constexpr std::size_t kLeast = std::size_t{32} << 20;
+  constexpr std::size_t kMost = std::size_t{8} << 30;
+  return std::clamp(std::min(max_answer_bytes, kMost) * 2, kLeast, kMost);
+}
+
 grpc::ChannelArguments Arguments(const ChannelOptions& options) {
   grpc::ChannelArguments arguments;
   const std::size_t most = 0x7fffffff;
   arguments.SetMaxReceiveMessageSize(
       static_cast<int>(std::min(options.max_answer_bytes, most)));
+  // gRPC looks at the size of an answer once it has all of it: whoever answers
+  // could announce 4 GiB and fill this machine's memory.
+  grpc::ResourceQuota quota("gradtap");
+  quota.Resize(HeldBytes(options.max_answer_bytes));
+  arguments.SetResourceQuota(quota);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, options.use_proxy ? 1 : 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 250);

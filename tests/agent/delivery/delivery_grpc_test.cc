@@ -18,6 +18,7 @@
 #include "agent/delivery/delivery.h"
 #include "agent/delivery/delivery_fixtures.h"
 #include "agent/delivery/test_server.h"
+#include "support/endless_message.h"
 #include "support/free_port.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
@@ -34,6 +35,7 @@ extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
 namespace gradtap::agent {
 namespace {
 
+using ::gradtap::testing::EndlessMessage;
 using ::gradtap::testing::FreePort;
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeSkippedStep;
@@ -301,6 +303,18 @@ TEST_F(DeliveryGrpcTest, APeerThatTalksNonsenseIsSurvived) {
   EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
   listener.Close();
   noise.join();
+}
+
+TEST_F(DeliveryGrpcTest, APeerThatAnnouncesFourGibibytesIsNotHeardToTheEnd) {
+  constexpr std::uint64_t kMuch = 256u << 20;
+  EndlessMessage liar(kMuch);
+  Create(Options(liar.address()));
+  PutSteps(5);
+  const std::uint64_t taken = liar.AwaitFirst(kPatience * 5);
+  std::cout << "taken of the message: " << (taken >> 20) << " MiB\n";
+  EXPECT_LT(taken, kMuch / 2);
+  AwaitLine("is away");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
 }
 
 TEST_F(DeliveryGrpcTest, AForkedChildIsInertAndTheParentGoesOn) {
