@@ -4,6 +4,7 @@
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/resource_quota.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/bearer_token.h"
 #include "core/peer_address.h"
+#include "core/socket_folder.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::agent {
@@ -40,7 +42,10 @@ gpr_timespec After(std::chrono::nanoseconds wait) {
                       gpr_time_from_nanos(wait.count(), GPR_TIMESPAN));
 }
 
-grpc::ChannelArguments ChannelArgs(bool use_proxy) {
+grpc::ChannelArguments ChannelArgs(const GrpcTransportOptions& options) {
+  // gRPC would send what is for localhost through a proxy, too.
+  const bool use_proxy =
+      options.use_proxy && !StaysOnThisMachine(options.collector);
   grpc::ChannelArguments args;
   grpc::ResourceQuota quota("gradtap");
   quota.Resize(kMaxHeldBytes);
@@ -109,8 +114,16 @@ class GrpcTransport : public Transport {
       LocalClose(token.status());
       return;
     }
+    if (!token->empty() && !options_.tls) {
+      const absl::Status safe =
+          CheckSocketFolder(options_.collector, ::geteuid());
+      if (!safe.ok()) {
+        LocalClose(safe);
+        return;
+      }
+    }
     call_->channel = grpc::CreateCustomChannel(options_.collector, credentials_,
-                                               ChannelArgs(options_.use_proxy));
+                                               ChannelArgs(options_));
     call_->stub = v1::Telemetry::NewStub(call_->channel);
     if (!token->empty() &&
         (options_.tls || StaysOnThisMachine(options_.collector))) {

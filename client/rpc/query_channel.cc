@@ -4,6 +4,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 #include <grpcpp/resource_quota.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -17,6 +18,7 @@
 #include "core/bearer_token.h"
 #include "core/names.h"
 #include "core/peer_address.h"
+#include "core/socket_folder.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::client {
@@ -75,6 +77,10 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
           "a token is not sent to another machine (",
           EscapeForTerminal(address), ") without TLS; switch TLS on"));
     }
+    if (!options.token.empty()) {
+      absl::Status safe = CheckSocketFolder(address, ::geteuid());
+      if (!safe.ok()) return safe;
+    }
     return grpc::InsecureChannelCredentials();
   }
   if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
@@ -113,7 +119,8 @@ std::size_t HeldBytes(std::size_t max_answer_bytes) {
   return std::clamp(std::min(max_answer_bytes, kMost) * 2, kLeast, kMost);
 }
 
-grpc::ChannelArguments Arguments(const ChannelOptions& options) {
+grpc::ChannelArguments Arguments(const ChannelOptions& options,
+                                 const std::string& address) {
   grpc::ChannelArguments arguments;
   const std::size_t most = 0x7fffffff;
   arguments.SetMaxReceiveMessageSize(
@@ -123,7 +130,9 @@ grpc::ChannelArguments Arguments(const ChannelOptions& options) {
   grpc::ResourceQuota quota("gradtap");
   quota.Resize(HeldBytes(options.max_answer_bytes));
   arguments.SetResourceQuota(quota);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, options.use_proxy ? 1 : 0);
+  // gRPC would send what is for localhost through a proxy, too.
+  const bool use_proxy = options.use_proxy && !StaysOnThisMachine(address);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, use_proxy ? 1 : 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 250);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 4000);
@@ -233,7 +242,8 @@ absl::StatusOr<std::unique_ptr<QueryChannel>> QueryChannel::Connect(
   if (!credentials.ok()) return credentials.status();
   std::unique_ptr<QueryChannel> channel(new QueryChannel(
       options, *address,
-      grpc::CreateCustomChannel(*address, *credentials, Arguments(options))));
+      grpc::CreateCustomChannel(*address, *credentials,
+                                Arguments(options, *address))));
   absl::Status status =
       channel->WaitConnected(options.connect_deadline, /*fail_fast=*/true);
   if (!status.ok()) return status;

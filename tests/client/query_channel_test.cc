@@ -4,11 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <cstdlib>
 
 #include "client/fake_query_service.h"
 #include "support/endless_message.h"
 #include "support/status_matchers.h"
+#include "support/temp_dir.h"
 
 namespace gradtap::client {
 namespace {
@@ -119,6 +123,30 @@ TEST(QueryChannelTest, BadOptionsAreRefusedBeforeAnythingIsDialled) {
   EXPECT_THAT(
       QueryChannel::Connect(never),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("deadline")));
+}
+
+TEST(QueryChannelTest, WhatStaysOnThisMachineGoesThroughNoProxy) {
+  ASSERT_EQ(::setenv("grpc_proxy", "http://127.0.0.1:1", 1), 0);
+  FakeCollector collector;
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  options.use_proxy = true;
+  options.token = "secret";
+  GRADTAP_EXPECT_OK(QueryChannel::Connect(options));
+  ::unsetenv("grpc_proxy");
+}
+
+TEST(QueryChannelTest, ASocketThatAnybodyCouldHaveMadeGetsNoToken) {
+  gradtap::testing::TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0777), 0);
+  ChannelOptions options;
+  options.collector = "unix:" + dir.path() + "/grpc";
+  options.token = "secret";
+  EXPECT_THAT(QueryChannel::Connect(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("a token is not sent to unix:"),
+                             Not(HasSubstr("secret")))));
 }
 
 TEST(QueryChannelTest, ATlsClientOfAPlainCollectorSaysSo) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -315,6 +316,36 @@ TEST_F(DeliveryGrpcTest, APeerThatAnnouncesFourGibibytesIsNotHeardToTheEnd) {
   EXPECT_LT(taken, kMuch / 2);
   AwaitLine("is away");
   EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+}
+
+TEST_F(DeliveryGrpcTest, WhatStaysOnThisMachineGoesThroughNoProxy) {
+  ASSERT_EQ(::setenv("grpc_proxy", "http://127.0.0.1:1", 1), 0);
+  TestServer server;
+  server.Start();
+  DeliveryOptions options =
+      Options("localhost:" + std::to_string(server.port()));
+  options.use_proxy = true;
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(5);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  EXPECT_EQ(server.authorization(), "Bearer s3cret");
+  ::unsetenv("grpc_proxy");
+}
+
+TEST_F(DeliveryGrpcTest, ASocketThatAnybodyCouldHaveMadeGetsNoToken) {
+  TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0777), 0);
+  DeliveryOptions options = Options("unix:" + dir.path() + "/grpc");
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(5);
+  AwaitLine("a token is not sent to unix:");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+  for (const std::string& line : Lines()) {
+    EXPECT_THAT(line, Not(HasSubstr("s3cret")));
+  }
 }
 
 TEST_F(DeliveryGrpcTest, AForkedChildIsInertAndTheParentGoesOn) {
