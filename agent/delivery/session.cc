@@ -136,11 +136,15 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   }
   if (next_seq < source_->first_seq() && !options_.fill_holes) {
     Refuse("holes",
-           absl::StrCat("has no records ", next_seq, " to ",
-                        source_->first_seq() - 1,
-                        " of this process, and they are not here either: "
-                        "deliver first what else has them"));
+           absl::StrCat(
+               "has no records ", next_seq, " to ", source_->first_seq() - 1,
+               " of this process, and they are not here either: ",
+               options_.holes_in.empty() ? "deliver first what else has them"
+                                         : options_.holes_in));
     return;
+  }
+  if (next_seq < source_->first_seq() && hole_from_ == 0) {
+    hole_from_ = next_seq;
   }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {
@@ -457,7 +461,10 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
            content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
   };
   for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
-    const std::string record = history_.Replacement(send_next_);
+    std::string record = history_.Replacement(send_next_);
+    if (record.empty() && send_next_ + 1 == source_->first_seq()) {
+      record = HoleGap();
+    }
     if (!fits(record.size())) return records;
     AppendToRecordList(record, content);
   }
