@@ -70,6 +70,11 @@ struct WorkerOptions {
   std::chrono::milliseconds note_after = HoldingWatch::kSoon;
 };
 
+// Where the records are that nobody has taken: in the spool `path`, else in the
+// ring's file.
+void SayWhatIsLeft(DeliveryShared* shared, const std::string& collector,
+                   bool spooled, const std::string& path);
+
 // What becomes of steps that the ring has no room for, once it happens.
 void SayIfRingIsFull(DeliveryShared* shared);
 

@@ -66,8 +66,9 @@ bool IsFor(const SpoolIdentity& identity, const std::string& collector) {
 
 std::string DrainCommand(const std::string& collector,
                          const std::string& folder) {
-  return absl::StrCat("gradtap --collector ", ShellWord(collector), " drain",
-                      folder.empty() ? "" : " ",
+  return absl::StrCat("gradtap ", collector.empty() ? "" : "--collector ",
+                      collector.empty() ? "" : ShellWord(collector) + " ",
+                      "drain", folder.empty() ? "" : " ",
                       folder.empty() ? "" : ShellWord(folder));
 }
 

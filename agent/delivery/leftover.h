@@ -46,8 +46,9 @@ std::string Describe(const SpoolIdentity& identity);
 // it, or for any.
 bool IsFor(const SpoolIdentity& identity, const std::string& collector);
 
-// What a person types to deliver what is for `collector` there; all that is in
-// `folder`, or, empty, in the usual places. For a shell and a terminal.
+// What a person types to deliver what is for `collector` there (empty: for
+// any); all that is in `folder`, or, empty, in the usual places. For a shell
+// and a terminal.
 std::string DrainCommand(const std::string& collector,
                          const std::string& folder = "");
 
