@@ -96,12 +96,12 @@ void Drive::Take(const std::optional<TransportEvent>& event) {
 
 // How long the collector may be away, as soon as that is known.
 void Drive::NoteHolding() {
-  if (shared_->note == nullptr || holding_.said()) return;
+  if (holding_.said()) return;
   const DeliveryCounters c = shared_->books.Snapshot();
   const auto line =
       holding_.Observe(clock_->Steady(), c.steps_recorded, c.bytes_recorded,
                        shared_->ring->capacity_bytes(), spool_bytes_);
-  if (line) shared_->note("gradtap: " + *line);
+  if (line) shared_->note.Say("holding", "gradtap: " + *line);
 }
 
 void Drive::SayIfUnreadable() {

@@ -45,7 +45,7 @@ struct DeliveryShared {
   std::unique_ptr<Ring> ring;           // Goes before its file.
   Books books;
   OnceLog log;
-  const OnceLog::Sink note;  // What is no problem. May be null.
+  OnceLog note;  // What is no problem.
   // The spool or the ring's file has what the collector had not taken in the
   // end.
   std::atomic<bool> left_in_file{false};
