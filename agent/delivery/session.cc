@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/codec.h"
 #include "core/names.h"
@@ -27,6 +28,12 @@ constexpr std::chrono::seconds kFarewell{1};
 std::string Printable(std::string_view text_untrusted) {
   constexpr std::size_t kMax = 300;
   return EscapeForTerminal(text_untrusted.substr(0, kMax));
+}
+
+// gRPC has no code for it, and names it so.
+bool MeansTlsFailed(const absl::Status& status) {
+  return absl::IsUnavailable(status) &&
+         absl::StrContains(status.message(), "andshake");
 }
 
 }  // namespace
@@ -79,6 +86,7 @@ void Session::OnClosed(const absl::Status& status) {
     state_ = SessionState::kFinished;
     return;
   }
+  tls_failed_ = MeansTlsFailed(status);
   // What a collector says of a deleted run, and of nothing else.
   run_deleted_ |= !cancelled_ && status.code() == absl::StatusCode::kAborted;
   if (!cancelled_ && !status.ok() && !draining_) {
@@ -291,11 +299,13 @@ const char* Session::TriedAgain() const {
 }
 
 void Session::StartBackoff() {
+  const std::chrono::milliseconds most =
+      tls_failed_ ? options_.backoff_max_tls : options_.backoff_max;
   std::chrono::milliseconds ceiling = options_.backoff_base;
-  for (int i = 0; i < failures_ && ceiling < options_.backoff_max; ++i) {
+  for (int i = 0; i < failures_ && ceiling < most; ++i) {
     ceiling *= 2;
   }
-  ceiling = std::min(ceiling, options_.backoff_max);
+  ceiling = std::min(ceiling, most);
   if (draining_) ceiling = std::min(ceiling, kDrainBackoff);
   if (failures_ < 30) ++failures_;
   state_ = SessionState::kBackoff;

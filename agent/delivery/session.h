@@ -59,6 +59,10 @@ struct SessionOptions : SpoolIdentity {
   // The delay before try n is uniform in [0, min(max, base * 2^n)].
   std::chrono::milliseconds backoff_base{500};
   std::chrono::milliseconds backoff_max{30'000};
+  // The same after a TLS handshake that failed: it will fail again until
+  // somebody puts that right, and gRPC writes a line to the job's standard
+  // error each time.
+  std::chrono::milliseconds backoff_max_tls{120'000};
 };
 
 enum class SessionState {
@@ -178,6 +182,7 @@ class Session {
   bool write_in_flight_ = false;
   bool cancel_wanted_ = false;
   bool said_away_ = false;    // And not yet that it is back.
+  bool tls_failed_ = false;   // At the last try.
   bool run_deleted_ = false;  // And the collector is not past that yet.
   bool cancelled_ = false;
   std::string cancel_reason_;
