@@ -1,6 +1,8 @@
 #include "agent/delivery/adopter.h"
 
 #include <exception>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -73,6 +75,12 @@ void Adopter::Look(TimePoint now) {
   if (!found.ok()) return;  // No spool has ever been there.
   for (const LeftoverPlace& place : *found) {
     if (place.set_aside || hopeless_.contains(place.path())) continue;
+    const auto unseen = unseen_.find(place.path());
+    std::error_code error;
+    if (unseen != unseen_.end() &&
+        !std::filesystem::exists(unseen->second, error)) {
+      continue;
+    }
     places_.push_back(place);
   }
 }
@@ -127,6 +135,7 @@ void Adopter::NotOpened(const absl::Status& status) {
 void Adopter::Finish() {
   const LeftoverOutcome outcome = drive_->outcome();
   const std::string path = leftover_->path();
+  const std::string unseen_spool = leftover_->unseen_spool();
   drive_.reset();
   leftover_.reset();
   for (const std::string& problem : outcome.problems) {
@@ -137,7 +146,11 @@ void Adopter::Finish() {
   // A collector that is away may come back; it is tried at the next look.
   if (!absl::IsUnavailable(outcome.status) &&
       !absl::IsDeadlineExceeded(outcome.status)) {
-    hopeless_.insert(path);
+    if (unseen_spool.empty()) {
+      hopeless_.insert(path);
+    } else {
+      unseen_[path] = unseen_spool;
+    }
   }
   Say(absl::StrCat(path, " end"),
       absl::StrCat(

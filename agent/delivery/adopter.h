@@ -10,6 +10,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -68,6 +69,8 @@ class Adopter {
   // Folders and files that are not tried again: in vain, or for others.
   std::set<std::string> hopeless_;
   std::set<std::string> others_;  // Collectors; said.
+  // Rings that are not tried before these spools of theirs can be seen.
+  std::map<std::string, std::string> unseen_;
   std::string opening_path_;
   std::unique_ptr<Leftover::Opening> opening_;
   std::unique_ptr<Leftover> leftover_;

@@ -46,6 +46,8 @@ constexpr std::chrono::milliseconds kPatience{2000};
 constexpr std::chrono::milliseconds kExitDelay{500};
 constexpr std::chrono::milliseconds kStopPatience{2000};
 constexpr std::chrono::milliseconds kStopPoll{1};
+// How long a call of the program's log may last that is under way at the end.
+constexpr std::chrono::milliseconds kLogPatience{1000};
 
 SteadyClock::time_point DeadlineIn(std::chrono::milliseconds wait) {
   return SteadyClock::now() +
@@ -149,6 +151,9 @@ class RingDelivery final : public Delivery,
     Shutdown(EndReason::kFinished, std::chrono::milliseconds(0));
     // exit() on another thread may be in OnExit() now: wait until it has left.
     ExitGuard::Remove(this);
+    // A thread that was left behind has no business with the program's log.
+    (void)shared_->log.Cut(kLogPatience);
+    (void)shared_->note.Cut(kLogPatience);
   }
 
   void PutSchema(const Schema& schema) noexcept override {

@@ -57,7 +57,9 @@ struct DeliveryOptions {
   // long (stop_signal.h). A thread waits for it, from Create() on.
   std::optional<std::chrono::milliseconds> sigterm_deadline;
   // One line for a person; each distinct problem once. [Threading] delivery's
-  // thread or the caller's. [Locking] none held. [Exceptions] must not throw.
+  // thread or the caller's, not after the destructor has returned (which waits
+  // 1 s for a call under way). [Locking] none held. [Exceptions] must not
+  // throw.
   std::function<void(const std::string& message)> log;
   // The same for what is no problem: how long the collector may be away.
   std::function<void(const std::string& message)> note;

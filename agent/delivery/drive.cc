@@ -50,6 +50,19 @@ void SayIfRingIsFull(DeliveryShared* shared) {
           "it larger"));
 }
 
+void SayWhatIsLeft(DeliveryShared* shared, const std::string& collector,
+                   bool spooled, const std::string& path) {
+  shared->log.Say(
+      "left",
+      absl::StrCat("gradtap: records that the collector has not taken are "
+                   "kept in ",
+                   EscapeForTerminal(path),
+                   ": the next agent on this host with the same collector "
+                   "delivers them, or `",
+                   DrainCommand(collector), "`",
+                   spooled ? "" : ", until the machine is switched off"));
+}
+
 Drive::Drive(DeliveryShared* shared, const WorkerOptions& options,
              Transport* transport, const Clock* clock)
     : shared_(shared),
@@ -83,12 +96,12 @@ void Drive::Take(const std::optional<TransportEvent>& event) {
 
 // How long the collector may be away, as soon as that is known.
 void Drive::NoteHolding() {
-  if (shared_->note == nullptr || holding_.said()) return;
+  if (holding_.said()) return;
   const DeliveryCounters c = shared_->books.Snapshot();
   const auto line =
       holding_.Observe(clock_->Steady(), c.steps_recorded, c.bytes_recorded,
                        shared_->ring->capacity_bytes(), spool_bytes_);
-  if (line) shared_->note("gradtap: " + *line);
+  if (line) shared_->note.Say("holding", "gradtap: " + *line);
 }
 
 void Drive::SayIfUnreadable() {
@@ -132,16 +145,9 @@ bool Drive::Left(TimePoint now, TimePoint stop_at) {
     return now >= stop_at;
   }
   shared_->left_in_file = true;
-  shared_->log.Say(
-      "left",
-      absl::StrCat("gradtap: records that the collector has not taken are "
-                   "kept in ",
-                   EscapeForTerminal(spooled ? backlog_.spool()->path()
-                                             : shared_->ring_file->path()),
-                   ": the next agent on this host with the same collector "
-                   "delivers them, or `",
-                   DrainCommand(collector_), "`",
-                   spooled ? "" : ", until the machine is switched off"));
+  SayWhatIsLeft(
+      shared_, collector_, spooled,
+      spooled ? backlog_.spool()->path() : shared_->ring_file->path());
   return true;
 }
 

@@ -45,7 +45,7 @@ struct DeliveryShared {
   std::unique_ptr<Ring> ring;           // Goes before its file.
   Books books;
   OnceLog log;
-  const OnceLog::Sink note;  // What is no problem. May be null.
+  OnceLog note;  // What is no problem.
   // The spool or the ring's file has what the collector had not taken in the
   // end.
   std::atomic<bool> left_in_file{false};
@@ -69,6 +69,11 @@ struct WorkerOptions {
   // How long the job is looked at before it is said how long the ring lasts.
   std::chrono::milliseconds note_after = HoldingWatch::kSoon;
 };
+
+// Where the records are that nobody has taken: in the spool `path`, else in the
+// ring's file.
+void SayWhatIsLeft(DeliveryShared* shared, const std::string& collector,
+                   bool spooled, const std::string& path);
 
 // What becomes of steps that the ring has no room for, once it happens.
 void SayIfRingIsFull(DeliveryShared* shared);

@@ -3,18 +3,24 @@
 #include <grpc/grpc.h>
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/resource_quota.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "core/bearer_token.h"
 #include "core/peer_address.h"
+#include "core/socket_folder.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::agent {
@@ -25,6 +31,13 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 // The collector sends acknowledgements; with many rejections they grow.
 constexpr int kMaxReceiveBytes = 1 << 20;
 constexpr int kMaxSendBytes = 4 << 20;
+// gRPC looks at the size of a message once it has all of it: whoever answers
+// could announce 4 GiB and fill the training program's memory. Beyond so much
+// gRPC ends the call.
+constexpr std::size_t kMaxHeldBytes = 16u << 20;
+// gRPC aborts the process where it finds no file descriptor to begin with; it
+// takes 7, and the training program may take some meanwhile.
+constexpr std::size_t kFreeDescriptors = 16;
 // One wait; Wait() is called again and again.
 constexpr std::chrono::seconds kLongestWait{60};
 
@@ -35,8 +48,14 @@ gpr_timespec After(std::chrono::nanoseconds wait) {
                       gpr_time_from_nanos(wait.count(), GPR_TIMESPAN));
 }
 
-grpc::ChannelArguments ChannelArgs(bool use_proxy) {
+grpc::ChannelArguments ChannelArgs(const GrpcTransportOptions& options) {
+  // gRPC would send what is for localhost through a proxy, too.
+  const bool use_proxy =
+      options.use_proxy && !StaysOnThisMachine(options.collector);
   grpc::ChannelArguments args;
+  grpc::ResourceQuota quota("gradtap");
+  quota.Resize(kMaxHeldBytes);
+  args.SetResourceQuota(quota);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -50,6 +69,18 @@ grpc::ChannelArguments ChannelArgs(bool use_proxy) {
   args.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   args.SetMaxSendMessageSize(kMaxSendBytes);
   return args;
+}
+
+// Whether so many file descriptors can be had now.
+bool HasFreeDescriptors() {
+  std::array<int, kFreeDescriptors> taken{};
+  std::size_t count = 0;
+  for (; count < taken.size(); ++count) {
+    taken[count] = ::eventfd(0, EFD_CLOEXEC);
+    if (taken[count] < 0) break;
+  }
+  for (std::size_t i = 0; i < count; ++i) ::close(taken[i]);
+  return count == taken.size();
 }
 
 // Everything of one call. Lives until all its operations have come back.
@@ -70,24 +101,20 @@ struct Call {
 class GrpcTransport : public Transport {
  public:
   explicit GrpcTransport(GrpcTransportOptions options)
-      : options_(std::move(options)),
-        queue_(std::make_unique<grpc::CompletionQueue>()) {
-    if (options_.tls) {
-      grpc::SslCredentialsOptions ssl;
-      ssl.pem_root_certs = options_.tls_ca_pem;
-      ssl.pem_cert_chain = options_.tls_cert_pem;
-      ssl.pem_private_key = options_.tls_key_pem;
-      credentials_ = grpc::SslCredentials(ssl);
-    } else {
-      credentials_ = grpc::InsecureChannelCredentials();
-    }
-  }
+      : options_(std::move(options)) {}
 
   ~GrpcTransport() override {
     if (queue_ != nullptr) Abandon(std::chrono::steady_clock::now());
   }
 
   void Connect() override {
+    if (queue_ == nullptr && !Begin()) {
+      LocalClose(absl::ResourceExhaustedError(absl::StrCat(
+          "fewer than ", kFreeDescriptors,
+          " file descriptors are free: close some, or raise the limit (ulimit "
+          "-n)")));
+      return;
+    }
     call_ = std::make_unique<Call>();
     if (credentials_ == nullptr) {
       LocalClose(absl::FailedPreconditionError(
@@ -101,8 +128,16 @@ class GrpcTransport : public Transport {
       LocalClose(token.status());
       return;
     }
+    if (!token->empty() && !options_.tls) {
+      const absl::Status safe =
+          CheckSocketFolder(options_.collector, ::geteuid());
+      if (!safe.ok()) {
+        LocalClose(safe);
+        return;
+      }
+    }
     call_->channel = grpc::CreateCustomChannel(options_.collector, credentials_,
-                                               ChannelArgs(options_.use_proxy));
+                                               ChannelArgs(options_));
     call_->stub = v1::Telemetry::NewStub(call_->channel);
     if (!token->empty() &&
         (options_.tls || StaysOnThisMachine(options_.collector))) {
@@ -136,6 +171,11 @@ class GrpcTransport : public Transport {
         TransportEvent event = std::move(local_events_.front());
         local_events_.pop_front();
         return event;
+      }
+      if (queue_ == nullptr) {  // Nothing can come.
+        std::this_thread::sleep_until(std::min(
+            deadline, std::chrono::steady_clock::now() + kLongestWait));
+        return std::nullopt;
       }
       void* tag = nullptr;
       bool ok = false;
@@ -175,6 +215,22 @@ class GrpcTransport : public Transport {
 
   static void* Tag(Operation operation) {
     return reinterpret_cast<void*>(static_cast<std::intptr_t>(operation));
+  }
+
+  // The first of gRPC in this transport. False: not now.
+  bool Begin() {
+    if (!HasFreeDescriptors()) return false;
+    queue_ = std::make_unique<grpc::CompletionQueue>();
+    if (options_.tls) {
+      grpc::SslCredentialsOptions ssl;
+      ssl.pem_root_certs = options_.tls_ca_pem;
+      ssl.pem_cert_chain = options_.tls_cert_pem;
+      ssl.pem_private_key = options_.tls_key_pem;
+      credentials_ = grpc::SslCredentials(ssl);
+    } else {
+      credentials_ = grpc::InsecureChannelCredentials();
+    }
+    return true;
   }
 
   void Read() { call_->stream->Read(&call_->incoming, Tag(kRead)); }
@@ -233,7 +289,7 @@ class GrpcTransport : public Transport {
 
   const GrpcTransportOptions options_;
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
-  std::unique_ptr<grpc::CompletionQueue> queue_;
+  std::unique_ptr<grpc::CompletionQueue> queue_;  // Null: not begun, or over.
   std::unique_ptr<Call> call_;
   std::deque<TransportEvent> local_events_;
 };

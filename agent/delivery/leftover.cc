@@ -31,14 +31,12 @@ bool IsSetAside(const std::string& spool) {
   return bad && !error;
 }
 
-// The spool that a ring's process says it has, if it is there.
+// The spool that a ring's process says it has, whether it has ever made it or
+// not.
 std::string SpoolOf(const RingFile& ring) {
   if (ring.spool_root().empty()) return {};
-  const std::string spool =
-      absl::StrCat(ring.spool_root(), "/",
-                   absl::BytesToHexString(ring.identity().process_nonce));
-  std::error_code error;
-  return fs::exists(spool, error) ? spool : std::string();
+  return absl::StrCat(ring.spool_root(), "/",
+                      absl::BytesToHexString(ring.identity().process_nonce));
 }
 
 // As one word of a shell's command line; escaped.
@@ -68,8 +66,9 @@ bool IsFor(const SpoolIdentity& identity, const std::string& collector) {
 
 std::string DrainCommand(const std::string& collector,
                          const std::string& folder) {
-  return absl::StrCat("gradtap --collector ", ShellWord(collector), " drain",
-                      folder.empty() ? "" : " ",
+  return absl::StrCat("gradtap ", collector.empty() ? "" : "--collector ",
+                      collector.empty() ? "" : ShellWord(collector) + " ",
+                      "drain", folder.empty() ? "" : " ",
                       folder.empty() ? "" : ShellWord(folder));
 }
 
@@ -119,6 +118,7 @@ absl::StatusOr<std::unique_ptr<Leftover::Opening>> Leftover::Opening::Begin(
     const LeftoverPlace& place, SpoolUse use, Syscalls* syscalls) {
   std::unique_ptr<RingFile> file;
   std::string spool_path = place.spool;
+  std::string unseen_spool;
   if (!place.ring.empty()) {
     auto opened = RingFile::Open(place.ring, use, syscalls);
     if (!opened.ok()) return opened.status();
@@ -126,10 +126,15 @@ absl::StatusOr<std::unique_ptr<Leftover::Opening>> Leftover::Opening::Begin(
     // It holds what is older: without it that would be passed over.
     if (spool_path.empty() && use == SpoolUse::kTakeOver) {
       spool_path = SpoolOf(*file);
+      std::error_code error;
+      if (!spool_path.empty() && !fs::exists(spool_path, error)) {
+        unseen_spool = std::exchange(spool_path, {});
+      }
     }
   }
   std::unique_ptr<Opening> opening(
       new Opening(place.path(), std::move(spool_path), use, std::move(file)));
+  opening->unseen_spool_ = std::move(unseen_spool);
   if (opening->spool_path_.empty()) return opening;
   auto spool = Spool::Opening::Begin(opening->spool_path_, use, syscalls);
   if (spool.ok()) {
@@ -167,8 +172,8 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
                      "' are of different processes: one of them has been "
                      "renamed"));
   }
-  std::unique_ptr<Leftover> leftover(
-      new Leftover(path_, use_, std::move(spool), std::move(file_)));
+  std::unique_ptr<Leftover> leftover(new Leftover(
+      path_, use_, std::move(spool), std::move(file_), unseen_spool_));
   if (leftover->empty()) {
     return absl::NotFoundError(
         absl::StrCat("'", EscapeForTerminal(path_), "' has no record left"));
@@ -178,10 +183,11 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
 }
 
 Leftover::Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
-                   std::unique_ptr<RingFile> file)
+                   std::unique_ptr<RingFile> file, std::string unseen_spool)
     : path_(std::move(path)),
       use_(use),
       identity_(spool != nullptr ? spool->identity() : file->identity()),
+      unseen_spool_(std::move(unseen_spool)),
       file_(std::move(file)),
       ring_(file_ == nullptr ? nullptr : file_->TakeRing()),
       backlog_(ring_.get(), std::move(spool)) {
@@ -217,6 +223,12 @@ SessionOptions Leftover::MakeSessionOptions() const {
   static_cast<SpoolIdentity&>(options) = identity_;
   options.leftovers = true;
   options.fill_holes = use_ == SpoolUse::kTakeOver;
+  if (unseen_spool_.empty()) return options;
+  options.fill_holes = options.declare_holes = given_up_;
+  options.holes_in = absl::StrCat(
+      "they may be in '", EscapeForTerminal(unseen_spool_),
+      "', which cannot be seen from here: mount its disk, or deliver where it "
+      "can be seen; `gradtap drain --without-spool` gives them up for lost");
   return options;
 }
 

@@ -46,8 +46,9 @@ std::string Describe(const SpoolIdentity& identity);
 // it, or for any.
 bool IsFor(const SpoolIdentity& identity, const std::string& collector);
 
-// What a person types to deliver what is for `collector` there; all that is in
-// `folder`, or, empty, in the usual places. For a shell and a terminal.
+// What a person types to deliver what is for `collector` there (empty: for
+// any); all that is in `folder`, or, empty, in the usual places. For a shell
+// and a terminal.
 std::string DrainCommand(const std::string& collector,
                          const std::string& folder = "");
 
@@ -76,6 +77,13 @@ class Leftover {
   std::string Description() const { return Describe(identity_); }
   // Steps with statistics that it was opened with.
   std::uint64_t steps() const { return steps_; }
+  // The spool that the ring's process says it has, if it cannot be seen from
+  // here (its disk is not mounted, it is on another host, it was removed).
+  // Empty: that is not so. A collector that wants what may be in it refuses the
+  // ring, which then stays as it is.
+  const std::string& unseen_spool() const { return unseen_spool_; }
+  // What may be in that spool is lost, and told as a gap.
+  void GiveUpUnseenSpool() { given_up_ = true; }
 
   // All that a Hello says.
   SessionOptions MakeSessionOptions() const;
@@ -88,7 +96,7 @@ class Leftover {
 
  private:
   Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
-           std::unique_ptr<RingFile> file);
+           std::unique_ptr<RingFile> file, std::string unseen_spool);
 
   bool empty() const { return backlog_.first_seq() > backlog_.last_seq(); }
   void Count();
@@ -96,12 +104,14 @@ class Leftover {
   const std::string path_;
   const SpoolUse use_;
   const SpoolIdentity identity_;
+  const std::string unseen_spool_;
   const std::unique_ptr<RingFile> file_;  // May be null, as the next.
   const std::unique_ptr<Ring> ring_;
   Backlog backlog_;
   std::vector<std::string> problems_;
   Books books_;
   std::uint64_t steps_ = 0;
+  bool given_up_ = false;
 };
 
 // [Threading] As the leftover. Dropped before it is done, it leaves what is
@@ -133,6 +143,7 @@ class Leftover::Opening {
 
   const std::string path_;
   const std::string spool_path_;  // May be empty.
+  std::string unseen_spool_;      // The same.
   const SpoolUse use_;
   std::unique_ptr<RingFile> file_;         // Null: there is none.
   std::unique_ptr<Spool::Opening> spool_;  // The same.

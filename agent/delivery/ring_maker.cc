@@ -7,6 +7,24 @@
 #include "agent/delivery/ring_memory.h"
 
 namespace gradtap::agent {
+namespace {
+
+constexpr std::size_t kMostGivenBack = 256;
+
+}  // namespace
+
+void GiveBackDeadRings(const std::string& folder) {
+  auto found = FindRingFiles(folder);
+  if (!found.ok()) return;
+  found->resize(std::min(found->size(), kMostGivenBack));
+  for (const std::string& path : *found) {
+    const auto file = OpenRingFile(path);
+    if (!file.ok() || !(*file)->problems().empty()) continue;
+    // Let go of, it is trimmed.
+    const std::unique_ptr<Ring> ring = (*file)->TakeRing();
+    if (ring->first_seq() > ring->last_seq()) (void)(*file)->Remove();
+  }
+}
 
 absl::StatusOr<MadeRing> MakeRing(RingFileOptions options,
                                   std::uint64_t bytes) {
@@ -15,6 +33,7 @@ absl::StatusOr<MadeRing> MakeRing(RingFileOptions options,
   MadeRing made;
   std::string why = "no folder is named for its file";
   if (!options.folder.empty()) {
+    GiveBackDeadRings(options.folder);
     auto file = RingFile::Create(options);
     if (file.ok()) {
       made.file = *std::move(file);

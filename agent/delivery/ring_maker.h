@@ -26,7 +26,13 @@ struct MadeRing {
   std::string place;
 };
 
-// Of at least `bytes`. An empty `options.folder`: memory; its sizes are not
+// A process that is killed leaves all the memory of its ring. Of such in
+// `folder` empty ones go, and of others pages that hold no record; of 256 at
+// most. What a living process has, or somebody delivers, is passed over.
+void GiveBackDeadRings(const std::string& folder);
+
+// Of at least `bytes`; what dead ones hold for nothing is given back before. An
+// empty `options.folder`: memory; its sizes are not
 // looked at. kResourceExhausted: there is no memory either.
 absl::StatusOr<MadeRing> MakeRing(RingFileOptions options, std::uint64_t bytes);
 

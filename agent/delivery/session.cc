@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/codec.h"
 #include "core/names.h"
@@ -27,6 +28,12 @@ constexpr std::chrono::seconds kFarewell{1};
 std::string Printable(std::string_view text_untrusted) {
   constexpr std::size_t kMax = 300;
   return EscapeForTerminal(text_untrusted.substr(0, kMax));
+}
+
+// gRPC has no code for it, and names it so.
+bool MeansTlsFailed(const absl::Status& status) {
+  return absl::IsUnavailable(status) &&
+         absl::StrContains(status.message(), "andshake");
 }
 
 }  // namespace
@@ -79,6 +86,7 @@ void Session::OnClosed(const absl::Status& status) {
     state_ = SessionState::kFinished;
     return;
   }
+  tls_failed_ = MeansTlsFailed(status);
   // What a collector says of a deleted run, and of nothing else.
   run_deleted_ |= !cancelled_ && status.code() == absl::StatusCode::kAborted;
   if (!cancelled_ && !status.ok() && !draining_) {
@@ -136,11 +144,15 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
   }
   if (next_seq < source_->first_seq() && !options_.fill_holes) {
     Refuse("holes",
-           absl::StrCat("has no records ", next_seq, " to ",
-                        source_->first_seq() - 1,
-                        " of this process, and they are not here either: "
-                        "deliver first what else has them"));
+           absl::StrCat(
+               "has no records ", next_seq, " to ", source_->first_seq() - 1,
+               " of this process, and they are not here either: ",
+               options_.holes_in.empty() ? "deliver first what else has them"
+                                         : options_.holes_in));
     return;
+  }
+  if (next_seq < source_->first_seq() && hole_from_ == 0) {
+    hole_from_ = next_seq;
   }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {
@@ -287,11 +299,13 @@ const char* Session::TriedAgain() const {
 }
 
 void Session::StartBackoff() {
+  const std::chrono::milliseconds most =
+      tls_failed_ ? options_.backoff_max_tls : options_.backoff_max;
   std::chrono::milliseconds ceiling = options_.backoff_base;
-  for (int i = 0; i < failures_ && ceiling < options_.backoff_max; ++i) {
+  for (int i = 0; i < failures_ && ceiling < most; ++i) {
     ceiling *= 2;
   }
-  ceiling = std::min(ceiling, options_.backoff_max);
+  ceiling = std::min(ceiling, most);
   if (draining_) ceiling = std::min(ceiling, kDrainBackoff);
   if (failures_ < 30) ++failures_;
   state_ = SessionState::kBackoff;
@@ -457,7 +471,10 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
            content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
   };
   for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
-    const std::string record = history_.Replacement(send_next_);
+    std::string record = history_.Replacement(send_next_);
+    if (record.empty() && send_next_ + 1 == source_->first_seq()) {
+      record = HoleGap();
+    }
     if (!fits(record.size())) return records;
     AppendToRecordList(record, content);
   }

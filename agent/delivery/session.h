@@ -42,6 +42,11 @@ struct SessionOptions : SpoolIdentity {
   // nobody has them, and what is remembered of them, or nothing, goes in their
   // place. False: somebody else may have them, and the session is refused.
   bool fill_holes = true;
+  // Where somebody else has them, as far as is known; for messages.
+  std::string holes_in;
+  // Nobody has them and they are given up: what goes in their place ends with
+  // a gap, of as many steps as there are records, before the first at hand.
+  bool declare_holes = false;
   // False for a collector on this machine (StoreFrame()).
   bool compress = true;
 
@@ -54,6 +59,10 @@ struct SessionOptions : SpoolIdentity {
   // The delay before try n is uniform in [0, min(max, base * 2^n)].
   std::chrono::milliseconds backoff_base{500};
   std::chrono::milliseconds backoff_max{30'000};
+  // The same after a TLS handshake that failed: it will fail again until
+  // somebody puts that right, and gRPC writes a line to the job's standard
+  // error each time.
+  std::chrono::milliseconds backoff_max_tls{120'000};
 };
 
 enum class SessionState {
@@ -143,6 +152,9 @@ class Session {
   // `at_least_one`: the first one goes, however large it is.
   std::uint32_t FillContent(std::size_t max_bytes, bool at_least_one,
                             std::string* content);
+  // What tells of the hole before the records at hand; empty if that cannot be
+  // known.
+  std::string HoleGap();
   void Say(const std::string& key, const std::string& what);
 
   const SessionOptions options_;
@@ -154,7 +166,8 @@ class Session {
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  int failures_ = 0;  // Calls in a row without progress.
+  std::uint64_t hole_from_ = 0;  // The first seq of a hole; 0: there is none.
+  int failures_ = 0;             // Calls in a row without progress.
   TimePoint dial_at_;
   bool draining_ = false;
   bool hurry_ = false;
@@ -169,6 +182,7 @@ class Session {
   bool write_in_flight_ = false;
   bool cancel_wanted_ = false;
   bool said_away_ = false;    // And not yet that it is back.
+  bool tls_failed_ = false;   // At the last try.
   bool run_deleted_ = false;  // And the collector is not past that yet.
   bool cancelled_ = false;
   std::string cancel_reason_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/delivery/session.h"
+#include "core/codec.h"
 
 namespace gradtap::agent {
 
@@ -42,6 +43,38 @@ v1::AgentMessage Session::MakeHeartbeat() const {
   heartbeat->set_steps_lost(c.steps_lost);
   heartbeat->set_last_seq(source_->last_seq());
   return message;
+}
+
+std::string Session::HoleGap() {
+  if (!options_.declare_holes || hole_from_ == 0) return {};
+  // The first record of all is a schema.
+  bool has_schema = hole_from_ > 1;
+  const std::uint64_t first = source_->first_seq();
+  const std::uint64_t records = first - hole_from_ - (has_schema ? 0 : 1);
+  GapData gap;
+  gap.cause = GapCause::kIoError;
+  gap.detail = "the spool that had them was given up";
+  bool begun = false;
+  EntryView entry;
+  for (std::uint64_t seq = first; source_->Read(seq, &entry); ++seq) {
+    const EntryMeta& meta = entry.meta;
+    if (begun && meta.kind != EntryKind::kStep) break;
+    has_schema |= meta.kind == EntryKind::kSchema;
+    if (meta.kind != EntryKind::kStep) continue;
+    if (!begun) {
+      const std::int64_t most = std::max<std::int64_t>(meta.step, 0);
+      gap.steps =
+          std::min(records / meta.part_count, static_cast<std::uint64_t>(most));
+      gap.first_step = meta.step - static_cast<std::int64_t>(gap.steps);
+      gap.last_step = meta.step - 1;
+      begun = true;
+    }
+    if (has_schema) break;
+    // No collector takes a step without the schema that it refers to.
+    gap.last_step = meta.step;
+    gap.steps += meta.recorded_steps;
+  }
+  return gap.steps == 0 ? std::string() : EncodeGap(gap);
 }
 
 }  // namespace gradtap::agent

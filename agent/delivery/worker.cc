@@ -197,7 +197,13 @@ void Worker::RunOffline(DeliveryShared* shared, Control* control,
     const bool more = spiller.MoveSome();
     SayIfRingIsFull(shared);
     if (control->stop) {
-      shared->left_in_file = spiller.MoveAll();
+      const bool spooled = spiller.MoveAll();
+      const bool in_ring = !spooled && shared->ring_file != nullptr;
+      shared->left_in_file = spooled || in_ring;
+      if (in_ring) {
+        SayWhatIsLeft(shared, options.session.collector, spooled,
+                      shared->ring_file->path());
+      }
       if (shared->left_in_file || clock.Steady() >= control->stop_at()) return;
     }
     if (more) continue;

@@ -63,6 +63,10 @@ Command AddDrain(CLI::App& app) {
       "~/.local/state/gradtap/spool");
   app.add_flag("--any-collector", options->any_collector,
                "Deliver also what processes recorded for another collector");
+  app.add_flag("--without-spool", options->without_spool,
+               "Deliver also what is in shared memory of processes whose spool "
+               "cannot be seen from here: what that has is then lost, and told "
+               "as a gap");
   app.footer(
       "What the collector acknowledges is deleted. Processes that still run\n"
       "keep theirs, and deliver by themselves. What processes recorded for\n"

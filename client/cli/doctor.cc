@@ -224,8 +224,8 @@ void ReportProxies(World* world, DoctorPlan* plan, Report* report) {
   plan->proxy_variable = variable;
   report->Note(kCheck,
                absl::StrCat("agents dial through ", shown,
-                            ", unless no_grpc_proxy or no_proxy names the "
-                            "collector's host"),
+                            ", unless the collector is on this machine, or "
+                            "no_grpc_proxy or no_proxy names its host"),
                "unset GRADTAP_PROXY if the collector can be reached directly");
 }
 

@@ -85,7 +85,7 @@ class CollectorCheck {
                  Report* report)
       : world_(*world),
         agent_(plan.settings.options),
-        proxy_(!plan.proxy_variable.empty()),
+        proxy_(!plan.proxy_variable.empty() && !StaysOnThisMachine(address)),
         doctor_(options),
         report_(*report),
         address_(std::move(address)),
@@ -306,6 +306,10 @@ class CollectorCheck {
   }
 
   void NoGrpc(const absl::Status& status) {
+    if (absl::IsFailedPrecondition(status)) {  // Nothing was dialled.
+      report_.Problem(kToken, Words(status), "");
+      return;
+    }
     if (proxy_) {
       report_.Unreachable(kCollector, Words(status),
                           "is the proxy right? Unset GRADTAP_PROXY to dial the "

@@ -22,6 +22,8 @@ const char* StateWord(State state) {
       return "running";
     case State::kSetAside:
       return "set_aside";
+    case State::kRefused:
+      return "refused";
     case State::kForAnother:
       return "for_another";
     case State::kFailed:
@@ -41,6 +43,8 @@ Cell StateForPeople(const LeftoverRow& row) {
       return {absl::StrCat("still running, pid ", row.pid)};
     case State::kSetAside:
       return {"set aside", Tone::kFaint};
+    case State::kRefused:
+      return {row.steps_sent > 0 ? "refused in part" : "refused", Tone::kBad};
     case State::kForAnother:
       return {absl::StrCat("for ", EscapeForTerminal(row.collector)),
               Tone::kBad};

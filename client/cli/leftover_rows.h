@@ -21,6 +21,7 @@ struct LeftoverRow {
     kUpToDate,    // The collector had all of it.
     kRunning,     // Its process lives, and delivers by itself.
     kSetAside,    // Delivered before; what is left cannot be read.
+    kRefused,     // Some steps for good; the collector has the rest.
     kForAnother,  // Of another collector than the one that was asked for.
     kFailed,      // Not all of it is delivered.
   };

@@ -98,6 +98,7 @@ class Delivery {
       return ForAnother(leftover->get());
     }
     if (absl::Status dialled = Dial(); !dialled.ok()) return dialled;
+    if (options_.without_spool) (*leftover)->GiveUpUnseenSpool();
     return Drive(leftover->get());
   }
 
@@ -171,6 +172,13 @@ class Delivery {
     row_.steps_there = outcome.steps_there;
     row_.steps_refused = outcome.steps_refused;
     row_.problems = outcome.problems;
+    if (outcome.status.ok() && outcome.steps_refused > 0) {
+      row_.state = LeftoverRow::State::kRefused;
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the collector has refused ", outcome.steps_refused,
+          " steps for good: they are lost; what was wrong with the first is "
+          "said above"));
+    }
     if (outcome.status.ok()) {
       row_.state = outcome.records_sent > 0 ? LeftoverRow::State::kDelivered
                                             : LeftoverRow::State::kUpToDate;

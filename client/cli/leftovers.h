@@ -20,6 +20,8 @@ struct LeftoverOptions {
   // Also what is for another collector than the one that is dialled. A copy
   // goes where it is told in any case.
   bool any_collector = false;
+  // Also a ring whose spool cannot be seen: what that has is lost.
+  bool without_spool = false;
   std::string folder;  // That was named, for messages; empty: none.
 };
 

@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
+#include <grpcpp/resource_quota.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -16,6 +18,7 @@
 #include "core/bearer_token.h"
 #include "core/names.h"
 #include "core/peer_address.h"
+#include "core/socket_folder.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
 namespace gradtap::client {
@@ -74,6 +77,10 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
           "a token is not sent to another machine (",
           EscapeForTerminal(address), ") without TLS; switch TLS on"));
     }
+    if (!options.token.empty()) {
+      absl::Status safe = CheckSocketFolder(address, ::geteuid());
+      if (!safe.ok()) return safe;
+    }
     return grpc::InsecureChannelCredentials();
   }
   if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
@@ -104,12 +111,28 @@ absl::Status CheckOptions(const ChannelOptions& options) {
                                : CheckBearerToken(options.token);
 }
 
-grpc::ChannelArguments Arguments(const ChannelOptions& options) {
+// What gRPC may hold of answers that are not whole: several may come at a time,
+// and what it holds is more than what it is told of.
+std::size_t HeldBytes(std::size_t max_answer_bytes) {
+  constexpr std::size_t kLeast = std::size_t{32} << 20;
+  constexpr std::size_t kMost = std::size_t{8} << 30;
+  return std::clamp(std::min(max_answer_bytes, kMost) * 2, kLeast, kMost);
+}
+
+grpc::ChannelArguments Arguments(const ChannelOptions& options,
+                                 const std::string& address) {
   grpc::ChannelArguments arguments;
   const std::size_t most = 0x7fffffff;
   arguments.SetMaxReceiveMessageSize(
       static_cast<int>(std::min(options.max_answer_bytes, most)));
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, options.use_proxy ? 1 : 0);
+  // gRPC looks at the size of an answer once it has all of it: whoever answers
+  // could announce 4 GiB and fill this machine's memory.
+  grpc::ResourceQuota quota("gradtap");
+  quota.Resize(HeldBytes(options.max_answer_bytes));
+  arguments.SetResourceQuota(quota);
+  // gRPC would send what is for localhost through a proxy, too.
+  const bool use_proxy = options.use_proxy && !StaysOnThisMachine(address);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, use_proxy ? 1 : 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 250);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 4000);
@@ -219,7 +242,8 @@ absl::StatusOr<std::unique_ptr<QueryChannel>> QueryChannel::Connect(
   if (!credentials.ok()) return credentials.status();
   std::unique_ptr<QueryChannel> channel(new QueryChannel(
       options, *address,
-      grpc::CreateCustomChannel(*address, *credentials, Arguments(options))));
+      grpc::CreateCustomChannel(*address, *credentials,
+                                Arguments(options, *address))));
   absl::Status status =
       channel->WaitConnected(options.connect_deadline, /*fail_fast=*/true);
   if (!status.ok()) return status;

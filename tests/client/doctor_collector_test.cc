@@ -163,6 +163,15 @@ TEST_F(DoctorCollectorTest, TheCollectorsWordsAboutATokenPassThrough) {
       ElementsAre(HasSubstr("the token may not write: role read alone")));
 }
 
+TEST_F(DoctorCollectorTest, ATokenThatIsNotSentToASocketIsTheProblem) {
+  world_.env["GRADTAP_COLLECTOR"] = "unix:/tmp/grpc";
+  world_.env["GRADTAP_TOKEN"] = "writer";
+  world_.answer.reached =
+      absl::FailedPreconditionError("a token is not sent to unix:/tmp/grpc");
+  EXPECT_THAT(Complaints(),
+              ElementsAre(StartsWith("problem token: a token is not sent")));
+}
+
 TEST_F(DoctorCollectorTest, ATokenThatOnlyWritesIsAllThatAnAgentNeeds) {
   world_.env["GRADTAP_TOKEN"] = "writer";
   world_.answer.read = absl::PermissionDeniedError("role write alone");

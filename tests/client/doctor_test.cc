@@ -174,10 +174,20 @@ TEST_F(DoctorEnvironmentTest, AProxyThatIsNotUsedIsSaidWithoutItsPassword) {
 TEST_F(DoctorEnvironmentTest, AProxyThatIsUsedIsAskedInsteadOfTheCollector) {
   world_.env["http_proxy"] = "http://proxy:3128";
   world_.env["GRADTAP_PROXY"] = "1";
+  world_.env["GRADTAP_COLLECTOR"] = "gpu7:7317";
   EXPECT_THAT(Complaints(), Contains(HasSubstr("agents dial through")));
   EXPECT_THAT(world_.dialled, IsEmpty());
   ASSERT_EQ(world_.asked.size(), 1u);
   EXPECT_TRUE(world_.asked[0].use_proxy);
+}
+
+TEST_F(DoctorEnvironmentTest, ACollectorOnThisMachineIsAskedWithoutAProxy) {
+  world_.env["http_proxy"] = "http://proxy:3128";
+  world_.env["GRADTAP_PROXY"] = "1";
+  world_.env["GRADTAP_COLLECTOR"] = "localhost:7317";
+  EXPECT_THAT(Complaints(), Contains(HasSubstr("is on this machine")));
+  EXPECT_THAT(Everything(), Not(HasSubstr("is asked through the proxy")));
+  EXPECT_THAT(world_.dialled, Not(IsEmpty()));
 }
 
 TEST_F(DoctorEnvironmentTest, AProxyThatIsAskedForAndNotSetIsANote) {

@@ -75,6 +75,17 @@ TEST(LeftoverRowsTest, WhatIsForAnotherCollectorNamesIt) {
   EXPECT_THAT(LeftoverCsv({row}, {}), HasSubstr(":7317,for_another,0,0,"));
 }
 
+TEST(LeftoverRowsTest, WhatIsRefusedIsNotSaidToBeDelivered) {
+  LeftoverRow row = Delivered();
+  row.state = LeftoverRow::State::kRefused;
+  row.steps_refused = 3;
+  EXPECT_THAT(LeftoverTable({row}, {}), HasSubstr("  refused in part\n"));
+  row.steps_sent = 0;
+  row.steps_refused = 1503;
+  EXPECT_THAT(LeftoverTable({row}, {}), HasSubstr("  refused\n"));
+  EXPECT_THAT(LeftoverCsv({row}, {}), HasSubstr(",refused,1501,0,7,6,1503,"));
+}
+
 TEST(LeftoverRowsTest, JsonHasOneObjectForAll) {
   EXPECT_EQ(LeftoverJson({}), "{\n \"leftovers\": []\n}\n");
   const std::string json = LeftoverJson({Delivered(), Running()});

@@ -4,10 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "client/fake_query_service.h"
+#include "support/endless_message.h"
 #include "support/status_matchers.h"
+#include "support/temp_dir.h"
 
 namespace gradtap::client {
 namespace {
@@ -120,6 +125,30 @@ TEST(QueryChannelTest, BadOptionsAreRefusedBeforeAnythingIsDialled) {
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("deadline")));
 }
 
+TEST(QueryChannelTest, WhatStaysOnThisMachineGoesThroughNoProxy) {
+  ASSERT_EQ(::setenv("grpc_proxy", "http://127.0.0.1:1", 1), 0);
+  FakeCollector collector;
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  options.use_proxy = true;
+  options.token = "secret";
+  GRADTAP_EXPECT_OK(QueryChannel::Connect(options));
+  ::unsetenv("grpc_proxy");
+}
+
+TEST(QueryChannelTest, ASocketThatAnybodyCouldHaveMadeGetsNoToken) {
+  gradtap::testing::TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0777), 0);
+  ChannelOptions options;
+  options.collector = "unix:" + dir.path() + "/grpc";
+  options.token = "secret";
+  EXPECT_THAT(QueryChannel::Connect(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("a token is not sent to unix:"),
+                             Not(HasSubstr("secret")))));
+}
+
 TEST(QueryChannelTest, ATlsClientOfAPlainCollectorSaysSo) {
   FakeCollector collector;
   collector.Start();
@@ -162,6 +191,41 @@ TEST(QueryChannelTest, AnAnswerOverTheLimitIsRefused) {
   EXPECT_THAT(
       (*channel)->Call(&v1::Query::Stub::ListParameters, request, &response),
       StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("")));
+}
+
+TEST(QueryChannelTest, AnAnswerThatIsAnnouncedWithFourGibibytesIsGivenUp) {
+  constexpr std::uint64_t kMuch = 512u << 20;
+  gradtap::testing::EndlessMessage liar(kMuch);
+  ChannelOptions options;
+  options.collector = liar.address();
+  options.max_answer_bytes = 8u << 20;
+  auto channel = QueryChannel::Connect(options);
+  GRADTAP_ASSERT_OK(channel);
+  v1::GetStatusResponse response;
+  EXPECT_FALSE(
+      (*channel)
+          ->Call(&v1::Query::Stub::GetStatus, v1::GetStatusRequest(), &response)
+          .ok());
+  EXPECT_LT(liar.AwaitFirst(std::chrono::seconds(300)), kMuch / 2);
+}
+
+// What may be held is no less than what may come.
+TEST(QueryChannelTest, AnAnswerAsLargeAsTheLimitComesWhole) {
+  FakeCollector collector;
+  collector.service.runs["big"] = testing::MakeNames(
+      "big", std::vector<std::string>(1000, std::string(60'000, 'n')));
+  collector.Start();
+  ChannelOptions options;
+  options.collector = collector.address();
+  options.max_answer_bytes = 64u << 20;
+  auto channel = QueryChannel::Connect(options);
+  GRADTAP_ASSERT_OK(channel);
+  v1::ListParametersRequest request;
+  request.set_run("big");
+  v1::ListParametersResponse response;
+  GRADTAP_EXPECT_OK(
+      (*channel)->Call(&v1::Query::Stub::ListParameters, request, &response));
+  EXPECT_EQ(response.parameters_size(), 1000);
 }
 
 }  // namespace

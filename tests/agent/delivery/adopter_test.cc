@@ -28,10 +28,12 @@ using ::gradtap::testing::MakeIdentity;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 SpoolIdentity Identity(char of, const std::string& collector = "peer:1") {
   SpoolIdentity identity = MakeIdentity();
@@ -265,6 +267,26 @@ TEST_F(AdopterTest, ARingForAnotherCollectorStaysAsItIs) {
   GRADTAP_ASSERT_OK(leftover);
   EXPECT_EQ((*leftover)->steps(), 10u);
   EXPECT_EQ((*leftover)->identity().collector, "other:2");
+}
+
+TEST_F(AdopterTest, ARingWaitsUntilTheSpoolOfItsProcessCanBeSeen) {
+  options_.ring_folder = dir_.path() + "/rings";
+  const std::string disk = dir_.path() + "/disk";
+  testing::LeaveRing(options_.ring_folder, disk, 10, 4, 4);
+  std::filesystem::rename(disk, dir_.path() + "/away");
+  Begin();
+  Pass(minutes(21));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("delivers 7 steps"),
+                                  AllOf(HasSubstr("no records 1 to 3 of"),
+                                        HasSubstr(disk),
+                                        HasSubstr("--without-spool"))));
+  EXPECT_THAT(testing::NamesIn(options_.ring_folder), SizeIs(1));
+  std::filesystem::rename(dir_.path() + "/away", disk);
+  Pass(minutes(6));
+  EXPECT_THAT(Steps(), ElementsAre(0u, 10u));
+  EXPECT_THAT(testing::NamesIn(options_.ring_folder), IsEmpty());
+  EXPECT_THAT(testing::NamesIn(disk), IsEmpty());
 }
 
 TEST_F(AdopterTest, ARingWithoutARecordGoesWhomeverItWasFor) {

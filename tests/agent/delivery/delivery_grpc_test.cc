@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "agent/delivery/delivery.h"
 #include "agent/delivery/delivery_fixtures.h"
 #include "agent/delivery/test_server.h"
+#include "support/endless_message.h"
 #include "support/free_port.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
@@ -34,6 +36,7 @@ extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
 namespace gradtap::agent {
 namespace {
 
+using ::gradtap::testing::EndlessMessage;
 using ::gradtap::testing::FreePort;
 using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeSkippedStep;
@@ -303,6 +306,48 @@ TEST_F(DeliveryGrpcTest, APeerThatTalksNonsenseIsSurvived) {
   noise.join();
 }
 
+TEST_F(DeliveryGrpcTest, APeerThatAnnouncesFourGibibytesIsNotHeardToTheEnd) {
+  constexpr std::uint64_t kMuch = 256u << 20;
+  EndlessMessage liar(kMuch);
+  Create(Options(liar.address()));
+  PutSteps(5);
+  const std::uint64_t taken = liar.AwaitFirst(kPatience * 5);
+  std::cout << "taken of the message: " << (taken >> 20) << " MiB\n";
+  EXPECT_LT(taken, kMuch / 2);
+  AwaitLine("is away");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+}
+
+TEST_F(DeliveryGrpcTest, WhatStaysOnThisMachineGoesThroughNoProxy) {
+  ASSERT_EQ(::setenv("grpc_proxy", "http://127.0.0.1:1", 1), 0);
+  TestServer server;
+  server.Start();
+  DeliveryOptions options =
+      Options("localhost:" + std::to_string(server.port()));
+  options.use_proxy = true;
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(5);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  EXPECT_EQ(server.authorization(), "Bearer s3cret");
+  ::unsetenv("grpc_proxy");
+}
+
+TEST_F(DeliveryGrpcTest, ASocketThatAnybodyCouldHaveMadeGetsNoToken) {
+  TempDir dir;
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0777), 0);
+  DeliveryOptions options = Options("unix:" + dir.path() + "/grpc");
+  options.token = "s3cret";
+  Create(options);
+  PutSteps(5);
+  AwaitLine("a token is not sent to unix:");
+  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
+  for (const std::string& line : Lines()) {
+    EXPECT_THAT(line, Not(HasSubstr("s3cret")));
+  }
+}
+
 TEST_F(DeliveryGrpcTest, AForkedChildIsInertAndTheParentGoesOn) {
   TestServer server;
   server.Start();
@@ -427,7 +472,7 @@ TEST_F(DeliveryTlsTest, AServerThatTheAuthorityDidNotSignGetsNothing) {
   options.token = "s3cret";
   Create(options);
   PutSteps(5);
-  AwaitLine("is away");
+  AwaitLine("andshake failed");  // By that the session knows it.
   EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
   EXPECT_EQ(server.authorization(), "");
   server.Stop();

@@ -2,9 +2,12 @@
 // server runs in another process, which is this program again.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -88,6 +91,44 @@ int LeaveStatic(const std::string& port, const std::string& folder) {
   return 0;
 }
 
+// Begins with two file descriptors, and gets more once it has said so.
+int BeginShortOfDescriptors(const std::string& port,
+                            const std::string& folder) {
+  std::atomic<bool> said{false};
+  DeliveryOptions options;
+  options.collector = "127.0.0.1:" + port;
+  options.run = "process-test";
+  options.ring_bytes = 1 << 20;
+  options.ring_folder = folder;
+  options.log = [&said](const std::string& line) {
+    if (line.find("file descriptors are free") != std::string::npos) {
+      said = true;
+    }
+  };
+  auto delivery = Delivery::Create(options);
+  if (!delivery.ok()) return 2;
+  struct rlimit all {};
+  ::getrlimit(RLIMIT_NOFILE, &all);
+  struct rlimit few = all;
+  const int lowest = ::dup(0);
+  ::close(lowest);
+  few.rlim_cur = static_cast<rlim_t>(lowest) + 2;
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  (*delivery)->PutSchema(MakeSchema(1, 5));
+  (*delivery)->PutStep(MakeStep(0, 1, 5));
+  const auto give_up = std::chrono::steady_clock::now() + seconds(60);
+  while (!said && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
+  ::setrlimit(RLIMIT_NOFILE, &all);
+  if (!said) return 3;
+  AwaitStreaming(**delivery);
+  PutTheRest(delivery->get());
+  const bool delivered =
+      (*delivery)->Shutdown(EndReason::kFinished, seconds(60)).delivered;
+  return delivered ? 0 : 1;
+}
+
 std::ptrdiff_t Threads() {
   const std::filesystem::directory_iterator tasks("/proc/self/task");
   return std::distance(begin(tasks), end(tasks));
@@ -143,6 +184,10 @@ TEST(DeliveryProcessTest, AStaticIsDestroyedInGoodOrder) {
   ExpectCleanExit("--leave-static");
 }
 
+TEST(DeliveryProcessTest, WithoutFileDescriptorsItWaitsForThem) {
+  ExpectCleanExit("--short-of-descriptors");
+}
+
 TEST(DeliveryProcessTest, LeavingWithAnUnreachableCollectorLeavesTheRing) {
   const TempDir rings;
   Child trainer({"--leave-at-once", "1", rings.path()});
@@ -165,6 +210,8 @@ int main(int argc, char** argv) {
   if (how == "--leave") return gradtap::agent::LeaveStreaming(argv[2], argv[3]);
   if (how == "--leave-at-once")
     return gradtap::agent::LeaveAtOnce(argv[2], argv[3]);
+  if (how == "--short-of-descriptors")
+    return gradtap::agent::BeginShortOfDescriptors(argv[2], argv[3]);
   if (how == "--leave-static")
     return gradtap::agent::LeaveStatic(argv[2], argv[3]);
   ::testing::InitGoogleTest(&argc, argv);

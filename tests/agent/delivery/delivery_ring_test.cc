@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -35,6 +36,8 @@ using ::gradtap::testing::TempDir;
 using ::gradtap::testing::TestServer;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -218,6 +221,30 @@ TEST_F(DeliveryRingTest, WhatWentToTheSpoolAtTheEndIsInNoRing) {
   GRADTAP_ASSERT_OK(spool);
   EXPECT_EQ((*spool)->identity().run, "ring-test");
   EXPECT_EQ((*spool)->identity().collector, "") << "none was named";
+}
+
+TEST_F(DeliveryRingTest, OfflineWhatTheSpoolDidNotTakeIsKeptInTheRing) {
+  std::ofstream(dir_.path() + "/file") << "no folder";
+  std::vector<std::string> lines;
+  DeliveryOptions options;
+  options.run = "ring-test";
+  options.ring_bytes = 1 << 20;
+  options.ring_folder = folder_;
+  options.spool_folder = dir_.path() + "/file/spool";
+  options.offline = true;
+  options.log = [&lines](const std::string& line) { lines.push_back(line); };
+  auto delivery = Delivery::Create(options);
+  GRADTAP_ASSERT_OK(delivery);
+  delivery_ = *std::move(delivery);
+  PutSteps(15);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_EQ(outcome.undelivered_steps, 15u);
+  EXPECT_TRUE(outcome.kept);
+  delivery_.reset();
+  EXPECT_THAT(Left(), SizeIs(17));
+  EXPECT_THAT(lines, Contains(AllOf(HasSubstr(Files()[0]),
+                                    HasSubstr("`gradtap drain`"))));
 }
 
 TEST_F(DeliveryRingTest, AForkedChildThatEndsLeavesTheFileToItsParent) {

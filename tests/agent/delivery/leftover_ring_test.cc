@@ -18,6 +18,7 @@ using ::gradtap::testing::IsOk;
 using ::gradtap::testing::MakeIdentity;
 using ::gradtap::testing::NamesIn;
 using ::gradtap::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -79,6 +80,105 @@ TEST_F(LeftoverRingTest, ARingBringsTheSpoolOfItsProcessWhereverThatIs) {
   leftover.reset();
   ExpectNothingLeft();
   EXPECT_THAT(NamesIn(elsewhere), IsEmpty());
+}
+
+TEST_F(LeftoverRingTest, ARingWhoseSpoolCannotBeSeenStaysUntilItCanBe) {
+  const std::string elsewhere = dir_.path() + "/elsewhere";
+  testing::LeaveRing(rings_, elsewhere, 100, 60, 60);
+  std::filesystem::rename(elsewhere, dir_.path() + "/away");
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  EXPECT_THAT(leftover->unseen_spool(), HasSubstr(elsewhere));
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("no records 1 to 59 of"),
+                             HasSubstr(leftover->unseen_spool()))));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  leftover.reset();
+  EXPECT_THAT(NamesIn(rings_), SizeIs(1));
+  std::filesystem::rename(dir_.path() + "/away", elsewhere);
+  leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  EXPECT_THAT(leftover->unseen_spool(), IsEmpty());
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status, IsOk());
+  EXPECT_EQ(StoredSteps(), 100u);
+  leftover.reset();
+  ExpectNothingLeft();
+}
+
+TEST_F(LeftoverRingTest, ASpoolThatNobodyCanLookAtIsNotTakenForNone) {
+  const std::string elsewhere = dir_.path() + "/elsewhere";
+  testing::LeaveRing(rings_, elsewhere, 100, 60, 60);
+  // Whoever looks, root too: too many links.
+  std::filesystem::rename(elsewhere, dir_.path() + "/away");
+  std::filesystem::create_symlink(elsewhere, elsewhere);
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  EXPECT_FALSE(Finish(Drive(leftover.get()).get()).status.ok());
+  leftover.reset();
+  EXPECT_THAT(NamesIn(rings_), SizeIs(1));
+}
+
+TEST_F(LeftoverRingTest, OneThatTheCollectorHasIsNotMissed) {
+  const std::string elsewhere = dir_.path() + "/elsewhere";
+  testing::LeaveRing(rings_, elsewhere, 100, 60, 60);
+  const auto spools = FindLeftovers(elsewhere);
+  GRADTAP_ASSERT_OK(spools);
+  EXPECT_THAT(Deliver(spools->front().spool).status, IsOk());
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  EXPECT_THAT(leftover->unseen_spool(), HasSubstr(elsewhere));
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status, IsOk());
+  EXPECT_EQ(StoredSteps(), 100u);
+  leftover.reset();
+  ExpectNothingLeft();
+}
+
+TEST_F(LeftoverRingTest, ASpoolThatIsGivenUpIsToldAsAGap) {
+  // The collector has the schema and the first 19 steps.
+  const std::string elsewhere = dir_.path() + "/elsewhere";
+  testing::LeaveRing(rings_, elsewhere, 100, 21, 21);
+  const auto spools = FindLeftovers(elsewhere);
+  GRADTAP_ASSERT_OK(spools);
+  EXPECT_THAT(Deliver(spools->front().spool).status, IsOk());
+  std::filesystem::remove_all(rings_);
+  testing::LeaveRing(rings_, elsewhere, 100, 60, 60);
+  std::filesystem::remove_all(elsewhere);
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  leftover->GiveUpUnseenSpool();
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status, IsOk());
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_EQ(contents.recorded.size(), 61u);  // 0 to 18, 58 to 99.
+  ASSERT_THAT(contents.gaps, SizeIs(1));
+  const GapData& gap = contents.gaps[0].second;
+  EXPECT_EQ(gap.cause, GapCause::kIoError);
+  EXPECT_EQ(gap.first_step, 19);
+  EXPECT_EQ(gap.last_step, 57);
+  EXPECT_EQ(gap.steps, 39u);
+  leftover.reset();
+  ExpectNothingLeft();
+}
+
+TEST_F(LeftoverRingTest, WithASchemaTheStepsThatReferToItAreLostToo) {
+  testing::LeaveRing(rings_, dir_.path() + "/elsewhere", 100, 60, 60);
+  std::filesystem::remove_all(dir_.path() + "/elsewhere");
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  leftover->GiveUpUnseenSpool();
+  // As a collector does that has no schema.
+  network_.collector.refuse = [](std::uint64_t seq, const std::string&) {
+    return seq >= 60;
+  };
+  const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 42u);
+  const auto contents = network_.collector.Contents();
+  ASSERT_THAT(contents.gaps, SizeIs(1));
+  EXPECT_EQ(contents.gaps[0].second.first_step, 0);
+  EXPECT_EQ(contents.gaps[0].second.last_step, 99);
+  EXPECT_EQ(contents.gaps[0].second.steps, 100u);
 }
 
 TEST_F(LeftoverRingTest, AnEmptyRingGoesWithoutAWord) {

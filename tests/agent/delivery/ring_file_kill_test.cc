@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,16 +15,21 @@
 #include <iostream>
 #include <new>
 #include <random>
+#include <string>
 #include <thread>
 
+#include "absl/strings/escaping.h"
 #include "agent/delivery/ring_file.h"
 #include "agent/delivery/ring_file_fixtures.h"
+#include "agent/delivery/ring_maker.h"
 
 namespace gradtap::agent {
 namespace {
 
 using testing::ExpectNumbered;
+using testing::FreeNumbered;
 using testing::NamesIn;
+using testing::PutNumbered;
 using testing::ReserveNumbered;
 using testing::RingFileTest;
 
@@ -98,6 +104,53 @@ class RingFileKillTest : public RingFileTest {
     PutForEver(ring, report);
   }
 };
+
+TEST_F(RingFileKillTest, TheNextRingGivesBackWhatKilledProcessesDoNotUse) {
+  constexpr std::size_t kBytes = 1 << 20;
+  const auto named = [&](char nonce) {
+    RingFileOptions options = Options(kBytes);
+    options.identity.process_nonce = std::string(16, nonce);
+    return options;
+  };
+  const auto file_of = [&](char nonce) {
+    return folder() + "/" + absl::BytesToHexString(std::string(16, nonce)) +
+           ".ring";
+  };
+  const auto bytes_of = [&](char nonce) {
+    struct stat about {};
+    if (::stat(file_of(nonce).c_str(), &about) != 0) return std::int64_t{-1};
+    return std::int64_t{about.st_blocks} * 512;
+  };
+  for (const char nonce : {'a', 'b'}) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      RingFile* const file = RingFile::Create(named(nonce))->release();
+      Ring* const ring = file->TakeRing().release();
+      for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+        if (!PutNumbered(ring, seq)) ::_exit(1);
+      }
+      if (nonce == 'b') FreeNumbered(ring, 4);
+      ::raise(SIGKILL);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    EXPECT_GE(bytes_of(nonce), std::int64_t{kBytes});
+  }
+  auto living = MakeRing(named('c'), kBytes);
+  GRADTAP_ASSERT_OK(living);
+  EXPECT_LT(bytes_of('a'), 64 * 1024);
+  EXPECT_EQ(bytes_of('b'), -1);
+  auto next = MakeRing(named('d'), kBytes);
+  GRADTAP_ASSERT_OK(next);
+  EXPECT_GE(bytes_of('c'), std::int64_t{kBytes});
+  auto left = OpenRingFile(file_of('a'));
+  GRADTAP_ASSERT_OK(left);
+  EXPECT_TRUE((*left)->problems().empty());
+  const auto ring = (*left)->TakeRing();
+  EXPECT_EQ(ring->last_seq(), 3u);
+  ExpectNumbered(*ring);
+}
 
 TEST_F(RingFileKillTest, EveryRecordThatWasPublishedIsReadAfterwards) {
   const int rounds = std::getenv("GRADTAP_SOAK") != nullptr ? 200 : 20;

@@ -258,6 +258,25 @@ TEST_F(SessionTest, ACollectorThatComesBackIsSaidToBeBack) {
   EXPECT_THAT(lines_[1], HasSubstr("peer:1 is back"));
 }
 
+TEST_F(SessionTest, AfterATlsHandshakeThatFailedDelaysGrowToTwoMinutes) {
+  uniform_ = 1;
+  PutSteps(1);
+  const auto delay_after = [this](const std::string& why) {
+    MustDo(Session::Action::Kind::kConnect);
+    session_.OnClosed(absl::UnavailableError(why));
+    const auto delay = session_.NextDeadline() - clock_.Steady();
+    PassBackoff();
+    return delay;
+  };
+  const std::string failed =
+      "last error: UNKNOWN: Ssl handshake failed: SSL_ERROR_SSL";
+  EXPECT_EQ(delay_after(failed), milliseconds(500));
+  for (int i = 0; i < 10; ++i) delay_after(failed);
+  EXPECT_EQ(delay_after(failed), std::chrono::minutes(2));
+  // Once that is put right it is as before.
+  EXPECT_EQ(delay_after("Connection refused"), seconds(30));
+}
+
 TEST_F(SessionTest, ProgressMakesTheNextDelayShortAgain) {
   PutSteps(1);
   uniform_ = 1.0;
