@@ -83,6 +83,7 @@ void CallState::OnOpened(const absl::StatusOr<OpenedStream>& opened) {
 void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
                             std::vector<RejectedRecord> rejected,
                             const absl::Status& status) {
+  live_sessions_->EndCommit(bytes);
   Perform(session_.OnCommitted(last_seq, bytes, std::move(rejected), status,
                                clock_->Steady()));
 }
@@ -104,7 +105,9 @@ void CallState::Perform(SessionActions actions) {
   for (SessionOut& out : actions.send) Queue(std::move(out));
   if (actions.finish.has_value()) finish_ = std::move(actions.finish);
   if (actions.open.has_value()) Open(*std::move(actions.open));
-  if (actions.commit != nullptr) commit_(std::move(actions.commit));
+  if (actions.commit == nullptr) return;
+  live_sessions_->BeginCommit(BytesHeld(*actions.commit));
+  commit_(std::move(actions.commit));
 }
 
 void CallState::Open(StreamHello hello) {
@@ -146,6 +149,11 @@ bool CallState::OutboxIsLong() const {
   return ack != nullptr && ack->rejected.size() >= kManyRejections;
 }
 
+bool CallState::WaitsForOthers() const {
+  return session_.pending_bytes() > 0 &&
+         live_sessions_->pending_bytes() >= limits_.pending_bytes;
+}
+
 CallState::Operations CallState::Next() {
   Operations next;
   if (finish_started_) return next;
@@ -160,7 +168,8 @@ CallState::Operations CallState::Next() {
     outbox_.pop_front();
     writing_ = true;
   }
-  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong()) {
+  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong() &&
+      !WaitsForOthers()) {
     next.read = reading_ = true;
   }
   if (finish_.has_value() && !writing_ && outbox_.empty()) {

@@ -80,6 +80,9 @@ class CallState {
   void Queue(SessionOut out);
   // True while a peer that does not read its Acks is not to be read either.
   bool OutboxIsLong() const;
+  // True while all sessions together hold too much: then this one is not read
+  // before its own batches are durable.
+  bool WaitsForOthers() const;
 
   const IngestLimits limits_;
   LiveSessions* const live_sessions_;

@@ -64,6 +64,11 @@ class LiveSessions {
   bool WaitUntilEmpty(std::chrono::steady_clock::time_point deadline)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // What all sessions have received that is not durable yet (BytesHeld()).
+  void BeginCommit(std::size_t bytes) { pending_bytes_ += bytes; }
+  void EndCommit(std::size_t bytes) { pending_bytes_ -= bytes; }
+  std::uint64_t pending_bytes() const { return pending_bytes_; }
+
   std::uint32_t size() const ABSL_LOCKS_EXCLUDED(mu_);  // Streams.
   // Empty if the stream has no live session.
   std::optional<std::int64_t> LastSeenUnixNanos(StreamId id) const
@@ -71,6 +76,7 @@ class LiveSessions {
 
  private:
   const std::uint32_t max_sessions_;
+  std::atomic<std::uint64_t> pending_bytes_{0};
   mutable Mutex mu_;
   CondVar empty_;  // The last call has gone.
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
