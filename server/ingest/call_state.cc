@@ -1,5 +1,6 @@
 #include "server/ingest/call_state.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -88,14 +89,37 @@ void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
                                clock_->Steady()));
 }
 
-void CallState::OnTick() { Perform(session_.OnTick(clock_->Steady())); }
+void CallState::OnTick() {
+  CutOff(session_.OnTick(clock_->Steady()));
+  CheckWrite();
+}
 
 void CallState::OnDrain() { Perform(session_.OnDrain()); }
 
 void CallState::OnForbidden(const absl::Status& why) {
-  if (session_.finished()) return;
+  if (session_.finished()) return CheckWrite();
   SessionActions end = session_.OnGone();
   end.finish = why;
+  CutOff(std::move(end));
+}
+
+void CallState::CutOff(SessionActions end) {
+  if (end.finish.has_value() && writing_) stuck_ = true;
+  Perform(std::move(end));
+}
+
+void CallState::CheckWrite() {
+  if (!writing_ || stuck_) return;
+  const auto time = finish_.has_value()
+                        ? std::min(limits_.hello_time, limits_.idle_time)
+                        : limits_.idle_time;
+  if (clock_->Steady() - writing_since_ < time) return;
+  stuck_ = true;
+  if (session_.finished()) return;
+  limits_.guards.Refused(Limit::kIdleTime);
+  SessionActions end = session_.OnGone();
+  end.finish = absl::DeadlineExceededError(
+      "the agent does not take what the collector sends it");
   Perform(std::move(end));
 }
 
@@ -163,11 +187,14 @@ CallState::Operations CallState::Next() {
   if (finish_.has_value() && live_ != nullptr) {
     live_sessions_->Release(*std::exchange(live_, nullptr));
   }
+  if (finish_.has_value() && !ends_told_) next.ends = ends_told_ = true;
   if (!writing_ && !outbox_.empty()) {
     next.write = std::move(outbox_.front());
     outbox_.pop_front();
     writing_ = true;
+    writing_since_ = clock_->Steady();
   }
+  if (writing_ && stuck_ && !cancel_told_) next.cancel = cancel_told_ = true;
   if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong() &&
       !WaitsForOthers()) {
     next.read = reading_ = true;
