@@ -1,5 +1,6 @@
 #include "server/ingest/call_state.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -83,18 +84,42 @@ void CallState::OnOpened(const absl::StatusOr<OpenedStream>& opened) {
 void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
                             std::vector<RejectedRecord> rejected,
                             const absl::Status& status) {
+  live_sessions_->EndCommit(bytes);
   Perform(session_.OnCommitted(last_seq, bytes, std::move(rejected), status,
                                clock_->Steady()));
 }
 
-void CallState::OnTick() { Perform(session_.OnTick(clock_->Steady())); }
+void CallState::OnTick() {
+  CutOff(session_.OnTick(clock_->Steady()));
+  CheckWrite();
+}
 
 void CallState::OnDrain() { Perform(session_.OnDrain()); }
 
 void CallState::OnForbidden(const absl::Status& why) {
-  if (session_.finished()) return;
+  if (session_.finished()) return CheckWrite();
   SessionActions end = session_.OnGone();
   end.finish = why;
+  CutOff(std::move(end));
+}
+
+void CallState::CutOff(SessionActions end) {
+  if (end.finish.has_value() && writing_) stuck_ = true;
+  Perform(std::move(end));
+}
+
+void CallState::CheckWrite() {
+  if (!writing_ || stuck_) return;
+  const auto time = finish_.has_value()
+                        ? std::min(limits_.hello_time, limits_.idle_time)
+                        : limits_.idle_time;
+  if (clock_->Steady() - writing_since_ < time) return;
+  stuck_ = true;
+  if (session_.finished()) return;
+  limits_.guards.Refused(Limit::kIdleTime);
+  SessionActions end = session_.OnGone();
+  end.finish = absl::DeadlineExceededError(
+      "the agent does not take what the collector sends it");
   Perform(std::move(end));
 }
 
@@ -104,7 +129,9 @@ void CallState::Perform(SessionActions actions) {
   for (SessionOut& out : actions.send) Queue(std::move(out));
   if (actions.finish.has_value()) finish_ = std::move(actions.finish);
   if (actions.open.has_value()) Open(*std::move(actions.open));
-  if (actions.commit != nullptr) commit_(std::move(actions.commit));
+  if (actions.commit == nullptr) return;
+  live_sessions_->BeginCommit(BytesHeld(*actions.commit));
+  commit_(std::move(actions.commit));
 }
 
 void CallState::Open(StreamHello hello) {
@@ -146,6 +173,11 @@ bool CallState::OutboxIsLong() const {
   return ack != nullptr && ack->rejected.size() >= kManyRejections;
 }
 
+bool CallState::WaitsForOthers() const {
+  return session_.pending_bytes() > 0 &&
+         live_sessions_->pending_bytes() >= limits_.pending_bytes;
+}
+
 CallState::Operations CallState::Next() {
   Operations next;
   if (finish_started_) return next;
@@ -155,12 +187,16 @@ CallState::Operations CallState::Next() {
   if (finish_.has_value() && live_ != nullptr) {
     live_sessions_->Release(*std::exchange(live_, nullptr));
   }
+  if (finish_.has_value() && !ends_told_) next.ends = ends_told_ = true;
   if (!writing_ && !outbox_.empty()) {
     next.write = std::move(outbox_.front());
     outbox_.pop_front();
     writing_ = true;
+    writing_since_ = clock_->Steady();
   }
-  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong()) {
+  if (writing_ && stuck_ && !cancel_told_) next.cancel = cancel_told_ = true;
+  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong() &&
+      !WaitsForOthers()) {
     next.read = reading_ = true;
   }
   if (finish_.has_value() && !writing_ && outbox_.empty()) {

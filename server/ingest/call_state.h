@@ -4,6 +4,10 @@
 // Its driver tells what happened, then does what Next() says. Answers of the
 // committer come back through the driver, too, which decides on which thread.
 //
+// A peer may leave its window shut, and then no write ever ends, nor the call
+// behind it. So a write has a time, and who is sent away while one has not left
+// is cut off: nobody keeps a place that way.
+//
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h.
 
@@ -56,7 +60,7 @@ class CallState {
   void OnCommitted(std::uint64_t last_seq, std::size_t bytes,
                    std::vector<RejectedRecord> rejected,
                    const absl::Status& status);
-  void OnTick();
+  void OnTick();  // Also of a call that ends.
   void OnDrain();
   // The peer may not write, or may no more: the call ends with that. What has
   // been read is committed.
@@ -65,6 +69,12 @@ class CallState {
   // What to start now, all of it. At most one read and one write are under way
   // at a time; after `finish`, nothing.
   struct Operations {
+    // The call ends, and counts no more: said once, however long what is still
+    // to be sent takes (LiveSessions::EndCall()).
+    bool ends = false;
+    // The peer does not take what is being written: the call is to be
+    // cancelled, so that OnWritten() comes. Said once, before `finish`.
+    bool cancel = false;
     std::optional<SessionOut> write;
     bool read = false;
     std::optional<absl::Status> finish;
@@ -76,10 +86,17 @@ class CallState {
 
   TimePoint Received();  // Of one message; now.
   void Perform(SessionActions actions);
+  // Of a call that ends for its peer's sake.
+  void CutOff(SessionActions end);
+  // What has been written for too long never leaves.
+  void CheckWrite();
   void Open(StreamHello hello);
   void Queue(SessionOut out);
   // True while a peer that does not read its Acks is not to be read either.
   bool OutboxIsLong() const;
+  // True while all sessions together hold too much: then this one is not read
+  // before its own batches are durable.
+  bool WaitsForOthers() const;
 
   const IngestLimits limits_;
   LiveSessions* const live_sessions_;
@@ -93,7 +110,11 @@ class CallState {
   std::optional<absl::Status> finish_;
   bool reading_ = false;
   bool writing_ = false;
+  TimePoint writing_since_;
   bool gone_ = false;
+  bool ends_told_ = false;
+  bool stuck_ = false;        // The call is to be cancelled,
+  bool cancel_told_ = false;  // and has been.
   bool finish_started_ = false;
 };
 

@@ -12,7 +12,13 @@ namespace gradtap::server {
 
 std::size_t WriteBytes(const StreamCommit& commit) {
   constexpr std::size_t kKeysBytes = 200;
-  return commit.bytes + kKeysBytes * (commit.steps.size() + commit.gaps.size());
+  std::size_t keys = commit.steps.size() + commit.gaps.size() +
+                     commit.new_branches.size() + commit.schemas.size() +
+                     commit.parts.size();
+  for (const StreamCommit::Step& step : commit.steps) {
+    keys += step.histograms.size();
+  }
+  return commit.bytes + kKeysBytes * keys;
 }
 
 namespace {
@@ -34,12 +40,14 @@ std::uint32_t AttemptLabel(const RunEntry& run, const StreamEntry& stream) {
   return label;
 }
 
-bool HasStream(const RunEntry& run, const StreamHello& hello) {
-  return std::any_of(run.streams.begin(), run.streams.end(),
-                     [&hello](const StreamEntry& one) {
-                       return one.hello.rank == hello.rank &&
-                              one.hello.process_nonce == hello.process_nonce;
-                     });
+// Null: the run does not have it.
+const StreamEntry* FindIn(const RunEntry& run, const StreamHello& hello) {
+  const auto found = std::find_if(
+      run.streams.begin(), run.streams.end(), [&hello](const StreamEntry& one) {
+        return one.hello.rank == hello.rank &&
+               one.hello.process_nonce == hello.process_nonce;
+      });
+  return found == run.streams.end() ? nullptr : &*found;
 }
 
 // The highest step of attempts that began before this one; -1: none.
@@ -100,9 +108,16 @@ void CommitRunner::CommitGroup(std::vector<CommitTask>* group) {
   group->clear();
 }
 
+StreamId CommitRunner::FindStream(const StreamHello& hello) const {
+  const auto run = store_->FindRun(hello.run);
+  const StreamEntry* const stream =
+      run == nullptr ? nullptr : FindIn(*run, hello);
+  return stream == nullptr ? 0 : stream->id;
+}
+
 absl::Status CommitRunner::CheckRoom(const StreamHello& hello) const {
   const auto run = store_->FindRun(hello.run);
-  if (run != nullptr && HasStream(*run, hello)) return absl::OkStatus();
+  if (run != nullptr && FindIn(*run, hello) != nullptr) return absl::OkStatus();
   const auto runs = store_->Runs();
   if (run == nullptr && runs.size() >= limits_.max_runs) {
     limits_.guards.Refused(Limit::kRuns);

@@ -34,12 +34,13 @@ struct CommitTask {
   StreamHello hello;
   CommitDone commit_done;
   OpenDone open_done;
+  StreamId stream = 0;  // Of an opening; 0: it is a new one.
 };
 
 // Of one synced write: a group beyond it would only make its members wait.
 inline constexpr std::size_t kCommitGroupBytes = std::size_t{4} << 20;
 
-// What a commit adds to a write: its bytes, and keys for each row and gap.
+// What a commit adds to a write: its bytes, and keys for each thing in it.
 std::size_t WriteBytes(const StreamCommit& commit);
 
 // [Threading] One thread at a time.
@@ -51,6 +52,9 @@ class CommitRunner {
 
   // In order. Commits between two openings share a synced write, up to 4 MiB.
   void Run(std::deque<CommitTask> tasks);
+
+  // The stream of a Hello; 0: the store has none.
+  StreamId FindStream(const StreamHello& hello) const;
 
  private:
   void CommitGroup(std::vector<CommitTask>* group);

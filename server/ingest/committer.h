@@ -1,10 +1,11 @@
 // The one thread that writes to the store for all sessions.
 //
-// While a synced write runs, what arrives waits; when it has ended, all that
-// has come meanwhile goes into the next one. There is no timer: a lone batch is
-// written at once, and under load the groups grow by themselves. Of the streams
-// that are to be opened as many go as there are groups, or one, however many
-// wait; and of batches each stream's first, then each one's second.
+// While a synced write runs, what arrives waits; when it has ended, as much of
+// that as one write takes (4 MiB) goes into the next one, whose turn it is by
+// CommitQueue, and one stream is opened. There is no timer: a lone batch is
+// written at once, and under load the groups grow by themselves. So neither
+// batches wait for many openings, nor openings for many batches, nor who sends
+// little for who sends much.
 //
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h.
@@ -18,6 +19,7 @@
 
 #include "core/clock.h"
 #include "core/sync.h"
+#include "server/ingest/commit_queue.h"
 #include "server/ingest/commit_runner.h"
 #include "server/ingest/ingest.h"
 #include "server/ingest/validate.h"
@@ -51,13 +53,15 @@ class Committer {
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
   void Submit(CommitTask task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits for tasks: all batches that have come, and an opening for each group
-  // that they make, or one. Empty: stopped, and nothing is left.
+  void Sort(std::deque<CommitTask> come);
+  // Waits for tasks: a group of batches, then one opening. Empty: stopped, and
+  // nothing is left.
   std::deque<CommitTask> TakeSome() ABSL_LOCKS_EXCLUDED(mu_);
 
   // The thread's.
   CommitRunner runner_;
-  std::deque<CommitTask> openings_;  // Taken, and not done yet.
+  CommitQueue batches_;
+  std::deque<CommitTask> openings_;
 
   Mutex mu_;
   CondVar work_;  // Something queued, or stopping.

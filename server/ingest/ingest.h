@@ -31,6 +31,8 @@ struct IngestLimits {
   std::uint32_t max_streams = 100'000;  // Of all runs; each is in memory.
   std::uint32_t max_sessions = 2'048;
   std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
+  // Of all sessions: with more each has one batch at a time.
+  std::uint64_t pending_bytes = 256u << 20;
   std::uint32_t max_batch_bytes = 2u << 20;
   // From a call's beginning to its Hello; between two messages: three
   // heartbeats.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/ingest/commit_runner.h"
 
 namespace gradtap::server {
 namespace {
@@ -17,6 +18,11 @@ absl::Status ToCallStatus(const absl::Status& status) {
   return absl::UnavailableError(status.message());
 }
 
+template <typename T>
+std::size_t SizeOf(const std::vector<T>& some) {
+  return some.capacity() * sizeof(T);
+}
+
 double Seconds(std::chrono::milliseconds time) {
   return std::chrono::duration<double>(time).count();
 }
@@ -24,9 +30,29 @@ double Seconds(std::chrono::milliseconds time) {
 }  // namespace
 
 std::size_t BytesHeld(const ValidatedBatch& batch) {
-  std::size_t bytes = batch.content.size() + 256;
+  const StreamCommit& commit = batch.commit;
+  std::size_t bytes = batch.content.size() + sizeof batch;
   for (const std::string& record : batch.joined) bytes += record.size();
-  return bytes;
+  for (const SplitStep& step : batch.split) {
+    bytes += step.row.size() + sizeof step;
+    for (const HistogramBlock& block : step.blocks) {
+      bytes += block.body.size() + sizeof block;
+    }
+  }
+  for (const RejectedRecord& record : batch.rejected) {
+    bytes += record.reason.size() + sizeof record;
+  }
+  for (const StreamCommit::Gap& gap : commit.gaps) {
+    bytes += gap.gap.detail.size();
+  }
+  for (const StreamCommit::SchemaBody& schema : commit.schemas) {
+    for (const std::string& name : schema.optimizers) {
+      bytes += name.size() + sizeof name;
+    }
+  }
+  return bytes + SizeOf(commit.steps) + SizeOf(commit.gaps) +
+         SizeOf(commit.schemas) + SizeOf(commit.new_branches) +
+         SizeOf(commit.parts) + (WriteBytes(commit) - commit.bytes);
 }
 
 IngestSession::IngestSession(const IngestLimits& limits, TimePoint now)

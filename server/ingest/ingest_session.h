@@ -125,8 +125,8 @@ class IngestSession {
   absl::Status ending_status_;  // With which kEnding ends.
 };
 
-// What a batch counts for against the credit: the larger of what came and what
-// is kept.
+// What a batch counts for against the credit: all that it takes until it is
+// durable, decoded, and the keys that the store writes for it.
 std::size_t BytesHeld(const ValidatedBatch& batch);
 
 }  // namespace gradtap::server

@@ -9,9 +9,17 @@ namespace gradtap::server {
 LiveSessions::Entry LiveSessions::AddCall(
     const std::shared_ptr<LiveCall>& call) {
   MutexLock lock(mu_);
-  if (calls_.size() >= 2 * std::size_t{max_sessions_}) return Entry::kFull;
-  calls_[call.get()] = call;
+  if (counted_calls_ >= 2 * std::size_t{max_sessions_}) return Entry::kFull;
+  calls_[call.get()] = {call, false};
+  ++counted_calls_;
   return draining_ ? Entry::kDraining : Entry::kOk;
+}
+
+void LiveSessions::EndCall(const LiveCall* call) {
+  MutexLock lock(mu_);
+  const auto found = calls_.find(call);
+  if (found == calls_.end()) return;
+  if (!std::exchange(found->second.ends, true)) --counted_calls_;
 }
 
 void LiveSessions::RemoveCall(const LiveCall* call) {
@@ -19,7 +27,8 @@ void LiveSessions::RemoveCall(const LiveCall* call) {
   MutexLock lock(mu_);
   const auto found = calls_.find(call);
   if (found == calls_.end()) return;
-  last_owner = std::move(found->second);
+  if (!found->second.ends) --counted_calls_;
+  last_owner = std::move(found->second.call);
   calls_.erase(found);
   if (calls_.empty()) empty_.NotifyAll();
 }
@@ -28,7 +37,7 @@ std::vector<std::shared_ptr<LiveCall>> LiveSessions::Calls() const {
   std::vector<std::shared_ptr<LiveCall>> calls;
   MutexLock lock(mu_);
   calls.reserve(calls_.size());
-  for (const auto& [raw, call] : calls_) calls.push_back(call);
+  for (const auto& [raw, open] : calls_) calls.push_back(open.call);
   return calls;
 }
 

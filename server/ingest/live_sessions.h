@@ -47,7 +47,11 @@ class LiveSessions {
   // A call that has begun. kFull: there are twice as many calls as sessions
   // allowed, and it is not taken in; kDraining: taken in, but to be refused.
   Entry AddCall(const std::shared_ptr<LiveCall>& call) ABSL_LOCKS_EXCLUDED(mu_);
+  // It has been sent away: from now on it is in nobody's way, though its peer
+  // may be long in hearing of it.
+  void EndCall(const LiveCall* call) ABSL_LOCKS_EXCLUDED(mu_);
   void RemoveCall(const LiveCall* call) ABSL_LOCKS_EXCLUDED(mu_);
+  // Those that end, too.
   std::vector<std::shared_ptr<LiveCall>> Calls() const ABSL_LOCKS_EXCLUDED(mu_);
 
   enum class Admission { kOk, kDuplicate, kLimit };
@@ -64,18 +68,29 @@ class LiveSessions {
   bool WaitUntilEmpty(std::chrono::steady_clock::time_point deadline)
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // What all sessions have received that is not durable yet (BytesHeld()).
+  void BeginCommit(std::size_t bytes) { pending_bytes_ += bytes; }
+  void EndCommit(std::size_t bytes) { pending_bytes_ -= bytes; }
+  std::uint64_t pending_bytes() const { return pending_bytes_; }
+
   std::uint32_t size() const ABSL_LOCKS_EXCLUDED(mu_);  // Streams.
   // Empty if the stream has no live session.
   std::optional<std::int64_t> LastSeenUnixNanos(StreamId id) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  struct OpenCall {
+    std::shared_ptr<LiveCall> call;
+    bool ends = false;
+  };
+
   const std::uint32_t max_sessions_;
+  std::atomic<std::uint64_t> pending_bytes_{0};
   mutable Mutex mu_;
   CondVar empty_;  // The last call has gone.
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
-  std::map<const LiveCall*, std::shared_ptr<LiveCall>> calls_
-      ABSL_GUARDED_BY(mu_);
+  std::map<const LiveCall*, OpenCall> calls_ ABSL_GUARDED_BY(mu_);
+  std::size_t counted_calls_ ABSL_GUARDED_BY(mu_) = 0;  // Those that go on.
   std::map<std::string, std::shared_ptr<LiveStream>> by_key_
       ABSL_GUARDED_BY(mu_);
   std::unordered_map<StreamId, std::shared_ptr<LiveStream>> by_id_

@@ -45,10 +45,11 @@ HelloUntrusted FromMessage(const v1::Hello& message_untrusted) {
 
 SessionReactor* SessionCall::Start(IngestShared* shared,
                                    absl::StatusOr<Caller> caller,
+                                   grpc::CallbackServerContext* context,
                                    std::shared_ptr<OpenConnection> connection) {
   if (!caller.ok()) return new RefusedCall(caller.status());
-  std::shared_ptr<SessionCall> call(
-      new SessionCall(shared, *std::move(caller), std::move(connection)));
+  std::shared_ptr<SessionCall> call(new SessionCall(
+      shared, *std::move(caller), context, std::move(connection)));
   const LiveSessions::Entry entry = shared->live.AddCall(call);
   if (entry == LiveSessions::Entry::kFull) {
     shared->limits.guards.Refused(Limit::kCalls);
@@ -65,9 +66,11 @@ SessionReactor* SessionCall::Start(IngestShared* shared,
 }
 
 SessionCall::SessionCall(IngestShared* shared, Caller caller,
+                         grpc::CallbackServerContext* context,
                          std::shared_ptr<OpenConnection> connection)
     : shared_(shared),
       caller_(std::move(caller)),
+      context_(context),
       connection_(std::move(connection)),
       state_(
           shared->limits, &shared->live, shared->clock,
@@ -207,6 +210,9 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
 
 void SessionCall::StartOperations() {
   CallState::Operations next = state_.Next();
+  if (next.ends) shared_->live.EndCall(this);
+  // A write is under way, so that the call is not done.
+  if (next.cancel) context_->TryCancel();
   if (next.write.has_value()) {
     out_ = ToMessage(*next.write);
     StartWrite(&out_);

@@ -54,9 +54,11 @@ class SessionCall final : public SessionReactor,
  public:
   // Begins to read, unless nobody may call. The call owns itself until gRPC is
   // done with it.
-  // `connection`: that which it came over, if it is known.
+  // `context`: the call's. `connection`: that which it came over, if it is
+  // known.
   static SessionReactor* Start(IngestShared* shared,
                                absl::StatusOr<Caller> caller,
+                               grpc::CallbackServerContext* context,
                                std::shared_ptr<OpenConnection> connection);
 
   void Tick() override;
@@ -64,6 +66,7 @@ class SessionCall final : public SessionReactor,
 
  private:
   SessionCall(IngestShared* shared, Caller caller,
+              grpc::CallbackServerContext* context,
               std::shared_ptr<OpenConnection> connection);
 
   // gRPC's reactions.
@@ -84,6 +87,7 @@ class SessionCall final : public SessionReactor,
 
   IngestShared* const shared_;
   const Caller caller_;
+  grpc::CallbackServerContext* const context_;        // Until OnDone().
   const std::shared_ptr<OpenConnection> connection_;  // May be null.
   std::shared_ptr<SessionCall> self_;                 // Until OnDone().
 

@@ -26,7 +26,7 @@ class TelemetryService final : public v1::Telemetry::CallbackService {
     const Guards& guards = shared_->limits.guards;
     return SessionCall::Start(shared_,
                               CallerOf(shared_->gate, guards, *context, true),
-                              ConnectionOf(guards, *context));
+                              context, ConnectionOf(guards, *context));
   }
 
  private:

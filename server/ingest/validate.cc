@@ -99,6 +99,14 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
     return Bad(absl::StrCat("a batch that says it has ", record_count,
                             " records has ", records->size()));
   }
+  const auto telling = records->size() - static_cast<std::size_t>(std::count(
+                                             records->begin(), records->end(),
+                                             std::string_view()));
+  if (telling > kMaxBatchRecords) {
+    limits_.guards.Refused(Limit::kBatchRecords);
+    return Bad(absl::StrCat("a batch of ", telling, " records; at most ",
+                            kMaxBatchRecords, " are allowed"));
+  }
   StreamCommit& commit = batch->commit;
   commit.stream = stream_;
   commit.first_seq = accepted_seq_ + 1;

@@ -27,7 +27,10 @@ std::string_view NameOf(Limit limit) {
       "request_bytes",
       "request_time",
       "answer_bytes",
-      "answer_time"};
+      "answer_time",
+      "batch_records",
+      "branches",
+      "stream_bytes"};
   return kNames[static_cast<std::size_t>(limit)];
 }
 

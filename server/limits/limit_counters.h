@@ -43,8 +43,11 @@ enum class Limit {
   kRequestTime,
   kAnswerBytes,
   kAnswerTime,
+  kBatchRecords,
+  kBranches,
+  kStreamBytes,
 };
-inline constexpr std::size_t kLimits = 24;
+inline constexpr std::size_t kLimits = 27;
 
 // "parameters".
 std::string_view NameOf(Limit limit);

@@ -82,6 +82,8 @@ void SimCollector::Empty(Served* served) {
 void SimCollector::Pump(Served* served) {
   if (served->ended) return;
   server::CallState::Operations next = served->state->Next();
+  if (next.ends) live_.EndCall(served);
+  if (next.cancel) Post(served, [served] { served->state->OnWritten(false); });
   if (next.write.has_value()) {
     served->call->Write(ToMessage(*next.write, served));
   }

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -60,6 +62,21 @@ class CommitterTest : public ::testing::Test {
           result->set_value(status);
         });
     return result->get_future();
+  }
+
+  // One that counts as so many bytes; `done` is the committer's.
+  void CommitBytes(StreamId id, std::uint64_t seq, std::size_t bytes,
+                   std::function<void()> done) {
+    auto batch = std::make_unique<ValidatedBatch>();
+    batch->commit.stream = id;
+    batch->commit.first_seq = batch->commit.last_seq = seq;
+    batch->commit.bytes = bytes;
+    committer_->Commit(std::move(batch),
+                       [done = std::move(done)](const ValidatedBatch&,
+                                                const absl::Status& status) {
+                         GRADTAP_EXPECT_OK(status);
+                         done();
+                       });
   }
 
   FakeStore store_;
@@ -175,37 +192,97 @@ TEST_F(CommitterTest, ABatchWaitsForOneOpeningHoweverManyThereAre) {
   EXPECT_EQ(order.front(), "batch");
 }
 
-TEST_F(CommitterTest, AsManyOpeningsAsGroupsGoOnBeforeTheNextBatches) {
+TEST_F(CommitterTest, GroupsOfBatchesAndOpeningsTakeTurns) {
   const StreamId id = Open(MakeHello())->entry.id;
   store_.Hold();
   auto first = Commit(id, 1);
   store_.WaitUntilHeld();
   std::string order;  // Of the committer's thread.
-  const auto commit = [&](std::uint64_t seq, std::size_t bytes) {
-    auto batch = std::make_unique<ValidatedBatch>();
-    batch->commit.stream = id;
-    batch->commit.first_seq = batch->commit.last_seq = seq;
-    batch->commit.bytes = bytes;
-    committer_->Commit(std::move(batch), [&order](const ValidatedBatch&,
-                                                  const absl::Status& status) {
-      GRADTAP_EXPECT_OK(status);
-      order += 'b';
-    });
-  };
-  for (std::uint64_t seq = 2; seq <= 4; ++seq) commit(seq, kCommitGroupBytes);
+  for (std::uint64_t seq = 2; seq <= 4; ++seq) {
+    CommitBytes(id, seq, kCommitGroupBytes, [&order] { order += 'b'; });
+  }
   for (std::uint32_t rank = 1; rank <= 6; ++rank) {
     committer_->Open(MakeHello("run", "l", rank),
                      [&](const absl::StatusOr<OpenedStream>& opened) {
                        GRADTAP_EXPECT_OK(opened);
-                       if (order == "bbb") commit(5, 1);
                        order += 'o';
                      });
   }
   store_.Release();
-  GRADTAP_EXPECT_OK(first.get());
-  GRADTAP_EXPECT_OK(Open(MakeHello("run", "l", 7)));  // The last of all.
   committer_.reset();
-  EXPECT_EQ(order, "bbbooooboo");
+  GRADTAP_EXPECT_OK(first.get());
+  EXPECT_EQ(order, "boboboooo");
+}
+
+TEST_F(CommitterTest, AStreamIsOpenedAgainAfterAllThatItsLastSessionSent) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  store_.Hold();
+  auto first = Commit(id, 1);
+  store_.WaitUntilHeld();
+  for (std::uint64_t seq = 2; seq <= 4; ++seq) {
+    CommitBytes(id, seq, kCommitGroupBytes, [] {});
+  }
+  std::vector<std::uint64_t> order;  // The cursors that are told.
+  for (const std::uint32_t rank : {0U, 1U}) {
+    committer_->Open(MakeHello("run", "launch", rank),
+                     [&](const absl::StatusOr<OpenedStream>& opened) {
+                       GRADTAP_ASSERT_OK(opened);
+                       order.push_back(opened->entry.durable_seq);
+                     });
+  }
+  store_.Release();
+  committer_.reset();
+  GRADTAP_EXPECT_OK(first.get());
+  EXPECT_THAT(order, ElementsAre(0, 4));  // The other one did not wait.
+}
+
+TEST_F(CommitterTest, WhoSendsLittleDoesNotWaitForThoseWhoSendMuch) {
+  std::vector<StreamId> ids;
+  for (std::uint32_t rank = 0; rank < 10; ++rank) {
+    ids.push_back(Open(MakeHello("run", "l", rank))->entry.id);
+  }
+  const StreamId small = Open(MakeHello("run", "l", 10))->entry.id;
+  store_.Hold();
+  auto first = Commit(ids[0], 1);
+  store_.WaitUntilHeld();
+  std::vector<StreamId> order;  // Of the committer's thread.
+  for (const StreamId id : ids) {
+    const std::uint64_t seq = id == ids[0] ? 2 : 1;
+    CommitBytes(id, seq, kCommitGroupBytes,
+                [&order, id] { order.push_back(id); });
+  }
+  for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+    CommitBytes(small, seq, 1'000, [&] { order.push_back(small); });
+  }
+  store_.Release();
+  committer_.reset();
+  GRADTAP_EXPECT_OK(first.get());
+  ASSERT_EQ(order.size(), 13U);
+  order.resize(3);
+  EXPECT_THAT(order, ElementsAre(small, small, small));
+}
+
+TEST_F(CommitterTest, WhoSendsMuchGetsItsTurnHoweverOftenOthersComeWithLittle) {
+  const StreamId large = Open(MakeHello())->entry.id;
+  const StreamId small = Open(MakeHello("run", "l", 1))->entry.id;
+  store_.Hold();
+  auto first = Commit(large, 1);
+  store_.WaitUntilHeld();
+  bool done = false;  // Of the committer's thread, as the next one.
+  std::uint64_t seq = 0;
+  std::promise<std::uint64_t> before;
+  CommitBytes(large, 2, std::size_t{1} << 20, [&] {
+    done = true;
+    before.set_value(seq);
+  });
+  const std::function<void()> next = [&] {
+    if (done || seq == 2'000) return;
+    CommitBytes(small, ++seq, 2'000, next);
+  };
+  CommitBytes(small, ++seq, 2'000, next);
+  store_.Release();
+  GRADTAP_EXPECT_OK(first.get());
+  EXPECT_LT(before.get_future().get(), 1'000U);  // About 1 MiB of them.
 }
 
 TEST_F(CommitterTest, AStreamWaitsForOneBatchOfAnother) {
@@ -216,14 +293,7 @@ TEST_F(CommitterTest, AStreamWaitsForOneBatchOfAnother) {
   store_.WaitUntilHeld();
   std::vector<StreamId> order;  // Of the committer's thread.
   const auto commit = [&](StreamId id, std::uint64_t seq) {
-    auto batch = std::make_unique<ValidatedBatch>();
-    batch->commit.stream = id;
-    batch->commit.first_seq = batch->commit.last_seq = seq;
-    committer_->Commit(std::move(batch), [&order](const ValidatedBatch& done,
-                                                  const absl::Status& status) {
-      GRADTAP_EXPECT_OK(status);
-      order.push_back(done.commit.stream);
-    });
+    CommitBytes(id, seq, 0, [&order, id] { order.push_back(id); });
   };
   for (std::uint64_t seq = 2; seq <= 4; ++seq) commit(greedy, seq);
   commit(other, 1);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "server/ingest/batch_builder.h"
+#include "server/ingest/commit_runner.h"
 #include "support/manual_clock.h"
 #include "support/status_matchers.h"
 
@@ -24,6 +25,7 @@ using ::gradtap::testing::ManualClock;
 using ::gradtap::testing::StatusIs;
 using std::chrono::seconds;
 using testing::BuiltBatch;
+using testing::GapRecord;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::MakeBatch;
@@ -260,6 +262,25 @@ TEST_F(IngestSessionTest, StopsReadingAtItsCredit) {
   clock_.Advance(seconds(300));
   EXPECT_FALSE(session_->OnTick(clock_.Steady()).finish.has_value());
   for (const auto& batch : pending) Committed(*batch);
+  EXPECT_TRUE(session_->wants_read());
+}
+
+TEST_F(IngestSessionTest, WhatABatchIsOnceDecodedCountsAgainstItsCredit) {
+  limits_.credit_bytes = 1 << 20;
+  Restart();
+  Stream(Opened());
+  constexpr std::size_t kGaps = 10'000;
+  const auto batch =
+      MakeBatch(1, std::vector<std::string>(kGaps, GapRecord(1, 1)));
+  ASSERT_LT(batch.frame.size(), 1'000U);
+  const auto sent = Send(batch);
+  ASSERT_NE(sent.commit, nullptr);
+  ASSERT_LT(sent.commit->content.size(), limits_.credit_bytes);
+  EXPECT_GE(session_->pending_bytes(), kGaps * sizeof(StreamCommit::Gap) +
+                                           WriteBytes(sent.commit->commit));
+  EXPECT_FALSE(session_->wants_read());
+  Committed(*sent.commit);
+  EXPECT_EQ(session_->pending_bytes(), 0U);
   EXPECT_TRUE(session_->wants_read());
 }
 

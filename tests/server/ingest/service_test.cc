@@ -14,18 +14,14 @@
 
 #include "gradtap/v1/telemetry.grpc.pb.h"
 #include "server/ingest/batch_builder.h"
-#include "server/ingest/ingest.h"
+#include "server/ingest/service_fixture.h"
 #include "server/ingest/session_client.h"
 #include "server/store/store_testing.h"
-#include "support/manual_clock.h"
 #include "support/status_matchers.h"
-#include "support/temp_dir.h"
 
 namespace gradtap::server {
 namespace {
 
-using ::gradtap::testing::ManualClock;
-using ::gradtap::testing::TempDir;
 using std::chrono::seconds;
 using testing::BuiltBatch;
 using testing::Client;
@@ -37,57 +33,6 @@ using testing::PartsOf;
 using testing::SchemaRecord;
 using testing::StepRecord;
 using testing::StepsOf;
-
-class IngestServiceTest : public ::testing::Test {
- protected:
-  void SetUp() override { Start(); }
-  void TearDown() override { Stop(); }
-
-  void Start() {
-    auto store = OpenRocksdbStore({temp_.path()});
-    GRADTAP_ASSERT_OK(store);
-    store_ = *std::move(store);
-    ingest_ = Ingest::Create(store_.get(), &clock_, limits_);
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(ingest_->service());
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                   grpc::InsecureChannelCredentials());
-  }
-  void Stop() {
-    if (ingest_ != nullptr) {
-      ingest_->Drain(std::chrono::steady_clock::now() + seconds(20));
-      EXPECT_EQ(ingest_->open_sessions(), 0U);
-    }
-    if (server_ != nullptr) {
-      server_->Shutdown(std::chrono::system_clock::now() + seconds(20));
-    }
-    server_.reset();
-    ingest_.reset();
-    store_.reset();
-  }
-  void Restart() {
-    Stop();
-    Start();
-  }
-
-  StreamEntry Entry() {
-    const auto run = store_->FindRun("run");
-    return run == nullptr ? StreamEntry() : run->streams[0];
-  }
-
-  TempDir temp_;
-  ManualClock clock_;
-  IngestLimits limits_;
-  std::unique_ptr<Store> store_;
-  std::unique_ptr<Ingest> ingest_;
-  std::unique_ptr<grpc::Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-};
 
 TEST_F(IngestServiceTest, AWholeSessionIsStoredAndEndsWell) {
   Client client(channel_);

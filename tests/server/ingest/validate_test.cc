@@ -126,10 +126,38 @@ TEST_F(ValidatorTest, ABadRecordDoesNotHoldUpThoseBehindIt) {
 }
 
 TEST_F(ValidatorTest, OfVeryManyRejectionsTheFirstAreNamedAndAllCounted) {
-  const auto batch = Accept(std::vector<std::string>(100'000, "\xff"));
+  const auto batch = Accept(std::vector<std::string>(60'000, "\xff"));
   EXPECT_THAT(batch->rejected, SizeIs(500));
-  EXPECT_EQ(batch->commit.rejected_records, 100'000U);
-  EXPECT_EQ(batch->commit.last_seq, 100'000U);
+  EXPECT_EQ(batch->commit.rejected_records, 60'000U);
+  EXPECT_EQ(batch->commit.last_seq, 60'000U);
+}
+
+TEST_F(ValidatorTest, ABatchOfTooManyRecordsIsRefusedAsAWholeAndCounted) {
+  const std::vector<std::string> records(kMaxBatchRecords + 1, GapRecord(1, 1));
+  const auto batch = MakeBatch(1, records);
+  ASSERT_LT(batch.frame.size(), 1'000U);
+  EXPECT_THAT(validator_->Accept(1, batch.record_count, batch.frame),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("a batch of 65537 records; at most 65536")));
+  EXPECT_EQ(refused_.refused(Limit::kBatchRecords), 1U);
+  EXPECT_EQ(validator_->accepted_seq(), 0U);
+  EXPECT_THAT(
+      Accept(std::vector<std::string>(records.begin() + 1, records.end()))
+          ->commit.gaps,
+      SizeIs(kMaxBatchRecords));
+}
+
+// As FreedHistory tells them, each in as few bytes as it can have.
+TEST_F(ValidatorTest, WhatAnAgentSendsToACollectorThatLostItsDataIsTaken) {
+  const std::string gap = EncodeGap(
+      {GapCause::kRunDeleted, 1, 1, 1, "the run was deleted while it went on"});
+  const std::size_t gaps =
+      (std::size_t{1} << 20) / (gap.size() + RecordListOverhead(gap.size()));
+  EXPECT_GT(gaps, 20'000U);
+  EXPECT_THAT(Accept(std::vector<std::string>(gaps, gap))->commit.gaps,
+              SizeIs(gaps));
+  // Of no kind: what it has forgotten.
+  EXPECT_THAT(Accept(std::vector<std::string>(1 << 19))->rejected, IsEmpty());
 }
 
 TEST_F(ValidatorTest, AReasonThatQuotesAPeerIsSafeToSend) {

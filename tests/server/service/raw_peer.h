@@ -46,7 +46,9 @@ inline bool AwaitClosed(int fd) {
 // One call of one connection, without a deadline. One thread.
 class RawPeer {
  public:
-  RawPeer(const std::string& address, const std::string& path)
+  // `window`: so many bytes of an answer the call takes, and no more.
+  RawPeer(const std::string& address, const std::string& path,
+          std::uint32_t window = 65'535)
       : fd_(ConnectTo(address)) {
     std::string fields;
     const std::pair<std::string, std::string> headers[] = {
@@ -60,12 +62,20 @@ class RawPeer {
         fields += text;
       }
     }
-    Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0, 0, "") +
+    Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+         Frame(kSettings, 0, 0, Number(kInitialWindow, 2) + Number(window, 4)) +
          Frame(kHeaders, kEndHeaders, 1, fields));
   }
   ~RawPeer() { ::close(fd_); }
   RawPeer(const RawPeer&) = delete;
   RawPeer& operator=(const RawPeer&) = delete;
+
+  // One whole message of the call.
+  void SendMessage(const std::string& message) {
+    const std::string framed =
+        '\0' + Number(static_cast<std::uint32_t>(message.size()), 4) + message;
+    SendData(framed, framed.size());
+  }
 
   // Bytes of the call, as the windows of the other side let them. How many have
   // left before the call was ended.
@@ -110,6 +120,8 @@ class RawPeer {
     kGoAway = 7,
     kWindow = 8
   };
+  static constexpr std::uint32_t kInitialWindow = 4;  // A setting.
+  static constexpr char kEndStream = 1;
   static constexpr char kEndHeaders = 4;
   static constexpr char kAck = 1;
 
@@ -173,14 +185,15 @@ class RawPeer {
           NumberAt(payload, 0, 4);
     } else if (kind == kSettings && (flags & kAck) == 0) {
       for (std::size_t at = 0; at + 6 <= payload.size(); at += 6) {
-        if (NumberAt(payload, at, 2) != 4) continue;
+        if (NumberAt(payload, at, 2) != kInitialWindow) continue;
         const auto initial =
             static_cast<std::int64_t>(NumberAt(payload, at + 2, 4));
         stream_window_ += initial - initial_window_;
         initial_window_ = initial;
       }
       Send(Frame(kSettings, kAck, 0, ""));
-    } else if (kind == kHeaders || kind == kReset || kind == kGoAway) {
+    } else if ((kind == kHeaders && (flags & kEndStream) != 0) ||
+               kind == kReset || kind == kGoAway) {
       ended_ = true;
     }
   }
