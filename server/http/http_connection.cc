@@ -6,9 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/http/http_api.h"
+#include "server/http/request_head.h"
 
 namespace gradtap::server {
 namespace {
@@ -17,8 +22,20 @@ namespace {
 // reads: closed at once it might not get its answer.
 constexpr std::chrono::seconds kRestTime{1};
 constexpr std::size_t kRestBytes = std::size_t{1} << 20;
+constexpr std::size_t kReadBytes = 4096;
 
 thread_local HttpConnection* current = nullptr;
+
+const char* ReasonOf(int status) {
+  switch (status) {
+    case 414:
+      return "URI Too Long";
+    case 431:
+      return "Request Header Fields Too Large";
+    default:
+      return "Service Unavailable";
+  }
+}
 
 std::string PeerOf(int socket) {
   sockaddr_storage address{};
@@ -84,18 +101,27 @@ bool HttpConnection::Begin() {
   CutOff(Limit::kClientConnections);
   at_once_ = true;
   if (tls_ == nullptr) {
-    static constexpr std::string_view kTooMany =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-        "Content-Type: application/json\r\nConnection: close\r\n\r\n"
-        "{\"code\":\"UNAVAILABLE\",\"message\":\"too many connections of one "
-        "client; close some\"}\n";
-    Send(kTooMany.data(), kTooMany.size());
+    Answer(503, "too many connections of one client; close some");
     // With a request unread, closing would take the answer back.
-    std::array<char, 4096> rest;
+    std::array<char, kReadBytes> rest;
     while (::recv(socket_, rest.data(), rest.size(), MSG_DONTWAIT) > 0) {
     }
   }
   return false;
+}
+
+void HttpConnection::Answer(int status, const std::string& message) {
+  const HttpAnswer answer =
+      ToHttpAnswer(status == 503 ? absl::UnavailableError(message)
+                                 : absl::InvalidArgumentError(message));
+  const std::string text = absl::StrCat(
+      "HTTP/1.1 ", status, " ", ReasonOf(status), "\r\n",
+      status == 503 ? "Retry-After: 1\r\n" : "",
+      "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+      "Content-Type: ",
+      answer.content_type, "\r\nContent-Length: ", answer.body.size(),
+      "\r\nConnection: close\r\n\r\n", answer.body);
+  Send(text.data(), text.size());
 }
 
 void HttpConnection::CutOff(Limit limit) {
@@ -108,6 +134,26 @@ bool HttpConnection::Handshake() {
     const TlsSession::Next next = tls_->Handshake();
     if (next == TlsSession::Next::kDone) return true;
     if (!AwaitFor(next, request_until_)) return false;
+  }
+}
+
+bool HttpConnection::ReadHead() {
+  RequestHead head;
+  std::array<char, kReadBytes> bytes;
+  for (;;) {
+    const ssize_t got = ReceiveRequest(bytes.data(), bytes.size());
+    if (got <= 0) return false;
+    switch (head.Add({bytes.data(), static_cast<std::size_t>(got)})) {
+      case RequestHead::State::kMore:
+        continue;
+      case RequestHead::State::kWhole:
+        buffer_ = head.TakeText();
+        return true;
+      case RequestHead::State::kRefused:
+        CutOff(Limit::kRequestBytes);
+        Answer(head.status(), head.message());
+        return false;
+    }
   }
 }
 
@@ -125,7 +171,7 @@ bool HttpConnection::HasGone() const {
 
 bool HttpConnection::is_readable() const {
   if (request_ended_) return false;
-  return taken_ < buffered_ || (tls_ != nullptr && tls_->pending()) ||
+  return taken_ < buffer_.size() || (tls_ != nullptr && tls_->pending()) ||
          Await(POLLIN, request_until_);
 }
 
@@ -138,27 +184,33 @@ bool HttpConnection::is_writable() const {
 
 ssize_t HttpConnection::read(char* to, std::size_t size) {
   if (request_ended_) return -1;
-  if (taken_ == buffered_) {
-    const std::size_t left = all_->limits_.request_bytes - request_bytes_;
-    if (left == 0) {
-      CutOff(Limit::kRequestBytes);
-      return -1;
-    }
-    const ssize_t got = Receive(buffer_.data(), std::min(left, buffer_.size()));
-    // A wait ends within its last millisecond.
-    if (got < 0 &&
-        Clock::now() + std::chrono::milliseconds(1) >= request_until_) {
-      CutOff(Limit::kRequestTime);
-    }
-    if (got <= 0) return got;
+  if (taken_ == buffer_.size()) {
     taken_ = 0;
-    buffered_ = static_cast<std::size_t>(got);
-    request_bytes_ += buffered_;
+    buffer_.resize(kReadBytes);
+    const ssize_t got = ReceiveRequest(buffer_.data(), buffer_.size());
+    buffer_.resize(got <= 0 ? 0 : static_cast<std::size_t>(got));
+    if (got <= 0) return got;
   }
-  const std::size_t n = std::min(size, buffered_ - taken_);
+  const std::size_t n = std::min(size, buffer_.size() - taken_);
   std::memcpy(to, buffer_.data() + taken_, n);
   taken_ += n;
   return static_cast<ssize_t>(n);
+}
+
+ssize_t HttpConnection::ReceiveRequest(char* to, std::size_t size) {
+  const std::size_t left = all_->limits_.request_bytes - request_bytes_;
+  if (left == 0) {
+    CutOff(Limit::kRequestBytes);
+    return -1;
+  }
+  const ssize_t got = Receive(to, std::min(left, size));
+  // A wait ends within its last millisecond.
+  if (got < 0 &&
+      Clock::now() + std::chrono::milliseconds(1) >= request_until_) {
+    CutOff(Limit::kRequestTime);
+  }
+  if (got > 0) request_bytes_ += static_cast<std::size_t>(got);
+  return got;
 }
 
 ssize_t HttpConnection::write(const char* from, std::size_t size) {
@@ -244,9 +296,10 @@ bool HttpConnection::AwaitFor(TlsSession::Next next,
 
 void HttpConnection::PassOverTheRest() {
   const auto until = Clock::now() + kRestTime;
+  std::array<char, kReadBytes> rest;
   std::size_t bytes = 0;
   while (bytes < kRestBytes && Await(POLLIN, until)) {
-    const ssize_t got = ::recv(socket_, buffer_.data(), buffer_.size(), 0);
+    const ssize_t got = ::recv(socket_, rest.data(), rest.size(), 0);
     if (got <= 0) return;
     bytes += static_cast<std::size_t>(got);
   }

@@ -1,6 +1,7 @@
 // One connection, as the HTTP library reads and writes it: one request, and an
-// answer. What the library leaves open is bounded here: how many bytes a
-// request has, how long it takes to come, how long its answer takes to leave.
+// answer. What the library leaves open is bounded here: what a head is like and
+// how many bytes a request has, how long it takes to come, how long its answer
+// takes to leave.
 // After the answer the connection is closed, so that what a client sent behind
 // a request is never taken for another one.
 //
@@ -11,7 +12,6 @@
 
 #include <httplib.h>
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <map>
@@ -81,6 +81,9 @@ class HttpConnection final : public StreamOfAnyVersion {
   // To be called then. False: the other side does not speak TLS, or is not let
   // in. True without TLS.
   bool Handshake();
+  // And then: reads the head, for read() to give it. False: it has not come, or
+  // is none that is read, which the other side has been told.
+  bool ReadHead();
 
   // Who is at the other end: "ipv4:192.0.2.1:4000".
   const std::string& peer() const { return peer_; }
@@ -118,7 +121,11 @@ class HttpConnection final : public StreamOfAnyVersion {
   // What the socket has to be ready for; false: not before the deadline, or it
   // is over.
   bool AwaitFor(TlsSession::Next next, Clock::time_point deadline) const;
+  // The next bytes of the request, counted; as recv() has it.
+  ssize_t ReceiveRequest(char* to, std::size_t size);
   ssize_t Receive(char* to, std::size_t size);
+  // What the other side is told by us, and not by the library.
+  void Answer(int status, const std::string& message);
   ssize_t Send(const char* from, std::size_t size);
   void PassOverTheRest();
   // It is cut off for that.
@@ -134,11 +141,10 @@ class HttpConnection final : public StreamOfAnyVersion {
   std::size_t request_bytes_ = 0;
   std::shared_ptr<HeldAnswer> answer_;
   bool request_ended_ = false;
-  bool cut_off_ = false;  // And counted.
-  bool at_once_ = false;  // It is closed without a look at what still comes.
-  std::array<char, 4096> buffer_;
-  std::size_t buffered_ = 0;  // Bytes in it,
-  std::size_t taken_ = 0;     // and how many of them have been read.
+  bool cut_off_ = false;   // And counted.
+  bool at_once_ = false;   // It is closed without a look at what still comes.
+  std::string buffer_;     // Of the request,
+  std::size_t taken_ = 0;  // and how many of its bytes have been read.
 };
 
 }  // namespace gradtap::server

@@ -90,7 +90,7 @@ class Library final : public httplib::Server {
       }
     };
     try {
-      return process(connection);
+      return connection.ReadHead() && process(connection);
     } catch (const std::exception&) {  // Out of memory, most likely.
       return false;
     }

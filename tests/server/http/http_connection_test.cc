@@ -92,6 +92,39 @@ TEST_F(HttpConnectionTest, ARequestHasSoManyBytesAndNoMore) {
   EXPECT_EQ(refused_.refused(Limit::kRequestBytes), 1u);
 }
 
+TEST_F(HttpConnectionTest, AHeadIsReadBeforeAnythingOfItIsGiven) {
+  HttpConnection* const connection = Open();
+  Say("GET / HTTP/1.1\r\nHost: x\r\n\r\nbo");
+  ASSERT_TRUE(connection->ReadHead());
+  Say("dy");
+  ::shutdown(peer_, SHUT_WR);
+  EXPECT_EQ(ReadAll(), "GET / HTTP/1.1\r\nHost: x\r\n\r\nbody");
+}
+
+TEST_F(HttpConnectionTest, AHeadOfTooManyLinesIsRefusedBeforeItEnds) {
+  limits_.request_bytes = 1 << 20;
+  HttpConnection* const connection = Open();
+  std::string head = "GET / HTTP/1.1\r\n";
+  for (int i = 0; i < 101; ++i) head += "a:b\r\n";
+  Say(head);
+  EXPECT_FALSE(connection->ReadHead());
+  EXPECT_EQ(refused_.refused(Limit::kRequestBytes), 1u);
+  char text[1024];
+  const ssize_t n = ::recv(peer_, text, sizeof text, 0);
+  ASSERT_GT(n, 0);
+  const std::string answer(text, static_cast<std::size_t>(n));
+  EXPECT_THAT(answer, ::testing::StartsWith("HTTP/1.1 431 Request Header"));
+  EXPECT_THAT(answer, ::testing::HasSubstr("more than 100 headers"));
+}
+
+TEST_F(HttpConnectionTest, AHeadThatDoesNotEndIsNoRequest) {
+  HttpConnection* const connection = Open();
+  Say("GET / HTTP/1.1\r\nHost: x\r\n");
+  ::shutdown(peer_, SHUT_WR);
+  EXPECT_FALSE(connection->ReadHead());
+  EXPECT_EQ(refused_.refused(Limit::kRequestBytes), 0u);
+}
+
 TEST_F(HttpConnectionTest, ARequestThatDoesNotComeIsGivenUp) {
   limits_.request_time = milliseconds(1);
   HttpConnection* connection = Open();

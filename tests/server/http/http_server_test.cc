@@ -32,6 +32,7 @@ using testing::Feeder;
 using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 constexpr char kJson[] = "application/json";
 
@@ -332,20 +333,26 @@ TEST_F(HttpServerTest, BodiesOfUnknownLengthAreRefused) {
                                     "127.0.0.1\r\nContent-Type: "
                                     "application/json\r\n") +
                         header + "\r\n\r\n"),
-                ::testing::StartsWith("HTTP/1.1 400 "))
+                StartsWith("HTTP/1.1 400 "))
         << header;
   }
 }
 
 TEST_F(HttpServerTest, AnEndlessHeadIsCutOff) {
   // It is closed before all of it has been sent.
+  EXPECT_THAT(
+      SendRaw("GET /healthz HTTP/1.1\r\nX-Long: " + std::string(9000, 'x')),
+      StartsWith("HTTP/1.1 431 "));
+  EXPECT_THAT(SendRaw("GET /healthz?" + std::string(9000, 'x')),
+              StartsWith("HTTP/1.1 414 "));
+  std::string headers;
+  for (int i = 0; i < 10'000; ++i) headers += "X-Many: x\r\n";
+  EXPECT_THAT(SendRaw("GET /healthz HTTP/1.1\r\n" + headers),
+              StartsWith("HTTP/1.1 431 "));
   SendRaw("GET /healthz HTTP/1.1\r\nX-Long: " + std::string(8 << 20, 'x'));
-  SendRaw("GET /healthz HTTP/1.1\r\n" + [] {
-    std::string headers;
-    for (int i = 0; i < 400'000; ++i) headers += "X-Many: x\r\n";
-    return headers;
-  }());
   EXPECT_EQ(Get("/healthz").status, 200);
+  EXPECT_THAT(Get("/metrics").body,
+              HasSubstr("gradtap_refused_total{limit=\"request_bytes\"} 4\n"));
 }
 
 TEST_F(HttpServerTest, AValueMayHaveAnEqualsSign) {
