@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/standard_error.h"
 #include "core/limits.h"
 #include "core/name_filter.h"
 #include "core/names.h"

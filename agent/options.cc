@@ -216,6 +216,23 @@ void ChooseToken(Overrides* from, AgentOptions* o) {
   }
 }
 
+// Attach would wait for whoever writes into it. What is not there, or may not
+// be read, is said by who reads it.
+bool CheckRegular(const char* option, const std::string& path, Settings* s) {
+  std::error_code failed;
+  if (!std::filesystem::is_other(path, failed)) return true;
+  s->errors.push_back(std::string(option) + ": " + Quoted(path) +
+                      " is no regular file: name one that stays");
+  return false;
+}
+
+void CheckTlsFiles(Settings* s) {
+  if (!s->options.tls) return;
+  CheckRegular("GRADTAP_TLS_CA", s->options.tls_ca_file, s);
+  CheckRegular("GRADTAP_TLS_CERT", s->options.tls_cert_file, s);
+  CheckRegular("GRADTAP_TLS_KEY", s->options.tls_key_file, s);
+}
+
 // The file is where it is now, even if the program goes elsewhere.
 void CompleteToken(Settings* settings) {
   AgentOptions& o = settings->options;
@@ -223,6 +240,7 @@ void CompleteToken(Settings* settings) {
   std::error_code failed;
   const auto absolute = std::filesystem::absolute(o.token_file, failed);
   if (!failed) o.token_file = absolute.string();
+  if (!CheckRegular("GRADTAP_TOKEN_FILE", o.token_file, settings)) return;
   absl::StatusOr<std::string> token = ReadBearerToken(o.token_file);
   if (token.ok()) {
     o.token = *std::move(token);
@@ -450,6 +468,7 @@ Settings ResolveSettings(AgentOptions options, const Environment& environment,
   CompletePlace(environment, &settings);
   CompleteSpool(environment, &settings);
   CompleteToken(&settings);
+  CheckTlsFiles(&settings);
   settings.launch = LaunchKey(environment);
   const bool named = !o.run.empty();
   if (!named) o.run = JobRunName(environment);

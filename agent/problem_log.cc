@@ -1,6 +1,5 @@
 #include "agent/problem_log.h"
 
-#include <cstdio>
 #include <utility>
 
 #include "core/names.h"
@@ -58,10 +57,6 @@ bool ProblemLog::Next(std::string* message) {
 std::vector<std::string> ProblemLog::problems() const {
   MutexLock lock(mu_);
   return {kept_.begin(), kept_.end()};
-}
-
-void LogToStderr(const std::string& message) {
-  std::fprintf(stderr, "gradtap: %s\n", message.c_str());
 }
 
 }  // namespace gradtap::agent

@@ -57,9 +57,6 @@ class ProblemLog {
   bool emitting_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// Writes "gradtap: MESSAGE" to standard error.
-void LogToStderr(const std::string& message);
-
 }  // namespace gradtap::agent
 
 #endif  // GRADTAP_AGENT_PROBLEM_LOG_H_

@@ -196,6 +196,20 @@ TEST_F(AgentTest, ModulesWithPrefixesAndNamedTensorsAreTaken) {
   EXPECT_EQ(d().Get(d().steps[0], "w", Role::kWeight)->mean, 1.0f);
 }
 
+TEST_F(AgentTest, NamedTensorsHoldWhatTheyWereMadeOf) {
+  std::vector<NamedTensor> named;
+  for (const float value : {1.0f, 2.0f}) {
+    torch::Tensor passing = torch::full({3}, value);
+    named.emplace_back("w" + std::to_string(named.size()), passing);
+    passing = torch::full({3}, 99.0f);
+  }
+  tap_ = Agent::Attach(std::move(named), options_);
+  attached_ = true;
+  Step();
+  EXPECT_EQ(d().Get(d().steps[0], "w0", Role::kWeight)->mean, 1.0f);
+  EXPECT_EQ(d().Get(d().steps[0], "w1", Role::kWeight)->mean, 2.0f);
+}
+
 TEST_F(AgentTest, AForkedChildIsInertAndTheParentGoesOn) {
   Attach();
   Step();

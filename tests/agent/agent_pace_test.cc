@@ -122,6 +122,24 @@ TEST_F(PaceTest, AStepAllocatesNothingOfItsOwnAfterTheFirstOnes) {
   EXPECT_EQ(testing::StopCountingAllocations(), 0);
 }
 
+TEST_F(PaceTest, AScalarAllocatesForATensorAlone) {
+  const torch::Tensor loss = torch::ones({});
+  testing::StartCountingAllocations();
+  {
+    const Scalar number("lr", 0.1);
+    const Scalar copy = number;
+    EXPECT_EQ(copy.tensor(), nullptr);
+  }
+  EXPECT_EQ(testing::StopCountingAllocations(), 0);
+  testing::StartCountingAllocations();
+  {
+    const Scalar tensor("loss", loss);
+    const Scalar copy = tensor;
+    EXPECT_NE(copy.tensor(), nullptr);
+  }
+  EXPECT_EQ(testing::StopCountingAllocations(), 1);
+}
+
 TEST_F(PaceTest, AnotherThreadsStepHasNoCpuTime) {
   Attach();
   Step();

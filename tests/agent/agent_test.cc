@@ -265,6 +265,22 @@ TEST_F(AgentTest, AFaultIsALostStepAndSixteenSwitchCaptureOff) {
             1);
 }
 
+TEST_F(AgentTest, ScalarsHoldTheTensorsThatTheyWereMadeOf) {
+  Attach();
+  torch::Tensor loss = torch::tensor(0.5f);
+  std::vector<Scalar> scalars;
+  scalars.emplace_back("loss", loss);
+  scalars.emplace_back("twice", loss * 2);
+  const std::vector<Scalar> copies = scalars;
+  scalars.clear();
+  loss = torch::tensor(99.0f);
+  Backward();
+  tap_->Step(optimizer_, copies);
+  ++expected_steps_;
+  EXPECT_EQ(d().Scalar(d().steps[0], "loss"), 0.5);
+  EXPECT_EQ(d().Scalar(d().steps[0], "twice"), 1);
+}
+
 TEST_F(AgentTest, ScalarsThatCannotBeHadAreLeftOutAndReportedOnce) {
   Attach();
   for (int i = 0; i < 3; ++i) {

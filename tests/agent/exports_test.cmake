@@ -22,7 +22,7 @@ foreach(symbol IN LISTS symbols)
   endif()
 endforeach()
 foreach(wanted Agent::Attach Agent::Step Agent::status DescribeParameters
-    ParameterTable::ToString)
+    ParameterTable::ToString Scalar::Scalar NamedTensor::NamedTensor)
   if(NOT out MATCHES "gradtap::${wanted}")
     message("not exported: gradtap::${wanted}")
     math(EXPR bad "${bad} + 1")

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "agent/launch.h"
+#include "support/forked_child.h"
 #include "support/temp_dir.h"
 
 namespace gradtap::agent {
@@ -274,6 +276,30 @@ TEST_F(OptionsTest, TheTokenFileIsReadWithoutItsLineEnd) {
   const Settings s = Resolve();
   EXPECT_THAT(s.errors, IsEmpty());
   EXPECT_EQ(s.options.token, "s3cret");
+}
+
+// In a child, which a signal ends where it waits for a writer.
+TEST_F(OptionsTest, FilesThatWouldBeWaitedForAreRefused) {
+  const gradtap::testing::TempDir dir;
+  const std::string path = dir.path() + "/pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  for (const char* name : {"GRADTAP_TOKEN_FILE", "GRADTAP_TLS_CA",
+                           "GRADTAP_TLS_CERT", "GRADTAP_TLS_KEY"}) {
+    env_ = {{name, path}, {"GRADTAP_TLS", "1"}};
+    EXPECT_EQ(
+        testing::InChild([&] {
+          ::alarm(60);
+          const Settings s = Resolve();
+          return s.errors.size() == 1 &&
+                         s.errors[0].find(path + "' is no regular file") !=
+                             std::string::npos &&
+                         s.errors[0].find(name) != std::string::npos
+                     ? 0
+                     : 1;
+        }),
+        0)
+        << name;
+  }
 }
 
 TEST_F(OptionsTest, ATokenOfAVariableWinsOverTheProgramsFileAndBack) {

@@ -145,7 +145,9 @@ struct AgentOptions {
 
 // ---- Values handed in ------------------------------------------------------
 
-// A named number of a step. Valid during the call that it is passed to.
+// A named number of a step. Of a tensor it holds a reference, as a copy of that
+// tensor does: it may be a temporary, and its value is that of when the step
+// ends. Allocates for a tensor, and for a name of more than 15 bytes.
 class Scalar {
  public:
   template <
@@ -154,17 +156,18 @@ class Scalar {
   Scalar(std::string name, Number value)
       : name_(std::move(name)), value_(static_cast<double>(value)) {}
   // A tensor of one element, of any dtype.
-  Scalar(std::string name, const at::Tensor& tensor)
-      : name_(std::move(name)), tensor_(&tensor) {}
+  GRADTAP_EXPORT Scalar(std::string name, const at::Tensor& tensor);
 
   const std::string& name() const { return name_; }
   double value() const { return value_; }
-  const at::Tensor* tensor() const { return tensor_; }  // Null: a number.
+  const at::Tensor* tensor() const {  // Null: a number.
+    return static_cast<const at::Tensor*>(tensor_.get());
+  }
 
  private:
   std::string name_;
   double value_ = 0;
-  const at::Tensor* tensor_ = nullptr;
+  std::shared_ptr<const void> tensor_;  // An at::Tensor.
 };
 
 // {"G", *generator}: parameters are named "G.conv.weight" and so on. An empty
@@ -181,18 +184,21 @@ class NamedModule {
   const torch::nn::Module* module_;
 };
 
-// {"w", tensor}: for script modules and hand-made parameters.
+// {"w", tensor}: for script modules and hand-made parameters. Holds a
+// reference, as a copy of the tensor does: it may be a temporary.
 class NamedTensor {
  public:
-  NamedTensor(std::string name, const at::Tensor& tensor, bool buffer = false)
-      : name_(std::move(name)), tensor_(&tensor), buffer_(buffer) {}
+  GRADTAP_EXPORT NamedTensor(std::string name, const at::Tensor& tensor,
+                             bool buffer = false);
   const std::string& name() const { return name_; }
-  const at::Tensor& tensor() const { return *tensor_; }
+  const at::Tensor& tensor() const {
+    return *static_cast<const at::Tensor*>(tensor_.get());
+  }
   bool buffer() const { return buffer_; }
 
  private:
   std::string name_;
-  const at::Tensor* tensor_;
+  std::shared_ptr<const void> tensor_;  // An at::Tensor.
   bool buffer_;
 };
 
