@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/guest_scope.h"
 #include "agent/standard_error.h"
 #include "core/limits.h"
 #include "core/name_filter.h"
@@ -96,6 +97,7 @@ class Agent::Impl::Call {
  public:
   explicit Call(Impl* impl) : impl_(impl->Inert() ? nullptr : impl) {
     if (impl_ == nullptr) return;
+    scope_.emplace();
     impl_->in_call_ = true;
     impl_->times_->BeginCall();
   }
@@ -111,10 +113,12 @@ class Agent::Impl::Call {
 
  private:
   Impl* impl_;
+  std::optional<agent::GuestScope> scope_;
 };
 
 std::unique_ptr<Agent::Impl> Agent::Impl::Create(
     const MakeCapture& make_capture, AgentOptions options) noexcept {
+  const agent::GuestScope scope;
   std::unique_ptr<Impl> impl(new Impl);
   try {
     impl->Start(make_capture, std::move(options));
@@ -184,6 +188,7 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
 }
 
 Agent::Impl::~Impl() {
+  const agent::GuestScope scope;
   if (delivery_ == nullptr) return;
   FinishHeldStep();
   const agent::FlushOutcome outcome = delivery_->Shutdown(
@@ -441,6 +446,7 @@ void Agent::Impl::Refresh() noexcept {
 FlushResult Agent::Impl::Flush(std::chrono::milliseconds deadline) noexcept {
   FlushResult result;
   if (agent::IsForkedChild()) return result;
+  const agent::GuestScope scope;
   if (delivery_ == nullptr) {
     result.delivered = true;  // Nothing was recorded.
     return result;

@@ -1,5 +1,6 @@
 // How an agent comes, what it needs, and how it goes.
 
+#include <fenv.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -8,6 +9,9 @@
 #include <torch/nn/modules/dropout.h>
 #include <unistd.h>
 
+#include <cfenv>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -209,6 +213,44 @@ TEST_F(AgentTest, NamedTensorsHoldWhatTheyWereMadeOf) {
   EXPECT_EQ(d().Get(d().steps[0], "w0", Role::kWeight)->mean, 1.0f);
   EXPECT_EQ(d().Get(d().steps[0], "w1", Role::kWeight)->mean, 2.0f);
 }
+
+#if defined(__x86_64__)
+
+// Where a program traps what IEEE 754 calls invalid, or too large.
+TEST_F(AgentTest, ValuesThatWouldTrapAreRecordedAndTheTrapsStay) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  // Of one chunk, and of many on LibTorch's pool.
+  const torch::Tensor mask = torch::full({100}, -3.4e38f);
+  const torch::Tensor large = torch::full({1 << 21}, -3.4e38f);
+  const torch::Tensor vast = torch::full({9}, 1e308, torch::kFloat64);
+  const torch::Tensor lost = torch::full({9}, nan);
+  tap_ = Agent::Attach(
+      {NamedTensor("mask", mask, true), NamedTensor("large", large, true),
+       NamedTensor("vast", vast), NamedTensor("lost", lost)},
+      options_);
+  attached_ = true;
+  const torch::Tensor loss = torch::tensor(nan);
+  std::feclearexcept(FE_ALL_EXCEPT);
+  std::feraiseexcept(FE_UNDERFLOW);
+  ::feenableexcept(FE_INVALID | FE_OVERFLOW | FE_DIVBYZERO);
+  for (int i = 0; i < 2; ++i) {
+    tap_->BeforeOptimizerStep();
+    tap_->AfterOptimizerStep({{"loss", loss}});
+    ++expected_steps_;
+  }
+  EXPECT_EQ(::fegetexcept(), FE_INVALID | FE_OVERFLOW | FE_DIVBYZERO);
+  EXPECT_EQ(std::fetestexcept(FE_ALL_EXCEPT), FE_UNDERFLOW);
+  ::fedisableexcept(FE_ALL_EXCEPT);
+  const StepData& step = d().steps.at(1);
+  EXPECT_EQ(d().Get(step, "mask", Role::kBuffer)->min, -3.4e38f);
+  EXPECT_EQ(d().Get(step, "large", Role::kBuffer)->max, -3.4e38f);
+  EXPECT_EQ(d().Get(step, "vast", Role::kWeight)->max,
+            std::numeric_limits<float>::max());
+  EXPECT_EQ(d().Get(step, "lost", Role::kUpdate)->nan, 9u);
+  EXPECT_TRUE(std::isnan(d().Scalar(step, "loss")));
+}
+
+#endif
 
 TEST_F(AgentTest, AForkedChildIsInertAndTheParentGoesOn) {
   Attach();
