@@ -1,5 +1,7 @@
 #include "agent/agent_impl.h"
 
+#include <cxxabi.h>
+
 #include <cmath>
 #include <cstdio>
 #include <exception>
@@ -14,6 +16,11 @@
 
 namespace gradtap {
 namespace {
+
+// Unwinding that nobody may stop: whoever catches it has to throw it on, at
+// once or the process is aborted.
+constexpr char kThreadEnds[] =
+    "its thread was cancelled, or called pthread_exit";
 
 std::string FirstLine(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
@@ -210,6 +217,9 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   Before(nullptr, &optimizer);
   try {
     agent::CallOptimizerStep(optimizer);
+  } catch (const abi::__forced_unwind&) {
+    Threw(kThreadEnds);
+    throw;
   } catch (...) {
     Threw(DescribeCurrentException());
     throw;
@@ -225,6 +235,9 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   try {
     agent::CallOptimizerStep(
         optimizer, closure, [&] { Before(nullptr, &optimizer); }, loss);
+  } catch (const abi::__forced_unwind&) {
+    Threw(kThreadEnds);
+    throw;
   } catch (...) {
     Threw(DescribeCurrentException());
     throw;

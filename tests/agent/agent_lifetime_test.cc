@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/dropout.h>
@@ -15,6 +16,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "agent/agent_fixture.h"
@@ -251,6 +253,51 @@ TEST_F(AgentTest, ValuesThatWouldTrapAreRecordedAndTheTrapsStay) {
 }
 
 #endif
+
+TEST_F(AgentTest, AThreadThatEndsInTheOptimizerLeavesAGap) {
+  Attach();
+  Step();
+  optimizer_.after = [] { ::pthread_exit(nullptr); };
+  std::thread([&] { Step(); }).join();
+  std::thread([&] {
+    Backward();
+    tap_->Step(optimizer_, [] { return torch::ones({}); });
+  }).join();
+  optimizer_.after = [] {
+    ::pthread_cancel(::pthread_self());
+    ::pthread_testcancel();
+  };
+  std::thread([&] { Step(); }).join();
+  optimizer_.after = nullptr;
+  Step();
+  expected_steps_ += 3;
+  ASSERT_THAT(d().gaps, SizeIs(3));
+  for (const auto& gap : d().gaps) {
+    EXPECT_EQ(gap.cause, GapCause::kOptimizerThrew);
+    EXPECT_THAT(gap.detail, HasSubstr("thread"));
+  }
+  EXPECT_THAT(d().steps, SizeIs(2));
+}
+
+TEST_F(AgentTest, AThreadIsCancelledAfterTheCallAndNotWithinIt) {
+  options_.log = [this](const std::string& m) {
+    said_.push_back(m);
+    ::pthread_testcancel();
+  };
+  Attach();
+  bool returned = false;
+  bool went_on = false;
+  std::thread([&] {
+    ::pthread_cancel(::pthread_self());
+    tap_->SetStep(-1);  // It is said that this is ignored.
+    returned = true;
+    ::pthread_testcancel();
+    went_on = true;
+  }).join();
+  EXPECT_THAT(said_, SizeIs(1));
+  EXPECT_TRUE(returned);
+  EXPECT_FALSE(went_on);
+}
 
 TEST_F(AgentTest, AForkedChildIsInertAndTheParentGoesOn) {
   Attach();
