@@ -390,7 +390,10 @@ std::int64_t Agent::Impl::TakeStepNumber() noexcept {
     capture_->ForgetWeights();
     weights_current_ = false;
   }
-  if (!last_step_.has_value()) began_unasked_ = step == 0 && !step_set_;
+  if (!last_step_.has_value()) {
+    began_unasked_ = step == 0 && !step_set_;
+    ClaimRun();
+  }
   last_step_ = step;
   next_step_ = step + 1;
   return step;

@@ -254,6 +254,43 @@ TEST_F(AgentTest, ValuesThatWouldTrapAreRecordedAndTheTrapsStay) {
 
 #endif
 
+TEST_F(AgentTest, TwoAgentsOfOneRunAreToldSoWhenBothRecord) {
+  Attach();
+  Step();
+  auto second = Agent::Attach(model_, options_);
+  EXPECT_THAT(said_, IsEmpty());
+  for (int i = 0; i < 2; ++i) second->Step(optimizer_);
+  EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("records run test too"),
+                                       HasSubstr("AgentOptions::run"))));
+  EXPECT_EQ(second->status().problems, said_);
+  second = nullptr;
+  tap_ = nullptr;
+  testing::ResetWorld();
+  expected_steps_ = 0;
+  Attach();
+}
+
+TEST_F(AgentTest, AgentsOfOtherRunsOrRanksOrAfterOneAnotherAreNotTold) {
+  testing::World().environment = {{"GRADTAP_LAUNCH", "L"}};
+  Attach();
+  Step();
+  AgentOptions other = options_;
+  other.run = "another";
+  AgentOptions of_rank = options_;
+  of_rank.rank = 1;
+  of_rank.world_size = 2;
+  for (const AgentOptions& options : {other, of_rank}) {
+    Agent::Attach(model_, options)->Step(optimizer_);
+  }
+  tap_ = Agent::Attach(model_, options_);  // The one before ends here.
+  tap_->Step(optimizer_);
+  EXPECT_THAT(said_, IsEmpty());
+  tap_ = nullptr;
+  testing::ResetWorld();
+  expected_steps_ = 0;
+  Attach();
+}
+
 TEST_F(AgentTest, AThreadThatEndsInTheOptimizerLeavesAGap) {
   Attach();
   Step();
