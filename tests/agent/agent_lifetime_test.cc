@@ -216,6 +216,19 @@ TEST_F(AgentTest, NamedTensorsHoldWhatTheyWereMadeOf) {
   EXPECT_EQ(d().Get(d().steps[0], "w1", Role::kWeight)->mean, 2.0f);
 }
 
+TEST_F(AgentTest, AFewElementsAgainAndAgainAreNotReadAsMany) {
+  const torch::Tensor often = torch::ones({1}).expand({std::int64_t{1} << 32});
+  const torch::Tensor few = torch::ones({1}).expand({1000});
+  tap_ = Agent::Attach({NamedTensor("often", often), NamedTensor("few", few)},
+                       options_);
+  attached_ = true;
+  Step();
+  EXPECT_EQ(d().Find("often").unsupported_reason,
+            "it has 4294967296 elements in 4 bytes of memory");
+  EXPECT_EQ(d().Get(d().steps[0], "few", Role::kWeight)->mean, 1.0f);
+  EXPECT_LT(tap_->status().weight_copy_bytes, 10'000u);
+}
+
 #if defined(__x86_64__)
 
 // Where a program traps what IEEE 754 calls invalid, or too large.
