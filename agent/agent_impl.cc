@@ -1,11 +1,14 @@
 #include "agent/agent_impl.h"
 
+#include <cxxabi.h>
+
 #include <cmath>
 #include <cstdio>
 #include <exception>
 #include <string_view>
 #include <utility>
 
+#include "agent/guest_scope.h"
 #include "agent/standard_error.h"
 #include "core/limits.h"
 #include "core/name_filter.h"
@@ -13,6 +16,11 @@
 
 namespace gradtap {
 namespace {
+
+// Unwinding that nobody may stop: whoever catches it has to throw it on, at
+// once or the process is aborted.
+constexpr char kThreadEnds[] =
+    "its thread was cancelled, or called pthread_exit";
 
 std::string FirstLine(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
@@ -96,6 +104,7 @@ class Agent::Impl::Call {
  public:
   explicit Call(Impl* impl) : impl_(impl->Inert() ? nullptr : impl) {
     if (impl_ == nullptr) return;
+    scope_.emplace();
     impl_->in_call_ = true;
     impl_->times_->BeginCall();
   }
@@ -111,10 +120,12 @@ class Agent::Impl::Call {
 
  private:
   Impl* impl_;
+  std::optional<agent::GuestScope> scope_;
 };
 
 std::unique_ptr<Agent::Impl> Agent::Impl::Create(
     const MakeCapture& make_capture, AgentOptions options) noexcept {
+  const agent::GuestScope scope;
   std::unique_ptr<Impl> impl(new Impl);
   try {
     impl->Start(make_capture, std::move(options));
@@ -184,6 +195,7 @@ void Agent::Impl::Start(const MakeCapture& make_capture, AgentOptions options) {
 }
 
 Agent::Impl::~Impl() {
+  const agent::GuestScope scope;
   if (delivery_ == nullptr) return;
   FinishHeldStep();
   const agent::FlushOutcome outcome = delivery_->Shutdown(
@@ -205,6 +217,9 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   Before(nullptr, &optimizer);
   try {
     agent::CallOptimizerStep(optimizer);
+  } catch (const abi::__forced_unwind&) {
+    Threw(kThreadEnds);
+    throw;
   } catch (...) {
     Threw(DescribeCurrentException());
     throw;
@@ -220,6 +235,9 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   try {
     agent::CallOptimizerStep(
         optimizer, closure, [&] { Before(nullptr, &optimizer); }, loss);
+  } catch (const abi::__forced_unwind&) {
+    Threw(kThreadEnds);
+    throw;
   } catch (...) {
     Threw(DescribeCurrentException());
     throw;
@@ -372,7 +390,10 @@ std::int64_t Agent::Impl::TakeStepNumber() noexcept {
     capture_->ForgetWeights();
     weights_current_ = false;
   }
-  if (!last_step_.has_value()) began_unasked_ = step == 0 && !step_set_;
+  if (!last_step_.has_value()) {
+    began_unasked_ = step == 0 && !step_set_;
+    ClaimRun();
+  }
   last_step_ = step;
   next_step_ = step + 1;
   return step;
@@ -441,6 +462,7 @@ void Agent::Impl::Refresh() noexcept {
 FlushResult Agent::Impl::Flush(std::chrono::milliseconds deadline) noexcept {
   FlushResult result;
   if (agent::IsForkedChild()) return result;
+  const agent::GuestScope scope;
   if (delivery_ == nullptr) {
     result.delivered = true;  // Nothing was recorded.
     return result;

@@ -25,6 +25,7 @@
 #include "agent/overhead_budget.h"
 #include "agent/problem_log.h"
 #include "agent/process_guard.h"
+#include "agent/run_claim.h"
 #include "agent/scalars.h"
 #include "agent/step_times.h"
 #include "agent/surroundings.h"
@@ -94,6 +95,7 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   // The number of the step that ends now; tells delivery if it went back.
   std::int64_t TakeStepNumber() noexcept;
   void TellIfRunHasSteps() noexcept;  // Once.
+  void ClaimRun() noexcept;           // At the first step.
   // A step without statistics: what becomes of the copy of the weights.
   void KeepOrForgetWeights(std::int64_t step, GapCause cause);
 
@@ -124,6 +126,8 @@ class __attribute__((visibility("hidden"))) Agent::Impl {
   std::shared_ptr<agent::ProblemLog> log_;
   std::unique_ptr<agent::Delivery> delivery_;  // Null: inert.
   std::unique_ptr<agent::Capture> capture_;
+
+  std::optional<agent::RunClaim> claim_;
 
   // Read by status().
   std::optional<agent::StepTimes> times_;

@@ -105,6 +105,22 @@ void Agent::Impl::TellIfRunHasSteps() noexcept {
   }
 }
 
+// Not when it is attached: `tap = Agent::Attach(...)` ends the one before only
+// then.
+void Agent::Impl::ClaimRun() noexcept {
+  try {
+    const AgentOptions& o = settings_.options;
+    claim_.emplace(agent::MeantFor(o) + '\n' + o.run + '\n' +
+                   std::to_string(o.rank));
+    if (!claim_->shared()) return;
+    Report("another agent of this process records run " + o.run +
+           " too, and readers are shown the newer one alone: give one of them "
+           "another AgentOptions::run, or attach one agent to all models, as "
+           "in Attach({{\"G\", *g}, {\"D\", *d}})");
+  } catch (...) {  // No memory to say it.
+  }
+}
+
 AgentStatus Agent::Impl::status() const {
   AgentStatus status;
   status.run = settings_.options.run;

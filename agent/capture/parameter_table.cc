@@ -135,6 +135,19 @@ std::vector<Role> RolesOf(const Parameter& p, const at::Tensor& tensor,
   return roles;
 }
 
+// Many elements that are few in memory, again and again (expand()), would take
+// the time, and the copy for updates, of as many of their own.
+std::string RepeatsTooMuch(const c10::TensorImpl& impl) {
+  constexpr std::uint64_t kMany = std::uint64_t{1} << 24;
+  constexpr std::uint64_t kTimes = 64;
+  if (impl.layout() != c10::Layout::Strided || !impl.has_storage()) return "";
+  const auto numel = static_cast<std::uint64_t>(impl.numel());
+  const std::uint64_t bytes = impl.storage().nbytes();
+  if (numel <= kMany || numel / kTimes <= bytes / impl.itemsize()) return "";
+  return "it has " + std::to_string(numel) + " elements in " +
+         std::to_string(bytes) + " bytes of memory";
+}
+
 void Describe(const FoundTensor& found, Parameter* p) {
   p->kind = found.kind;
   p->module_path = SafeText(found.module_path);
@@ -142,6 +155,9 @@ void Describe(const FoundTensor& found, Parameter* p) {
   p->unsupported_reason = UnsupportedReason(found.tensor);
   if (!found.tensor.defined()) return;
   const c10::TensorImpl& impl = *found.tensor.unsafeGetTensorImpl();
+  if (p->unsupported_reason.empty()) {
+    p->unsupported_reason = RepeatsTooMuch(impl);
+  }
   p->dtype = DtypeText(found.tensor.scalar_type());
   p->device = impl.device().str();
   p->layout = LayoutText(impl.layout());

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -154,10 +155,10 @@ class StepCapture : public Capture {
   }
   void AddWeights(bool only_keep);
   void AddWeight(Entry* e, const TensorView& view);
-  TensorView ViewOfWeight(std::size_t i);
-  void CheckSparse(std::size_t i) const;
-  [[noreturn]] void ThrowChanged(std::size_t i,
-                                 const std::string& reason) const;
+  // False: the weight is lost.
+  bool ViewOfWeight(std::size_t i, TensorView* view);
+  bool SameSparse(std::size_t i);
+  void LoseWeight(std::size_t i, const std::string& reason);
   void ReduceSparse(Role role, std::size_t i, const SparseValues& values);
   void MakeRoomForHistograms();
 
@@ -174,6 +175,7 @@ class StepCapture : public Capture {
   bool histogram_limit_reported_ = false;
   std::int64_t last_walk_ = 0;
   std::map<std::string, std::string> without_gradients_;  // Name, reason.
+  std::set<std::string> without_weights_;                 // At a step; said.
   Schema schema_;
   OptimizerTypes optimizers_;
   std::vector<Entry> entries_;

@@ -52,7 +52,7 @@ void StepCapture::AddDeviceWeight(std::size_t i, bool only_keep) {
   const std::string reason = DeviceReducer::UnsupportedReason(tensor);
   if (!reason.empty() ||
       static_cast<std::uint64_t>(tensor.numel()) != e.numel) {
-    ThrowChanged(i, reason);
+    return LoseWeight(i, reason);
   }
   if (only_keep) {
     if (e.device_copy != nullptr)

@@ -258,7 +258,10 @@ absl::Status StepCapture::ReduceWeights() noexcept {
     for (const std::size_t i : sparse_entries_) {
       const absl::StatusOr<SparseValues> values =
           sparse_.Prepare(entries_[i].known.tensor());
-      if (!values.ok()) ThrowChanged(i, std::string(values.status().message()));
+      if (!values.ok()) {
+        LoseWeight(i, std::string(values.status().message()));
+        continue;
+      }
       const Entry& e = entries_[i];
       ReduceSparse(
           e.place_of(Role::kBuffer) >= 0 ? Role::kBuffer : Role::kWeight, i,
@@ -292,20 +295,21 @@ void StepCapture::AddWeights(bool only_keep) {
       AddDeviceWeight(i, only_keep);
       continue;
     }
+    if (!e.known.readable()) {
+      if (!only_keep && SameSparse(i)) sparse_entries_.push_back(i);
+      continue;
+    }
+    if (only_keep && e.previous == nullptr) continue;
+    TensorView view;
+    if (!ViewOfWeight(i, &view)) continue;
     if (only_keep) {
-      if (e.previous == nullptr) continue;
       WorkItem item;
-      item.reduction.view = ViewOfWeight(i);
+      item.reduction.view = view;
       item.reduction.previous = e.previous.get();
       work_.Add(item, e.numel);
       e.previous_valid = true;
-      continue;
-    }
-    if (e.known.readable()) {
-      AddWeight(&e, ViewOfWeight(i));
     } else {
-      CheckSparse(i);
-      sparse_entries_.push_back(i);
+      AddWeight(&e, view);
     }
   }
 }
@@ -337,35 +341,48 @@ void StepCapture::AddWeight(Entry* e, const TensorView& view) {
 // What was true at the start of the step must be so still: the copy of the
 // weight has that many bytes, and the schema says how many elements there are.
 // Strides may be others: then the copy is in another order, and of no use.
-TensorView StepCapture::ViewOfWeight(std::size_t i) {
+bool StepCapture::ViewOfWeight(std::size_t i, TensorView* view) {
   Entry& e = entries_[i];
-  TensorView view;
-  if (e.known.View(&view)) return view;
+  if (e.known.View(view)) return true;
   KnownTensor now(e.known.tensor());
   if (!now.readable() || !now.SameElements(e.known)) {
-    ThrowChanged(i, UnsupportedReason(e.known.tensor()));
+    LoseWeight(i, UnsupportedReason(e.known.tensor()));
+    return false;
   }
   e.previous_valid &= now.SameOrder(e.known);
   e.known = std::move(now);
   refresh_ = true;
-  if (!e.known.View(&view)) ThrowChanged(i, "");
-  return view;
+  if (e.known.View(view)) return true;
+  LoseWeight(i, "");
+  return false;
 }
 
-void StepCapture::CheckSparse(std::size_t i) const {
+bool StepCapture::SameSparse(std::size_t i) {
   const at::Tensor& tensor = entries_[i].known.tensor();
   const std::string reason = UnsupportedReason(tensor);
   if (reason.empty() && tensor.layout() == c10::Layout::Sparse &&
       static_cast<std::uint64_t>(tensor.numel()) == entries_[i].numel) {
-    return;
+    return true;
   }
-  ThrowChanged(i, reason);
+  LoseWeight(i, reason);
+  return false;
 }
 
-void StepCapture::ThrowChanged(std::size_t i, const std::string& reason) const {
-  throw std::runtime_error("'" + schema_.parameters[i].name +
-                           "' changed within the step" +
-                           (reason.empty() ? "" : ": " + reason));
+// In this step alone: the next one begins with what the tensor is then. Said
+// once. Its gradient is recorded, and so are all others.
+void StepCapture::LoseWeight(std::size_t i, const std::string& reason) {
+  Entry& e = entries_[i];
+  refresh_ = true;
+  e.previous_valid = false;
+  if (e.device_copy != nullptr) e.device_copy->valid = false;
+  for (const Role role : {Role::kWeight, Role::kUpdate, Role::kBuffer}) {
+    if (e.place_of(role) >= 0) SetAbsent(role, e.place_of(role));
+  }
+  const std::string& name = schema_.parameters[i].name;
+  if (!without_weights_.insert(name).second) return;
+  options_.report("'" + name + "' changed within a step" +
+                  (reason.empty() ? ", to other elements" : ": " + reason) +
+                  "; of such a step only its gradient is recorded");
 }
 
 // Without the memory, updates are given up, not the run.

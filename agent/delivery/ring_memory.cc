@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "agent/spool/syscalls.h"
 
 namespace gradtap::agent {
 namespace {
@@ -46,10 +47,12 @@ absl::StatusOr<std::unique_ptr<RingMemory>> RingMemory::Create(
   const int fd = ::memfd_create("gradtap-ring", MFD_CLOEXEC);
   if (fd < 0) return Failed("memfd_create", bytes, errno);
   // Takes the pages now: a later lack of memory would be a SIGBUS.
-  const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
-  if (error != 0) {
+  const int allocated = RealSyscalls()->Allocate(fd, static_cast<off_t>(bytes));
+  if (allocated < 0) {
     ::close(fd);
-    return Failed("no memory", bytes, error);
+    return Failed(
+        allocated == -EFBIG ? "the limit on files (ulimit -f)" : "no memory",
+        bytes, -allocated);
   }
   auto memory = MapFile(fd, bytes);
   ::close(fd);

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace gradtap::agent {
@@ -20,6 +22,18 @@ auto Retried(Call call) {
     if (result >= 0) return result;
     if (errno != EINTR) return static_cast<decltype(result)>(-errno);
   }
+}
+
+constexpr off_t kAllocatedAtOnce = off_t{1} << 20;
+constexpr off_t kPage = 4096;
+
+// Beyond it the kernel not only refuses: it sends SIGXFSZ, which ends a
+// process.
+bool ExceedsFileLimit(off_t bytes) {
+  struct rlimit limit {};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+         limit.rlim_cur != RLIM_INFINITY &&
+         static_cast<std::uint64_t>(bytes) > limit.rlim_cur;
 }
 
 }  // namespace
@@ -46,11 +60,23 @@ int Syscalls::Truncate(int fd, off_t bytes) {
   return Retried([&] { return ::ftruncate(fd, bytes); });
 }
 
+// In pieces: a memory file system undoes what it has not finished when a signal
+// comes, and all at once would begin anew for ever beside a profiler's timer.
 int Syscalls::Allocate(int fd, off_t bytes) {
-  for (;;) {
-    const int error = ::posix_fallocate(fd, 0, bytes);
-    if (error != EINTR) return -error;
+  if (ExceedsFileLimit(bytes)) return -EFBIG;
+  off_t piece = kAllocatedAtOnce;
+  for (off_t at = 0; at < bytes;) {
+    const off_t now = std::min(piece, bytes - at);
+    const int error = ::posix_fallocate(fd, at, now);
+    if (error == EINTR) {
+      piece = std::max<off_t>(piece / 2, kPage);
+    } else if (error != 0) {
+      return -error;
+    } else {
+      at += now;
+    }
   }
+  return 0;
 }
 
 int Syscalls::PunchHole(int fd, off_t offset, off_t bytes) {

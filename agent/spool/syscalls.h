@@ -25,7 +25,8 @@ class Syscalls {
   virtual ssize_t Write(int fd, const iovec* pieces, int count);
   virtual ssize_t ReadAt(int fd, char* out, std::size_t bytes, off_t offset);
   virtual int Truncate(int fd, off_t bytes);
-  // posix_fallocate from the start.
+  // posix_fallocate from the start, piece by piece: after a failure a part may
+  // be there. -EFBIG beyond RLIMIT_FSIZE, without the signal.
   virtual int Allocate(int fd, off_t bytes);
   // Gives back what lies there; the file stays as long.
   virtual int PunchHole(int fd, off_t offset, off_t bytes);

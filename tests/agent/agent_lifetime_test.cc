@@ -1,16 +1,22 @@
 // How an agent comes, what it needs, and how it goes.
 
+#include <fenv.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sys/wait.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/dropout.h>
 #include <unistd.h>
 
+#include <cfenv>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "agent/agent_fixture.h"
@@ -208,6 +214,140 @@ TEST_F(AgentTest, NamedTensorsHoldWhatTheyWereMadeOf) {
   Step();
   EXPECT_EQ(d().Get(d().steps[0], "w0", Role::kWeight)->mean, 1.0f);
   EXPECT_EQ(d().Get(d().steps[0], "w1", Role::kWeight)->mean, 2.0f);
+}
+
+TEST_F(AgentTest, AFewElementsAgainAndAgainAreNotReadAsMany) {
+  const torch::Tensor often = torch::ones({1}).expand({std::int64_t{1} << 32});
+  const torch::Tensor few = torch::ones({1}).expand({1000});
+  tap_ = Agent::Attach({NamedTensor("often", often), NamedTensor("few", few)},
+                       options_);
+  attached_ = true;
+  Step();
+  EXPECT_EQ(d().Find("often").unsupported_reason,
+            "it has 4294967296 elements in 4 bytes of memory");
+  EXPECT_EQ(d().Get(d().steps[0], "few", Role::kWeight)->mean, 1.0f);
+  EXPECT_LT(tap_->status().weight_copy_bytes, 10'000u);
+}
+
+#if defined(__x86_64__)
+
+// Where a program traps what IEEE 754 calls invalid, or too large.
+TEST_F(AgentTest, ValuesThatWouldTrapAreRecordedAndTheTrapsStay) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  // Of one chunk, and of many on LibTorch's pool.
+  const torch::Tensor mask = torch::full({100}, -3.4e38f);
+  const torch::Tensor large = torch::full({1 << 21}, -3.4e38f);
+  const torch::Tensor vast = torch::full({9}, 1e308, torch::kFloat64);
+  const torch::Tensor lost = torch::full({9}, nan);
+  tap_ = Agent::Attach(
+      {NamedTensor("mask", mask, true), NamedTensor("large", large, true),
+       NamedTensor("vast", vast), NamedTensor("lost", lost)},
+      options_);
+  attached_ = true;
+  const torch::Tensor loss = torch::tensor(nan);
+  std::feclearexcept(FE_ALL_EXCEPT);
+  std::feraiseexcept(FE_UNDERFLOW);
+  ::feenableexcept(FE_INVALID | FE_OVERFLOW | FE_DIVBYZERO);
+  const unsigned before = __builtin_ia32_stmxcsr();
+  for (int i = 0; i < 2; ++i) {
+    tap_->BeforeOptimizerStep();
+    tap_->AfterOptimizerStep({{"loss", loss}});
+    ++expected_steps_;
+  }
+  const unsigned after = __builtin_ia32_stmxcsr();
+  ::fedisableexcept(FE_ALL_EXCEPT);
+  EXPECT_EQ(after, before);
+  const StepData& step = d().steps.at(1);
+  EXPECT_EQ(d().Get(step, "mask", Role::kBuffer)->min, -3.4e38f);
+  EXPECT_EQ(d().Get(step, "large", Role::kBuffer)->max, -3.4e38f);
+  EXPECT_EQ(d().Get(step, "vast", Role::kWeight)->max,
+            std::numeric_limits<float>::max());
+  EXPECT_EQ(d().Get(step, "lost", Role::kUpdate)->nan, 9u);
+  EXPECT_TRUE(std::isnan(d().Scalar(step, "loss")));
+}
+
+#endif
+
+TEST_F(AgentTest, TwoAgentsOfOneRunAreToldSoWhenBothRecord) {
+  Attach();
+  Step();
+  auto second = Agent::Attach(model_, options_);
+  EXPECT_THAT(said_, IsEmpty());
+  for (int i = 0; i < 2; ++i) second->Step(optimizer_);
+  EXPECT_THAT(said_, ElementsAre(AllOf(HasSubstr("records run test too"),
+                                       HasSubstr("AgentOptions::run"))));
+  EXPECT_EQ(second->status().problems, said_);
+  second = nullptr;
+  tap_ = nullptr;
+  testing::ResetWorld();
+  expected_steps_ = 0;
+  Attach();
+}
+
+TEST_F(AgentTest, AgentsOfOtherRunsOrRanksOrAfterOneAnotherAreNotTold) {
+  testing::World().environment = {{"GRADTAP_LAUNCH", "L"}};
+  Attach();
+  Step();
+  AgentOptions other = options_;
+  other.run = "another";
+  AgentOptions of_rank = options_;
+  of_rank.rank = 1;
+  of_rank.world_size = 2;
+  for (const AgentOptions& options : {other, of_rank}) {
+    Agent::Attach(model_, options)->Step(optimizer_);
+  }
+  tap_ = Agent::Attach(model_, options_);  // The one before ends here.
+  tap_->Step(optimizer_);
+  EXPECT_THAT(said_, IsEmpty());
+  tap_ = nullptr;
+  testing::ResetWorld();
+  expected_steps_ = 0;
+  Attach();
+}
+
+TEST_F(AgentTest, AThreadThatEndsInTheOptimizerLeavesAGap) {
+  Attach();
+  Step();
+  optimizer_.after = [] { ::pthread_exit(nullptr); };
+  std::thread([&] { Step(); }).join();
+  std::thread([&] {
+    Backward();
+    tap_->Step(optimizer_, [] { return torch::ones({}); });
+  }).join();
+  optimizer_.after = [] {
+    ::pthread_cancel(::pthread_self());
+    ::pthread_testcancel();
+  };
+  std::thread([&] { Step(); }).join();
+  optimizer_.after = nullptr;
+  Step();
+  expected_steps_ += 3;
+  ASSERT_THAT(d().gaps, SizeIs(3));
+  for (const auto& gap : d().gaps) {
+    EXPECT_EQ(gap.cause, GapCause::kOptimizerThrew);
+    EXPECT_THAT(gap.detail, HasSubstr("thread"));
+  }
+  EXPECT_THAT(d().steps, SizeIs(2));
+}
+
+TEST_F(AgentTest, AThreadIsCancelledAfterTheCallAndNotWithinIt) {
+  options_.log = [this](const std::string& m) {
+    said_.push_back(m);
+    ::pthread_testcancel();
+  };
+  Attach();
+  bool returned = false;
+  bool went_on = false;
+  std::thread([&] {
+    ::pthread_cancel(::pthread_self());
+    tap_->SetStep(-1);  // It is said that this is ignored.
+    returned = true;
+    ::pthread_testcancel();
+    went_on = true;
+  }).join();
+  EXPECT_THAT(said_, SizeIs(1));
+  EXPECT_TRUE(returned);
+  EXPECT_FALSE(went_on);
 }
 
 TEST_F(AgentTest, AForkedChildIsInertAndTheParentGoesOn) {

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <string>
 
 #include "agent/delivery/ring_file_fixtures.h"
+#include "agent/delivery/ring_maker.h"
 #include "support/forked_child.h"
 
 namespace gradtap::agent {
@@ -367,6 +370,21 @@ TEST_F(RingFileTest, NoRoomIsAnErrorAndLeavesNothing) {
   EXPECT_THAT(NamesIn(folder()), IsEmpty());
   memory.rename_error = 0;
   GRADTAP_EXPECT_OK(RingFile::Create(Options(), &memory));
+}
+
+TEST_F(RingFileTest, ALimitOnFilesIsSaidAndTheProcessLives) {
+  EXPECT_EQ(InChild([&] {
+              ::signal(SIGXFSZ, SIG_DFL);
+              const rlimit limit{32 * 1024, 32 * 1024};
+              ::setrlimit(RLIMIT_FSIZE, &limit);
+              const auto made = MakeRing(Options(), 64 * 1024);
+              return made.status().message().find("(ulimit -f)") !=
+                             absl::string_view::npos
+                         ? 0
+                         : 1;
+            }),
+            0);
+  EXPECT_THAT(NamesIn(folder()), IsEmpty());
 }
 
 TEST_F(RingFileTest, OneThatAnotherStarterClearsAwayIsMadeAgain) {
