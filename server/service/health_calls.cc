@@ -77,20 +77,20 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
     if (watches_) {
       due_.reset();  // It may stay.
       all_->watching_.insert(this);
-      return Tell();
+      return Tell(all_->serving_);
     }
     if (!is_known_) {
       return End({grpc::StatusCode::NOT_FOUND, "there is no such service"});
     }
     if (std::exchange(ended_, true)) return;
-    out_ = Answer(StatusNow());
+    out_ = Answer(StatusIf(all_->serving_));
     StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);
   }
 
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(all_->mu_) {
     MutexLock lock(all_->mu_);
     writing_ = false;
-    ok ? Tell() : End(grpc::Status::CANCELLED);
+    ok ? Tell(all_->serving_) : End(grpc::Status::CANCELLED);
   }
 
   void OnCancel() override ABSL_LOCKS_EXCLUDED(all_->mu_) {
@@ -106,9 +106,9 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
     delete this;
   }
 
-  // Of one that watches: what it has not been told yet.
-  void Tell() ABSL_EXCLUSIVE_LOCKS_REQUIRED(all_->mu_) {
-    const Status now = StatusNow();
+  // Of one that watches: what it has not been told yet. Under the lock of all.
+  void Tell(bool serving) {
+    const Status now = StatusIf(serving);
     if (writing_ || ended_ || said_ == now) return;
     said_ = now;
     writing_ = true;
@@ -117,9 +117,9 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
   }
 
  private:
-  Status StatusNow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(all_->mu_) {
+  Status StatusIf(bool serving) const {
     if (!is_known_) return kUnknown;
-    return all_->serving_ ? kServing : kNotServing;
+    return serving ? kServing : kNotServing;
   }
 
   void End(const grpc::Status& status)
@@ -149,7 +149,7 @@ grpc::ServerGenericBidiReactor* HealthCalls::Open(
 void HealthCalls::StopServing() {
   MutexLock lock(mu_);
   serving_ = false;
-  for (Call* const call : watching_) call->Tell();
+  for (Call* const call : watching_) call->Tell(serving_);
 }
 
 }  // namespace gradtap::server

@@ -18,8 +18,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr float kFloatNan = std::numeric_limits<float>::quiet_NaN();
-
 class TopQueryTest : public QueryTest {
  protected:
   // A run "run" whose parameters have only gradients.

@@ -52,7 +52,8 @@ TEST(CountTileTest, NoCountAtAllIsAFewBytes) {
 }
 
 TEST(CountTileTest, EveryCountComesBack) {
-  constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+  static constexpr std::uint64_t kMax =
+      std::numeric_limits<std::uint64_t>::max();
   Random random(1);
   RoundTrip(MakeCounts(1, 1, [](auto, auto) { return kMax; }));
   RoundTrip(MakeCounts(7, 31, [](auto, auto t) { return t % 2 ? kMax : 0; }));
