@@ -210,17 +210,13 @@ HttpAnswer ToHttpAnswer(const absl::Status& status) {
   return answer;
 }
 
-HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted,
-                          std::size_t max_body_bytes) {
+HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted) {
   std::string text;
   switch (status) {
     case 404:
       text = absl::StrCat("nothing is at '",
                           EscapeForTerminal(path_untrusted.substr(0, 100)),
                           "'; /api/v1/METHOD has the queries");
-      break;
-    case 413:
-      text = absl::StrCat("the body is longer than ", max_body_bytes, " bytes");
       break;
     default:
       text = "the request is not one that this server understands";

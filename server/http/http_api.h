@@ -37,8 +37,7 @@ HttpAnswer ToHttpAnswer(const absl::Status& status);
 
 // What the HTTP library refused by itself, without a word: with that status, of
 // HTTP, a request for `path_untrusted`.
-HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted,
-                          std::size_t max_body_bytes);
+HttpAnswer LibraryRefusal(int status, const std::string& path_untrusted);
 
 enum class AnswerForm {
   kJson,

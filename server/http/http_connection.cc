@@ -28,6 +28,8 @@ thread_local HttpConnection* current = nullptr;
 
 const char* ReasonOf(int status) {
   switch (status) {
+    case 400:
+      return "Bad Request";
     case 414:
       return "URI Too Long";
     case 431:
@@ -150,7 +152,7 @@ bool HttpConnection::ReadHead() {
         buffer_ = head.TakeText();
         return true;
       case RequestHead::State::kRefused:
-        CutOff(Limit::kRequestBytes);
+        if (head.status() != 400) CutOff(Limit::kRequestBytes);
         Answer(head.status(), head.message());
         return false;
     }

@@ -10,8 +10,13 @@
 
 namespace gradtap::server {
 
+// A query as JSON, which takes eleven times as much where it is read; and a
+// form: PromQL of 64 KiB with each byte as "%xx", and what comes with it.
+inline constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 10;
+inline constexpr std::size_t kMaxFormBytes = std::size_t{256} << 10;
+
 struct ConnectionLimits {
-  std::size_t request_bytes = (std::size_t{1} << 20) + (std::size_t{64} << 10);
+  std::size_t request_bytes = (std::size_t{64} << 10) + kMaxFormBytes;
   std::chrono::milliseconds request_time{10'000};
   // Without a byte that could be written; and of a whole answer.
   std::chrono::milliseconds write_time{10'000};

@@ -30,7 +30,6 @@ namespace gradtap::server {
 namespace {
 
 // Why each: server/http/README.md, "Limits".
-constexpr std::size_t kMaxBodyBytes = std::size_t{1} << 20;
 constexpr std::chrono::seconds kIdleThread{10};
 // How long answers that are under way have at the end.
 constexpr std::chrono::seconds kLastAnswers{2};
@@ -172,7 +171,7 @@ class HttpServer::Impl {
     };
     server_.set_socket_options(ListenOnce);
     server_.set_tcp_nodelay(true);
-    server_.set_payload_max_length(kMaxBodyBytes);
+    server_.set_payload_max_length(kMaxFormBytes);
     server_.set_default_headers({
         {"Cache-Control", "no-store"},
         {kPolicyHeader, "default-src 'none'; frame-ancestors 'none'"},
@@ -198,6 +197,10 @@ class HttpServer::Impl {
       absl::Status status = CheckRequest(in, options_.names);
       if (status.ok()) {
         status = gate_.Admit(in);
+        if (status.ok() && BodyBytes(in) > MostBodyBytes(in)) {
+          PutTooLong(in, &out);
+          return httplib::Server::HandlerResponse::Handled;
+        }
         if (status.ok()) return WithinRate(in, &out);
         if (in.path == "/") {
           PutSignIn(status, in, &out);
@@ -213,8 +216,8 @@ class HttpServer::Impl {
     });
     server_.set_error_handler([this](const Request& in, Response& out) {
       if (!out.body.empty()) return;
-      if (out.status == 413) guards().Refused(Limit::kRequestBytes);
-      Put(LibraryRefusal(out.status, in.path, kMaxBodyBytes), in, &out);
+      if (out.status == 413) return PutTooLong(in, &out);
+      Put(LibraryRefusal(out.status, in.path), in, &out);
     });
     AddPage();
     server_.Get(kHealthPath, [](const Request&, Response& out) {
@@ -248,6 +251,19 @@ class HttpServer::Impl {
   }
 
   const Guards& guards() const { return backend_->environment().guards; }
+
+  static std::size_t MostBodyBytes(const httplib::Request& in) {
+    return absl::StartsWith(in.path, kPrometheusPath) ? kMaxFormBytes
+                                                      : kMaxJsonBytes;
+  }
+
+  void PutTooLong(const httplib::Request& in, httplib::Response* out) {
+    guards().Refused(Limit::kRequestBytes);
+    HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
+        absl::StrCat("the body is longer than ", MostBodyBytes(in), " bytes")));
+    answer.status = 413;
+    Put(std::move(answer), in, out);
+  }
 
   // Of the request that this thread serves.
   static std::string Peer() {
@@ -290,7 +306,7 @@ class HttpServer::Impl {
       std::string form;
       read([&form](const char* data, std::size_t size) {
         form.append(data, size);
-        return form.size() <= kMaxBodyBytes;
+        return form.size() <= kMaxFormBytes;
       });
       if (!form.empty() && !HasType(in, kForm)) {
         HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
@@ -298,6 +314,8 @@ class HttpServer::Impl {
         answer.status = 415;
         return Put(std::move(answer), in, &out);
       }
+      const absl::Status status = CheckParameters(form);
+      if (!status.ok()) return Put(ToHttpAnswer(status), in, &out);
       UrlParameters parameters = ParametersOf(in);
       AddParameters(form, &parameters);
       Put(prometheus_.Serve({in.matches[1], std::move(parameters)}), in, &out);
@@ -317,7 +335,9 @@ class HttpServer::Impl {
   // The form posts to where it was shown, and comes back there.
   void SignIn(const httplib::Request& in, httplib::Response* out) {
     UrlParameters form;
-    if (HasType(in, kForm)) AddParameters(in.body, &form);
+    if (HasType(in, kForm) && CheckParameters(in.body).ok()) {
+      AddParameters(in.body, &form);
+    }
     const auto token = form.find("token");
     const absl::StatusOr<std::string> cookie =
         gate_.SignIn(token == form.end() ? "" : token->second);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -12,12 +13,27 @@
 namespace gradtap::server {
 namespace {
 
+// ":80", or nothing.
+bool IsPort(std::string_view text) {
+  return text.empty() || (text.front() == ':' &&
+                          std::all_of(text.begin() + 1, text.end(), [](char c) {
+                            return '0' <= c && c <= '9';
+                          }));
+}
+
 // "example.org:80" without the port; "[::1]:80" without the brackets, too.
+// Empty: it is neither.
 std::string HostOf(const std::string& authority) {
-  if (authority.starts_with('[')) {
-    return authority.substr(1, authority.find(']') - 1);
+  const bool brackets = authority.starts_with('[');
+  const std::size_t end =
+      std::min(authority.find(brackets ? ']' : ':'), authority.size());
+  const std::size_t port = end + (brackets ? 1 : 0);
+  if (port > authority.size() ||
+      !IsPort(std::string_view(authority).substr(port))) {
+    return "";
   }
-  return absl::AsciiStrToLower(authority.substr(0, authority.rfind(':')));
+  const std::size_t begin = brackets ? 1 : 0;
+  return absl::AsciiStrToLower(authority.substr(begin, end - begin));
 }
 
 bool IsAddress(const std::string& host) {
@@ -43,7 +59,7 @@ absl::Status CheckOrigin(const RequestOrigin& request,
   if (!known) {
     return absl::PermissionDeniedError(
         absl::StrCat("the collector does not go by the name '",
-                     EscapeForTerminal(host.substr(0, 100)),
+                     EscapeForTerminal(request.host->substr(0, 100)),
                      "'; use its address, or start it with --http-name NAME"));
   }
   if (request.origin.has_value() &&

@@ -1,7 +1,10 @@
-// The head of a request while it comes: how long it is.
+// The head of a request while it comes: how long it is, and whether its lines
+// are such that nobody could read them otherwise than the HTTP library does.
 //
 // The library takes a head of any size, header by header, at a hundred bytes
-// and more for each. So it gets a head when that is whole.
+// and more for each, and passes over what it does not understand: a line that
+// goes on with the one before, a second Content-Length, the "abc" of "2abc". So
+// it gets a head when that is whole, and is one that is read.
 //
 // Layer: server/http. This file: std.
 
@@ -34,7 +37,7 @@ class RequestHead {
   // All that has come.
   std::string TakeText() { return std::move(text_); }
 
-  // Of HTTP: 414 or 431.
+  // Of HTTP: 400, 414 or 431. The last two are for want of room.
   int status() const { return status_; }
   const std::string& message() const { return message_; }
 
@@ -42,10 +45,14 @@ class RequestHead {
   State Refuse(int status, std::string message);
   // With its end.
   State AddLine(std::string_view line);
+  State CheckHeader(std::string_view line);
+  // At most one of them, which is a number.
+  State CheckLength(std::string_view value);
 
   std::string text_;
   std::size_t line_begin_ = 0;  // Of the first line that is not whole.
   std::size_t lines_ = 0;
+  bool has_length_ = false;
   int status_ = 0;
   std::string message_;
 };

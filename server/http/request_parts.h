@@ -6,6 +6,7 @@
 #ifndef GRADTAP_SERVER_HTTP_REQUEST_PARTS_H_
 #define GRADTAP_SERVER_HTTP_REQUEST_PARTS_H_
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,16 +25,27 @@ namespace gradtap::server {
 absl::Status CheckRequest(const httplib::Request& request,
                           const std::vector<std::string>& names);
 
+// How long its body is said to be.
+std::size_t BodyBytes(const httplib::Request& request);
+
 // Whether its body is of that media type.
 bool HasType(const httplib::Request& request, const char* wanted);
 
 // The library's brotli is set to its smallest, at a megabyte a second.
 void OfferGzipAlone(httplib::Request* request);
 
-// "a=1&b=2", of a URL or a form. The library takes what follows a value's last
+// As many as a URL or a form may have: each takes a hundred bytes and more
+// where it had two.
+inline constexpr std::size_t kMostParameters = 1'000;
+
+// kInvalidArgument: there are more in `text`.
+absl::Status CheckParameters(std::string_view text);
+
+// "a=1&b=2", of a URL or a form that CheckParameters() lets pass. The library
+// takes what follows a value's last
 // '='.
 void AddParameters(std::string_view text, UrlParameters* parameters);
-// Those of the URL.
+// Those of the URL of a request that CheckRequest() lets pass.
 UrlParameters ParametersOf(const httplib::Request& request);
 
 }  // namespace gradtap::server

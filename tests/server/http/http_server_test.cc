@@ -279,12 +279,40 @@ TEST_F(HttpServerTest, OtherNamesAndOriginsAreRefused) {
 }
 
 TEST_F(HttpServerTest, LargeRequestsAreRefused) {
-  ExpectError(Post("GetRun", std::string((1 << 20) + 1, ' ')), 413,
-              "INVALID_ARGUMENT", "1048576");
+  EXPECT_EQ(
+      Post("GetRun", R"({"run":"mnist"})" + std::string(65'000, ' ')).status,
+      200);
+  ExpectError(Post("GetRun", std::string(65'537, ' ')), 413, "INVALID_ARGUMENT",
+              "65536");
   ExpectError(Get("/" + std::string(600, 'x')), 400, "INVALID_ARGUMENT", "512");
   // The library's client gives up, or gets as far as the answer.
   EXPECT_THAT(Get("/" + std::string(100'000, 'x')).status, AnyOf(-1, Ge(400)));
   EXPECT_EQ(Get("/healthz").status, 200);
+}
+
+TEST_F(HttpServerTest, ARequestHasAThousandParametersAtMost) {
+  const auto parameters = [](int n) {
+    std::string text = "runs=mnist";
+    for (int i = 1; i < n; ++i) text += "&a";
+    return text;
+  };
+  ExpectError(Get("/api/v1/GetSeries?" + parameters(1000)), 400,
+              "INVALID_ARGUMENT", "once");
+  ExpectError(Get("/api/v1/GetSeries?" + parameters(1001)), 400,
+              "INVALID_ARGUMENT", "1001 parameters; at most 1000");
+  const auto form = [this](const std::string& body) {
+    return http_
+        ->Post("/prometheus/api/v1/query", body,
+               "application/x-www-form-urlencoded")
+        .value();
+  };
+  EXPECT_EQ(form("query=1&" + parameters(999)).status, 200);
+  ExpectError(form("query=1&" + parameters(1000)), 400, "INVALID_ARGUMENT",
+              "1001 parameters; at most 1000");
+  // As long as its query may be.
+  EXPECT_EQ(form("query=1&a=" + std::string(200'000, 'x')).status, 200);
+  ExpectError(form("query=1&a=" + std::string(300'000, 'x')), 413,
+              "INVALID_ARGUMENT", "262144");
 }
 
 TEST_F(HttpServerTest, AnswersAreWhole) {

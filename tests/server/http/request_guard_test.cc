@@ -38,7 +38,10 @@ TEST(RequestGuardTest, OtherNamesAreRefused) {
   for (const char* host :
        {"evil.example", "evil.example:7318", "127.0.0.1.evil.example:7318",
         "localhost.evil.example", "evillocalhost", "", ":7318", "[", "[]",
-        "[evil]:7318", "metrics.example.evil.example", "xmetrics.example"}) {
+        "[evil]:7318", "[::1].evil.example", "[::1]evil.example:80",
+        "[::1]:80.evil.example", "127.0.0.1:80.evil.example", "localhost:x",
+        "localhost:80:80", "::1", "metrics.example.evil.example",
+        "xmetrics.example"}) {
     ExpectRefused(For(host), "--http-name");
   }
   ExpectRefused(RequestOrigin(), "no Host");

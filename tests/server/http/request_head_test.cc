@@ -68,5 +68,51 @@ TEST(RequestHeadTest, ItHasSoManyBytesAndNoMore) {
               HasSubstr("POST"));
 }
 
+TEST(RequestHeadTest, ALengthIsOneNumber) {
+  for (const char* good :
+       {"Content-Length: 0", "content-length:12", "Content-Length:\t12 "}) {
+    EXPECT_EQ(RefusalOf(kGet + std::string(good) + "\r\n\r\n"), "") << good;
+  }
+  for (const char* bad :
+       {"Content-Length: 2abc", "Content-Length: -1", "Content-Length: +1",
+        "Content-Length: 0x10", "Content-Length: 1, 1",
+        "Content-Length:", "Content-Length: 1 2", "CONTENT-LENGTH: %32",
+        "Content-Length: 1234567890123456789"}) {
+    EXPECT_THAT(RefusalOf(kGet + std::string(bad) + "\r\n\r\n"),
+                HasSubstr("Content-Length is a number"))
+        << bad;
+  }
+  for (const char* second : {"Content-Length: 1", "content-LENGTH: 2"}) {
+    EXPECT_THAT(RefusalOf(std::string(kGet) + "Content-Length: 1\r\n" + second +
+                          "\r\n\r\n"),
+                HasSubstr("several Content-Length"))
+        << second;
+  }
+}
+
+TEST(RequestHeadTest, LinesThatOthersReadOtherwiseAreRefused) {
+  for (const char* bad :
+       {"A: b\r\n c\r\n", "A: b\r\n\tContent-Length: 1\r\n", "A: b\n",
+        "A: b\n\r\n", "A : b\r\n", "A\r\n", ": b\r\n", "A: b\rC: d\r\n",
+        "A: \x01\r\n", "A\xC3\xA9: b\r\n", "A(: b\r\n", "\r\r\n"}) {
+    EXPECT_NE(RefusalOf(kGet + std::string(bad) + "\r\n"), "") << bad;
+  }
+  EXPECT_NE(RefusalOf(kGet + std::string("A: b\0c\r\n", 8) + "\r\n"), "");
+  EXPECT_NE(RefusalOf("GET / HTTP/1.1\nHost: x\n\n"), "");
+  // What browsers and tools do send.
+  EXPECT_EQ(RefusalOf(std::string(kGet) +
+                      "Sec-CH-UA: \"a\";v=\"9\"\r\nX-Name: \xC3\xA9\t:\r\n"
+                      "X_y.z!: a:b\r\n\r\n"),
+            "");
+}
+
+TEST(RequestHeadTest, WhatIsShownOfALineIsEscapedAndCut) {
+  const std::string message = RefusalOf(kGet + std::string("a\xC2\x9B b ") +
+                                        std::string(5'000, 'x') + "\r\n\r\n");
+  EXPECT_THAT(message, HasSubstr("NAME: VALUE"));
+  EXPECT_THAT(message, Not(HasSubstr("\x9B")));
+  EXPECT_LT(message.size(), 300u);
+}
+
 }  // namespace
 }  // namespace gradtap::server

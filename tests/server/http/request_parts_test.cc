@@ -2,13 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <httplib.h>
 
 #include <string>
 #include <string_view>
 
+#include "support/status_matchers.h"
+
 namespace gradtap::server {
 namespace {
 
+using ::gradtap::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::Pair;
 
@@ -28,6 +32,27 @@ TEST(RequestPartsTest, AValueIsWhatFollowsTheFirstEqualsSign) {
   EXPECT_THAT(Parse("b==c=&run=lr=0.1&top&=x&&"),
               ElementsAre(Pair("", "x"), Pair("b", "=c="),
                           Pair("run", "lr=0.1"), Pair("top", "")));
+}
+
+TEST(RequestPartsTest, ThousandParametersAreReadAndNoMore) {
+  std::string text = "a";
+  for (int i = 1; i < 1000; ++i) text += "&a";
+  GRADTAP_EXPECT_OK(CheckParameters(text));
+  // Whatever stands between.
+  EXPECT_THAT(CheckParameters(text + "&"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::HasSubstr("1001")));
+}
+
+TEST(RequestPartsTest, ABodyOfPartsIsNotTakenApart) {
+  httplib::Request request;
+  request.method = "POST";
+  request.headers = {{"Host", "localhost"}, {"Content-Length", "9"}};
+  GRADTAP_EXPECT_OK(CheckRequest(request, {}));
+  request.headers.emplace("Content-Type", "Multipart/form-data; boundary=x");
+  EXPECT_THAT(CheckRequest(request, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::HasSubstr("multipart")));
 }
 
 TEST(RequestPartsTest, APercentSignWithoutTwoDigitsStandsForItself) {
