@@ -368,7 +368,7 @@ absl::Status DeleteRun(const QueryEnvironment& environment,
   if (!run.ok()) return run.status();
   absl::Status status = environment.store->DeleteRun(request.run());
   if (absl::IsNotFound(status)) {
-    return UnknownRun(*environment.store, request.run());
+    return UnknownRun(request.run());
   }
   if (!status.ok()) return status;
   overheads->Forget(request.run());
@@ -387,7 +387,7 @@ absl::Status PinRun(const QueryEnvironment& environment,
   absl::StatusOr<bool> changed =
       environment.store->PinRun(request.run(), request.pinned());
   if (absl::IsNotFound(changed.status())) {
-    return UnknownRun(*environment.store, request.run());
+    return UnknownRun(request.run());
   }
   if (!changed.ok()) return changed.status();
   response->set_run(request.run());

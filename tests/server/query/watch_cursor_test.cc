@@ -267,7 +267,7 @@ TEST_F(WatchCursorTest, BadRequestsAreRefusedAtTheDoor) {
   v1::WatchRequest request = Ask();
   request.set_run("rum");
   EXPECT_THAT(open(request),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run'")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'rum'")));
   request = Ask();
   request.set_match("(");
   EXPECT_THAT(open(request),
