@@ -39,7 +39,8 @@ class RunQueryTest : public QueryTest {
   absl::StatusOr<v1::ListParametersResponse> Parameters(
       const v1::ListParametersRequest& request) {
     v1::ListParametersResponse response;
-    absl::Status status = ListParameters(environment_, request, &response);
+    absl::Status status =
+        ListParameters(environment_, request, nullptr, &response);
     if (!status.ok()) return status;
     return response;
   }
