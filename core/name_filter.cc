@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/match_limit.h"
 #include "core/names.h"
 #include "re2/re2.h"
 
@@ -49,10 +50,8 @@ absl::Status Compile(const std::vector<std::string>& patterns,
 
 bool MatchesAny(const std::vector<std::unique_ptr<re2::RE2>>& regexes,
                 std::string_view name) {
-  // Newer RE2 takes Abseil's string_view, which need not be std's.
-  const re2::StringPiece text(name.data(), name.size());
   for (const auto& regex : regexes) {
-    if (re2::RE2::PartialMatch(text, *regex)) return true;
+    if (MatchPattern(*regex, name)) return true;
   }
   return false;
 }

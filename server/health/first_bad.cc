@@ -205,7 +205,7 @@ std::uint64_t Search::NumelOf(std::uint32_t rank, std::uint32_t attempt,
     request.set_rank(rank);
     request.set_attempt(attempt);
     v1::ListParametersResponse listed;
-    if (ListParameters(environment_, request, &listed).ok()) {
+    if (ListParameters(environment_, request, nullptr, &listed).ok()) {
       for (const v1::Parameter& of : listed.parameters()) {
         known->second[of.name()] = of.numel();
       }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "core/match_limit.h"
 #include "core/names.h"
 #include "server/promql/lexer.h"
 
@@ -424,8 +425,8 @@ bool Matcher::Matches(std::string_view value_of_label) const {
     case Op::kDoesNotMatch:
       break;
   }
-  const re2::StringPiece text(value_of_label.data(), value_of_label.size());
-  return re2::RE2::FullMatch(text, *pattern) == (op == Op::kMatches);
+  return MatchPattern(*pattern, value_of_label, /*whole=*/true) ==
+         (op == Op::kMatches);
 }
 
 bool MatchesAll(const std::vector<Matcher>& matchers, const Labels& labels) {

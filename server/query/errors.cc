@@ -1,8 +1,15 @@
 #include "server/query/errors.h"
 
+#include "absl/strings/cord.h"
 #include "core/names.h"
 
 namespace gradtap::server {
+namespace {
+
+// The name, in the status of an unknown run. It stays in this process.
+constexpr char kUnknownRun[] = "gradtap/unknown_run";
+
+}  // namespace
 
 std::string Quote(std::string_view name) {
   constexpr std::size_t kMaxBytes = 128;
@@ -24,6 +31,20 @@ absl::Status NotFoundNearest(std::string_view kind, std::string_view name,
     for (const std::string& one : known) message += " " + Quote(one);
   }
   return absl::NotFoundError(message);
+}
+
+absl::Status UnknownRun(std::string_view name) {
+  absl::Status status = absl::NotFoundError("no run " + Quote(name));
+  status.SetPayload(kUnknownRun, absl::Cord(std::string(name)));
+  return status;
+}
+
+absl::Status WithNearestRun(
+    const absl::Status& status,
+    const std::function<std::vector<std::string>()>& known) {
+  const auto name = status.GetPayload(kUnknownRun);
+  if (!name.has_value()) return status;
+  return NotFoundNearest("run", std::string(*name), known());
 }
 
 }  // namespace gradtap::server

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::int64_t kNsPerMs = 1'000'000;
 constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
+// Parameters between two looks at whether anybody waits.
+constexpr std::size_t kLookEvery = 1'024;
 
 std::int64_t TimeMs(const StoredStep& step) {
   return step.wall_time_unix_ns() / kNsPerMs;
@@ -77,6 +79,9 @@ absl::StatusOr<const MetricScan::Plan*> MetricScan::PlanOf(
   plan.index = *std::move(index);
   const std::vector<Parameter>& parameters = plan.index->schema().parameters;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (i % kLookEvery == 0) {
+      if (const auto s = budget_->Charge(0); !s.ok()) return s;
+    }
     if (!promql::MatchesAll(*question_.matchers, "param", parameters[i].name)) {
       continue;
     }

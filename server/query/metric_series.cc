@@ -17,6 +17,8 @@ using promql::Labels;
 using promql::Matcher;
 
 constexpr std::int64_t kNsPerMs = 1'000'000;
+// Series between two looks at whether anybody waits.
+constexpr std::size_t kLookEvery = 1'024;
 
 std::int64_t LastSeenMs(const RunEntry& run) {
   std::int64_t last = run.created_unix_ns;
@@ -140,6 +142,9 @@ absl::Status MetricSeries::VisitRank(
     if (!named(one.metric)) continue;
     labels[promql::kMetricName] = one.metric;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (i % kLookEvery == 0) {
+        if (const auto s = budget_.Charge(0); !s.ok()) return s;
+      }
       if (!HasStatistic((*index)->places()[i], one.statistic)) continue;
       labels["param"] = parameters[i].name;
       const Next next = show();

@@ -15,6 +15,8 @@ namespace gradtap::server {
 namespace {
 
 constexpr int kOverheadSteps = 64;
+// Parameters between two looks at whether anybody waits.
+constexpr int kLookEvery = 1'024;
 constexpr std::uint64_t kOverheadBytes = std::uint64_t{4} << 20;
 
 Connected ConnectedOf(const QueryEnvironment& environment) {
@@ -318,6 +320,7 @@ absl::Status GetRun(const QueryEnvironment& environment,
 
 absl::Status ListParameters(const QueryEnvironment& environment,
                             const v1::ListParametersRequest& request,
+                            const Cancelled& cancelled,
                             v1::ListParametersResponse* response) {
   absl::StatusOr<NameFilter> match = ParseMatch(request.match());
   if (!match.ok()) return match.status();
@@ -343,7 +346,11 @@ absl::Status ListParameters(const QueryEnvironment& environment,
   response->set_schema_id(source.stream->schema_id);
   const std::set<int> kinds(request.kinds().begin(), request.kinds().end());
   bool matched = false;
+  int looked_at = 0;
   for (const Parameter& parameter : (*schema)->parameters) {
+    if (looked_at++ % kLookEvery == 0 && cancelled && cancelled()) {
+      return absl::CancelledError("the caller has gone");
+    }
     if (!match->Matches(parameter.name)) continue;
     matched = true;
     if (!kinds.empty() && kinds.count(static_cast<int>(parameter.kind)) == 0) {
@@ -368,7 +375,7 @@ absl::Status DeleteRun(const QueryEnvironment& environment,
   if (!run.ok()) return run.status();
   absl::Status status = environment.store->DeleteRun(request.run());
   if (absl::IsNotFound(status)) {
-    return UnknownRun(*environment.store, request.run());
+    return UnknownRun(request.run());
   }
   if (!status.ok()) return status;
   overheads->Forget(request.run());
@@ -387,7 +394,7 @@ absl::Status PinRun(const QueryEnvironment& environment,
   absl::StatusOr<bool> changed =
       environment.store->PinRun(request.run(), request.pinned());
   if (absl::IsNotFound(changed.status())) {
-    return UnknownRun(*environment.store, request.run());
+    return UnknownRun(request.run());
   }
   if (!changed.ok()) return changed.status();
   response->set_run(request.run());

@@ -59,6 +59,7 @@ absl::Status GetRun(const QueryEnvironment& environment,
 
 absl::Status ListParameters(const QueryEnvironment& environment,
                             const v1::ListParametersRequest& request,
+                            const Cancelled& cancelled,
                             v1::ListParametersResponse* response);
 
 absl::Status DeleteRun(const QueryEnvironment& environment,

@@ -25,19 +25,13 @@ std::vector<std::uint32_t> RunView::Ranks(std::uint32_t attempt) const {
   return found == nullptr ? std::vector<std::uint32_t>() : RanksOf(*found);
 }
 
-absl::Status UnknownRun(const Store& store, const std::string& name) {
-  std::vector<std::string> known;
-  for (const auto& entry : store.Runs()) known.push_back(entry->run);
-  return NotFoundNearest("run", name, known);
-}
-
 absl::StatusOr<RunView> OpenRun(const Store& store, const std::string& name) {
   if (name.empty()) {
     return absl::InvalidArgumentError("the name of the run is empty");
   }
   RunView run;
   run.entry = store.FindRun(name);
-  if (run.entry == nullptr) return UnknownRun(store, name);
+  if (run.entry == nullptr) return UnknownRun(name);
   run.attempts = AttemptsOf(*run.entry);
   return run;
 }

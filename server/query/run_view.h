@@ -32,9 +32,8 @@ struct RunView {
   std::vector<std::uint32_t> Ranks(std::uint32_t attempt) const;
 };
 
-// kNotFound names the nearest run; kInvalidArgument: the name is empty.
+// UnknownRun(); kInvalidArgument: the name is empty.
 absl::StatusOr<RunView> OpenRun(const Store& store, const std::string& name);
-absl::Status UnknownRun(const Store& store, const std::string& name);
 
 // kNotFound if there is no such attempt (0: any) or rank; says which there are.
 absl::Status CheckAttempt(const RunView& run, std::uint32_t attempt);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/codec.h"
+#include "core/match_limit.h"
 #include "core/names.h"
 #include "server/query/errors.h"
 
@@ -95,6 +96,8 @@ absl::Status CheckNames(const std::vector<RunView>& runs, std::uint32_t attempt,
           if (!index.ok()) return index.status();
           Look(**index, statistics, matches, &found);
           if (found.Complete()) return absl::OkStatus();
+          const absl::Status matching = MatchLimit::OfThread();
+          if (!matching.ok()) return matching;
         }
       }
     }

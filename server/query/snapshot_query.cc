@@ -213,11 +213,21 @@ absl::StatusOr<SnapshotSelection> ParseSnapshotSelection(
   return selection;
 }
 
+std::vector<std::size_t> PlacesShown(const SnapshotSelection& selection,
+                                     const Schema& schema) {
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < schema.parameters.size(); ++i) {
+    if (selection.match.Matches(schema.parameters[i].name)) places.push_back(i);
+  }
+  return places;
+}
+
 absl::Status FillSnapshot(const QueryEnvironment& environment,
                           const std::string& run, std::uint32_t rank,
                           const Row& row, const SnapshotSelection& selection,
                           SchemaCache* schemas, ReadBudget* budget,
-                          v1::GetSnapshotResponse* response) {
+                          v1::GetSnapshotResponse* response,
+                          const std::vector<std::size_t>* places) {
   const StoredStep* step = row.stored.get();
   if (!step->has_columns() || selection.statistics.records.empty()) {
     FillHead(run, rank, row, *step, selection, Shown(selection, false),
@@ -228,10 +238,9 @@ absl::Status FillSnapshot(const QueryEnvironment& environment,
       schemas->Get(row.segment.stream->id, step->schema_id());
   if (!index.ok()) return index.status();
   const std::vector<Parameter>& parameters = (*index)->schema().parameters;
-  std::vector<std::size_t> matched;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (selection.match.Matches(parameters[i].name)) matched.push_back(i);
-  }
+  std::vector<std::size_t> found;
+  if (places == nullptr) found = PlacesShown(selection, (*index)->schema());
+  const std::vector<std::size_t>& matched = places == nullptr ? found : *places;
   absl::Status status = CheckSize(
       matched.size(), selection.statistics.records.size(), environment.limits);
   if (!status.ok()) return status;

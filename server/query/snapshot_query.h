@@ -36,14 +36,20 @@ absl::StatusOr<SnapshotSelection> ParseSnapshotSelection(
     const google::protobuf::RepeatedPtrField<std::string>& names,
     const std::string& match);
 
-// Renders one stored row. A scalars-only step has no parameters, and a step
-// without histograms no quantiles among its statistics. kResourceExhausted:
-// more than limits.max_values.
+// Where the parameters stand in a schema that a selection shows.
+std::vector<std::size_t> PlacesShown(const SnapshotSelection& selection,
+                                     const Schema& schema);
+
+// Renders one stored row. `places`: PlacesShown() of its schema, for who has
+// them; null: they are found anew. A scalars-only step has no parameters, and a
+// step without histograms no quantiles among its statistics.
+// kResourceExhausted: more than limits.max_values.
 absl::Status FillSnapshot(const QueryEnvironment& environment,
                           const std::string& run, std::uint32_t rank,
                           const Row& row, const SnapshotSelection& selection,
                           SchemaCache* schemas, ReadBudget* budget,
-                          v1::GetSnapshotResponse* response);
+                          v1::GetSnapshotResponse* response,
+                          const std::vector<std::size_t>* places = nullptr);
 
 // With quantiles among the statistics only steps that have histograms count.
 absl::Status GetSnapshot(const QueryEnvironment& environment,

@@ -1,8 +1,10 @@
 #include "server/query/watch_cursor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
+#include "core/match_limit.h"
 #include "server/query/errors.h"
 #include "server/query/gaps.h"
 #include "server/query/row_find.h"
@@ -15,6 +17,9 @@ namespace {
 constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 // Rows that one call looks at.
 constexpr int kBlockRows = 1'024;
+// For matching names with one watcher's pattern before another one's turn.
+// With a usual pattern 100,000 names take 10 ms.
+constexpr std::chrono::milliseconds kMaxMatching{100};
 
 struct StreamPlace {
   const StreamEntry* stream = nullptr;
@@ -46,6 +51,7 @@ absl::StatusOr<std::unique_ptr<WatchCursor>> WatchCursor::Open(
   cursor->request_ = request;
   cursor->created_unix_ns_ = run->entry->created_unix_ns;
   if (!selection.statistics.records.empty()) {
+    const MatchLimit matching(kMaxMatching);
     absl::Status status =
         CheckParameters({*run}, 0, StatisticSelection{}, selection.match,
                         request.match(), (*question)->schemas());
@@ -86,6 +92,7 @@ absl::StatusOr<RunView> WatchCursor::View() const {
 
 absl::StatusOr<bool> WatchCursor::Next(WatchMessage* message) {
   *message = {};
+  const MatchLimit matching(kMaxMatching);
   absl::StatusOr<RunView> run = View();
   if (!run.ok()) return run.status();
   if (!started_) {

@@ -42,7 +42,8 @@ class WatchCursor {
 
   // `environment` and `overheads` must outlive the cursor; `questions` are only
   // used here. kNotFound and kInvalidArgument as for GetSnapshot; kOutOfRange
-  // if after_ordinal is beyond what the run has.
+  // if after_ordinal is beyond what the run has; kResourceExhausted, later as
+  // well, if matching the run's names takes too long.
   static absl::StatusOr<std::unique_ptr<WatchCursor>> Open(
       const QueryEnvironment* environment, OverheadCache* overheads,
       WatchQuestions* questions, const v1::WatchRequest& request);

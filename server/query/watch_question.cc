@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/match_limit.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "server/query/gaps.h"
@@ -108,10 +109,17 @@ absl::StatusOr<std::shared_ptr<const EncodedEvent>> WatchQuestion::EncodeAnew(
   v1::WatchResponse message;
   message.set_ordinal(row.ordinal);
   v1::GetSnapshotResponse* snapshot = message.mutable_snapshot();
+  const std::vector<std::size_t>* places = nullptr;
+  if (*live == nullptr && row.stored->has_columns() &&
+      !selection_.statistics.records.empty()) {
+    const auto found = PlacesOf(row);
+    if (!found.ok()) return found.status();
+    places = *found;
+  }
   absl::Status status =
       FillSnapshot(*environment_, run_, rank, row,
                    *live == nullptr ? selection_ : head_selection_, &schemas_,
-                   &budget, snapshot);
+                   &budget, snapshot, places);
   if (!status.ok()) return status;
   if (*live != nullptr) {
     for (const Statistic& statistic : selection_.statistics.records) {
@@ -143,17 +151,33 @@ absl::StatusOr<std::shared_ptr<const LiveRows>> WatchQuestion::LiveRowsOf(
     absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
         schemas_.Get(key.first, key.second);
     if (!index.ok()) return index.status();
+    auto rows = std::make_shared<const LiveRows>(*std::move(index), selection_);
+    if (const auto s = MatchLimit::OfThread(); !s.ok()) return s;
     if (live_rows_.size() >= kMaxPlans) live_rows_.clear();
-    found = live_rows_
-                .emplace(key, std::make_shared<const LiveRows>(
-                                  *std::move(index), selection_))
-                .first;
+    found = live_rows_.emplace(key, std::move(rows)).first;
   }
   // Too large an answer: FillSnapshot() says so.
   const std::uint64_t values =
       found->second->size() * selection_.statistics.records.size();
   if (values > environment_->limits.max_values) return nullptr;
   return found->second;
+}
+
+absl::StatusOr<const std::vector<std::size_t>*> WatchQuestion::PlacesOf(
+    const Row& row) {
+  const std::pair key{row.segment.stream->id, row.stored->schema_id()};
+  auto found = places_.find(key);
+  if (found == places_.end()) {
+    absl::StatusOr<std::shared_ptr<const SchemaIndex>> index =
+        schemas_.Get(key.first, key.second);
+    if (!index.ok()) return index.status();
+    std::vector<std::size_t> places =
+        PlacesShown(selection_, (*index)->schema());
+    if (const auto s = MatchLimit::OfThread(); !s.ok()) return s;
+    if (places_.size() >= kMaxPlans) places_.clear();
+    found = places_.emplace(key, std::move(places)).first;
+  }
+  return &found->second;
 }
 
 absl::StatusOr<std::shared_ptr<WatchQuestion>> WatchQuestions::Get(

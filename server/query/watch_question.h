@@ -15,6 +15,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -84,6 +85,8 @@ class WatchQuestion {
       std::uint32_t rank, const Row& row);
   // Null: the step is not one that it suits.
   absl::StatusOr<std::shared_ptr<const LiveRows>> LiveRowsOf(const Row& row);
+  // Of the row's schema: PlacesShown(), found once. It has columns.
+  absl::StatusOr<const std::vector<std::size_t>*> PlacesOf(const Row& row);
 
   const QueryEnvironment* const environment_;
   const std::shared_ptr<WatchMemory> memory_;
@@ -93,6 +96,8 @@ class WatchQuestion {
   SchemaCache schemas_;
   std::map<std::pair<StreamId, std::uint32_t>, std::shared_ptr<const LiveRows>>
       live_rows_;
+  std::map<std::pair<StreamId, std::uint32_t>, std::vector<std::size_t>>
+      places_;
 
   // Stream, ordinal and the attempt's label: streams' ids are never used again.
   using Key = std::tuple<StreamId, std::uint64_t, std::uint32_t>;

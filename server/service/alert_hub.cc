@@ -54,7 +54,7 @@ class AlertHub::Call : public Reactor {
     if (!may.ok()) return End(may);
     if (!run_.empty()) {
       if (const auto s = OpenRun(*hub_->store_, run_); !s.ok()) {
-        return End(s.status());
+        return End(WithOwnRuns(caller_, *hub_->store_, s.status()));
       }
     }
     message_.Clear();

@@ -5,13 +5,15 @@
 #include <new>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "core/match_limit.h"
 #include "server/limits/answer_room.h"
 
 namespace gradtap::server {
 namespace {
 
 // Only memory that is not there is expected to throw.
-absl::Status RunTask(const QueryBackend::Task& task,
+absl::Status TryTask(const QueryBackend::Task& task,
                      const Cancelled& cancelled) {
   try {
     return task(cancelled);
@@ -27,11 +29,18 @@ absl::Status ShuttingDown() {
   return absl::UnavailableError("the collector is shutting down");
 }
 
+absl::Status TookTooLong(std::chrono::nanoseconds most) {
+  return absl::DeadlineExceededError(absl::StrCat(
+      "the query took longer than ",
+      std::chrono::duration<double>(most).count(),
+      " s, the limit of one query; ask for less (--steps A:B, --match)"));
+}
+
 }  // namespace
 
 QueryBackend::QueryBackend(QueryEnvironment environment,
                            const QueryBackendOptions& options)
-    : environment_(std::move(environment)) {
+    : options_(options), environment_(std::move(environment)) {
   environment_.open_watches = [this] {
     std::uint32_t open = 0;
     for (const auto& watches : watches_) open += watches();
@@ -62,13 +71,12 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
   const bool queued = pool_->TrySubmit(
       [this, finish, gone = std::move(gone), task = std::move(task)] {
         ++running_;
-        absl::Status status =
-            RunTask(task, [this, &gone] { return stopping_ || gone(); });
-        if (absl::IsResourceExhausted(status) && !IsForWantOfRoom(status)) {
+        const absl::Status status = RunTask(task, gone);
+        if (absl::IsDeadlineExceeded(status) ||
+            (absl::IsResourceExhausted(status) && !IsForWantOfRoom(status))) {
           environment_.guards.Refused(Limit::kQueryWork);
         }
         --running_;  // Before its caller has the answer, and may ask again.
-        if (stopping_ && absl::IsCancelled(status)) status = ShuttingDown();
         finish(status);
       });
   if (!queued) {
@@ -76,6 +84,21 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
     finish(absl::ResourceExhaustedError(
         "too many queries are waiting; try again"));
   }
+}
+
+absl::Status QueryBackend::RunTask(const Task& task,
+                                   const Cancelled& gone) const {
+  const auto end = std::chrono::steady_clock::now() + options_.max_time;
+  const auto late = [end] { return std::chrono::steady_clock::now() >= end; };
+  const auto over = [&] { return stopping_ || gone() || late(); };
+  MatchLimit matching(options_.max_match_time, over);
+  absl::Status status =
+      TryTask(task, [&] { return !matching.status().ok() || over(); });
+  // What it made of names that were not matched any more is no answer.
+  if (!matching.status().ok()) status = matching.status();
+  if (!absl::IsCancelled(status)) return status;
+  if (stopping_) return ShuttingDown();
+  return late() ? TookTooLong(options_.max_time) : status;
 }
 
 absl::Status QueryBackend::Run(const char* method, Cancelled gone, Task task) {

@@ -26,6 +26,10 @@ class HealthWatch;
 struct QueryBackendOptions {
   std::uint32_t threads = 2;      // That run queries.
   std::uint32_t max_queued = 64;  // Queries that wait for one of them.
+  // Of one query, from when it is begun.
+  std::chrono::nanoseconds max_time = std::chrono::seconds(30);
+  // Of it, for matching names with the query's patterns; of the processor.
+  std::chrono::nanoseconds max_match_time = std::chrono::seconds(2);
 };
 
 // Thread-safe.
@@ -45,7 +49,9 @@ class QueryBackend {
 
   // Runs `task` on one of the threads and tells `done`, there; never waits. If
   // it cannot it tells `done` at once: kUnavailable after Stop(),
-  // kResourceExhausted if too many wait. `method` is a literal; `gone` is asked
+  // kResourceExhausted if too many wait. What takes longer than max_time is
+  // told to give up and is kDeadlineExceeded, what matches for longer than
+  // max_match_time kResourceExhausted. `method` is a literal; `gone` is asked
   // whether anybody still waits for the answer.
   void Submit(const char* method, Cancelled gone, Task task, Done done);
 
@@ -68,6 +74,9 @@ class QueryBackend {
   OverheadCache* overheads() { return &overheads_; }
 
  private:
+  absl::Status RunTask(const Task& task, const Cancelled& gone) const;
+
+  const QueryBackendOptions options_;
   QueryEnvironment environment_;
   HealthWatch* health_ = nullptr;
   OverheadCache overheads_;

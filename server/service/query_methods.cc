@@ -57,9 +57,9 @@ absl::Status Answer(QueryBackend* backend, const v1::GetRunRequest& request,
 
 absl::Status Answer(QueryBackend* backend,
                     const v1::ListParametersRequest& request,
-                    const Cancelled& /*cancelled*/,
+                    const Cancelled& cancelled,
                     v1::ListParametersResponse* answer) {
-  return ListParameters(backend->environment(), request, answer);
+  return ListParameters(backend->environment(), request, cancelled, answer);
 }
 
 absl::Status Answer(QueryBackend* backend, const v1::GetSeriesRequest& request,

@@ -84,7 +84,9 @@ grpc::ServerUnaryReactor* QueryService::Submit(
       [=, this, caller = *std::move(caller)](const Cancelled& cancelled) {
         const MakingAnswer making(messages->held());
         absl::Status s = Answer(backend_, *request, cancelled, response);
-        if (!s.ok()) return s;
+        if (!s.ok()) {
+          return WithOwnRuns(caller, *backend_->environment().store, s);
+        }
         KeepOwn(caller, response);
         const std::size_t bytes = response->ByteSizeLong();
         if (IsSmall(bytes)) return s;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
+
+#include "server/query/errors.h"
 
 namespace gradtap::server {
 
@@ -66,6 +69,17 @@ void KeepOwn(const Caller& caller, v1::GetStatusResponse* answer) {
                               return !caller.MayUse(one.run());
                             }),
              all->end());
+}
+
+absl::Status WithOwnRuns(const Caller& caller, const Store& store,
+                         const absl::Status& status) {
+  return WithNearestRun(status, [&caller, &store] {
+    std::vector<std::string> own;
+    for (const auto& entry : store.Runs()) {
+      if (caller.MayUse(entry->run)) own.push_back(entry->run);
+    }
+    return own;
+  });
 }
 
 }  // namespace gradtap::server

@@ -3,7 +3,8 @@
 // A request that names a run needs nothing here; one that names it otherwise,
 // or none, has an overload of its own. Without either it does not compile.
 //
-// Layer: server/service. This file: std, absl, auth, gradtap_proto; no grpc.
+// Layer: server/service. This file: std, absl, auth, store, gradtap_proto; no
+// grpc.
 
 #ifndef GRADTAP_SERVER_SERVICE_RUN_ACCESS_H_
 #define GRADTAP_SERVER_SERVICE_RUN_ACCESS_H_
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/auth/gate.h"
+#include "server/store/store.h"
 
 namespace gradtap::server {
 
@@ -41,6 +43,11 @@ template <typename Response>
 void KeepOwn(const Caller& /*caller*/, Response* /*answer*/) {}
 void KeepOwn(const Caller& caller, v1::ListRunsResponse* answer);
 void KeepOwn(const Caller& caller, v1::GetStatusResponse* answer);
+
+// Of a run that is not there the status with the nearest of the caller's own;
+// any other status as it is. Without this a status names no other run.
+absl::Status WithOwnRuns(const Caller& caller, const Store& store,
+                         const absl::Status& status);
 
 }  // namespace gradtap::server
 

@@ -89,7 +89,10 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     const absl::Status may = hub_->gate_->Recheck(caller_);
     if (!may.ok()) return End(may);
     absl::StatusOr<bool> more = NextMessage();
-    if (!more.ok()) return End(more.status());
+    if (!more.ok()) {
+      return End(
+          WithOwnRuns(caller_, *hub_->environment_->store, more.status()));
+    }
     if (!*more) {
       if (cursor_->behind()) hub_->MarkDue(id_);
       return;

@@ -245,7 +245,7 @@ TEST_F(FirstBadTest, AnUnknownRunOrAttemptIsSaid) {
         environment_, "loss", request, [] { return false; }, &response);
   };
   request.set_run("gtp");
-  EXPECT_THAT(ask(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("gpt")));
+  EXPECT_THAT(ask(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("gtp")));
   request.set_run("gpt");
   request.set_attempt(7);
   EXPECT_THAT(ask(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("7")));

@@ -142,7 +142,7 @@ TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
   v1::WatchRequest request;
   request.set_run("rnu");
   EXPECT_THAT(hub_->Open(request, kPatience),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run'")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'rnu'")));
   request.set_run("run");
   request.set_match("(");
   EXPECT_THAT(hub_->Open(request, kPatience),

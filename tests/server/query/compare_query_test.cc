@@ -440,7 +440,7 @@ TEST_F(CompareQueryTest, WhatMakesNoSenseIsNamed) {
   EXPECT_THAT(Get(request), StatusIs(invalid, HasSubstr("9")));
   request = Ask();
   request.set_other_run("othr");
-  EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("'other'")));
+  EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("'othr'")));
   request = Ask();
   request.set_good_attempt(3);
   EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("attempt 3")));

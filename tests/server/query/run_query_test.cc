@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "server/query/errors.h"
 #include "server/query/query_testing.h"
 
 namespace gradtap::server::testing {
@@ -10,6 +11,7 @@ namespace {
 using ::gradtap::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class RunQueryTest : public QueryTest {
  protected:
@@ -37,7 +39,8 @@ class RunQueryTest : public QueryTest {
   absl::StatusOr<v1::ListParametersResponse> Parameters(
       const v1::ListParametersRequest& request) {
     v1::ListParametersResponse response;
-    absl::Status status = ListParameters(environment_, request, &response);
+    absl::Status status =
+        ListParameters(environment_, request, nullptr, &response);
     if (!status.ok()) return status;
     return response;
   }
@@ -227,13 +230,26 @@ TEST_F(RunQueryTest, ANewAttemptWithoutATableShowsTheOldOne) {
   EXPECT_EQ(Parameters(request)->parameters_size(), 0);
 }
 
-TEST_F(RunQueryTest, DeletingAnUnknownRunNamesTheNearest) {
+TEST_F(RunQueryTest, AnUnknownRunIsToldWithTheNearestOfThoseThatMayBeKnown) {
   AddRun("run-1", schema_, 1);
   v1::DeleteRunRequest request;
   request.set_run("run-2");
   v1::DeleteRunResponse response;
-  EXPECT_THAT(DeleteRun(environment_, request, &overheads_, &response),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run-1'")));
+  const absl::Status status =
+      DeleteRun(environment_, request, &overheads_, &response);
+  const absl::StatusCode unknown = absl::StatusCode::kNotFound;
+  EXPECT_THAT(status, StatusIs(unknown, "no run 'run-2'"));
+  using Names = std::vector<std::string>;
+  EXPECT_THAT(
+      WithNearestRun(status,
+                     [] {
+                       return Names{"run-1", "apart"};
+                     }),
+      StatusIs(unknown, "no run 'run-2'; the nearest known one is 'run-1'"));
+  EXPECT_THAT(WithNearestRun(status, [] { return Names{}; }),
+              StatusIs(unknown, Not(HasSubstr("run-1"))));
+  const absl::Status another = absl::NotFoundError("no rank 7");
+  EXPECT_EQ(WithNearestRun(another, [] { return Names{"run-1"}; }), another);
   EXPECT_EQ(List().runs_size(), 1);
 }
 
@@ -257,7 +273,7 @@ TEST_F(RunQueryTest, APinnedRunSaysSoAndIsNotDeleted) {
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("pin")));
   request.set_run("run-2");
   EXPECT_THAT(PinRun(environment_, request, &response),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run-1'")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run-2'")));
 }
 
 TEST_F(RunQueryTest, StatusCountsWhatWasStored) {

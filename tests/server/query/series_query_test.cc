@@ -239,7 +239,7 @@ TEST_F(SeriesQueryTest, UnknownNamesAreNotFoundWithTheNearestKnownOne) {
          2);
   const auto code = absl::StatusCode::kNotFound;
   EXPECT_THAT(Get(Ask("fashion-mnits", "grad.l2")),
-              StatusIs(code, HasSubstr("'fashion-mnist'")));
+              StatusIs(code, HasSubstr("'fashion-mnits'")));
   EXPECT_THAT(Get(Ask("fashion-mnist", "grad.l3")),
               StatusIs(code, HasSubstr("grad.l")));
   EXPECT_THAT(Get(Ask("fashion-mnist", "gard.l2")),

@@ -325,7 +325,7 @@ TEST_F(TopQueryTest, WhatMakesNoSenseIsNamed) {
   request.set_rank(3);
   EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("rank 3")));
   request.set_run("rnu");
-  EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("'run'")));
+  EXPECT_THAT(Get(request), StatusIs(unknown, HasSubstr("'rnu'")));
 }
 
 TEST_F(TopQueryTest, ItIsLimitedAndCanBeGivenUp) {

@@ -1,5 +1,10 @@
 #include "server/query/watch_cursor.h"
 
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "server/query/query_testing.h"
 #include "server/query/watch_testing.h"
 
@@ -7,6 +12,7 @@ namespace gradtap::server::testing {
 namespace {
 
 using ::gradtap::testing::StatusIs;
+using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -267,7 +273,7 @@ TEST_F(WatchCursorTest, BadRequestsAreRefusedAtTheDoor) {
   v1::WatchRequest request = Ask();
   request.set_run("rum");
   EXPECT_THAT(open(request),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run'")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'rum'")));
   request = Ask();
   request.set_match("(");
   EXPECT_THAT(open(request),
@@ -280,6 +286,54 @@ TEST_F(WatchCursorTest, BadRequestsAreRefusedAtTheDoor) {
   request.set_after_ordinal(2);
   EXPECT_THAT(open(request),
               StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("2")));
+}
+
+// Every byte of a name costs as much as the pattern is long.
+constexpr char kDear[] = "[ab]*a[ab]{500}c";
+
+Schema DearSchema() {
+  std::mt19937 random(1);
+  std::vector<Parameter> parameters = {MakeParameter("w")};
+  for (int i = 0; i < 1'000; ++i) {
+    std::string name;
+    while (name.size() < 500) name += random() % 2 == 0 ? 'a' : 'b';
+    parameters.push_back(MakeParameter(name));
+  }
+  return MakeSchema(1, std::move(parameters));
+}
+
+TEST_F(WatchCursorTest, APatternThatTakesTooLongIsRefusedAtTheDoor) {
+  AddRun("run", DearSchema(), 1);
+  v1::WatchRequest request = Ask();
+  request.set_match(kDear);
+  EXPECT_THAT(
+      WatchCursor::Open(&environment_, &overheads_, &questions_, request)
+          .status(),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(kDear)));
+}
+
+TEST_F(WatchCursorTest, OneThatDoesLaterEndsItsWatchAndSpoilsNoOther) {
+  AddRun("run", DearSchema(), 1);
+  v1::WatchRequest request = Ask();
+  request.set_match(std::string("^w$|") + kDear);
+  // The first name is enough to let it in.
+  const auto cursor = Watch(request);
+  ASSERT_NE(cursor, nullptr);
+  WatchMessage message;
+  absl::StatusOr<bool> more = true;
+  for (int i = 0; i < 10 && more.ok(); ++i) more = cursor->Next(&message);
+  EXPECT_THAT(more.status(), StatusIs(absl::StatusCode::kResourceExhausted,
+                                      HasSubstr("instructions")));
+  // Who asks for the same gets no half of it.
+  const auto again = Watch(request);
+  ASSERT_NE(again, nullptr);
+  GRADTAP_EXPECT_OK(again->Next(&message));
+  EXPECT_THAT(again->Next(&message).status(),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  request.set_match("^w$");
+  const auto messages = Drain(Watch(request).get());
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[1].snapshot().rows_size(), 1);
 }
 
 }  // namespace

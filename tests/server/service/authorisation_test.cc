@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <algorithm>
+#include <array>
 #include <sstream>
 
 #include "server/service/doors_testing.h"
@@ -108,6 +110,40 @@ constexpr Case kHttpCases[] = {
     {"GET /nowhere", "--- xoo xoo"},
 };
 
+// A run of mine-* that is not there, far from any that is: whoever may know of
+// all is told which there are.
+constexpr char kNoRun[] = "mine-qqqqqqqqqqqqqqqqqqqqqqqq";
+
+// These name no run that has to be there.
+constexpr std::array<const char*, 8> kWithoutRun = {
+    "Session", "ListRuns", "GetStatus",  "Backup",
+    "Compact", "health",   "reflection", "unknown"};
+
+// Of HTTP, with kNoRun for '$'.
+constexpr std::array<const char*, 21> kOfNoRun = {
+    "GET /api/v1/GetRun?run=$",
+    "GET /api/v1/ListParameters?run=$",
+    "GET /api/v1/GetSeries?runs=$&statistics=grad.l2",
+    "GET /api/v1/GetSeries?runs=mine-0&runs=$&statistics=grad.l2",
+    "GET /csv/GetSeries?runs=$&statistics=grad.l2",
+    "GET /api/v1/GetSnapshot?run=$",
+    "GET /csv/GetSnapshot?run=$",
+    "GET /api/v1/GetHeatMap?run=$&statistic=grad.l2",
+    "GET /api/v1/GetHistograms?run=$",
+    "GET /api/v1/GetTop?run=$",
+    "GET /api/v1/CompareRuns?good_run=$&other_run=mine-0",
+    "GET /api/v1/CompareRuns?good_run=mine-0&other_run=$",
+    "GET /api/v1/ListGaps?run=$",
+    "GET /api/v1/ListAlerts?run=$",
+    "GET /api/v1/GetHealth?run=$",
+    "GET /api/v1/GetFirstBad?run=$",
+    "GET /api/v1/TestRules?run=$",
+    "GET /api/v1/Watch?run=$",
+    "GET /api/v1/WatchAlerts?run=$",
+    "POST /api/v1/DeleteRun $",
+    "POST /api/v1/PinRun $",
+};
+
 char Answer(grpc::StatusCode code) {
   if (code == grpc::StatusCode::UNAUTHENTICATED) return '-';
   return code == grpc::StatusCode::PERMISSION_DENIED ? 'x' : 'o';
@@ -121,6 +157,10 @@ void SetRuns(const std::string& run, v1::GetSeriesRequest* request) {
 void SetRuns(const std::string& run, v1::CompareRunsRequest* request) {
   request->set_good_run(run.substr(0, run.find(',')));
   request->set_other_run(run.substr(run.find(',') + 1));
+}
+void SetRuns(const std::string& run, v1::GetHeatMapRequest* request) {
+  request->set_run(run);
+  request->set_statistic("grad.l2");
 }
 void SetRuns(const std::string&, v1::ListRunsRequest*) {}
 void SetRuns(const std::string&, v1::GetStatusRequest*) {}
@@ -337,18 +377,22 @@ class AuthorisationTest : public DoorsTest {
     std::printf("%d cases\n", cases);
   }
 
-  static char HttpAnswerOf(httplib::Client* client, const std::string& call,
-                           const std::string& token) {
+  static httplib::Result Ask(httplib::Client* client, const std::string& call,
+                             const std::string& token) {
     httplib::Headers headers;
     if (!token.empty()) headers.emplace("Authorization", Bearer(token));
     std::stringstream words(call);
     std::string method, path, run;
     words >> method >> path >> run;
-    const httplib::Result result =
-        method == "GET"
-            ? client->Get(path.c_str(), headers)
-            : client->Post(path.c_str(), headers, "{\"run\":\"" + run + "\"}",
-                           "application/json");
+    return method == "GET"
+               ? client->Get(path.c_str(), headers)
+               : client->Post(path.c_str(), headers,
+                              "{\"run\":\"" + run + "\"}", "application/json");
+  }
+
+  static char HttpAnswerOf(httplib::Client* client, const std::string& call,
+                           const std::string& token) {
+    const httplib::Result result = Ask(client, call, token);
     if (!result) return '?';
     if (result->status == 401) {
       EXPECT_EQ(result->get_header_value("WWW-Authenticate"), "Bearer");
@@ -366,6 +410,39 @@ TEST_F(AuthorisationTest, OverLoopback) { ExpectGrpcAnswers(Way::kLoopback); }
 TEST_F(AuthorisationTest, OverASocket) { ExpectGrpcAnswers(Way::kUnix); }
 TEST_F(AuthorisationTest, OverHttps) { ExpectHttpAnswers(Way::kTls); }
 TEST_F(AuthorisationTest, OverHttp) { ExpectHttpAnswers(Way::kLoopback); }
+
+TEST_F(AuthorisationTest, WhatIsNotThereNamesNoRunOfOthers) {
+  StartWithRuns(Way::kLoopback);
+  const Channel channel = NewChannel();
+  for (const auto& [name, call] : calls_) {
+    SCOPED_TRACE(name);
+    if (std::count(kWithoutRun.begin(), kWithoutRun.end(), name) > 0) continue;
+    const std::string runs =
+        name == "CompareRuns" ? std::string("mine-0,") + kNoRun : kNoRun;
+    grpc::Status status = call(channel, callers_[8], runs);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+    EXPECT_THAT(status.error_message(),
+                AllOf(HasSubstr(kNoRun), HasSubstr("'mine-0'"),
+                      Not(HasSubstr("othe"))));
+    status = call(channel, callers_[5], runs);
+    EXPECT_THAT(status.error_message(), HasSubstr("'mine-0' 'other'"));
+  }
+}
+
+TEST_F(AuthorisationTest, OverHttpNeither) {
+  StartWithRuns(Way::kLoopback);
+  const auto client = NewHttp();
+  for (const char* const one : kOfNoRun) {
+    SCOPED_TRACE(one);
+    std::string call = one;
+    call.replace(call.find('$'), 1, kNoRun);
+    const httplib::Result result = Ask(client.get(), call, callers_[8]);
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->status, 404);
+    EXPECT_THAT(result->body,
+                AllOf(HasSubstr(kNoRun), Not(HasSubstr("'othe"))));
+  }
+}
 
 }  // namespace
 }  // namespace gradtap::server::testing
