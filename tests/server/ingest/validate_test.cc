@@ -241,6 +241,7 @@ TEST_F(ValidatorTest, BranchesAreLimited) {
   }
   Begin(opened);
   ExpectRejected(EncodeRollback({0, kMaxBranches}), "at most 10000");
+  EXPECT_EQ(refused_.refused(Limit::kBranches), 1U);
 }
 
 TEST_F(ValidatorTest, SkippedStepsCarryScalarsAndNeedNoSchema) {
