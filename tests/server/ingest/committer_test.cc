@@ -368,5 +368,48 @@ TEST(LiveSessionsTest, SessionsAndCallsAreLimited) {
   EXPECT_TRUE(live.WaitUntilEmpty(std::chrono::steady_clock::now()));
 }
 
+TEST(LiveSessionsTest, OneClientHasThreeQuartersOfAll) {
+  LiveSessions live(8);
+  std::vector<std::shared_ptr<LiveStream>> streams(9);
+  for (std::uint32_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(live.Admit(MakeHello("a", "l", i), &streams[i], "token"),
+              LiveSessions::Admission::kOk);
+  }
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 6), &streams[6], "token"),
+            LiveSessions::Admission::kClientLimit);
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 0), &streams[6], "other"),
+            LiveSessions::Admission::kDuplicate);
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 7), &streams[7], "other"),
+            LiveSessions::Admission::kOk);
+  live.Release(*streams[0]);
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 6), &streams[6], "token"),
+            LiveSessions::Admission::kOk);
+  EXPECT_EQ(live.Admit(MakeHello("a", "l", 8), &streams[8], "token"),
+            LiveSessions::Admission::kClientLimit);
+}
+
+TEST(LiveSessionsTest, CallsOfOneClientAreLimitedAndThoseThatEndCountNoMore) {
+  LiveSessions live(4);
+  std::vector<std::shared_ptr<CountingCall>> calls;
+  const auto add = [&](const std::string& client) {
+    calls.push_back(std::make_shared<CountingCall>());
+    return live.AddCall(calls.back(), client);
+  };
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(add("a"), LiveSessions::Entry::kOk);
+  EXPECT_EQ(add("a"), LiveSessions::Entry::kFull);
+  EXPECT_EQ(add("b"), LiveSessions::Entry::kOk);
+  EXPECT_EQ(add("b"), LiveSessions::Entry::kOk);
+  EXPECT_EQ(add("b"), LiveSessions::Entry::kFull);
+  live.EndCall(calls[0].get());
+  live.EndCall(calls[0].get());
+  EXPECT_EQ(add("a"), LiveSessions::Entry::kOk);
+  EXPECT_EQ(add("a"), LiveSessions::Entry::kFull);
+  live.RemoveCall(calls[0].get());  // It counted no more.
+  EXPECT_EQ(add("a"), LiveSessions::Entry::kFull);
+  live.RemoveCall(calls[1].get());
+  EXPECT_EQ(add("a"), LiveSessions::Entry::kOk);
+  EXPECT_EQ(live.Calls().size(), 8U);
+}
+
 }  // namespace
 }  // namespace gradtap::server
