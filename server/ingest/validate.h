@@ -34,7 +34,7 @@ inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
 // Of a batch, without those of no kind. A gap takes 40 times more memory than
 // its shortest encoding. Ours have at most 21,000: an agent whose collector has
 // lost its data tells so, in 50 bytes, of each step.
-inline constexpr std::size_t kMaxBatchRecords = 65'536;
+inline constexpr std::size_t kMaxBatchRecords = 32'768;
 
 struct RejectedRecord {
   std::uint64_t seq = 0;
