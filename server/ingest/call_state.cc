@@ -9,12 +9,14 @@
 namespace gradtap::server {
 
 CallState::CallState(const IngestLimits& limits, LiveSessions* live,
-                     const Clock* clock, OpenFn open, CommitFn commit)
+                     const Clock* clock, OpenFn open, CommitFn commit,
+                     std::string client)
     : limits_(limits),
       live_sessions_(live),
       clock_(clock),
       open_(std::move(open)),
       commit_(std::move(commit)),
+      client_(std::move(client)),
       session_(limits, clock->Steady()) {}
 
 // ---- From the peer. ----
@@ -135,7 +137,7 @@ void CallState::Perform(SessionActions actions) {
 }
 
 void CallState::Open(StreamHello hello) {
-  switch (live_sessions_->Admit(hello, &live_)) {
+  switch (live_sessions_->Admit(hello, &live_, client_)) {
     case LiveSessions::Admission::kOk:
       break;
     case LiveSessions::Admission::kDuplicate:
@@ -143,13 +145,20 @@ void CallState::Open(StreamHello hello) {
           RejectCode::kDuplicate,
           "this process's stream has a live session already"));
     case LiveSessions::Admission::kLimit:
-      limits_.guards.Refused(Limit::kSessions);
-      return Perform(session_.OnRefused(
-          RejectCode::kLimit, absl::StrCat("this collector takes at most ",
-                                           limits_.max_sessions, " sessions")));
+      return RefuseOneMore("this collector takes at most ",
+                           limits_.max_sessions);
+    case LiveSessions::Admission::kClientLimit:
+      return RefuseOneMore("of one client this collector takes at most ",
+                           live_sessions_->sessions_of_a_client());
   }
   live_->last_seen_unix_ns = clock_->UnixNanos();
   open_(std::move(hello));
+}
+
+void CallState::RefuseOneMore(const char* what, std::uint32_t most) {
+  limits_.guards.Refused(Limit::kSessions);
+  Perform(session_.OnRefused(RejectCode::kLimit,
+                             absl::StrCat(what, most, " sessions")));
 }
 
 void CallState::Queue(SessionOut out) {

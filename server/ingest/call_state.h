@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,9 +41,10 @@ class CallState {
   using OpenFn = std::function<void(StreamHello)>;
   using CommitFn = std::function<void(std::unique_ptr<ValidatedBatch>)>;
 
-  // `live` and `clock` must outlive it.
+  // `live` and `clock` must outlive it. `client`: whose call it is; empty: not
+  // known.
   CallState(const IngestLimits& limits, LiveSessions* live, const Clock* clock,
-            OpenFn open, CommitFn commit);
+            OpenFn open, CommitFn commit, std::string client = "");
 
   // ---- From the peer; each but the last two is one message read.
   void OnHello(const HelloUntrusted& hello_untrusted);
@@ -91,6 +93,7 @@ class CallState {
   // What has been written for too long never leaves.
   void CheckWrite();
   void Open(StreamHello hello);
+  void RefuseOneMore(const char* what, std::uint32_t most);
   void Queue(SessionOut out);
   // True while a peer that does not read its Acks is not to be read either.
   bool OutboxIsLong() const;
@@ -103,6 +106,7 @@ class CallState {
   const Clock* const clock_;
   const OpenFn open_;
   const CommitFn commit_;
+  const std::string client_;
 
   IngestSession session_;
   std::shared_ptr<LiveStream> live_;  // Null before admission.

@@ -1,8 +1,9 @@
 // The batches that wait for the committer, and whose turn it is.
 //
 // Turns are of bytes, not of batches: each stream's batches follow one another
-// as if all streams wrote at once and each as fast as any other. Who has sent
-// little goes before who has sent much, and nobody waits for ever.
+// as if all streams wrote at once and each as fast as any other (start-time
+// fair queueing). Who has sent little goes before who has sent much, though
+// that waits already, and nobody waits for ever.
 //
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h. Not thread-safe. A call costs the logarithm of what waits.
@@ -32,20 +33,24 @@ class CommitQueue {
   std::deque<CommitTask> TakeGroup();
 
   // Whether a batch of this stream waits.
-  bool Has(StreamId stream) const { return streams_.count(stream) != 0; }
+  bool Has(StreamId stream) const;
   bool empty() const { return waiting_.empty(); }
 
  private:
   struct Stream {
-    std::uint64_t end = 0;  // Of the turn of its last batch.
+    std::uint64_t end = 0;  // Of its last batch, in bytes of its own turns.
     std::size_t waiting = 0;
   };
 
-  // By the end of its turn, then in the order in which they came.
+  void ForgetThoseBehind();
+
+  // By the end of each, then in the order in which they came.
   std::map<std::pair<std::uint64_t, std::uint64_t>, CommitTask> waiting_;
-  std::unordered_map<StreamId, Stream> streams_;  // Those that wait.
-  std::uint64_t come_ = 0;                        // Batches, ever.
-  std::uint64_t turn_ = 0;  // The end of the last one that was taken.
+  // Those that wait, and those that have had more than others lately.
+  std::unordered_map<StreamId, Stream> streams_;
+  std::size_t kept_streams_ = 0;  // After they were looked through.
+  std::uint64_t come_ = 0;        // Batches, ever.
+  std::uint64_t now_ = 0;  // Where a stream begins that has not been there.
 };
 
 }  // namespace gradtap::server

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/ingest/hello.h"
 
 namespace gradtap::server {
 
@@ -103,6 +104,11 @@ void CommitRunner::CommitGroup(std::vector<CommitTask>* group) {
     const absl::Status status =
         apart ? store_->Commit({&commits[i], 1}) : together;
     task.batch->commit = std::move(commits[i]);
+    if (!status.ok()) {
+      room_->GiveBack(
+          task.batch->run,
+          StreamRoom::kBranchBytes * task.batch->commit.new_branches.size());
+    }
     task.commit_done(*task.batch, status);
   }
   group->clear();
@@ -115,9 +121,16 @@ StreamId CommitRunner::FindStream(const StreamHello& hello) const {
   return stream == nullptr ? 0 : stream->id;
 }
 
-absl::Status CommitRunner::CheckRoom(const StreamHello& hello) const {
-  const auto run = store_->FindRun(hello.run);
-  if (run != nullptr && FindIn(*run, hello) != nullptr) return absl::OkStatus();
+std::uint64_t CommitRunner::RoomOf(const IngestLimits& limits) {
+  constexpr std::uint64_t kUsualStreams = 100'000;
+  constexpr std::uint64_t kOfAFurtherOne = 2'560;
+  const std::uint64_t further =
+      std::max<std::uint64_t>(limits.max_streams, kUsualStreams) -
+      kUsualStreams;
+  return limits.stream_bytes + further * kOfAFurtherOne;
+}
+
+absl::Status CommitRunner::CheckCounts(const RunEntry* run) const {
   const auto runs = store_->Runs();
   if (run == nullptr && runs.size() >= limits_.max_runs) {
     limits_.guards.Refused(Limit::kRuns);
@@ -135,12 +148,45 @@ absl::Status CommitRunner::CheckRoom(const StreamHello& hello) const {
       "run"));
 }
 
+absl::Status CommitRunner::TakeRoom(const StreamHello& hello,
+                                    std::uint64_t* taken) {
+  room_->LookAt(store_->Runs());
+  const auto run = store_->FindRun(hello.run);
+  const StreamEntry* const known =
+      run == nullptr ? nullptr : FindIn(*run, hello);
+  if (known == nullptr) {
+    if (const absl::Status s = CheckCounts(run.get()); !s.ok()) return s;
+    *taken = StreamRoom::BytesOf(hello);
+  } else {
+    StreamHello merged = known->hello;
+    for (const auto& [key, value] : hello.tags) merged.tags[key] = value;
+    if (merged.tags.size() > std::max(kMaxTags, known->hello.tags.size())) {
+      limits_.guards.Refused(Limit::kStreamBytes);
+      return absl::ResourceExhaustedError(
+          absl::StrCat("a stream has at most ", kMaxTags,
+                       " tags; with those that this process gave before it "
+                       "would have ",
+                       merged.tags.size()));
+    }
+    const std::uint64_t before = StreamRoom::BytesOf(known->hello);
+    *taken = std::max(StreamRoom::BytesOf(merged), before) - before;
+  }
+  absl::Status s = room_->Take(hello.run, *taken);
+  if (!s.ok()) limits_.guards.Refused(Limit::kStreamBytes);
+  return s;
+}
+
 absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
     const StreamHello& hello) {
-  if (const absl::Status room = CheckRoom(hello); !room.ok()) return room;
+  std::uint64_t taken = 0;
+  if (const absl::Status s = TakeRoom(hello, &taken); !s.ok()) return s;
   auto entry = store_->OpenStream(hello, clock_->UnixNanos());
-  if (!entry.ok()) return absl::UnavailableError(entry.status().message());
+  if (!entry.ok()) {
+    room_->GiveBack(hello.run, taken);
+    return absl::UnavailableError(entry.status().message());
+  }
   OpenedStream opened;
+  opened.room = room_;
   opened.entry = *std::move(entry);
   const StreamId id = opened.entry.id;
   if (opened.entry.schema_id != 0) {

@@ -8,6 +8,7 @@
 #define GRADTAP_SERVER_INGEST_COMMIT_RUNNER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "core/clock.h"
 #include "server/ingest/ingest.h"
+#include "server/ingest/stream_room.h"
 #include "server/ingest/validate.h"
 #include "server/store/store.h"
 
@@ -48,7 +50,10 @@ class CommitRunner {
  public:
   // `store` and `clock` must outlive it.
   CommitRunner(Store* store, const Clock* clock, const IngestLimits& limits)
-      : store_(store), clock_(clock), limits_(limits) {}
+      : store_(store),
+        clock_(clock),
+        limits_(limits),
+        room_(std::make_shared<StreamRoom>(RoomOf(limits))) {}
 
   // In order. Commits between two openings share a synced write, up to 4 MiB.
   void Run(std::deque<CommitTask> tasks);
@@ -57,14 +62,18 @@ class CommitRunner {
   StreamId FindStream(const StreamHello& hello) const;
 
  private:
+  static std::uint64_t RoomOf(const IngestLimits& limits);
   void CommitGroup(std::vector<CommitTask>* group);
-  // kResourceExhausted: a stream that is not known would be too many.
-  absl::Status CheckRoom(const StreamHello& hello) const;
+  // kResourceExhausted: a stream that is not known would be too many, or a
+  // known one would have too many tags. `*taken`: of the room for streams.
+  absl::Status TakeRoom(const StreamHello& hello, std::uint64_t* taken);
+  absl::Status CheckCounts(const RunEntry* run) const;
   absl::StatusOr<OpenedStream> OpenStream(const StreamHello& hello);
 
   Store* const store_;
   const Clock* const clock_;
   const IngestLimits limits_;
+  const std::shared_ptr<StreamRoom> room_;
 };
 
 }  // namespace gradtap::server

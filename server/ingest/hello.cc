@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::size_t kNonceBytes = 16;
 constexpr std::size_t kMaxLaunchBytes = 128;
-constexpr std::size_t kMaxTags = 64;
 constexpr std::size_t kMaxTagKeyBytes = 64;
 constexpr std::size_t kMaxTextBytes = 512;
 

@@ -6,6 +6,7 @@
 #ifndef GRADTAP_SERVER_INGEST_HELLO_H_
 #define GRADTAP_SERVER_INGEST_HELLO_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 namespace gradtap::server {
 
 inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::size_t kMaxTags = 64;  // Of a stream.
 
 // gradtap.v1.Hello as it came, without what the collector does not use.
 struct HelloUntrusted {

@@ -29,6 +29,9 @@ struct IngestLimits {
   std::uint64_t max_step_bytes = 256u << 20;     // Encoded, joined from parts.
   std::uint32_t max_runs = 1'000;
   std::uint32_t max_streams = 100'000;  // Of all runs; each is in memory.
+  // What they take of it, with tags and branches; one run a quarter. More by
+  // 2,560 for each stream that may be stored beyond 100,000.
+  std::uint64_t stream_bytes = 256u << 20;
   std::uint32_t max_sessions = 2'048;
   std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
   // Of all sessions: with more each has one batch at a time.

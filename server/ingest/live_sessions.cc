@@ -6,12 +6,28 @@
 
 namespace gradtap::server {
 
-LiveSessions::Entry LiveSessions::AddCall(
-    const std::shared_ptr<LiveCall>& call) {
+std::uint32_t LiveSessions::Of(const Counts& counts,
+                               const std::string& client) {
+  const auto found = counts.find(client);
+  return found == counts.end() ? 0 : found->second;
+}
+
+void LiveSessions::Less(const std::string& client, Counts* counts) {
+  const auto found = counts->find(client);
+  if (found != counts->end() && --found->second == 0) counts->erase(found);
+}
+
+LiveSessions::Entry LiveSessions::AddCall(const std::shared_ptr<LiveCall>& call,
+                                          const std::string& client) {
   MutexLock lock(mu_);
   if (counted_calls_ >= 2 * std::size_t{max_sessions_}) return Entry::kFull;
-  calls_[call.get()] = {call, false};
+  if (!client.empty() &&
+      Of(calls_of_, client) >= 2 * std::size_t{sessions_of_a_client()}) {
+    return Entry::kFull;
+  }
+  calls_[call.get()] = {call, client, false};
   ++counted_calls_;
+  if (!client.empty()) ++calls_of_[client];
   return draining_ ? Entry::kDraining : Entry::kOk;
 }
 
@@ -19,7 +35,9 @@ void LiveSessions::EndCall(const LiveCall* call) {
   MutexLock lock(mu_);
   const auto found = calls_.find(call);
   if (found == calls_.end()) return;
-  if (!std::exchange(found->second.ends, true)) --counted_calls_;
+  if (std::exchange(found->second.ends, true)) return;
+  --counted_calls_;
+  Less(found->second.client, &calls_of_);
 }
 
 void LiveSessions::RemoveCall(const LiveCall* call) {
@@ -27,7 +45,10 @@ void LiveSessions::RemoveCall(const LiveCall* call) {
   MutexLock lock(mu_);
   const auto found = calls_.find(call);
   if (found == calls_.end()) return;
-  if (!found->second.ends) --counted_calls_;
+  if (!found->second.ends) {
+    --counted_calls_;
+    Less(found->second.client, &calls_of_);
+  }
   last_owner = std::move(found->second.call);
   calls_.erase(found);
   if (calls_.empty()) empty_.NotifyAll();
@@ -41,15 +62,23 @@ std::vector<std::shared_ptr<LiveCall>> LiveSessions::Calls() const {
   return calls;
 }
 
-LiveSessions::Admission LiveSessions::Admit(
-    const StreamHello& hello, std::shared_ptr<LiveStream>* stream) {
+LiveSessions::Admission LiveSessions::Admit(const StreamHello& hello,
+                                            std::shared_ptr<LiveStream>* stream,
+                                            const std::string& client) {
   auto live = std::make_shared<LiveStream>();
   // A run's name has no slash.
   live->key = absl::StrCat(hello.run, "/", hello.rank, "/");
   live->key.append(hello.process_nonce);
+  live->client = client;
   MutexLock lock(mu_);
   if (by_key_.count(live->key) != 0) return Admission::kDuplicate;
   if (by_key_.size() >= max_sessions_) return Admission::kLimit;
+  if (!client.empty()) {
+    if (Of(sessions_of_, client) >= sessions_of_a_client()) {
+      return Admission::kClientLimit;
+    }
+    ++sessions_of_[client];
+  }
   by_key_[live->key] = live;
   *stream = std::move(live);
   return Admission::kOk;
@@ -72,6 +101,7 @@ void LiveSessions::Release(const LiveStream& stream) {
   const auto by_key = by_key_.find(stream.key);
   if (by_key != by_key_.end() && by_key->second.get() == &stream) {
     by_key_.erase(by_key);
+    Less(stream.client, &sessions_of_);
   }
 }
 

@@ -1,5 +1,8 @@
 // Who is connected: the calls that are open and the streams that they carry.
 //
+// One client, a token or an address, has at most three quarters of either, so
+// that the others are not kept out by it.
+//
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h. Thread-safe; every call holds a lock for a few map operations.
 
@@ -24,7 +27,8 @@ namespace gradtap::server {
 // One stream with a live session.
 struct LiveStream {
   std::string key;
-  StreamId id = 0;  // Guarded by the table; 0: not known yet.
+  std::string client;  // Empty: not known.
+  StreamId id = 0;     // Guarded by the table; 0: not known yet.
   std::atomic<std::int64_t> last_seen_unix_ns{0};
 };
 
@@ -45,8 +49,10 @@ class LiveSessions {
 
   enum class Entry { kOk, kFull, kDraining };
   // A call that has begun. kFull: there are twice as many calls as sessions
-  // allowed, and it is not taken in; kDraining: taken in, but to be refused.
-  Entry AddCall(const std::shared_ptr<LiveCall>& call) ABSL_LOCKS_EXCLUDED(mu_);
+  // allowed, or three quarters of that are this client's, and it is not taken
+  // in; kDraining: taken in, but to be refused. No client: not known.
+  Entry AddCall(const std::shared_ptr<LiveCall>& call,
+                const std::string& client = "") ABSL_LOCKS_EXCLUDED(mu_);
   // It has been sent away: from now on it is in nobody's way, though its peer
   // may be long in hearing of it.
   void EndCall(const LiveCall* call) ABSL_LOCKS_EXCLUDED(mu_);
@@ -54,11 +60,15 @@ class LiveSessions {
   // Those that end, too.
   std::vector<std::shared_ptr<LiveCall>> Calls() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  enum class Admission { kOk, kDuplicate, kLimit };
+  enum class Admission { kOk, kDuplicate, kLimit, kClientLimit };
   // Claims the stream of a Hello; on kOk `*stream` stands for it until it is
   // released.
-  Admission Admit(const StreamHello& hello, std::shared_ptr<LiveStream>* stream)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  Admission Admit(const StreamHello& hello, std::shared_ptr<LiveStream>* stream,
+                  const std::string& client = "") ABSL_LOCKS_EXCLUDED(mu_);
+  // What one client may have.
+  std::uint32_t sessions_of_a_client() const {
+    return max_sessions_ - max_sessions_ / 4;
+  }
   void SetId(LiveStream* stream, StreamId id) ABSL_LOCKS_EXCLUDED(mu_);
   void Release(const LiveStream& stream) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -81,8 +91,13 @@ class LiveSessions {
  private:
   struct OpenCall {
     std::shared_ptr<LiveCall> call;
+    std::string client;
     bool ends = false;
   };
+  // By client; none is zero.
+  using Counts = std::unordered_map<std::string, std::uint32_t>;
+  static std::uint32_t Of(const Counts& counts, const std::string& client);
+  static void Less(const std::string& client, Counts* counts);
 
   const std::uint32_t max_sessions_;
   std::atomic<std::uint64_t> pending_bytes_{0};
@@ -91,6 +106,8 @@ class LiveSessions {
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   std::map<const LiveCall*, OpenCall> calls_ ABSL_GUARDED_BY(mu_);
   std::size_t counted_calls_ ABSL_GUARDED_BY(mu_) = 0;  // Those that go on.
+  Counts calls_of_ ABSL_GUARDED_BY(mu_);                // Of them.
+  Counts sessions_of_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::shared_ptr<LiveStream>> by_key_
       ABSL_GUARDED_BY(mu_);
   std::unordered_map<StreamId, std::shared_ptr<LiveStream>> by_id_

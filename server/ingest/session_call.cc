@@ -48,9 +48,10 @@ SessionReactor* SessionCall::Start(IngestShared* shared,
                                    grpc::CallbackServerContext* context,
                                    std::shared_ptr<OpenConnection> connection) {
   if (!caller.ok()) return new RefusedCall(caller.status());
+  const std::string client = ClientName(*caller, context->peer());
   std::shared_ptr<SessionCall> call(new SessionCall(
-      shared, *std::move(caller), context, std::move(connection)));
-  const LiveSessions::Entry entry = shared->live.AddCall(call);
+      shared, *std::move(caller), client, context, std::move(connection)));
+  const LiveSessions::Entry entry = shared->live.AddCall(call, client);
   if (entry == LiveSessions::Entry::kFull) {
     shared->limits.guards.Refused(Limit::kCalls);
     return new RefusedCall(absl::ResourceExhaustedError(
@@ -66,6 +67,7 @@ SessionReactor* SessionCall::Start(IngestShared* shared,
 }
 
 SessionCall::SessionCall(IngestShared* shared, Caller caller,
+                         const std::string& client,
                          grpc::CallbackServerContext* context,
                          std::shared_ptr<OpenConnection> connection)
     : shared_(shared),
@@ -77,7 +79,8 @@ SessionCall::SessionCall(IngestShared* shared, Caller caller,
           [this](StreamHello hello) { Open(std::move(hello)); },
           [this](std::unique_ptr<ValidatedBatch> batch) {
             Commit(std::move(batch));
-          }) {}
+          },
+          client) {}
 
 void SessionCall::Post(std::function<void()> event) {
   const std::shared_ptr<SessionCall> keep = shared_from_this();

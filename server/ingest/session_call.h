@@ -65,7 +65,7 @@ class SessionCall final : public SessionReactor,
   void Drain() override;
 
  private:
-  SessionCall(IngestShared* shared, Caller caller,
+  SessionCall(IngestShared* shared, Caller caller, const std::string& client,
               grpc::CallbackServerContext* context,
               std::shared_ptr<OpenConnection> connection);
 

@@ -64,9 +64,10 @@ absl::Status StreamRoom::Take(const std::string& run, std::uint64_t bytes) {
   if (bytes == 0) return absl::OkStatus();  // However much it has already.
   MutexLock lock(mu_);
   Run& of_run = runs_[run];
-  if (of_run.bytes + bytes > bytes_ / 2) {
+  const std::uint64_t most_of_run = bytes_ / 4;
+  if (of_run.bytes + bytes > most_of_run) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "the streams of one run take at most ", bytes_ / 2,
+        "the streams of one run take at most ", most_of_run,
         " bytes of this collector's memory, with what their processes told of "
         "themselves and their rollbacks; record into another run"));
   }

@@ -51,7 +51,8 @@ class StreamRoom {
 
  private:
   struct Run {
-    std::int64_t created_unix_ns = -1;  // Which life of that name; -1: none yet.
+    std::int64_t created_unix_ns =
+        -1;  // Which life of that name; -1: none yet.
     std::uint64_t bytes = 0;
     std::uint64_t seen = 0;  // By which look.
   };

@@ -42,6 +42,8 @@ StreamValidator::StreamValidator(const IngestLimits& limits,
                                  const OpenedStream& opened)
     : limits_(limits),
       stream_(opened.entry.id),
+      run_(opened.entry.hello.run),
+      room_(opened.room),
       accepted_seq_(opened.entry.durable_seq),
       schema_id_(opened.entry.schema_id),
       ended_(opened.entry.end.has_value()) {
@@ -312,8 +314,18 @@ absl::Status StreamValidator::AcceptRollback(std::string_view body_untrusted,
   absl::Status s = CheckNumber(rollback->step, "a rollback to step ");
   if (!s.ok()) return s;
   if (rollback->branch >= kMaxBranches) {
+    limits_.guards.Refused(Limit::kBranches);
     return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
                             "; a stream has at most ", kMaxBranches));
+  }
+  if (room_ != nullptr) {
+    s = room_->Take(run_, StreamRoom::kBranchBytes);
+    if (!s.ok()) {
+      limits_.guards.Refused(Limit::kStreamBytes);
+      return Bad(absl::StrCat("a rollback to branch ", rollback->branch, ": ",
+                              TextOf(s)));
+    }
+    batch->run = run_;
   }
   // Whether the step is really an earlier one is not asked: the steps above it
   // may have been lost, and their gap come later.

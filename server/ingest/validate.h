@@ -25,6 +25,7 @@
 #include "core/record.h"
 #include "core/schema.h"
 #include "server/ingest/ingest.h"
+#include "server/ingest/stream_room.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -33,7 +34,7 @@ inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
 // Of a batch, without those of no kind. A gap takes 40 times more memory than
 // its shortest encoding. Ours have at most 21,000: an agent whose collector has
 // lost its data tells so, in 50 bytes, of each step.
-inline constexpr std::size_t kMaxBatchRecords = 65'536;
+inline constexpr std::size_t kMaxBatchRecords = 32'768;
 
 struct RejectedRecord {
   std::uint64_t seq = 0;
@@ -48,6 +49,7 @@ struct ValidatedBatch {
   std::string content;             // The frame's.
   std::deque<std::string> joined;  // Records that came in parts.
   std::deque<SplitStep> split;     // Steps that came with histograms.
+  std::string run;  // Of a batch that has new branches: it took room for them.
 
   ValidatedBatch() = default;
   ValidatedBatch(const ValidatedBatch&) = delete;
@@ -61,6 +63,7 @@ struct OpenedStream {
   std::vector<std::string> parts;        // Of an unfinished record.
   std::uint32_t attempt = 1;
   std::int64_t last_step_of_run = -1;  // Before this attempt.
+  std::shared_ptr<StreamRoom> room;    // For branches; null: any number.
 };
 
 // Follows one stream, from where it is durable. One thread at a time.
@@ -126,6 +129,8 @@ class StreamValidator {
 
   const IngestLimits limits_;
   const StreamId stream_;
+  const std::string run_;
+  const std::shared_ptr<StreamRoom> room_;
   std::uint64_t accepted_seq_;
   std::uint32_t schema_id_;  // Newest; 0: none yet.
   // Places of each role's columns, by the newest schema.

@@ -58,9 +58,12 @@ class FakeStore : public Store {
     if (!failure_.ok()) return failure_;
     RunEntry& run = runs_[hello.run];
     run.run = hello.run;
-    for (const StreamEntry& stream : run.streams) {
+    for (StreamEntry& stream : run.streams) {
       if (stream.hello.rank == hello.rank &&
           stream.hello.process_nonce == hello.process_nonce) {
+        for (const auto& [key, value] : hello.tags) {
+          stream.hello.tags[key] = value;
+        }
         return stream;
       }
     }
@@ -97,6 +100,9 @@ class FakeStore : public Store {
         stream->schema_id = schema.schema_id;
         schemas_[{commit.stream, schema.schema_id}] =
             std::make_shared<const Schema>(*DecodeSchema(schema.body));
+      }
+      for (const auto& added : commit.new_branches) {
+        stream->branches.emplace_back().branch = added.branch;
       }
       for (const auto& step : commit.steps) {
         steps_[commit.stream].push_back(step.step);

@@ -31,6 +31,11 @@ class ShutWindowTest : public IngestServiceTest {
     Start();
   }
 
+  void TearDown() override {
+    peers_.clear();  // A server that stops waits for its connections.
+    Stop();
+  }
+
   // One that says Hello, and takes no answer.
   void AddPeer() {
     peers_.push_back(std::make_unique<RawPeer>(
