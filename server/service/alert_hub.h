@@ -1,7 +1,8 @@
 // The open WatchAlerts calls and the one thread that feeds them.
 //
 // A call has one message on its way; what changes meanwhile waits in the log,
-// each alert once. A watcher that does not read costs its place.
+// each alert once. A watcher that does not read costs its place, until it has
+// left a message unread for too long or its token is revoked.
 //
 // Layer: server/service. This file: grpc, health.
 
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "core/sync.h"
@@ -27,8 +29,10 @@ namespace gradtap::server {
 // Thread-safe.
 class AlertHub {
  public:
-  // All must outlive the hub.
-  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls, Gate* gate,
+  // All must outlive the hub. `max_unread`: how long a message may wait to be
+  // taken.
+  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
+           std::chrono::nanoseconds max_unread, Gate* gate,
            const Guards& guards);
   // No call may be open any more: destroy it after the server.
   ~AlertHub();
@@ -57,6 +61,7 @@ class AlertHub {
   Store* const store_;
   AlertLog* const log_;
   const std::uint32_t max_calls_;
+  const std::chrono::nanoseconds max_unread_;
   Gate* const gate_;
   const Guards guards_;
 
