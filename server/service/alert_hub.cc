@@ -1,5 +1,6 @@
 #include "server/service/alert_hub.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -40,7 +41,10 @@ class AlertHub::Call : public Reactor {
         context_(context),
         run_(request.run()),
         caller_(std::move(caller)),
+        client_(ClientName(caller_, context->peer())),
         cursor_(hub->log_, request) {}
+
+  const std::string& client() const { return client_; }
 
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
     bool cancelled, writing;
@@ -122,6 +126,7 @@ class AlertHub::Call : public Reactor {
   grpc::CallbackServerContext* const context_;  // There until OnDone().
   const std::string run_;
   const Caller caller_;
+  const std::string client_;
   // Of the hub's thread.
   AlertCursor cursor_;
   v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
@@ -166,11 +171,9 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    if (calls_.size() >= max_calls_) {
-      guards_.Refused(Limit::kWatches);
-      return new RefusedCall(absl::ResourceExhaustedError(
-          "too many watches of alerts are open; end one and try again"));
-    }
+    const absl::Status place =
+        CheckPlaces(ClientName(*caller, context->peer()));
+    if (!place.ok()) return new RefusedCall(place);
     const std::uint64_t id = next_id_++;
     call =
         std::make_shared<Call>(this, id, context, *request, *std::move(caller));
@@ -178,6 +181,20 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
   }
   log_->Wake();
   return call.get();
+}
+
+absl::Status AlertHub::CheckPlaces(const std::string& client) {
+  const std::uint32_t of_a_client = max_calls_ - max_calls_ / 2;
+  const auto own = std::count_if(
+      calls_.begin(), calls_.end(),
+      [&client](const auto& call) { return call.second->client() == client; });
+  const bool full = calls_.size() >= max_calls_;
+  if (!full && own < of_a_client) return absl::OkStatus();
+  guards_.Refused(Limit::kWatches);
+  return absl::ResourceExhaustedError(
+      full ? "too many watches of alerts are open; end one and try again"
+           : std::to_string(own) + " watches of alerts of yours are open, of " +
+                 std::to_string(max_calls_) + "; end one");
 }
 
 void AlertHub::Remove(std::uint64_t id) {

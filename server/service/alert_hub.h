@@ -2,7 +2,8 @@
 //
 // A call has one message on its way; what changes meanwhile waits in the log,
 // each alert once. A watcher that does not read costs its place, until it has
-// left a message unread for too long or its token is revoked.
+// left a message unread for too long or its token is revoked. One client has
+// half of the places at most.
 //
 // Layer: server/service. This file: grpc, health.
 
@@ -39,8 +40,9 @@ class AlertHub {
   AlertHub(const AlertHub&) = delete;
   AlertHub& operator=(const AlertHub&) = delete;
 
-  // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, UNAVAILABLE after
-  // Shutdown(), NOT_FOUND: no such run, PERMISSION_DENIED: not the caller's.
+  // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, or half of
+  // them by one client, UNAVAILABLE after Shutdown(), NOT_FOUND: no such run,
+  // PERMISSION_DENIED: not the caller's.
   grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
       grpc::CallbackServerContext* context,
       const v1::WatchAlertsRequest* request) ABSL_LOCKS_EXCLUDED(mu_);
@@ -55,6 +57,9 @@ class AlertHub {
  private:
   class Call;
 
+  // Why there is no place for a call of that client; OK: there is.
+  absl::Status CheckPlaces(const std::string& client)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
 

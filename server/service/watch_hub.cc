@@ -1,5 +1,6 @@
 #include "server/service/watch_hub.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -77,9 +78,11 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
         id_(id),
         context_(context),
         request_(request),
-        caller_(std::move(caller)) {}
+        caller_(std::move(caller)),
+        client_(ClientName(caller_, context->peer())) {}
 
   const std::string& run() const { return request_.run(); }
+  const std::string& client() const { return client_; }
 
   // By the hub's thread. One message at most.
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -183,6 +186,7 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   grpc::CallbackServerContext* const context_;  // There until OnDone().
   const v1::WatchRequest request_;
   const Caller caller_;
+  const std::string client_;
   // Of the hub's thread; bytes_ is gRPC's while writing_.
   std::unique_ptr<WatchCursor> cursor_;
   std::chrono::steady_clock::time_point written_;
@@ -233,12 +237,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    if (calls_.size() >= max_watches_) {
-      environment_->guards.Refused(Limit::kWatches);
-      return new RefusedCall(absl::ResourceExhaustedError(
-          std::to_string(max_watches_) +
-          " watches are open, the limit of this collector; close one"));
-    }
+    const absl::Status place =
+        CheckPlaces(ClientName(*caller, context->peer()));
+    if (!place.ok()) return new RefusedCall(place);
     const std::uint64_t id = next_id_++;
     call =
         std::make_shared<Call>(this, id, context, *request, *std::move(caller));
@@ -247,6 +248,22 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
   }
   due_changed_.NotifyOne();
   return call.get();  // Kept by calls_ until OnDone().
+}
+
+absl::Status WatchHub::CheckPlaces(const std::string& client) {
+  const std::uint32_t of_a_client = max_watches_ - max_watches_ / 2;
+  const auto own = std::count_if(
+      calls_.begin(), calls_.end(),
+      [&client](const auto& call) { return call.second->client() == client; });
+  const bool full = calls_.size() >= max_watches_;
+  if (!full && own < of_a_client) return absl::OkStatus();
+  environment_->guards.Refused(Limit::kWatches);
+  return absl::ResourceExhaustedError(
+      full
+          ? std::to_string(max_watches_) +
+                " watches are open, the limit of this collector; close one"
+          : std::to_string(own) + " watches of yours are open, of the " +
+                std::to_string(max_watches_) + " of this collector; close one");
 }
 
 void WatchHub::Shutdown(std::chrono::steady_clock::time_point deadline) {

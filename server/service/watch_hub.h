@@ -5,7 +5,8 @@
 // costs nothing but its place, one message and the rows its cursor has at hand:
 // what it misses is conflated by its WatchCursor. One that leaves a message
 // unread for too long loses the place, and so does one whose token has been
-// revoked, read or not. Ingest never waits for any of this. Messages are handed
+// revoked, read or not. One client (its token, else its address) has half of
+// the places at most. Ingest never waits for any of this. Messages are handed
 // to gRPC as bytes, which those who ask for the same thing share.
 //
 // Layer: server/service. This file: grpc, query.
@@ -47,7 +48,7 @@ class WatchHub {
   WatchHub& operator=(const WatchHub&) = delete;
 
   // For gRPC: never waits and reads nothing. RESOURCE_EXHAUSTED over
-  // max_watches, UNAVAILABLE after Shutdown(),
+  // max_watches, or half of them by one client, UNAVAILABLE after Shutdown(),
   // INVALID_ARGUMENT if the request is not a WatchRequest, PERMISSION_DENIED if
   // the run is not the caller's.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(
@@ -64,6 +65,9 @@ class WatchHub {
  private:
   class Call;
 
+  // Why there is no place for a watch of that client; OK: there is.
+  absl::Status CheckPlaces(const std::string& client)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkDue(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);

@@ -1,6 +1,6 @@
-// Places for watches: who loses one.
+// Places for watches: who loses one, and how many a client has.
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <chrono>
 #include <functional>
@@ -13,6 +13,8 @@
 
 namespace gradtap::server::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 class WatchPlacesTest : public DoorsTest {
  protected:
@@ -127,6 +129,47 @@ TEST_F(WatchPlacesTest, ARevokedTokenLosesThemThoughItTakesNoMessage) {
   tokens_.Revoke(token);
   EXPECT_TRUE(AwaitOpenWatches(0));
   EXPECT_EQ(Refused("answer_time"), 0u);
+}
+
+TEST_F(WatchPlacesTest, OneClientHasHalfOfThemAndLeavesTheRestToOthers) {
+  const std::string one = tokens_.Add("read");
+  const std::string other = tokens_.Add("read", "run");
+  CollectorOptions options;
+  options.max_watches = 4;
+  StartWithRun(options);
+  const auto stub = v1::Query::NewStub(NewChannel());
+  std::vector<std::unique_ptr<OpenWatch>> watches;
+  std::vector<std::unique_ptr<OpenAlerts>> alerts;
+  for (int i = 0; i < 2; ++i) {
+    watches.push_back(Watch(stub.get(), one));
+    EXPECT_TRUE(watches.back()->Read());
+    alerts.push_back(WatchAlerts(stub.get(), one));
+    EXPECT_TRUE(alerts.back()->Read());
+  }
+  // On a connection of its own neither.
+  const auto another = v1::Query::NewStub(NewChannel());
+  grpc::Status status = Watch(another.get(), one)->reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("2 watches of yours"));
+  status = WatchAlerts(another.get(), one)->reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("2 watches of alerts"));
+  EXPECT_EQ(Refused("watches"), 2u);
+  // Whoever else asks is let in, on whichever connection.
+  for (int i = 0; i < 2; ++i) {
+    watches.push_back(Watch(stub.get(), other));
+    EXPECT_TRUE(watches.back()->Read());
+  }
+  alerts.push_back(WatchAlerts(stub.get(), admin_));
+  EXPECT_TRUE(alerts.back()->Read());
+  EXPECT_EQ(Watch(stub.get(), admin_)->reader->Finish().error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  // One that is closed may be opened again.
+  watches.front()->context.TryCancel();
+  watches.front()->reader->Finish();
+  EXPECT_TRUE(AwaitOpenWatches(6));
+  watches.front() = Watch(stub.get(), one);
+  EXPECT_TRUE(watches.front()->Read());
 }
 
 }  // namespace
