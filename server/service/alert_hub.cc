@@ -1,5 +1,6 @@
 #include "server/service/alert_hub.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,8 @@ using Reactor = grpc::ServerWriteReactor<v1::WatchAlertsResponse>;
 
 // How often calls are looked at without a change: a run may be deleted.
 constexpr std::chrono::seconds kTick{1};
+// As WatchHub's.
+constexpr std::chrono::nanoseconds kRevokedUnread = std::chrono::seconds(2);
 
 class RefusedCall : public Reactor {
  public:
@@ -31,20 +34,29 @@ class RefusedCall : public Reactor {
 // starts operations, without a lock.
 class AlertHub::Call : public Reactor {
  public:
-  Call(AlertHub* hub, std::uint64_t id, const v1::WatchAlertsRequest& request,
-       Caller caller)
+  Call(AlertHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
+       const v1::WatchAlertsRequest& request, Caller caller)
       : hub_(hub),
         id_(id),
+        context_(context),
         run_(request.run()),
         caller_(std::move(caller)),
+        client_(ClientName(caller_, context->peer())),
         cursor_(hub->log_, request) {}
 
+  const std::string& client() const { return client_; }
+
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
-    bool cancelled;
+    bool cancelled, writing;
     {
       MutexLock lock(mu_);
-      if (writing_ || finished_) return;
+      if (finished_) return;
       cancelled = cancelled_;
+      writing = writing_;
+    }
+    if (writing) {
+      if (!cancelled) EndIfUnread();
+      return;
     }
     if (cancelled) return End(absl::CancelledError("the watcher has gone"));
     if (stopping) {
@@ -63,6 +75,7 @@ class AlertHub::Call : public Reactor {
       MutexLock lock(mu_);
       writing_ = true;
     }
+    written_ = std::chrono::steady_clock::now();
     StartWrite(&message_);
   }
 
@@ -87,6 +100,19 @@ class AlertHub::Call : public Reactor {
   void OnDone() override { hub_->Remove(id_); }
 
  private:
+  // As WatchHub's.
+  void EndIfUnread() {
+    const bool may = hub_->gate_->Recheck(caller_).ok();
+    const auto waited = std::chrono::steady_clock::now() - written_;
+    if (waited < (may ? hub_->max_unread_ : kRevokedUnread)) return;
+    if (may) hub_->guards_.Refused(Limit::kAnswerTime);
+    {
+      MutexLock lock(mu_);
+      cancelled_ = true;
+    }
+    context_->TryCancel();
+  }
+
   void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
     {
       MutexLock lock(mu_);
@@ -97,11 +123,14 @@ class AlertHub::Call : public Reactor {
 
   AlertHub* const hub_;
   const std::uint64_t id_;
+  grpc::CallbackServerContext* const context_;  // There until OnDone().
   const std::string run_;
   const Caller caller_;
+  const std::string client_;
   // Of the hub's thread.
   AlertCursor cursor_;
   v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
+  std::chrono::steady_clock::time_point written_;
 
   Mutex mu_;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
@@ -110,10 +139,12 @@ class AlertHub::Call : public Reactor {
 };
 
 AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
-                   Gate* gate, const Guards& guards)
+                   std::chrono::nanoseconds max_unread, Gate* gate,
+                   const Guards& guards)
     : store_(store),
       log_(log),
       max_calls_(max_calls),
+      max_unread_(max_unread),
       gate_(gate),
       guards_(guards),
       thread_([this] { Feed(); }) {}
@@ -140,17 +171,30 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    if (calls_.size() >= max_calls_) {
-      guards_.Refused(Limit::kWatches);
-      return new RefusedCall(absl::ResourceExhaustedError(
-          "too many watches of alerts are open; end one and try again"));
-    }
+    const absl::Status place =
+        CheckPlaces(ClientName(*caller, context->peer()));
+    if (!place.ok()) return new RefusedCall(place);
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, *request, *std::move(caller));
+    call =
+        std::make_shared<Call>(this, id, context, *request, *std::move(caller));
     calls_.emplace(id, call);
   }
   log_->Wake();
   return call.get();
+}
+
+absl::Status AlertHub::CheckPlaces(const std::string& client) {
+  const std::uint32_t of_a_client = max_calls_ - max_calls_ / 2;
+  const auto own = std::count_if(
+      calls_.begin(), calls_.end(),
+      [&client](const auto& call) { return call.second->client() == client; });
+  const bool full = calls_.size() >= max_calls_;
+  if (!full && own < of_a_client) return absl::OkStatus();
+  guards_.Refused(Limit::kWatches);
+  return absl::ResourceExhaustedError(
+      full ? "too many watches of alerts are open; end one and try again"
+           : std::to_string(own) + " watches of alerts of yours are open, of " +
+                 std::to_string(max_calls_) + "; end one");
 }
 
 void AlertHub::Remove(std::uint64_t id) {

@@ -1,7 +1,9 @@
 // The open WatchAlerts calls and the one thread that feeds them.
 //
 // A call has one message on its way; what changes meanwhile waits in the log,
-// each alert once. A watcher that does not read costs its place.
+// each alert once. A watcher that does not read costs its place, until it has
+// left a message unread for too long or its token is revoked. One client has
+// half of the places at most.
 //
 // Layer: server/service. This file: grpc, health.
 
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "core/sync.h"
@@ -27,16 +30,19 @@ namespace gradtap::server {
 // Thread-safe.
 class AlertHub {
  public:
-  // All must outlive the hub.
-  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls, Gate* gate,
+  // All must outlive the hub. `max_unread`: how long a message may wait to be
+  // taken.
+  AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
+           std::chrono::nanoseconds max_unread, Gate* gate,
            const Guards& guards);
   // No call may be open any more: destroy it after the server.
   ~AlertHub();
   AlertHub(const AlertHub&) = delete;
   AlertHub& operator=(const AlertHub&) = delete;
 
-  // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, UNAVAILABLE after
-  // Shutdown(), NOT_FOUND: no such run, PERMISSION_DENIED: not the caller's.
+  // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, or half of
+  // them by one client, UNAVAILABLE after Shutdown(), NOT_FOUND: no such run,
+  // PERMISSION_DENIED: not the caller's.
   grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
       grpc::CallbackServerContext* context,
       const v1::WatchAlertsRequest* request) ABSL_LOCKS_EXCLUDED(mu_);
@@ -51,12 +57,16 @@ class AlertHub {
  private:
   class Call;
 
+  // Why there is no place for a call of that client; OK: there is.
+  absl::Status CheckPlaces(const std::string& client)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
 
   Store* const store_;
   AlertLog* const log_;
   const std::uint32_t max_calls_;
+  const std::chrono::nanoseconds max_unread_;
   Gate* const gate_;
   const Guards guards_;
 

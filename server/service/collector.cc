@@ -96,7 +96,8 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
       std::make_unique<QueryBackend>(collector->Environment(), backend);
   if (absl::Status s = collector->WatchHealth(); !s.ok()) return s;
   collector->query_ = std::make_unique<QueryService>(
-      collector->backend_.get(), options.max_watches, collector->gate_);
+      collector->backend_.get(), options.max_watches,
+      options.connections.answer_time, collector->gate_);
   collector->upkeep_ = std::make_unique<UpkeepService>(
       collector->store_.get(), options.clock, *std::move(backups));
   collector->other_methods_ = std::make_unique<OtherMethods>(

@@ -23,7 +23,7 @@ bool IsSmall(std::size_t answer_bytes) { return answer_bytes <= kSmallMessage; }
 }  // namespace
 
 QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
-                           Gate* gate)
+                           std::chrono::nanoseconds max_unread, Gate* gate)
     : backend_(backend), gate_(gate) {
   SetMessageAllocatorFor_ListRuns(&runs_messages_);
   SetMessageAllocatorFor_GetRun(&run_messages_);
@@ -42,13 +42,14 @@ QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
   SetMessageAllocatorFor_GetHealth(&health_messages_);
   SetMessageAllocatorFor_GetFirstBad(&first_bad_messages_);
   SetMessageAllocatorFor_TestRules(&rule_messages_);
-  hub_ = std::make_unique<WatchHub>(&backend->environment(),
-                                    backend->overheads(), max_watches, gate);
+  hub_ =
+      std::make_unique<WatchHub>(&backend->environment(), backend->overheads(),
+                                 max_watches, max_unread, gate);
   backend->CountWatches([this] { return hub_->open(); });
   if (backend->health() == nullptr) return;
   alert_hub_ = std::make_unique<AlertHub>(
       backend->environment().store, &backend->health()->log(), max_watches,
-      gate, backend->environment().guards);
+      max_unread, gate, backend->environment().guards);
   backend->CountWatches([this] { return alert_hub_->open(); });
 }
 

@@ -24,8 +24,9 @@ class QueryService final : public v1::Query::WithRawCallbackMethod_Watch<
                                v1::Query::CallbackService> {
  public:
   // Both must outlive the service. `gate`: who may read which runs.
+  // `max_unread`: how long a message of a watch may wait to be taken.
   QueryService(QueryBackend* backend, std::uint32_t max_watches,
-               Gate* gate = Gate::Open());
+               std::chrono::nanoseconds max_unread, Gate* gate = Gate::Open());
   ~QueryService() override;
 
   // Stops the backend and ends the calls that are open. Returns when they have

@@ -1,5 +1,6 @@
 #include "server/service/watch_hub.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -17,6 +18,9 @@ namespace {
 
 // How often calls are looked at without a commit: a run may go LOST.
 constexpr std::chrono::seconds kTick{1};
+// Whose token has been revoked is told so, if the message before is taken
+// within that.
+constexpr std::chrono::nanoseconds kRevokedUnread = std::chrono::seconds(2);
 
 // A call that was refused.
 class RefusedCall : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
@@ -68,19 +72,30 @@ absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
 // while it does, as gRPC may react on the spot.
 class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  Call(WatchHub* hub, std::uint64_t id, const v1::WatchRequest& request,
-       Caller caller)
-      : hub_(hub), id_(id), request_(request), caller_(std::move(caller)) {}
+  Call(WatchHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
+       const v1::WatchRequest& request, Caller caller)
+      : hub_(hub),
+        id_(id),
+        context_(context),
+        request_(request),
+        caller_(std::move(caller)),
+        client_(ClientName(caller_, context->peer())) {}
 
   const std::string& run() const { return request_.run(); }
+  const std::string& client() const { return client_; }
 
   // By the hub's thread. One message at most.
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
-    bool cancelled;
+    bool cancelled, writing;
     {
       MutexLock lock(mu_);
-      if (writing_ || finished_) return;
+      if (finished_) return;
       cancelled = cancelled_;
+      writing = writing_;
+    }
+    if (writing) {
+      if (!cancelled) EndIfUnread();
+      return;
     }
     if (cancelled) return End(absl::CancelledError("the watcher has gone"));
     if (stopping) {
@@ -90,6 +105,9 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     if (!may.ok()) return End(may);
     absl::StatusOr<bool> more = NextMessage();
     if (!more.ok()) {
+      if (absl::IsResourceExhausted(more.status())) {
+        hub_->environment_->guards.Refused(Limit::kQueryWork);
+      }
       return End(
           WithOwnRuns(caller_, *hub_->environment_->store, more.status()));
     }
@@ -101,6 +119,7 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
       MutexLock lock(mu_);
       writing_ = true;
     }
+    written_ = std::chrono::steady_clock::now();
     StartWrite(&bytes_);
   }
 
@@ -126,6 +145,21 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override { hub_->Remove(id_); }
 
  private:
+  // Its reader may not have taken the message, for as long as it likes: it is
+  // not asked to take the status either. The call is there for as long as its
+  // message is on its way.
+  void EndIfUnread() {
+    const bool may = hub_->gate_->Recheck(caller_).ok();
+    const auto waited = std::chrono::steady_clock::now() - written_;
+    if (waited < (may ? hub_->max_unread_ : kRevokedUnread)) return;
+    if (may) hub_->environment_->guards.Refused(Limit::kAnswerTime);
+    {
+      MutexLock lock(mu_);
+      cancelled_ = true;
+    }
+    context_->TryCancel();
+  }
+
   absl::StatusOr<bool> NextMessage() {
     if (cursor_ == nullptr) {
       absl::StatusOr<std::unique_ptr<WatchCursor>> cursor = WatchCursor::Open(
@@ -149,10 +183,13 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
   WatchHub* const hub_;
   const std::uint64_t id_;
+  grpc::CallbackServerContext* const context_;  // There until OnDone().
   const v1::WatchRequest request_;
   const Caller caller_;
+  const std::string client_;
   // Of the hub's thread; bytes_ is gRPC's while writing_.
   std::unique_ptr<WatchCursor> cursor_;
+  std::chrono::steady_clock::time_point written_;
   grpc::ByteBuffer bytes_;
 
   Mutex mu_;
@@ -163,10 +200,11 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 WatchHub::WatchHub(const QueryEnvironment* environment,
                    OverheadCache* overheads, std::uint32_t max_watches,
-                   Gate* gate)
+                   std::chrono::nanoseconds max_unread, Gate* gate)
     : environment_(environment),
       overheads_(overheads),
       max_watches_(max_watches),
+      max_unread_(max_unread),
       gate_(gate) {
   listener_ = environment_->store->AddListener(
       [this](const std::string& run) { MarkRunDue(run); });
@@ -199,19 +237,33 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    if (calls_.size() >= max_watches_) {
-      environment_->guards.Refused(Limit::kWatches);
-      return new RefusedCall(absl::ResourceExhaustedError(
-          std::to_string(max_watches_) +
-          " watches are open, the limit of this collector; close one"));
-    }
+    const absl::Status place =
+        CheckPlaces(ClientName(*caller, context->peer()));
+    if (!place.ok()) return new RefusedCall(place);
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, *request, *std::move(caller));
+    call =
+        std::make_shared<Call>(this, id, context, *request, *std::move(caller));
     calls_[id] = call;
     due_.insert(id);
   }
   due_changed_.NotifyOne();
   return call.get();  // Kept by calls_ until OnDone().
+}
+
+absl::Status WatchHub::CheckPlaces(const std::string& client) {
+  const std::uint32_t of_a_client = max_watches_ - max_watches_ / 2;
+  const auto own = std::count_if(
+      calls_.begin(), calls_.end(),
+      [&client](const auto& call) { return call.second->client() == client; });
+  const bool full = calls_.size() >= max_watches_;
+  if (!full && own < of_a_client) return absl::OkStatus();
+  environment_->guards.Refused(Limit::kWatches);
+  return absl::ResourceExhaustedError(
+      full
+          ? std::to_string(max_watches_) +
+                " watches are open, the limit of this collector; close one"
+          : std::to_string(own) + " watches of yours are open, of the " +
+                std::to_string(max_watches_) + " of this collector; close one");
 }
 
 void WatchHub::Shutdown(std::chrono::steady_clock::time_point deadline) {
@@ -264,13 +316,15 @@ void WatchHub::Feed() {
     bool stopping;
     {
       MutexLock lock(mu_);
-      while (due_.empty() && !closed_) {
-        if (due_changed_.WaitUntil(mu_, next_tick)) continue;
+      while (due_.empty() && !closed_ &&
+             due_changed_.WaitUntil(mu_, next_tick)) {
+      }
+      if (closed_) return;
+      if (std::chrono::steady_clock::now() >= next_tick) {
         next_tick = std::chrono::steady_clock::now() + kTick;
         for (const auto& [id, call] : calls_) due_.insert(id);
         if (calls_.empty()) questions_.Clear();
       }
-      if (closed_) return;
       for (const std::uint64_t id : due_) {
         const auto it = calls_.find(id);
         if (it != calls_.end()) calls.push_back(it->second);

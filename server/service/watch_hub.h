@@ -3,9 +3,11 @@
 // The store's listener only marks calls as due. The hub's thread reads for each
 // due call whose last message has left, so that a reader that does not read
 // costs nothing but its place, one message and the rows its cursor has at hand:
-// what it misses is conflated by its WatchCursor. Ingest never waits for any of
-// this. Messages are handed to gRPC as bytes, which those who ask for the same
-// thing share.
+// what it misses is conflated by its WatchCursor. One that leaves a message
+// unread for too long loses the place, and so does one whose token has been
+// revoked, read or not. One client (its token, else its address) has half of
+// the places at most. Ingest never waits for any of this. Messages are handed
+// to gRPC as bytes, which those who ask for the same thing share.
 //
 // Layer: server/service. This file: grpc, query.
 
@@ -36,16 +38,19 @@ namespace gradtap::server {
 class WatchHub {
  public:
   // All must outlive the hub. Starts the thread and listens to the store.
+  // `max_unread`: how long a message may wait to be taken.
   WatchHub(const QueryEnvironment* environment, OverheadCache* overheads,
-           std::uint32_t max_watches, Gate* gate);
+           std::uint32_t max_watches, std::chrono::nanoseconds max_unread,
+           Gate* gate);
   // No call may be open any more: destroy it after the server.
   ~WatchHub();
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
   // For gRPC: never waits and reads nothing. RESOURCE_EXHAUSTED over
-  // max_watches, UNAVAILABLE after Shutdown(), INVALID_ARGUMENT if the request
-  // is not a WatchRequest, PERMISSION_DENIED if the run is not the caller's.
+  // max_watches, or half of them by one client, UNAVAILABLE after Shutdown(),
+  // INVALID_ARGUMENT if the request is not a WatchRequest, PERMISSION_DENIED if
+  // the run is not the caller's.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -60,6 +65,9 @@ class WatchHub {
  private:
   class Call;
 
+  // Why there is no place for a watch of that client; OK: there is.
+  absl::Status CheckPlaces(const std::string& client)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkDue(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
@@ -68,6 +76,7 @@ class WatchHub {
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
   const std::uint32_t max_watches_;
+  const std::chrono::nanoseconds max_unread_;
   Gate* const gate_;
   WatchQuestions questions_;  // Of the hub's thread.
 
