@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -231,6 +232,34 @@ TEST_F(LeftoversTest, TheNextAgentOnTheHostDeliversWhatAKilledOneHasLeft) {
   ExpectSteps("second", 0, 20);
   EXPECT_THAT(agent.process().Errors(),
               HasSubstr("gradtap: delivers 300 steps that process "));
+}
+
+TEST_F(LeftoversTest, ARingWaitsForItsSpoolUnlessThatIsGivenUp) {
+  const std::string rings = dir_.path() + "/rings";
+  ASSERT_EQ(::setenv("LEAVE_RING_IN", rings.c_str(), 1), 0);
+  Leave("waits", 100, 0, 1, 'a');
+  fs::rename(root_, dir_.path() + "/away");
+  Csv csv = AskCsv({"drain", rings}, 1);
+  ASSERT_EQ(csv.rows(), 1u);
+  EXPECT_EQ(csv.At(0, "state"), "failed");
+  EXPECT_THAT(csv.At(0, "problems"), HasSubstr(root_));
+  fs::rename(dir_.path() + "/away", root_);
+  csv = AskCsv({"drain", rings});
+  EXPECT_EQ(csv.At(0, "state"), "delivered");
+  EXPECT_EQ(csv.At(0, "steps_sent"), "100");
+  ExpectSteps("waits", 0, 100);
+  EXPECT_TRUE(fs::is_empty(rings));
+  EXPECT_TRUE(fs::is_empty(root_));
+
+  Leave("lost", 100, 0, 1, 'b');
+  fs::remove_all(root_);
+  csv = AskCsv({"drain", "--without-spool", rings}, 1);
+  EXPECT_EQ(csv.At(0, "state"), "refused");
+  EXPECT_EQ(csv.At(0, "steps_sent"), "0");
+  EXPECT_EQ(csv.At(0, "steps_refused"), "42");
+  EXPECT_EQ(FindRun(collector_.address(), "lost").lost_steps, 100u);
+  EXPECT_TRUE(fs::is_empty(rings));
+  ::unsetenv("LEAVE_RING_IN");
 }
 
 TEST_F(LeftoversTest, WhatIsForAnotherCollectorIsDrainedOnlyWhenThatIsMeant) {

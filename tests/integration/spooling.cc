@@ -7,6 +7,9 @@
 // Each line of standard input is a number of steps: they are recorded and
 // spilled, then the spool's folder is printed.
 //
+// With a variable LEAVE_RING_IN=FOLDER each number of steps is left in a ring's
+// file there but for records 1 to 59, which are in the spool.
+//
 //   gradtap_test_spooling ROOT RUN LAUNCH RANK WORLD_SIZE COLLECTOR
 //
 // The same as an agent does it, which sends them; then "delivered" is printed.
@@ -66,9 +69,17 @@ int main(int argc, char** argv) {
   identity.host = "host";
   identity.pid = ::getpid();
   identity.start_time_unix_ns = gradtap::RealClock().UnixNanos();
+  std::string line;
+  if (const char* const rings = std::getenv("LEAVE_RING_IN")) {
+    while (std::getline(std::cin, line)) {
+      gradtap::testing::LeaveRing(rings, argv[1], std::atoi(line.c_str()), 60,
+                                  60, identity);
+      std::cout << argv[1] << std::endl;
+    }
+    return 0;
+  }
   gradtap::testing::DyingProcess process(argv[1], identity,
                                          gradtap::agent::RealSyscalls());
-  std::string line;
   while (std::getline(std::cin, line)) {
     process.PutSteps(std::atoi(line.c_str()));
     std::cout << process.Spill() << std::endl;
