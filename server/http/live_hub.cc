@@ -81,7 +81,8 @@ LiveHub::~LiveHub() {
 }
 
 absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
-    const v1::WatchRequest& request, std::chrono::milliseconds wait) {
+    const v1::WatchRequest& request, const std::string& client,
+    std::chrono::milliseconds wait) {
   const auto until = std::chrono::steady_clock::now() + wait;
   std::unique_ptr<Stream> stream;
   auto state = std::make_shared<State>(request);
@@ -90,7 +91,8 @@ absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
     if (stopping_) {
       return absl::UnavailableError("the collector is shutting down");
     }
-    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots_->Take();
+    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot =
+        slots_->Take(client);
     if (!slot.ok()) return slot.status();
     const std::uint64_t id = next_id_++;
     stream.reset(new Stream(this, id, *std::move(slot)));

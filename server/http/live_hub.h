@@ -67,8 +67,10 @@ class LiveHub {
   LiveHub& operator=(const LiveHub&) = delete;
 
   // Waits for the first event, or for `wait`. kResourceExhausted: no slot is
-  // free; kUnavailable: Stop() has been called; else as WatchCursor::Open().
+  // free for `client`; kUnavailable: Stop() has been called; else as
+  // WatchCursor::Open().
   absl::StatusOr<std::unique_ptr<Stream>> Open(const v1::WatchRequest& request,
+                                               const std::string& client,
                                                std::chrono::milliseconds wait)
       ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -37,6 +37,12 @@ std::optional<std::uint64_t> LastSeen(const httplib::Request& in) {
   return seen;
 }
 
+// Whose the request is that this thread serves.
+std::string ClientOfThis(const Caller& caller) {
+  const HttpConnection* const connection = HttpConnection::Current();
+  return ClientName(caller, connection == nullptr ? "" : connection->peer());
+}
+
 }  // namespace
 
 LiveRoutes::LiveRoutes(QueryBackend* backend, const HttpGate* gate,
@@ -72,7 +78,8 @@ void LiveRoutes::Watch(const httplib::Request& in, httplib::Response* out) {
   absl::StatusOr<Caller> caller = MayWatch(in, &request);
   if (const auto seen = LastSeen(in)) request.set_after_ordinal(*seen);
   if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-  PutStream(hub_.Open(request, kFirstEvent), *std::move(caller), in, out);
+  PutStream(hub_.Open(request, ClientOfThis(*caller), kFirstEvent),
+            *std::move(caller), in, out);
 }
 
 void LiveRoutes::WatchAlerts(const httplib::Request& in,
@@ -81,7 +88,8 @@ void LiveRoutes::WatchAlerts(const httplib::Request& in,
   absl::StatusOr<Caller> caller = MayWatch(in, &request);
   if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
   if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-  PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request),
+  PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request,
+                              ClientOfThis(*caller)),
             *std::move(caller), in, out);
 }
 

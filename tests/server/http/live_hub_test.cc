@@ -46,7 +46,7 @@ class LiveHubTest : public ::testing::Test {
     request.set_run("run");
     request.add_statistics("grad.mean");
     if (after > 0) request.set_after_ordinal(after);
-    auto stream = hub_->Open(request, kPatience);
+    auto stream = hub_->Open(request, "one", kPatience);
     GRADTAP_EXPECT_OK(stream);
     return stream.ok() ? *std::move(stream) : nullptr;
   }
@@ -141,11 +141,11 @@ TEST_F(LiveHubTest, AReaderThatStallsIsToldHowMuchItMissed) {
 TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
   v1::WatchRequest request;
   request.set_run("rnu");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("'run'")));
   request.set_run("run");
   request.set_match("(");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(")));
   EXPECT_EQ(slots_.open(), 0u);
 }
@@ -155,11 +155,11 @@ TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
   const auto second = Open();
   v1::WatchRequest request;
   request.set_run("run");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2")));
   first = nullptr;
   EXPECT_EQ(slots_.open(), 1u);
-  GRADTAP_EXPECT_OK(hub_->Open(request, kPatience));
+  GRADTAP_EXPECT_OK(hub_->Open(request, "one", kPatience));
 }
 
 TEST_F(LiveHubTest, StopEndsStreams) {
@@ -172,7 +172,7 @@ TEST_F(LiveHubTest, StopEndsStreams) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
   v1::WatchRequest request;
   request.set_run("run");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
 }
 
