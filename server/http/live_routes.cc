@@ -43,6 +43,12 @@ std::string ClientOfThis(const Caller& caller) {
   return ClientName(caller, connection == nullptr ? "" : connection->peer());
 }
 
+void Renew() {
+  if (HttpConnection* const connection = HttpConnection::Current()) {
+    connection->RenewAnswer();
+  }
+}
+
 }  // namespace
 
 LiveRoutes::LiveRoutes(QueryBackend* backend, const HttpGate* gate,
@@ -105,9 +111,7 @@ void LiveRoutes::PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
     }
     return Put(std::move(answer), in, out);
   }
-  if (HttpConnection* connection = HttpConnection::Current()) {
-    connection->AnswerWithoutEnd();
-  }
+  Renew();
   out->set_chunked_content_provider(
       "text/event-stream",
       [this, stream = *std::move(stream), caller = std::move(caller)](
@@ -141,6 +145,7 @@ bool LiveRoutes::SendNext(LiveStream* stream, const Caller& caller,
                           httplib::DataSink* sink) const {
   const absl::StatusOr<LiveStream::Text> text = NextOf(stream, caller);
   if (absl::IsCancelled(text.status())) return false;
+  Renew();
   if (!text.ok()) {
     const std::string last = absl::StrCat(
         "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");
