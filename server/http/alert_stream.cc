@@ -11,14 +11,15 @@ namespace gradtap::server {
 
 absl::StatusOr<std::unique_ptr<AlertStream>> AlertStream::Open(
     QueryBackend* backend, StreamSlots* slots,
-    const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request) {
+    const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request,
+    const std::string& client) {
   if (backend->health() == nullptr) {
     return absl::FailedPreconditionError("this collector evaluates no rules");
   }
   std::unique_ptr<AlertStream> stream(
       new AlertStream(backend, stopping, request));
   if (absl::Status s = stream->Check(); !s.ok()) return s;
-  absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots->Take();
+  absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots->Take(client);
   if (!slot.ok()) return slot.status();
   stream->slot_ = *std::move(slot);
   return stream;

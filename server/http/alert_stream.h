@@ -26,11 +26,13 @@ namespace gradtap::server {
 class AlertStream : public LiveStream {
  public:
   // All pointers must outlive it. Once `stopping` is set and the log has been
-  // woken, it ends with kUnavailable. kResourceExhausted: no slot is free;
-  // kNotFound: no such run; kFailedPrecondition: nothing evaluates rules.
+  // woken, it ends with kUnavailable. kResourceExhausted: no slot is free for
+  // `client`; kNotFound: no such run; kFailedPrecondition: nothing evaluates
+  // rules.
   static absl::StatusOr<std::unique_ptr<AlertStream>> Open(
       QueryBackend* backend, StreamSlots* slots,
-      const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request);
+      const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request,
+      const std::string& client);
 
   absl::StatusOr<Text> Next(std::chrono::milliseconds wait) override;
 

@@ -14,6 +14,7 @@
 #include "proto/text/json_mapping.h"
 #include "proto/text/json_writer.h"
 #include "server/http/answer_text.h"
+#include "server/http/query_wait.h"
 #include "server/service/query_methods.h"
 #include "server/service/run_access.h"
 
@@ -115,10 +116,8 @@ absl::Status Serve(const char* method, QueryBackend* backend, Gate* gate,
   if (!status.ok()) return status;
   answer->held = std::make_shared<HeldAnswer>(
       backend->environment().guards.answers, call.client);
-  // Nobody tells us that a client has gone.
-  return backend->Run(
-      method, [] { return false; },
-      [&](const Cancelled& cancelled) {
+  return RunForClient(
+      backend, method, call.gone, [&](const Cancelled& cancelled) {
         auto* response =
             google::protobuf::Arena::CreateMessage<Response>(&arena);
         // With its text, so that no more are written at a time than are made.

@@ -54,6 +54,9 @@ struct ApiCall {
   CsvOptions csv;
   Caller caller = Caller::Anybody();
   std::string client;  // Who shares the room for answers.
+  // Whether whoever asks has gone; asked by the backend's threads. Empty: that
+  // is not known.
+  Cancelled gone;
 };
 
 // Thread-safe.

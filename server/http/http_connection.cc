@@ -161,8 +161,8 @@ bool HttpConnection::ReadHead() {
 
 HttpConnection* HttpConnection::Current() { return current; }
 
-void HttpConnection::AnswerWithoutEnd() {
-  answer_until_ = Clock::time_point::max();
+void HttpConnection::RenewAnswer() {
+  answer_until_ = Clock::now() + all_->limits_.answer_time;
 }
 
 bool HttpConnection::HasGone() const {

@@ -100,9 +100,11 @@ class HttpConnection final : public StreamOfAnyVersion {
   // It is answered: what is still to come of the request is not read, as newer
   // versions of the library would.
   void EndRequest() { request_ended_ = true; }
-  // The answer goes on for as long as the other side reads.
-  void AnswerWithoutEnd();
-  // The other side has closed, or half of it: it reads no more.
+  // What is sent from now on has its time anew: an answer without an end goes
+  // on for as long as the other side reads what there is.
+  void RenewAnswer();
+  // The other side has closed, or half of it: it reads no more. While the
+  // connection is there any thread may ask.
   bool HasGone() const;
 
   bool is_readable() const override;

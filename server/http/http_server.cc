@@ -271,6 +271,13 @@ class HttpServer::Impl {
     return connection == nullptr ? "" : connection->peer();
   }
 
+  // Whether its client has gone: for others, while this thread waits for them.
+  static Cancelled Gone() {
+    const HttpConnection* const connection = HttpConnection::Current();
+    return
+        [connection] { return connection != nullptr && connection->HasGone(); };
+  }
+
   // Whether the collector is well everybody may ask as often as they like.
   httplib::Server::HandlerResponse WithinRate(const httplib::Request& in,
                                               httplib::Response* out) {
@@ -298,28 +305,30 @@ class HttpServer::Impl {
         std::string(kPrometheusPath) + "([A-Za-z0-9_:./-]+)";
     server_.Get(
         path, [this](const httplib::Request& in, httplib::Response& out) {
-          Put(prometheus_.Serve({in.matches[1], ParametersOf(in)}), in, &out);
+          Put(prometheus_.Serve({in.matches[1], ParametersOf(in), Gone()}), in,
+              &out);
         });
-    server_.Post(path, [this](const httplib::Request& in,
-                              httplib::Response& out,
-                              const httplib::ContentReader& read) {
-      std::string form;
-      read([&form](const char* data, std::size_t size) {
-        form.append(data, size);
-        return form.size() <= kMaxFormBytes;
-      });
-      if (!form.empty() && !HasType(in, kForm)) {
-        HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
-            absl::StrCat("a POST takes a form: Content-Type: ", kForm)));
-        answer.status = 415;
-        return Put(std::move(answer), in, &out);
-      }
-      const absl::Status status = CheckParameters(form);
-      if (!status.ok()) return Put(ToHttpAnswer(status), in, &out);
-      UrlParameters parameters = ParametersOf(in);
-      AddParameters(form, &parameters);
-      Put(prometheus_.Serve({in.matches[1], std::move(parameters)}), in, &out);
-    });
+    server_.Post(
+        path, [this](const httplib::Request& in, httplib::Response& out,
+                     const httplib::ContentReader& read) {
+          std::string form;
+          read([&form](const char* data, std::size_t size) {
+            form.append(data, size);
+            return form.size() <= kMaxFormBytes;
+          });
+          if (!form.empty() && !HasType(in, kForm)) {
+            HttpAnswer answer = ToHttpAnswer(absl::InvalidArgumentError(
+                absl::StrCat("a POST takes a form: Content-Type: ", kForm)));
+            answer.status = 415;
+            return Put(std::move(answer), in, &out);
+          }
+          const absl::Status status = CheckParameters(form);
+          if (!status.ok()) return Put(ToHttpAnswer(status), in, &out);
+          UrlParameters parameters = ParametersOf(in);
+          AddParameters(form, &parameters);
+          Put(prometheus_.Serve({in.matches[1], std::move(parameters), Gone()}),
+              in, &out);
+        });
   }
 
   void PutSignIn(const absl::Status& why, const httplib::Request& in,
@@ -403,6 +412,7 @@ class HttpServer::Impl {
     if (!caller.ok()) return ToHttpAnswer(caller.status());
     ApiCall call;
     call.client = ClientName(*caller, Peer());
+    call.gone = Gone();
     call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.post = post;
@@ -420,6 +430,7 @@ class HttpServer::Impl {
     if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
     ApiCall call;
     call.client = ClientName(*caller, Peer());
+    call.gone = Gone();
     call.caller = *std::move(caller);
     call.method = in.matches[1];
     call.form = AnswerForm::kCsv;

@@ -1,39 +1,81 @@
 #include "server/http/live_hub.h"
 
+#include <google/protobuf/arena.h>
+#include <google/protobuf/io/zero_copy_stream_impl.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <algorithm>
+#include <array>
 #include <new>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "proto/text/json_mapping.h"
+#include "proto/text/json_writer.h"
 
 namespace gradtap::server {
 namespace {
+
+using ::google::protobuf::io::ArrayInputStream;
+using ::google::protobuf::io::ConcatenatingInputStream;
+using ::google::protobuf::io::ZeroCopyInputStream;
 
 // How often streams are looked at without a commit: a run may go LOST.
 constexpr std::chrono::seconds kTick{1};
 // Of texts that are kept for those who ask for the same.
 constexpr std::size_t kWrittenBytes = std::size_t{16} << 20;
 
-absl::StatusOr<std::string> EventText(const v1::WatchResponse& response) {
-  absl::StatusOr<std::string> json = ToJson(response, JsonLayout::kOneLine);
-  if (!json.ok()) return json.status();
+std::string EventText(const v1::WatchResponse& response) {
+  std::string text = response.ordinal() == 0
+                         ? ""
+                         : absl::StrCat("id: ", response.ordinal(), "\n");
+  text += "data: ";
+  WriteJson(response, [&text](std::string_view piece) {
+    text += piece;
+    return true;
+  });
   // It ends with a line end: an event ends with an empty line.
-  return absl::StrCat(response.ordinal() == 0
-                          ? ""
-                          : absl::StrCat("id: ", response.ordinal(), "\n"),
-                      "data: ", *json, "\n");
+  text += '\n';
+  return text;
+}
+
+// Head and rows are one message: not copied together to read it.
+bool Parse(const EncodedEvent& event, v1::WatchResponse* response) {
+  ArrayInputStream head(event.head.data(), static_cast<int>(event.head.size()));
+  ArrayInputStream rows(event.rows.data(), static_cast<int>(event.rows.size()));
+  std::array<ZeroCopyInputStream*, 2> parts = {&head, &rows};
+  ConcatenatingInputStream both(parts.data(), static_cast<int>(parts.size()));
+  return response->ParseFromZeroCopyStream(&both);
+}
+
+absl::Status Unreadable() {
+  return absl::InternalError("a message for watchers cannot be read");
 }
 
 }  // namespace
 
 struct LiveHub::State {
-  explicit State(const v1::WatchRequest& asked) : request(asked) {}
+  State(const v1::WatchRequest& asked, std::string whose)
+      : request(asked), client(std::move(whose)) {}
+
+  bool holds_nothing() const {
+    return missed == nullptr && outbox == nullptr && !sending;
+  }
 
   const v1::WatchRequest request;
-  std::unique_ptr<WatchCursor> cursor;  // Of the hub's thread.
+  const std::string client;
+  // Of the hub's thread.
+  std::unique_ptr<WatchCursor> cursor;
+  std::shared_ptr<HeldAnswer> room;  // For what comes next.
+  std::size_t most_bytes = 0;        // Of its events so far.
+  Text notice;                       // Of what it missed before that.
   // Under the hub's lock.
+  Text missed;  // Goes before what is in the outbox.
   Text outbox;
-  absl::Status ended;  // OK: it has not.
+  bool sending = false;              // It has been taken, and not been sent.
+  std::shared_ptr<HeldAnswer> held;  // Of that which waits, or is sent.
+  absl::Status ended;                // OK: it has not.
 };
 
 LiveHub::Stream::~Stream() {
@@ -44,23 +86,20 @@ LiveHub::Stream::~Stream() {
 absl::StatusOr<LiveHub::Text> LiveHub::Stream::Next(
     std::chrono::milliseconds wait) {
   const auto until = std::chrono::steady_clock::now() + wait;
-  Text text;
-  {
-    MutexLock lock(hub_->mu_);
-    State& state = *hub_->streams_.at(id_);
-    while (state.outbox == nullptr && state.ended.ok() &&
-           hub_->event_ready_.WaitUntil(hub_->mu_, until)) {
-    }
-    if (state.outbox == nullptr) {
-      if (!state.ended.ok()) return state.ended;
-      return text;
-    }
-    text = std::move(state.outbox);
-    state.outbox = nullptr;
+  MutexLock lock(hub_->mu_);
+  State& state = *hub_->streams_.at(id_);
+  if (std::exchange(state.sending, false)) {
+    state.held = nullptr;
     hub_->due_.insert(id_);
+    hub_->due_changed_.NotifyOne();
   }
-  hub_->due_changed_.NotifyOne();
-  return text;
+  while (state.holds_nothing() && state.ended.ok() &&
+         hub_->event_ready_.WaitUntil(hub_->mu_, until)) {
+  }
+  if (state.missed != nullptr) return std::exchange(state.missed, nullptr);
+  if (state.outbox == nullptr && !state.ended.ok()) return state.ended;
+  state.sending = state.outbox != nullptr;
+  return std::exchange(state.outbox, nullptr);
 }
 
 LiveHub::LiveHub(QueryBackend* backend, StreamSlots* slots)
@@ -81,16 +120,18 @@ LiveHub::~LiveHub() {
 }
 
 absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
-    const v1::WatchRequest& request, std::chrono::milliseconds wait) {
+    const v1::WatchRequest& request, const std::string& client,
+    std::chrono::milliseconds wait) {
   const auto until = std::chrono::steady_clock::now() + wait;
   std::unique_ptr<Stream> stream;
-  auto state = std::make_shared<State>(request);
+  auto state = std::make_shared<State>(request, client);
   {
     MutexLock lock(mu_);
     if (stopping_) {
       return absl::UnavailableError("the collector is shutting down");
     }
-    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots_->Take();
+    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot =
+        slots_->Take(client);
     if (!slot.ok()) return slot.status();
     const std::uint64_t id = next_id_++;
     stream.reset(new Stream(this, id, *std::move(slot)));
@@ -101,10 +142,10 @@ absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
   absl::Status ended;
   {
     MutexLock lock(mu_);
-    while (state->outbox == nullptr && state->ended.ok() &&
+    while (state->holds_nothing() && state->ended.ok() &&
            event_ready_.WaitUntil(mu_, until)) {
     }
-    if (state->outbox == nullptr) ended = state->ended;
+    if (state->holds_nothing()) ended = state->ended;
   }
   if (!ended.ok()) return ended;
   return stream;
@@ -155,7 +196,7 @@ void LiveHub::Feed() {
         const auto it = streams_.find(id);
         if (it == streams_.end()) continue;
         const State& state = *it->second;
-        if (state.outbox == nullptr && state.ended.ok()) due.push_back(*it);
+        if (state.holds_nothing() && state.ended.ok()) due.push_back(*it);
       }
       due_.clear();
     }
@@ -186,64 +227,99 @@ bool LiveHub::Pump(State* state) {
       status = cursor.status();
     }
   }
-  Text text;
+  std::shared_ptr<Written> written;
+  std::shared_ptr<HeldAnswer> held;
   if (status.ok()) {
-    WatchMessage message;
-    const absl::StatusOr<bool> more = state->cursor->Next(&message);
-    if (more.ok() && !*more) return state->cursor->behind();
-    absl::StatusOr<Text> written =
-        more.ok() ? Write(message) : absl::StatusOr<Text>(more.status());
-    if (written.ok()) {
-      text = *std::move(written);
-    } else {
-      status = written.status();
+    if (state->room == nullptr) {
+      state->room = std::make_shared<HeldAnswer>(
+          backend_->environment().guards.answers, state->client);
+    }
+    // Of an event that has been taken from the cursor nothing could wait.
+    if (state->most_bytes > kSmallAnswer && state->room->bytes() == 0 &&
+        !state->room->Grow(state->most_bytes).ok()) {
+      return false;
+    }
+    absl::StatusOr<std::shared_ptr<Written>> next = WriteNext(state);
+    if (next.ok() && *next == nullptr) {
+      state->room->Shrink(state->room->bytes());
+      return state->cursor->behind();
+    }
+    status = next.status();
+    if (next.ok()) {
+      written = *std::move(next);
+      auto room = RoomFor(written.get(), state);
+      status = room.status();
+      if (room.ok()) held = *std::move(room);
     }
   }
   {
     MutexLock lock(mu_);
     if (state->ended.ok()) state->ended = status;
-    state->outbox = std::move(text);
+    if (status.ok()) {
+      state->missed = std::exchange(state->notice, nullptr);
+      state->outbox = Text(written, &written->text);
+      state->held = std::move(held);
+    }
   }
   event_ready_.NotifyAll();
   return false;
 }
 
-absl::StatusOr<LiveHub::Text> LiveHub::Write(const WatchMessage& message) {
-  v1::WatchResponse response;
-  // What this reader missed goes before what all of them get.
-  std::string missed;
-  if (!response.ParseFromString(message.rest)) {
-    return absl::InternalError("a message for watchers cannot be read");
-  }
+// Null: it needs none.
+absl::StatusOr<std::shared_ptr<HeldAnswer>> LiveHub::RoomFor(Written* written,
+                                                             State* state) {
+  const std::size_t bytes = written->text.size();
+  state->most_bytes = std::max(state->most_bytes, bytes);
+  const std::shared_ptr<HeldAnswer> room = std::exchange(state->room, nullptr);
+  if (bytes <= kSmallAnswer) return std::shared_ptr<HeldAnswer>();
+  std::weak_ptr<HeldAnswer>& known = written->held[state->client];
+  if (auto held = known.lock()) return held;
+  if (room->bytes() > bytes) room->Shrink(room->bytes() - bytes);
+  const absl::Status status = room->Grow(bytes - room->bytes());
+  if (!status.ok()) return absl::UnavailableError(status.message());
+  known = room;
+  return room;
+}
+
+absl::StatusOr<std::shared_ptr<LiveHub::Written>> LiveHub::WriteNext(
+    State* state) {
+  WatchMessage message;
+  const absl::StatusOr<bool> more = state->cursor->Next(&message);
+  if (!more.ok()) return more.status();
+  if (!*more) return std::shared_ptr<Written>();
+  return Write(message, state);
+}
+
+absl::StatusOr<std::shared_ptr<LiveHub::Written>> LiveHub::Write(
+    const WatchMessage& message, State* state) {
+  google::protobuf::Arena arena;
+  auto* response =
+      google::protobuf::Arena::CreateMessage<v1::WatchResponse>(&arena);
+  if (!response->ParseFromString(message.rest)) return Unreadable();
+  auto written = std::make_shared<Written>();
+  written->event = message.event;
   if (message.event == nullptr) {
-    absl::StatusOr<std::string> text = EventText(response);
-    if (!text.ok()) return text.status();
-    return std::make_shared<const std::string>(*std::move(text));
+    written->text = EventText(*response);
+    return written;
   }
-  if (response.conflated_steps() > 0) {
-    missed = absl::StrCat("event: conflated\ndata: {\"conflatedSteps\":\"",
-                          response.conflated_steps(), "\"}\n\n");
+  // What this reader missed goes before what all of them get.
+  if (response->conflated_steps() > 0) {
+    state->notice = std::make_shared<const std::string>(
+        absl::StrCat("event: conflated\ndata: {\"conflatedSteps\":\"",
+                     response->conflated_steps(), "\"}\n\n"));
   }
-  Text text;
-  for (const Written& known : written_) {
-    if (known.first == message.event) text = known.second;
+  for (const auto& known : written_) {
+    if (known->event == message.event) return known;
   }
-  if (text == nullptr) {
-    if (!response.ParseFromString(message.event->head + message.event->rows)) {
-      return absl::InternalError("a message for watchers cannot be read");
-    }
-    absl::StatusOr<std::string> event = EventText(response);
-    if (!event.ok()) return event.status();
-    text = std::make_shared<const std::string>(*std::move(event));
-    written_.emplace_back(message.event, text);
-    written_bytes_ += text->size();
-    while (written_bytes_ > kWrittenBytes) {
-      written_bytes_ -= written_.front().second->size();
-      written_.pop_front();
-    }
+  if (!Parse(*message.event, response)) return Unreadable();
+  written->text = EventText(*response);
+  written_.push_back(written);
+  written_bytes_ += written->text.size();
+  while (written_bytes_ > kWrittenBytes) {
+    written_bytes_ -= written_.front()->text.size();
+    written_.pop_front();
   }
-  if (missed.empty()) return text;
-  return std::make_shared<const std::string>(missed + *text);
+  return written;
 }
 
 }  // namespace gradtap::server

@@ -1,9 +1,12 @@
 // Live steps as Server-Sent Events: the open streams and the one thread that
 // feeds them.
 //
-// A stream holds one event that its reader has not taken yet. Until it has, its
-// cursor stands still, and conflates what the reader misses; so a reader that
-// stalls costs nobody anything. Who asks for the same shares the text.
+// A stream holds one event, which waits for its reader or is on its way to it.
+// Until it has been sent its cursor stands still, and conflates what the reader
+// misses; so a reader that stalls costs nobody more than that. Who asks for the
+// same shares the text. Large events have their room among the large answers
+// (../limits/answer_room.h): where there is none for one as long as its longest
+// the cursor stands still until there is.
 //
 // Layer: server/http. This file: std, absl, query, service's backend; no HTTP
 // library.
@@ -21,13 +24,13 @@
 #include <set>
 #include <string>
 #include <thread>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/sync.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/http/live_stream.h"
+#include "server/limits/answer_room.h"
 #include "server/query/watch_cursor.h"
 #include "server/query/watch_question.h"
 #include "server/service/query_backend.h"
@@ -67,8 +70,10 @@ class LiveHub {
   LiveHub& operator=(const LiveHub&) = delete;
 
   // Waits for the first event, or for `wait`. kResourceExhausted: no slot is
-  // free; kUnavailable: Stop() has been called; else as WatchCursor::Open().
+  // free for `client`; kUnavailable: Stop() has been called; else as
+  // WatchCursor::Open().
   absl::StatusOr<std::unique_ptr<Stream>> Open(const v1::WatchRequest& request,
+                                               const std::string& client,
                                                std::chrono::milliseconds wait)
       ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -77,20 +82,32 @@ class LiveHub {
 
  private:
   struct State;
-  // An event and its text, for those who get it next.
-  using Written = std::pair<std::shared_ptr<const EncodedEvent>, Text>;
+  // The text of an event, and what it takes of the room of each client that has
+  // it.
+  struct Written {
+    std::shared_ptr<const EncodedEvent> event;  // Null: of one stream alone.
+    std::string text;
+    std::map<std::string, std::weak_ptr<HeldAnswer>> held;
+  };
 
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
-  // By the hub's thread, without the lock. True: call again at once.
+  // By the hub's thread, without the lock, for a stream that holds nothing.
+  // True: call again at once.
   bool Pump(State* state) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<Text> Write(const WatchMessage& message);
+  // The next of the stream's cursor; null: there is none now.
+  absl::StatusOr<std::shared_ptr<Written>> WriteNext(State* state);
+  // And what the stream missed before.
+  absl::StatusOr<std::shared_ptr<Written>> Write(const WatchMessage& message,
+                                                 State* state);
+  static absl::StatusOr<std::shared_ptr<HeldAnswer>> RoomFor(Written* written,
+                                                             State* state);
 
   QueryBackend* const backend_;
   StreamSlots* const slots_;
   // Of the hub's thread.
   WatchQuestions questions_;
-  std::deque<Written> written_;  // The newest at the end.
+  std::deque<std::shared_ptr<Written>> written_;  // The newest at the end.
   std::size_t written_bytes_ = 0;
 
   mutable Mutex mu_;

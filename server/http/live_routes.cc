@@ -37,6 +37,18 @@ std::optional<std::uint64_t> LastSeen(const httplib::Request& in) {
   return seen;
 }
 
+// Whose the request is that this thread serves.
+std::string ClientOfThis(const Caller& caller) {
+  const HttpConnection* const connection = HttpConnection::Current();
+  return ClientName(caller, connection == nullptr ? "" : connection->peer());
+}
+
+void Renew() {
+  if (HttpConnection* const connection = HttpConnection::Current()) {
+    connection->RenewAnswer();
+  }
+}
+
 }  // namespace
 
 LiveRoutes::LiveRoutes(QueryBackend* backend, const HttpGate* gate,
@@ -72,7 +84,8 @@ void LiveRoutes::Watch(const httplib::Request& in, httplib::Response* out) {
   absl::StatusOr<Caller> caller = MayWatch(in, &request);
   if (const auto seen = LastSeen(in)) request.set_after_ordinal(*seen);
   if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-  PutStream(hub_.Open(request, kFirstEvent), *std::move(caller), in, out);
+  PutStream(hub_.Open(request, ClientOfThis(*caller), kFirstEvent),
+            *std::move(caller), in, out);
 }
 
 void LiveRoutes::WatchAlerts(const httplib::Request& in,
@@ -81,7 +94,8 @@ void LiveRoutes::WatchAlerts(const httplib::Request& in,
   absl::StatusOr<Caller> caller = MayWatch(in, &request);
   if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
   if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-  PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request),
+  PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request,
+                              ClientOfThis(*caller)),
             *std::move(caller), in, out);
 }
 
@@ -97,9 +111,7 @@ void LiveRoutes::PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
     }
     return Put(std::move(answer), in, out);
   }
-  if (HttpConnection* connection = HttpConnection::Current()) {
-    connection->AnswerWithoutEnd();
-  }
+  Renew();
   out->set_chunked_content_provider(
       "text/event-stream",
       [this, stream = *std::move(stream), caller = std::move(caller)](
@@ -133,6 +145,7 @@ bool LiveRoutes::SendNext(LiveStream* stream, const Caller& caller,
                           httplib::DataSink* sink) const {
   const absl::StatusOr<LiveStream::Text> text = NextOf(stream, caller);
   if (absl::IsCancelled(text.status())) return false;
+  Renew();
   if (!text.ok()) {
     const std::string last = absl::StrCat(
         "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");

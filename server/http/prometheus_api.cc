@@ -16,6 +16,7 @@
 #include "core/names.h"
 #include "server/http/prometheus_json.h"
 #include "server/http/prometheus_time.h"
+#include "server/http/query_wait.h"
 #include "server/promql/evaluator.h"
 #include "server/promql/parser.h"
 #include "server/query/metric_names.h"
@@ -291,9 +292,8 @@ class Question {
 HttpAnswer PrometheusApi::Serve(const PrometheusCall& call) const {
   HttpAnswer answer;
   answer.content_type = kJson;
-  const absl::Status status = backend_->Run(
-      "Prometheus", [] { return false; },
-      [&](const Cancelled& cancelled) {
+  const absl::Status status = RunForClient(
+      backend_, "Prometheus", call.gone, [&](const Cancelled& cancelled) {
         auto data = Question(call, backend_->environment(), cancelled).Answer();
         if (!data.ok()) return data.status();
         answer.body = SuccessJson(*data);

@@ -17,6 +17,7 @@ namespace gradtap::server {
 struct PrometheusCall {
   std::string path;  // After /prometheus/api/v1/: "query", "label/run/values".
   UrlParameters parameters;  // Of the URL and of a form in the body.
+  Cancelled gone = nullptr;  // As ApiCall has it.
 };
 
 // Thread-safe.

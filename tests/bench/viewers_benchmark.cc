@@ -187,6 +187,8 @@ int Run(const Options& options) {
   collector_options.data_dir = options.dir;
   collector_options.grpc_listen = "127.0.0.1:0";
   collector_options.http_listen = "127.0.0.1:0";
+  // One client has three quarters of them.
+  collector_options.max_live_streams = 44;
   auto started = server::Collector::Start(collector_options);
   Check(started.status());
   server::Collector& collector = **started;

@@ -133,7 +133,8 @@ TEST_F(AlertStreamTest, StreamsOfStepsAndOfAlertsShareTheirPlaces) {
   HealthFeeder feeder = Feed("run");
   feeder.Step(0);
   std::vector<std::unique_ptr<Reader>> readers;
-  for (int i = 0; i < 32; ++i) {
+  // As many as one client may have.
+  for (int i = 0; i < 24; ++i) {
     readers.push_back(Read(i % 2 == 0 ? kWatch : "/api/v1/Watch?run=run"));
     ASSERT_TRUE(readers.back()->Await("data: ")) << i;
   }
@@ -144,7 +145,7 @@ TEST_F(AlertStreamTest, StreamsOfStepsAndOfAlertsShareTheirPlaces) {
     ASSERT_TRUE(refused);
     EXPECT_EQ(refused->status, 503);
     EXPECT_EQ(refused->get_header_value("Retry-After"), "5");
-    EXPECT_THAT(refused->body, HasSubstr("32 live streams"));
+    EXPECT_THAT(refused->body, HasSubstr("24 of 32 live streams"));
   }
   // One that leaves makes room for one of the other kind.
   readers.pop_back();

@@ -147,13 +147,35 @@ TEST_F(HttpConnectionTest, WhoDoesNotReadIsGivenUp) {
   EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 1u);
 }
 
-TEST_F(HttpConnectionTest, AnAnswerHasItsTimeUnlessItHasNoEnd) {
+TEST_F(HttpConnectionTest, AnAnswerHasItsTimeAndOneWithoutEndHasItAnew) {
   limits_.request_time = milliseconds(0);
   limits_.answer_time = milliseconds(0);
   HttpConnection* connection = Open();
   EXPECT_EQ(connection->write("late", 4), -1);
-  connection->AnswerWithoutEnd();
-  EXPECT_EQ(connection->write("late", 4), 4);
+  connection->RenewAnswer();
+  EXPECT_EQ(connection->write("late", 4), -1);
+  connection_ = nullptr;
+  int sockets[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  ::close(peer_);
+  peer_ = sockets[0];
+  ours_ = sockets[1];
+  limits_.answer_time = milliseconds(200);
+  connection = Open();
+  // Nobody reads: the time ends it.
+  const std::string much(1 << 20, 'x');
+  while (connection->write(much.data(), much.size()) > 0) {
+  }
+  std::string got(much.size(), 0);
+  ASSERT_GT(::recv(peer_, got.data(), got.size(), 0), 0);
+  EXPECT_EQ(connection->write("late", 4), -1);
+  ssize_t sent = -1;
+  const auto until = std::chrono::steady_clock::now() + hours(1);
+  while (sent < 0 && std::chrono::steady_clock::now() < until) {
+    connection->RenewAnswer();
+    sent = connection->write("anew", 4);
+  }
+  EXPECT_EQ(sent, 4);
 }
 
 TEST_F(HttpConnectionTest, ALateByteIsNoRequest) {

@@ -26,6 +26,7 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr seconds kPatience{60};
+constexpr std::size_t kRoom = std::size_t{2} << 20;
 
 class LiveHubTest : public ::testing::Test {
  protected:
@@ -36,6 +37,8 @@ class LiveHubTest : public ::testing::Test {
     QueryEnvironment environment;
     environment.store = store_.get();
     environment.clock = &RealClock();
+    environment.guards.refused = &refused_;
+    environment.guards.answers = &room_;
     backend_ = std::make_unique<QueryBackend>(std::move(environment));
     hub_ = std::make_unique<LiveHub>(backend_.get(), &slots_);
     feeder_ = std::make_unique<Feeder>(store_.get(), "run");
@@ -46,7 +49,7 @@ class LiveHubTest : public ::testing::Test {
     request.set_run("run");
     request.add_statistics("grad.mean");
     if (after > 0) request.set_after_ordinal(after);
-    auto stream = hub_->Open(request, kPatience);
+    auto stream = hub_->Open(request, "one", kPatience);
     GRADTAP_EXPECT_OK(stream);
     return stream.ok() ? *std::move(stream) : nullptr;
   }
@@ -68,7 +71,41 @@ class LiveHubTest : public ::testing::Test {
     return all;
   }
 
+  // A stream whose events are large, if its run's are.
+  std::unique_ptr<LiveHub::Stream> OpenLarge(const std::string& client) {
+    v1::WatchRequest request;
+    request.set_run("run");
+    request.add_statistics("scalar.*");
+    auto stream = hub_->Open(request, client, kPatience);
+    GRADTAP_EXPECT_OK(stream);
+    return stream.ok() ? *std::move(stream) : nullptr;
+  }
+  // One of about 600 KB, as JSON.
+  void LargeStep(int step) { feeder_->Step(step, 1, std::string(500, '\x01')); }
+
+  // Returns when the hub has looked at the streams that were due: after them it
+  // looks at one of another run.
+  void AwaitLook() {
+    Feeder other(store_.get(), "other");
+    v1::WatchRequest request;
+    request.set_run("other");
+    request.add_statistics("grad.mean");
+    const auto stream = hub_->Open(request, "other", kPatience);
+    GRADTAP_ASSERT_OK(stream);
+    other.Step(0, 1);
+    Until(stream->get(), 0);
+  }
+
+  // The room, and the place beside it.
+  static void TakeAll(HeldAnswer* all, HeldAnswer* one_more) {
+    GRADTAP_ASSERT_OK(all->Grow(kRoom));
+    while (!one_more->Grow(kRoom).ok()) {  // The hub looks whether it has some.
+    }
+  }
+
   gradtap::testing::TempDir dir_;
+  LimitCounters refused_;
+  AnswerRoom room_{&refused_, {kRoom, kRoom}};
   std::unique_ptr<Store> store_;
   std::unique_ptr<QueryBackend> backend_;
   StreamSlots slots_{2};
@@ -141,11 +178,11 @@ TEST_F(LiveHubTest, AReaderThatStallsIsToldHowMuchItMissed) {
 TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
   v1::WatchRequest request;
   request.set_run("rnu");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("'rnu'")));
   request.set_run("run");
   request.set_match("(");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(")));
   EXPECT_EQ(slots_.open(), 0u);
 }
@@ -155,11 +192,79 @@ TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
   const auto second = Open();
   v1::WatchRequest request;
   request.set_run("run");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2")));
   first = nullptr;
   EXPECT_EQ(slots_.open(), 1u);
-  GRADTAP_EXPECT_OK(hub_->Open(request, kPatience));
+  GRADTAP_EXPECT_OK(hub_->Open(request, "one", kPatience));
+}
+
+TEST_F(LiveHubTest, AStreamHoldsOneLargeEventUntilItHasBeenSent) {
+  LargeStep(0);
+  const auto slow = OpenLarge("slow");
+  ASSERT_NE(slow, nullptr);
+  const std::string first = Until(slow.get(), 0);
+  const std::size_t bytes = room_.taken();
+  EXPECT_GT(bytes, kSmallAnswer);
+  EXPECT_LT(bytes, first.size());  // And the run before it.
+  for (int step = 1; step <= 100; ++step) LargeStep(step);
+  AwaitLook();
+  EXPECT_EQ(room_.taken(), bytes);
+  EXPECT_THAT(Next(slow.get()), StartsWith("event: conflated\n"));
+  EXPECT_THAT(Next(slow.get()), HasSubstr("\"step\":\"100\""));
+}
+
+TEST_F(LiveHubTest, ReadersOfOneClientShareTheRoomOfAnEvent) {
+  const auto first = OpenLarge("one");
+  auto second = OpenLarge("one");
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  LargeStep(0);
+  Until(first.get(), 0);
+  const std::size_t bytes = room_.taken();
+  EXPECT_GT(bytes, kSmallAnswer);
+  Until(second.get(), 0);
+  EXPECT_EQ(room_.taken(), bytes);
+  second = nullptr;
+  EXPECT_EQ(room_.taken(), bytes);
+  const auto other = OpenLarge("other");
+  ASSERT_NE(other, nullptr);
+  Until(other.get(), 0);
+  EXPECT_EQ(room_.taken(), 2 * bytes);
+}
+
+TEST_F(LiveHubTest, WithoutRoomForItAnEventComesLater) {
+  LargeStep(0);
+  const auto large = OpenLarge("large");
+  ASSERT_NE(large, nullptr);
+  Until(large.get(), 0);
+  GRADTAP_ASSERT_OK(large->Next(milliseconds(0)));  // It has been sent.
+  HeldAnswer all(&room_, "all");
+  HeldAnswer one_more(&room_, "one more");
+  TakeAll(&all, &one_more);
+  const std::uint64_t refused = refused_.refused(Limit::kAnswerBytes);
+  for (int step = 1; step <= 3; ++step) LargeStep(step);
+  AwaitLook();
+  const auto nothing = large->Next(milliseconds(0));
+  GRADTAP_ASSERT_OK(nothing);
+  EXPECT_EQ(*nothing, nullptr);
+  EXPECT_EQ(refused_.refused(Limit::kAnswerBytes), refused + 1);
+  all.Shrink(all.bytes());
+  one_more.Shrink(one_more.bytes());
+  EXPECT_THAT(Next(large.get()), HasSubstr("\"step\":\"1\""));
+  Until(large.get(), 3);
+}
+
+TEST_F(LiveHubTest, WithoutRoomForItsFirstLargeEventAStreamEndsAndSaysSo) {
+  LargeStep(0);
+  HeldAnswer all(&room_, "all");
+  HeldAnswer one_more(&room_, "one more");
+  TakeAll(&all, &one_more);
+  const auto stream = OpenLarge("one");
+  ASSERT_NE(stream, nullptr);
+  EXPECT_THAT(Next(stream.get()), HasSubstr("\"run\":{"));
+  EXPECT_THAT(stream->Next(kPatience),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("too many large answers")));
 }
 
 TEST_F(LiveHubTest, StopEndsStreams) {
@@ -172,7 +277,7 @@ TEST_F(LiveHubTest, StopEndsStreams) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
   v1::WatchRequest request;
   request.set_run("run");
-  EXPECT_THAT(hub_->Open(request, kPatience),
+  EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("down")));
 }
 

@@ -124,20 +124,38 @@ TEST_F(LiveTest, ErrorsComeBeforeTheStream) {
   }
 }
 
-TEST_F(LiveTest, TheThirtyThirdIsToldToComeAgain) {
+// Three quarters of 32.
+TEST_F(LiveTest, TheTwentyFifthOfAClientIsToldToComeAgain) {
   std::vector<std::unique_ptr<Reader>> readers;
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < 24; ++i) {
     readers.push_back(Read());
     ASSERT_TRUE(readers.back()->Await("\"step\":\"0\"")) << i;
   }
-  EXPECT_EQ(OpenWatches(), 32u);
+  EXPECT_EQ(OpenWatches(), 24u);
   httplib::Client client("http://" + collector_->http_address());
   client.set_read_timeout(kPatience);
   const httplib::Result refused = client.Get(kWatch);
   ASSERT_TRUE(refused);
   EXPECT_EQ(refused->status, 503);
   EXPECT_EQ(refused->get_header_value("Retry-After"), "5");
-  EXPECT_THAT(refused->body, HasSubstr("32 live streams"));
+  EXPECT_THAT(refused->body, HasSubstr("24 of 32 live streams are yours"));
+  const httplib::Result metrics = client.Get("/metrics");
+  ASSERT_TRUE(metrics);
+  EXPECT_THAT(metrics->body,
+              HasSubstr("gradtap_refused_total{limit=\"live_streams\"} 1\n"));
+  // Another client has one.
+  httplib::Client other("http://" + collector_->http_address());
+  other.set_interface("127.0.0.2");
+  other.set_read_timeout(kPatience);
+  int status = 0;
+  other.Get(
+      kWatch,
+      [&status](const httplib::Response& head) {
+        status = head.status;
+        return true;
+      },
+      [](const char*, std::size_t) { return false; });
+  EXPECT_EQ(status, 200);
   // Others are served all the same.
   const httplib::Result well = client.Get("/healthz");
   ASSERT_TRUE(well);
