@@ -92,6 +92,8 @@ void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
 }
 
 void CallState::OnTick() {
+  // Who is not read is not silent.
+  if (!reading_ && WaitsForOthers()) session_.OnHeartbeat(clock_->Steady());
   CutOff(session_.OnTick(clock_->Steady()));
   CheckWrite();
 }
@@ -183,8 +185,9 @@ bool CallState::OutboxIsLong() const {
 }
 
 bool CallState::WaitsForOthers() const {
-  return session_.pending_bytes() > 0 &&
-         live_sessions_->pending_bytes() >= limits_.pending_bytes;
+  const std::uint64_t held = live_sessions_->pending_bytes();
+  return live_ != nullptr && held >= limits_.pending_bytes &&
+         (session_.pending_bytes() > 0 || held / 2 >= limits_.pending_bytes);
 }
 
 CallState::Operations CallState::Next() {

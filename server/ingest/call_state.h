@@ -98,7 +98,8 @@ class CallState {
   // True while a peer that does not read its Acks is not to be read either.
   bool OutboxIsLong() const;
   // True while all sessions together hold too much: then this one is not read
-  // before its own batches are durable.
+  // before its own batches are durable, and with twice that not even if it has
+  // none, until a tick finds less (sessions come and go, their batches stay).
   bool WaitsForOthers() const;
 
   const IngestLimits limits_;

@@ -34,7 +34,8 @@ struct IngestLimits {
   std::uint64_t stream_bytes = 256u << 20;
   std::uint32_t max_sessions = 2'048;
   std::uint64_t credit_bytes = 8u << 20;  // Per session, unacknowledged.
-  // Of all sessions: with more each has one batch at a time.
+  // Of all sessions: with more each has one batch at a time, with twice as much
+  // none is read.
   std::uint64_t pending_bytes = 256u << 20;
   std::uint32_t max_batch_bytes = 2u << 20;
   // From a call's beginning to its Hello; between two messages: three

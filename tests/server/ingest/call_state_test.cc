@@ -219,6 +219,22 @@ TEST_F(CallStateTest, WhenAllHoldTooMuchEachIsReadNoFurtherThanOneBatch) {
   EXPECT_TRUE(other.state().Next().read);
   greedy.CommitOne();
   EXPECT_TRUE(greedy.state().Next().read);
+  // With twice as much nobody is read, and nobody is silent meanwhile.
+  greedy.SendGaps(5'000);
+  ASSERT_GT(live_.pending_bytes(), 2 * limits_.pending_bytes);
+  OneCall third(limits_, &live_, &clock_, 2);
+  EXPECT_TRUE(third.state().Next().read);  // Its Hello.
+  other.state().OnHeartbeat();
+  EXPECT_FALSE(other.state().Next().read);
+  clock_.Advance(limits_.idle_time - seconds(1));
+  other.state().OnWritten(true);  // The Welcome.
+  other.state().OnTick();
+  clock_.Advance(seconds(2));
+  greedy.CommitOne();
+  other.state().OnTick();
+  const CallState::Operations next = other.state().Next();
+  EXPECT_FALSE(next.ends);
+  EXPECT_TRUE(next.read);
   greedy.state().OnGone();
   EXPECT_GT(live_.pending_bytes(), 0U);  // What waits is held all the same.
   greedy.CommitOne();
