@@ -96,7 +96,11 @@ absl::Status Make(QueryBackend* backend, const ApiCall& call,
                   Response* response, HttpAnswer* answer) {
   const MakingAnswer making(answer->held.get());
   absl::Status status = Answer(backend, request, cancelled, response);
-  if (status.ok()) KeepOwn(call.caller, response);
+  if (status.ok()) {
+    KeepOwn(call.caller, response);
+  } else {
+    status = WithOwnRuns(call.caller, *backend->environment().store, status);
+  }
   // As a message it takes half as much again as its bytes.
   AnswerWork message;
   if (status.ok()) status = message.Reach(response->ByteSizeLong() * 3 / 2);
