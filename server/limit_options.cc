@@ -120,8 +120,8 @@ void AddDoorLimits(CLI::App& app, CollectorOptions* options) {
         options->connections.answer_time = time;
         options->http_connections.answer_time = time;
       },
-      "Within which an answer has to be read: a large one over gRPC, any over "
-      "HTTP; default: 2min");
+      "Within which an answer has to be read: a large one over gRPC, a message "
+      "of a watch, any over HTTP; default: 2min");
   AddTime(
       app, "--idle-time",
       [options](std::chrono::milliseconds time) {
