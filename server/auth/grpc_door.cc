@@ -124,6 +124,19 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
   return std::make_shared<DoorCredentials>(kind, certificates, gate);
 }
 
+void CountRefusal(const Guards& guards, const Caller& caller,
+                  OpenConnection* connection) {
+  if (connection == nullptr ||
+      !connection->RefusedAgain(std::chrono::steady_clock::now())) {
+    return;
+  }
+  if (caller.id.empty()) {
+    guards.connections->EndAndShut(*connection);
+  } else {
+    guards.connections->End(*connection);
+  }
+}
+
 absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
                                 const grpc::ServerContextBase& context,
                                 bool session) {
@@ -143,14 +156,7 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   const auto connection = ConnectionOf(guards, context);
   if (connection != nullptr) connection->Took(0);
   if (often.ok()) return caller;
-  if (connection != nullptr &&
-      connection->RefusedAgain(std::chrono::steady_clock::now())) {
-    if (caller->id.empty()) {
-      guards.connections->EndAndShut(*connection);
-    } else {
-      guards.connections->End(*connection);
-    }
-  }
+  CountRefusal(guards, *caller, connection.get());
   return often;
 }
 

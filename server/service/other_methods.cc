@@ -166,6 +166,17 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
   grpc::ByteBuffer in_, out_;
 };
 
+absl::StatusOr<Caller> StrangerOf(
+    const Guards& guards, const grpc::GenericCallbackServerContext& context) {
+  const Caller stranger = Caller::Anybody();
+  const absl::Status often = TakeRequest(guards, stranger, context.peer());
+  if (const auto connection = ConnectionOf(guards, context)) {
+    connection->Took(0);
+  }
+  if (!often.ok()) return often;
+  return stranger;
+}
+
 }  // namespace
 
 std::string ReflectionAnswer(std::string_view request_untrusted,
@@ -204,12 +215,18 @@ OtherMethods::OtherMethods(Gate* gate, const Guards& guards,
 grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
   const bool is_health = IsHealthMethod(context->method());
+  // Behind a stranger's address there may be others, who have tokens.
+  const bool is_stranger = is_health && gate_->asks();
   const absl::StatusOr<Caller> caller =
-      CallerOf(is_health ? Gate::Open() : gate_, guards_, *context);
+      is_stranger ? StrangerOf(guards_, *context)
+                  : CallerOf(gate_, guards_, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
   auto place = places_.Take(ClientName(*caller, context->peer()));
   if (place == nullptr) {
     guards_.Refused(Limit::kClientRequests);
+    if (!is_stranger) {
+      CountRefusal(guards_, *caller, ConnectionOf(guards_, *context).get());
+    }
     return new RefusedCall(absl::ResourceExhaustedError(
         "too many calls of health or reflection are open; end some"));
   }
