@@ -208,7 +208,10 @@ TEST_F(ValidatorTest, StepsRiseWithinABranch) {
 TEST_F(ValidatorTest, NoStepIsBeyondTheLastThereMayBe) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   Accept({SchemaRecord()});
-  ExpectRejected(StepRecord(kMost), "step 9223372036854775807 is beyond 2^62");
+  StepData last = testing::MakeStep(0);
+  last.step = kMost;
+  ExpectRejected(testing::EncodedStep(last),
+                 "step 9223372036854775807 is beyond 2^62");
   ExpectRejected(StepRecord(kMaxStep + 1), "beyond 2^62");
   ExpectRejected(EncodeGap({GapCause::kLoop, kMost - 1, kMost, 1, ""}),
                  "a gap from step 9223372036854775806 is beyond 2^62");
