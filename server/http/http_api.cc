@@ -120,8 +120,8 @@ absl::Status Serve(const char* method, QueryBackend* backend, Gate* gate,
   if (!status.ok()) return status;
   answer->held = std::make_shared<HeldAnswer>(
       backend->environment().guards.answers, call.client);
-  return RunForClient(
-      backend, method, call.gone, [&](const Cancelled& cancelled) {
+  return backend->Run(
+      method, LookForClient(call.gone), [&](const Cancelled& cancelled) {
         auto* response =
             google::protobuf::Arena::CreateMessage<Response>(&arena);
         // With its text, so that no more are written at a time than are made.

@@ -92,8 +92,10 @@ absl::Status QueryBackend::RunTask(const Task& task,
   const auto late = [end] { return std::chrono::steady_clock::now() >= end; };
   const auto over = [&] { return stopping_ || gone() || late(); };
   MatchLimit matching(options_.max_match_time, over);
-  absl::Status status =
-      TryTask(task, [&] { return !matching.status().ok() || over(); });
+  const auto give_up = [&] { return !matching.status().ok() || over(); };
+  // It may have gone while the query waited for its turn.
+  absl::Status status = gone() ? absl::CancelledError("the caller has gone")
+                               : TryTask(task, give_up);
   // What it made of names that were not matched any more is no answer.
   if (!matching.status().ok()) status = matching.status();
   if (!absl::IsCancelled(status)) return status;

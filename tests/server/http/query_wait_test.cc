@@ -23,40 +23,32 @@
 namespace gradtap::server {
 namespace {
 
-using ::gradtap::testing::StatusIs;
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using testing::kPatience;
 
-TEST(QueryWaitTest, ItIsOverWhenTheClientHasGone) {
+TEST(LookForClientTest, WhoHasGoneStaysSo) {
   bool gone = false;
-  QueryWait wait([&gone] { return gone; }, hours(1), milliseconds(0));
-  EXPECT_FALSE(wait.Over());
+  const Cancelled look =
+      LookForClient([&gone] { return gone; }, milliseconds(0));
+  EXPECT_FALSE(look());
   gone = true;
-  EXPECT_TRUE(wait.Over());
+  EXPECT_TRUE(look());
   gone = false;
-  EXPECT_TRUE(wait.Over());
-  EXPECT_FALSE(wait.too_long());
+  EXPECT_TRUE(look());
 }
 
-TEST(QueryWaitTest, ItIsOverAfterItsTime) {
-  QueryWait wait([] { return false; }, milliseconds(0));
-  EXPECT_TRUE(wait.Over());
-  EXPECT_TRUE(wait.too_long());
-  QueryWait nobody_knows(nullptr, hours(1));
-  EXPECT_FALSE(nobody_knows.Over());
-}
-
-TEST(QueryWaitTest, TheSocketIsLookedAtEveryNowAndThen) {
+TEST(LookForClientTest, TheSocketIsLookedAtEveryNowAndThen) {
   int looks = 0;
-  QueryWait wait(
+  const Cancelled look = LookForClient(
       [&looks] {
         ++looks;
         return false;
       },
-      hours(2), hours(1));
-  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(wait.Over());
+      hours(1));
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(look());
   EXPECT_EQ(looks, 1);
+  EXPECT_FALSE(LookForClient(nullptr)());
 }
 
 // Queries of clients that have gone by the time that it is their turn.
