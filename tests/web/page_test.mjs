@@ -49,7 +49,7 @@ const figure = (page, name) => page.evaluate((wanted) => [...document.querySelec
 const figureIs = (page, name, value) => until(page, ([n, v]) => [...document.querySelectorAll('.figure')]
   .some((one) => one.querySelector('dt').textContent === n && one.querySelector('dd').textContent === v), [name, value]);
 const pins = (page) => page.evaluate(() => new URLSearchParams(location.search).getAll('pin'));
-const rows = (page) => page.evaluate(() => document.querySelectorAll('.table-box tbody td.name').length);
+const rowsAre = (page, count) => until(page, (n) => document.querySelectorAll('.table-box tbody td.name').length === n, count);
 
 // How many pixels of the heat map pass `test`, by a function of r, g, b.
 const pixels = (page, test, map = 0) => page.evaluate(([source, index]) => {
@@ -455,6 +455,6 @@ inBrowser('Nothing is wider than the window, on a phone or on a wall', async ({ 
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= width, `${wide} at ${width}`);
   }
-  assert.equal(await rows(page), 6);
-  assert.ok((await text(page)).includes('encoder.0.weight'));
+  await rowsAre(page, 6);
+  await has(page, 'encoder.0.weight');
 });
