@@ -1,16 +1,19 @@
 // What a browser or a script may put into a URL or a body: the parameters of a
-// query, as fields of its request; a time; headers (server/http).
+// query, as fields of its request; a time; the head of a request, and its
+// headers (server/http).
 
 #include <google/protobuf/util/json_util.h>
 #include <httplib.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "fuzz/fuzz.h"
 #include "gradtap/v1/query.pb.h"
 #include "server/http/prometheus_time.h"
 #include "server/http/request_fields.h"
 #include "server/http/request_guard.h"
+#include "server/http/request_head.h"
 #include "server/http/request_parts.h"
 
 namespace gradtap::fuzz {
@@ -42,6 +45,64 @@ void TryOrigin(const std::string& text) {
             "a host is known or not");
     Require(!status.ok() || *origin == '\0' || text == "localhost:7318",
             "a page of another site is refused");
+  }
+}
+
+using HeadState = server::RequestHead::State;
+
+// Of a head that comes in pieces of so many bytes.
+HeadState Read(std::string_view text, std::size_t piece,
+               server::RequestHead* head) {
+  HeadState state = HeadState::kMore;
+  while (state == HeadState::kMore && !text.empty()) {
+    state = head->Add(text.substr(0, piece));
+    text.remove_prefix(std::min(piece, text.size()));
+  }
+  return state;
+}
+
+// What any reader takes for the same head, whatever it passes over.
+void RequirePlain(std::string_view text) {
+  Require(text.size() >= 4, "a head has a line and an end");
+  std::size_t lengths = 0;
+  bool first = true;
+  for (;;) {
+    const std::size_t end = text.find('\n');
+    Require(end != std::string_view::npos && end > 0 && text[end - 1] == '\r',
+            "a line ends with CR LF");
+    const std::string line(text.substr(0, end - 1));
+    text.remove_prefix(end + 1);
+    Require(line.find_first_of(std::string("\r\0", 2)) == std::string::npos,
+            "a line has no end within");
+    if (!std::exchange(first, false)) {
+      if (line.empty()) break;
+      const std::size_t colon = line.find(':');
+      Require(colon != std::string::npos, "a header has a name");
+      Require(line.substr(0, colon).find_first_of(" \t") == std::string::npos,
+              "a header's name has no space");
+      const std::string name = "content-length";
+      lengths += colon == name.size() &&
+                 std::equal(name.begin(), name.end(), line.begin(),
+                            [](char a, char b) { return a == (b | 0x20); });
+    }
+  }
+  Require(lengths <= 1, "a request has one length");
+}
+
+void TryHead(std::string_view text) {
+  server::RequestHead whole, slow;
+  const HeadState state = Read(text, text.size(), &whole);
+  const std::size_t piece = 1 + text.size() % 7;
+  Require(Read(text, piece, &slow) == state, "pieces make no difference");
+  if (state == HeadState::kRefused) {
+    Require(whole.status() == slow.status(), "a head is refused in one way");
+    Require(!whole.message().empty(), "an error says what");
+  } else if (state == HeadState::kWhole) {
+    const std::string head = slow.TakeText();
+    Require(text.starts_with(head), "nothing is lost or added");
+    Require(text.size() == head.size() || head.size() % piece == 0,
+            "a head is taken when it is whole");
+    RequirePlain(head);
   }
 }
 
@@ -86,6 +147,7 @@ void Try(std::string_view input) {
   TryRequest<v1::ListParametersRequest>(parameters);
   TryRequest<v1::GetHistogramsRequest>(parameters);
   TryRequest<v1::WatchRequest>(parameters);
+  TryHead(input);
   TryHeaders(input);
   TryOrigin(std::string(input));
   const auto time = server::ParsePrometheusTime(std::string(input));
@@ -119,6 +181,11 @@ std::vector<std::string> Seeds() {
           "GET /\nHost:a\nHost:b\n",
           "PUT /\nHost:a\n",
           "GET /\nTransfer-Encoding:chunked\n",
+          "GET /api/v1/ListRuns HTTP/1.1\r\nHost: localhost:7318\r\n"
+          "Accept: */*\r\n\r\n",
+          "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+          "POST / HTTP/1.1\r\nContent-Length: 2abc\r\n\r\n{}",
+          "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
           "GET /" + std::string(600, 'a'),
           "state=finished",
           "state=no",
