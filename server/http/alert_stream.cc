@@ -10,7 +10,7 @@
 namespace gradtap::server {
 
 absl::StatusOr<std::unique_ptr<AlertStream>> AlertStream::Open(
-    QueryBackend* backend, StreamSlots* slots,
+    QueryBackend* backend, ClientPlaces* places,
     const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request,
     const std::string& client) {
   if (backend->health() == nullptr) {
@@ -19,9 +19,10 @@ absl::StatusOr<std::unique_ptr<AlertStream>> AlertStream::Open(
   std::unique_ptr<AlertStream> stream(
       new AlertStream(backend, stopping, request));
   if (absl::Status s = stream->Check(); !s.ok()) return s;
-  absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot = slots->Take(client);
-  if (!slot.ok()) return slot.status();
-  stream->slot_ = *std::move(slot);
+  absl::StatusOr<std::unique_ptr<ClientPlaces::Place>> place =
+      places->Take(client);
+  if (!place.ok()) return place.status();
+  stream->place_ = *std::move(place);
   return stream;
 }
 

@@ -19,6 +19,7 @@
 #include "gradtap/v1/alert.pb.h"
 #include "server/health/alert_cursor.h"
 #include "server/http/live_stream.h"
+#include "server/limits/client_places.h"
 #include "server/service/query_backend.h"
 
 namespace gradtap::server {
@@ -26,11 +27,11 @@ namespace gradtap::server {
 class AlertStream : public LiveStream {
  public:
   // All pointers must outlive it. Once `stopping` is set and the log has been
-  // woken, it ends with kUnavailable. kResourceExhausted: no slot is free for
+  // woken, it ends with kUnavailable. kResourceExhausted: no place is free for
   // `client`; kNotFound: no such run; kFailedPrecondition: nothing evaluates
   // rules.
   static absl::StatusOr<std::unique_ptr<AlertStream>> Open(
-      QueryBackend* backend, StreamSlots* slots,
+      QueryBackend* backend, ClientPlaces* places,
       const std::atomic<bool>* stopping, const v1::WatchAlertsRequest& request,
       const std::string& client);
 
@@ -48,7 +49,7 @@ class AlertStream : public LiveStream {
   const std::atomic<bool>* const stopping_;
   const std::string run_;
   AlertCursor cursor_;
-  std::unique_ptr<StreamSlots::Slot> slot_;
+  std::unique_ptr<ClientPlaces::Place> place_;
 };
 
 }  // namespace gradtap::server

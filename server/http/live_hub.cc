@@ -102,8 +102,8 @@ absl::StatusOr<LiveHub::Text> LiveHub::Stream::Next(
   return std::exchange(state.outbox, nullptr);
 }
 
-LiveHub::LiveHub(QueryBackend* backend, StreamSlots* slots)
-    : backend_(backend), slots_(slots) {
+LiveHub::LiveHub(QueryBackend* backend, ClientPlaces* places)
+    : backend_(backend), places_(places) {
   listener_ = backend_->environment().store->AddListener(
       [this](const std::string& run) { MarkRunDue(run); });
   thread_ = std::thread([this] { Feed(); });
@@ -130,11 +130,11 @@ absl::StatusOr<std::unique_ptr<LiveHub::Stream>> LiveHub::Open(
     if (stopping_) {
       return absl::UnavailableError("the collector is shutting down");
     }
-    absl::StatusOr<std::unique_ptr<StreamSlots::Slot>> slot =
-        slots_->Take(client);
-    if (!slot.ok()) return slot.status();
+    absl::StatusOr<std::unique_ptr<ClientPlaces::Place>> place =
+        places_->Take(client);
+    if (!place.ok()) return place.status();
     const std::uint64_t id = next_id_++;
-    stream.reset(new Stream(this, id, *std::move(slot)));
+    stream.reset(new Stream(this, id, *std::move(place)));
     streams_[id] = state;
     due_.insert(id);
   }

@@ -31,6 +31,7 @@
 #include "gradtap/v1/query.pb.h"
 #include "server/http/live_stream.h"
 #include "server/limits/answer_room.h"
+#include "server/limits/client_places.h"
 #include "server/query/watch_cursor.h"
 #include "server/query/watch_question.h"
 #include "server/service/query_backend.h"
@@ -54,22 +55,22 @@ class LiveHub {
    private:
     friend class LiveHub;
     Stream(LiveHub* hub, std::uint64_t id,
-           std::unique_ptr<StreamSlots::Slot> slot)
-        : hub_(hub), id_(id), slot_(std::move(slot)) {}
+           std::unique_ptr<ClientPlaces::Place> place)
+        : hub_(hub), id_(id), place_(std::move(place)) {}
 
     LiveHub* const hub_;
     const std::uint64_t id_;
-    const std::unique_ptr<StreamSlots::Slot> slot_;
+    const std::unique_ptr<ClientPlaces::Place> place_;
   };
 
   // Both must outlive the hub.
-  LiveHub(QueryBackend* backend, StreamSlots* slots);
+  LiveHub(QueryBackend* backend, ClientPlaces* places);
   // No stream may be left.
   ~LiveHub();
   LiveHub(const LiveHub&) = delete;
   LiveHub& operator=(const LiveHub&) = delete;
 
-  // Waits for the first event, or for `wait`. kResourceExhausted: no slot is
+  // Waits for the first event, or for `wait`. kResourceExhausted: no place is
   // free for `client`; kUnavailable: Stop() has been called; else as
   // WatchCursor::Open().
   absl::StatusOr<std::unique_ptr<Stream>> Open(const v1::WatchRequest& request,
@@ -104,7 +105,7 @@ class LiveHub {
                                                              State* state);
 
   QueryBackend* const backend_;
-  StreamSlots* const slots_;
+  ClientPlaces* const places_;
   // Of the hub's thread.
   WatchQuestions questions_;
   std::deque<std::shared_ptr<Written>> written_;  // The newest at the end.

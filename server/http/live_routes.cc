@@ -57,8 +57,8 @@ LiveRoutes::LiveRoutes(QueryBackend* backend, const HttpGate* gate,
     : backend_(backend),
       gate_(gate),
       heartbeat_(heartbeat),
-      slots_(max_streams),
-      hub_(backend, &slots_) {}
+      places_("live streams", max_streams, max_streams - max_streams / 4),
+      hub_(backend, &places_) {}
 
 void LiveRoutes::Stop() {
   stopping_ = true;
@@ -94,7 +94,7 @@ void LiveRoutes::WatchAlerts(const httplib::Request& in,
   absl::StatusOr<Caller> caller = MayWatch(in, &request);
   if (const auto seen = LastSeen(in)) request.set_after_change(*seen);
   if (!caller.ok()) return Put(ToHttpAnswer(caller.status()), in, out);
-  PutStream(AlertStream::Open(backend_, &slots_, &stopping_, request,
+  PutStream(AlertStream::Open(backend_, &places_, &stopping_, request,
                               ClientOfThis(*caller)),
             *std::move(caller), in, out);
 }

@@ -15,6 +15,7 @@
 #include "server/http/http_gate.h"
 #include "server/http/live_hub.h"
 #include "server/http/live_stream.h"
+#include "server/limits/client_places.h"
 #include "server/service/query_backend.h"
 
 namespace httplib {
@@ -25,8 +26,8 @@ struct Response;
 
 namespace gradtap::server {
 
-// Thread-safe. Its streams have places in common; 503 with Retry-After if all
-// are taken.
+// Thread-safe. Its streams have places in common, of which one client has three
+// quarters at most; 503 with Retry-After if all are taken.
 class LiveRoutes {
  public:
   // Both must outlive it. After `heartbeat` a stream without an event says that
@@ -39,7 +40,7 @@ class LiveRoutes {
   void Watch(const httplib::Request& in, httplib::Response* out);
   void WatchAlerts(const httplib::Request& in, httplib::Response* out);
 
-  std::uint32_t open() const { return slots_.open(); }
+  std::uint32_t open() const { return places_.taken(); }
 
   // Ends all streams, and refuses new ones.
   void Stop();
@@ -59,7 +60,7 @@ class LiveRoutes {
   const HttpGate* const gate_;
   const std::chrono::milliseconds heartbeat_;
   std::atomic<bool> stopping_{false};
-  StreamSlots slots_;
+  ClientPlaces places_;
   LiveHub hub_;
 };
 

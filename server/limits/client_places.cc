@@ -1,16 +1,32 @@
 #include "server/limits/client_places.h"
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
 namespace gradtap::server {
 
-std::unique_ptr<ClientPlaces::Place> ClientPlaces::Take(
+absl::StatusOr<std::unique_ptr<ClientPlaces::Place>> ClientPlaces::Take(
     const std::string& client) {
   MutexLock lock(mu_);
-  if (taken_ >= most_) return nullptr;
-  std::size_t& of_client = of_client_[client];
-  if (of_client >= of_a_client_) return nullptr;
-  ++of_client;
+  if (taken_ >= most_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(most_, " ", what_,
+                     " are open, the limit of this collector; close one"));
+  }
+  const auto of = of_client_.find(client);
+  if (of != of_client_.end() && of->second >= of_a_client_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(of_a_client_, " of ", most_, " ", what_,
+                     " are yours, as many as one client may have; close one"));
+  }
+  ++of_client_[client];
   ++taken_;
   return std::unique_ptr<Place>(new Place(this, client));
+}
+
+std::uint32_t ClientPlaces::taken() const {
+  MutexLock lock(mu_);
+  return taken_;
 }
 
 void ClientPlaces::Leave(const std::string& client) {

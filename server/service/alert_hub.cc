@@ -1,6 +1,5 @@
 #include "server/service/alert_hub.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -35,16 +34,18 @@ class RefusedCall : public Reactor {
 class AlertHub::Call : public Reactor {
  public:
   Call(AlertHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
-       const v1::WatchAlertsRequest& request, Caller caller)
+       const v1::WatchAlertsRequest& request, Caller caller,
+       std::unique_ptr<ClientPlaces::Place> place)
       : hub_(hub),
         id_(id),
         context_(context),
         run_(request.run()),
         caller_(std::move(caller)),
-        client_(ClientName(caller_, context->peer())),
+        place_(std::move(place)),
         cursor_(hub->log_, request) {}
 
-  const std::string& client() const { return client_; }
+  // It has ended: what is left of it is in nobody's way.
+  void LeavePlace() { place_ = nullptr; }
 
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
     bool cancelled, writing;
@@ -126,7 +127,7 @@ class AlertHub::Call : public Reactor {
   grpc::CallbackServerContext* const context_;  // There until OnDone().
   const std::string run_;
   const Caller caller_;
-  const std::string client_;
+  std::unique_ptr<ClientPlaces::Place> place_;
   // Of the hub's thread.
   AlertCursor cursor_;
   v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
@@ -143,7 +144,7 @@ AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
                    const Guards& guards)
     : store_(store),
       log_(log),
-      max_calls_(max_calls),
+      places_("watches of alerts", max_calls, max_calls - max_calls / 2),
       max_unread_(max_unread),
       gate_(gate),
       guards_(guards),
@@ -171,30 +172,18 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    const absl::Status place =
-        CheckPlaces(ClientName(*caller, context->peer()));
-    if (!place.ok()) return new RefusedCall(place);
+    auto place = places_.Take(ClientName(*caller, context->peer()));
+    if (!place.ok()) {
+      guards_.Refused(Limit::kWatches);
+      return new RefusedCall(place.status());
+    }
     const std::uint64_t id = next_id_++;
-    call =
-        std::make_shared<Call>(this, id, context, *request, *std::move(caller));
+    call = std::make_shared<Call>(this, id, context, *request,
+                                  *std::move(caller), *std::move(place));
     calls_.emplace(id, call);
   }
   log_->Wake();
   return call.get();
-}
-
-absl::Status AlertHub::CheckPlaces(const std::string& client) {
-  const std::uint32_t of_a_client = max_calls_ - max_calls_ / 2;
-  const auto own = std::count_if(
-      calls_.begin(), calls_.end(),
-      [&client](const auto& call) { return call.second->client() == client; });
-  const bool full = calls_.size() >= max_calls_;
-  if (!full && own < of_a_client) return absl::OkStatus();
-  guards_.Refused(Limit::kWatches);
-  return absl::ResourceExhaustedError(
-      full ? "too many watches of alerts are open; end one and try again"
-           : std::to_string(own) + " watches of alerts of yours are open, of " +
-                 std::to_string(max_calls_) + "; end one");
 }
 
 void AlertHub::Remove(std::uint64_t id) {
@@ -205,6 +194,7 @@ void AlertHub::Remove(std::uint64_t id) {
     if (it != calls_.end()) {
       ended = std::move(it->second);
       calls_.erase(it);
+      ended->LeavePlace();
     }
   }
   call_ended_.NotifyAll();

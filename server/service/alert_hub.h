@@ -23,6 +23,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
 #include "server/health/alert_log.h"
+#include "server/limits/client_places.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -57,15 +58,12 @@ class AlertHub {
  private:
   class Call;
 
-  // Why there is no place for a call of that client; OK: there is.
-  absl::Status CheckPlaces(const std::string& client)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
 
   Store* const store_;
   AlertLog* const log_;
-  const std::uint32_t max_calls_;
+  ClientPlaces places_;
   const std::chrono::nanoseconds max_unread_;
   Gate* const gate_;
   const Guards guards_;

@@ -206,7 +206,7 @@ OtherMethods::OtherMethods(Gate* gate, const Guards& guards,
     : gate_(gate),
       guards_(guards),
       services_(services),
-      places_(kMostCalls, kMostOfAClient),
+      places_("calls of health and reflection", kMostCalls, kMostOfAClient),
       health_(std::move(services), guards.connections) {
   services_.emplace_back("grpc.health.v1.Health");
   services_.emplace_back("grpc.reflection.v1alpha.ServerReflection");
@@ -222,21 +222,20 @@ grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
                   : CallerOf(gate_, guards_, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
   auto place = places_.Take(ClientName(*caller, context->peer()));
-  if (place == nullptr) {
+  if (!place.ok()) {
     guards_.Refused(Limit::kClientRequests);
     if (!is_stranger) {
       CountRefusal(guards_, *caller, ConnectionOf(guards_, *context).get());
     }
-    return new RefusedCall(absl::ResourceExhaustedError(
-        "too many calls of health or reflection are open; end some"));
+    return new RefusedCall(place.status());
   }
   if (is_health) {
-    return health_.Open(*context, std::move(place),
+    return health_.Open(*context, *std::move(place),
                         ConnectionOf(guards_, *context));
   }
   if (context->method() == kReflection) {
     return new ReflectionCall(services_, guards_, *caller, *context,
-                              std::move(place));
+                              *std::move(place));
   }
   return new RefusedCall(absl::UnimplementedError(
       absl::StrCat("there is no method '",

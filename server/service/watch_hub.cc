@@ -1,6 +1,5 @@
 #include "server/service/watch_hub.h"
 
-#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -73,16 +72,18 @@ absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
 class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   Call(WatchHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
-       const v1::WatchRequest& request, Caller caller)
+       const v1::WatchRequest& request, Caller caller,
+       std::unique_ptr<ClientPlaces::Place> place)
       : hub_(hub),
         id_(id),
         context_(context),
         request_(request),
         caller_(std::move(caller)),
-        client_(ClientName(caller_, context->peer())) {}
+        place_(std::move(place)) {}
 
   const std::string& run() const { return request_.run(); }
-  const std::string& client() const { return client_; }
+  // It has ended: what is left of it is in nobody's way.
+  void LeavePlace() { place_ = nullptr; }
 
   // By the hub's thread. One message at most.
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -186,7 +187,7 @@ class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   grpc::CallbackServerContext* const context_;  // There until OnDone().
   const v1::WatchRequest request_;
   const Caller caller_;
-  const std::string client_;
+  std::unique_ptr<ClientPlaces::Place> place_;
   // Of the hub's thread; bytes_ is gRPC's while writing_.
   std::unique_ptr<WatchCursor> cursor_;
   std::chrono::steady_clock::time_point written_;
@@ -203,7 +204,7 @@ WatchHub::WatchHub(const QueryEnvironment* environment,
                    std::chrono::nanoseconds max_unread, Gate* gate)
     : environment_(environment),
       overheads_(overheads),
-      max_watches_(max_watches),
+      places_("watches", max_watches, max_watches - max_watches / 2),
       max_unread_(max_unread),
       gate_(gate) {
   listener_ = environment_->store->AddListener(
@@ -237,33 +238,19 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    const absl::Status place =
-        CheckPlaces(ClientName(*caller, context->peer()));
-    if (!place.ok()) return new RefusedCall(place);
+    auto place = places_.Take(ClientName(*caller, context->peer()));
+    if (!place.ok()) {
+      environment_->guards.Refused(Limit::kWatches);
+      return new RefusedCall(place.status());
+    }
     const std::uint64_t id = next_id_++;
-    call =
-        std::make_shared<Call>(this, id, context, *request, *std::move(caller));
+    call = std::make_shared<Call>(this, id, context, *request,
+                                  *std::move(caller), *std::move(place));
     calls_[id] = call;
     due_.insert(id);
   }
   due_changed_.NotifyOne();
   return call.get();  // Kept by calls_ until OnDone().
-}
-
-absl::Status WatchHub::CheckPlaces(const std::string& client) {
-  const std::uint32_t of_a_client = max_watches_ - max_watches_ / 2;
-  const auto own = std::count_if(
-      calls_.begin(), calls_.end(),
-      [&client](const auto& call) { return call.second->client() == client; });
-  const bool full = calls_.size() >= max_watches_;
-  if (!full && own < of_a_client) return absl::OkStatus();
-  environment_->guards.Refused(Limit::kWatches);
-  return absl::ResourceExhaustedError(
-      full
-          ? std::to_string(max_watches_) +
-                " watches are open, the limit of this collector; close one"
-          : std::to_string(own) + " watches of yours are open, of the " +
-                std::to_string(max_watches_) + " of this collector; close one");
 }
 
 void WatchHub::Shutdown(std::chrono::steady_clock::time_point deadline) {
@@ -306,6 +293,7 @@ void WatchHub::Remove(std::uint64_t id) {
   if (it == calls_.end()) return;
   call = std::move(it->second);
   calls_.erase(it);
+  call->LeavePlace();
   call_ended_.NotifyAll();
 }
 

@@ -28,6 +28,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
+#include "server/limits/client_places.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
 #include "server/query/watch_question.h"
@@ -65,9 +66,6 @@ class WatchHub {
  private:
   class Call;
 
-  // Why there is no place for a watch of that client; OK: there is.
-  absl::Status CheckPlaces(const std::string& client)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkDue(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
@@ -75,7 +73,7 @@ class WatchHub {
 
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
-  const std::uint32_t max_watches_;
+  ClientPlaces places_;
   const std::chrono::nanoseconds max_unread_;
   Gate* const gate_;
   WatchQuestions questions_;  // Of the hub's thread.

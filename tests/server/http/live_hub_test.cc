@@ -40,7 +40,7 @@ class LiveHubTest : public ::testing::Test {
     environment.guards.refused = &refused_;
     environment.guards.answers = &room_;
     backend_ = std::make_unique<QueryBackend>(std::move(environment));
-    hub_ = std::make_unique<LiveHub>(backend_.get(), &slots_);
+    hub_ = std::make_unique<LiveHub>(backend_.get(), &places_);
     feeder_ = std::make_unique<Feeder>(store_.get(), "run");
   }
 
@@ -108,7 +108,7 @@ class LiveHubTest : public ::testing::Test {
   AnswerRoom room_{&refused_, {kRoom, kRoom}};
   std::unique_ptr<Store> store_;
   std::unique_ptr<QueryBackend> backend_;
-  StreamSlots slots_{2};
+  ClientPlaces places_{"live streams", 2, 2};
   std::unique_ptr<LiveHub> hub_;
   std::unique_ptr<Feeder> feeder_;
 };
@@ -184,7 +184,7 @@ TEST_F(LiveHubTest, WhatCannotBeWatchedIsAnErrorAtOnce) {
   request.set_match("(");
   EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(")));
-  EXPECT_EQ(slots_.open(), 0u);
+  EXPECT_EQ(places_.taken(), 0u);
 }
 
 TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
@@ -195,7 +195,7 @@ TEST_F(LiveHubTest, BeyondTheLimitNobodyGetsIn) {
   EXPECT_THAT(hub_->Open(request, "one", kPatience),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2")));
   first = nullptr;
-  EXPECT_EQ(slots_.open(), 1u);
+  EXPECT_EQ(places_.taken(), 1u);
   GRADTAP_EXPECT_OK(hub_->Open(request, "one", kPatience));
 }
 

@@ -150,10 +150,11 @@ TEST_F(WatchPlacesTest, OneClientHasHalfOfThemAndLeavesTheRestToOthers) {
   const auto another = v1::Query::NewStub(NewChannel());
   grpc::Status status = Watch(another.get(), one)->reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("2 watches of yours"));
+  EXPECT_THAT(status.error_message(), HasSubstr("2 of 4 watches are yours"));
   status = WatchAlerts(another.get(), one)->reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("2 watches of alerts"));
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("2 of 4 watches of alerts are yours"));
   EXPECT_EQ(Refused("watches"), 2u);
   // Whoever else asks is let in, on whichever connection.
   for (int i = 0; i < 2; ++i) {
