@@ -50,6 +50,7 @@ absl::StatusOr<const ForwardedRows::Plan*> ForwardedRows::PlanOf(
       plan.targets.push_back({SeriesOf(std::move(labels)), &statistic, i});
     }
   }
+  of_parameters_ += plan.targets.size();
   return &plan;
 }
 

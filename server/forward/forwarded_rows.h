@@ -40,7 +40,15 @@ class ForwardedRows {
   std::vector<promql::SampledSeries> Take();
   std::size_t waiting() const { return waiting_; }
 
+  // Its scalars have had so many names that new ones seem to come for ever.
+  // Another one knows of no series, and marks none as absent.
+  bool knows_too_many() const {
+    return by_labels_.size() > of_parameters_ + kMostScalars;
+  }
+
  private:
+  static constexpr std::size_t kMostScalars = 10'000;
+
   struct Target {
     std::size_t series = 0;
     const Statistic* statistic = nullptr;
@@ -64,6 +72,7 @@ class ForwardedRows {
   std::vector<promql::SampledSeries> series_;
   std::vector<std::uint8_t> has_value_;  // Of each series, newest.
   std::map<promql::Labels, std::size_t> by_labels_;
+  std::size_t of_parameters_ = 0;  // Of them; more where schemas share some.
   std::size_t waiting_ = 0;
 };
 

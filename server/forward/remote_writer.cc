@@ -16,6 +16,9 @@ namespace {
 constexpr char kCursor[] = "remote_write";
 // Without news.
 constexpr std::chrono::milliseconds kLongestWait{5'000};
+// Of a run that nothing comes from no series are kept. By then a reader takes
+// its values for absent, without a mark.
+constexpr std::chrono::minutes kForgetAfter{5};
 // After that they are counted alone.
 constexpr std::uint64_t kMostRefusalsSaid = 5;
 
@@ -128,6 +131,9 @@ void RemoteWriter::Follow() {
         !is_new && run.entry->created_unix_ns != entry->created_unix_ns;
     if (is_new || again) Begin(entry, &run);
     run.entry = entry;
+    if (std::chrono::steady_clock::now() - run.read > kForgetAfter) {
+      run.rows = nullptr;
+    }
   }
   std::erase_if(
       runs_, [&there](const auto& one) { return there.count(one.first) == 0; });
@@ -136,8 +142,7 @@ void RemoteWriter::Follow() {
 
 void RemoteWriter::Begin(const std::shared_ptr<const RunEntry>& entry,
                          FollowedRun* run) {
-  run->rows =
-      std::make_unique<ForwardedRows>(store_, &options_.selection, entry->run);
+  run->rows = nullptr;
   run->waiting.clear();
   run->sent = first_look_ ? entry->ordinal : 0;
   run->remembered = 0;
@@ -188,7 +193,17 @@ absl::StatusOr<bool> RemoteWriter::SendOf(FollowedRun* run) {
   return run->sent < run->entry->ordinal;
 }
 
+ForwardedRows* RemoteWriter::RowsOf(FollowedRun* run) {
+  run->read = std::chrono::steady_clock::now();
+  if (run->rows == nullptr || run->rows->knows_too_many()) {
+    run->rows = std::make_unique<ForwardedRows>(store_, &options_.selection,
+                                                run->entry->run);
+  }
+  return run->rows.get();
+}
+
 bool RemoteWriter::Read(FollowedRun* run) {
+  ForwardedRows* const rows = RowsOf(run);
   std::uint64_t reached = run->sent;
   bool enough = false;
   absl::Status read;
@@ -202,11 +217,11 @@ bool RemoteWriter::Read(FollowedRun* run) {
         enough = stopping();
         if (row == nullptr) return !enough;
         const StreamEntry* stream = FindStream(*run->entry, row->stream);
-        if (stream != nullptr) read = run->rows->Add(*row, stream->hello.rank);
-        enough |= run->rows->waiting() >= options_.samples_a_request;
+        if (stream != nullptr) read = rows->Add(*row, stream->hello.rank);
+        enough |= rows->waiting() >= options_.samples_a_request;
         return read.ok() && !enough;
       });
-  run->waiting = run->rows->Take();
+  run->waiting = rows->Take();
   run->waiting_until = enough ? reached : run->entry->ordinal;
   const absl::Status& status = scanned.ok() ? read : scanned;
   if (status.ok()) return true;

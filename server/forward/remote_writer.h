@@ -62,9 +62,11 @@ class RemoteWriter {
  private:
   struct FollowedRun {
     std::shared_ptr<const RunEntry> entry;  // Of its life.
+    // Null: nothing has come for a while, or yet.
     std::unique_ptr<ForwardedRows> rows;
-    std::uint64_t sent = 0;        // Ordinal.
-    std::uint64_t remembered = 0;  // The same, in the store.
+    std::chrono::steady_clock::time_point read;  // Some, last.
+    std::uint64_t sent = 0;                      // Ordinal.
+    std::uint64_t remembered = 0;                // The same, in the store.
     // What could not be sent, up to that ordinal.
     std::vector<promql::SampledSeries> waiting;
     std::uint64_t waiting_until = 0;
@@ -75,6 +77,7 @@ class RemoteWriter {
   // True: something was sent, and there may be more.
   absl::StatusOr<bool> SendSome();
   absl::StatusOr<bool> SendOf(FollowedRun* run);
+  ForwardedRows* RowsOf(FollowedRun* run);
   // Into run->waiting; false: it cannot be read.
   bool Read(FollowedRun* run);
   absl::Status Send(const std::vector<promql::SampledSeries>& series,
