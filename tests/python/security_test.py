@@ -94,6 +94,33 @@ class SecurityTest(unittest.TestCase):
         with gradtap.connect(self.socket, token=self.reader) as client:
             client.runs()
 
+    def test_a_token_is_not_sent_to_a_socket_that_could_be_anybodys(self):
+        with tempfile.TemporaryDirectory() as folder:
+            address = f"unix:{folder}/grpc"
+            gradtap.connect(address, token="secret").close()
+            for mode in (0o777, 0o1777, 0o770, 0o702):
+                os.chmod(folder, mode)
+                with self.assertRaisesRegex(gradtap.InvalidError,
+                                            "others than its owner"):
+                    gradtap.connect(address, token="secret")
+                gradtap.connect(address).close()  # Without one it may be.
+            os.chmod(folder, 0o700)
+            with self.assertRaisesRegex(gradtap.UnavailableError,
+                                        "cannot be looked at"):
+                gradtap.connect(f"unix:{folder}/no/grpc", token="secret")
+
+    @unittest.skipIf(os.geteuid() != 0, "a folder of somebody else takes root")
+    def test_nor_to_one_in_a_folder_that_somebody_else_has_made(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chown(folder, 4321, 4321)
+            with self.assertRaisesRegex(gradtap.InvalidError,
+                                        "of user 4321"):
+                gradtap.connect(f"unix:{folder}/grpc", token="secret")
+        # Root alone makes folders in /run.
+        with tempfile.TemporaryDirectory(dir="/run") as folder:
+            os.chown(folder, 4321, 4321)
+            gradtap.connect(f"unix:{folder}/grpc", token="secret").close()
+
     def test_a_token_is_not_sent_to_another_machine_in_the_clear(self):
         for elsewhere in ("192.0.2.1:1", "localhost.example:1",
                           "127.0.0.1.example:1", "[::2]:1"):

@@ -5,7 +5,7 @@ import re
 
 import grpc
 
-from gradtap import errors, frames
+from gradtap import errors, frames, socket_folder
 from gradtap.v1 import (compare_pb2, heat_map_pb2, query_pb2, query_pb2_grpc,
                         record_pb2)
 
@@ -30,7 +30,10 @@ def connect(address=None, *, token=None, tls=False, ca_file=None,
       timeout: seconds that an answer may take.
 
     Raises:
-      InvalidError: a token for another machine without TLS.
+      InvalidError: a token for another machine without TLS, or for a socket
+        that could be anybody's.
+      UnavailableError: the folder of a socket that a token is for cannot be
+        looked at.
     """
     address = address or os.environ.get("GRADTAP_COLLECTOR", "127.0.0.1:7317")
     if ":" not in address:
@@ -42,6 +45,8 @@ def connect(address=None, *, token=None, tls=False, ca_file=None,
         raise errors.InvalidError(
             f"a token would travel to {address!r} in the clear: connect with "
             "tls=True")
+    if token is not None and not tls:
+        socket_folder.check(address)
     options = [("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
                ("grpc.enable_http_proxy", 0)]
     if tls:
