@@ -6,137 +6,51 @@
 #include "server/auth/grpc_door.h"
 #include "server/health/alert_cursor.h"
 #include "server/query/run_view.h"
-#include "server/service/grpc_status.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
 
-using Reactor = grpc::ServerWriteReactor<v1::WatchAlertsResponse>;
+using RefusedCall = RefusedWatcher<v1::WatchAlertsResponse>;
 
 // How often calls are looked at without a change: a run may be deleted.
 constexpr std::chrono::seconds kTick{1};
-// As WatchHub's.
-constexpr std::chrono::nanoseconds kRevokedUnread = std::chrono::seconds(2);
-
-class RefusedCall : public Reactor {
- public:
-  explicit RefusedCall(const absl::Status& status) {
-    Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override { delete this; }
-};
 
 }  // namespace
 
-// As WatchHub's: reactions only note what happened; the hub's thread alone
-// starts operations, without a lock.
-class AlertHub::Call : public Reactor {
+class AlertHub::Call final : public WatcherCall<v1::WatchAlertsResponse> {
  public:
   Call(AlertHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
        const v1::WatchAlertsRequest& request, Caller caller,
        std::unique_ptr<ClientPlaces::Place> place)
-      : hub_(hub),
+      : WatcherCall(hub->terms_, context, std::move(caller), std::move(place)),
+        hub_(hub),
         id_(id),
-        context_(context),
         run_(request.run()),
-        caller_(std::move(caller)),
-        place_(std::move(place)),
         cursor_(hub->log_, request) {}
-
-  // It has ended: what is left of it is in nobody's way.
-  void LeavePlace() { place_ = nullptr; }
-
-  void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
-    bool cancelled, writing;
-    {
-      MutexLock lock(mu_);
-      if (finished_) return;
-      cancelled = cancelled_;
-      writing = writing_;
-    }
-    if (writing) {
-      if (!cancelled) EndIfUnread();
-      return;
-    }
-    if (cancelled) return End(absl::CancelledError("the watcher has gone"));
-    if (stopping) {
-      return End(absl::UnavailableError("the collector is shutting down"));
-    }
-    const absl::Status may = hub_->gate_->Recheck(caller_);
-    if (!may.ok()) return End(may);
-    if (!run_.empty()) {
-      if (const auto s = OpenRun(*hub_->store_, run_); !s.ok()) {
-        return End(WithOwnRuns(caller_, *hub_->store_, s.status()));
-      }
-    }
-    message_.Clear();
-    if (!cursor_.Next(&message_)) return;
-    {
-      MutexLock lock(mu_);
-      writing_ = true;
-    }
-    written_ = std::chrono::steady_clock::now();
-    StartWrite(&message_);
-  }
-
-  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      writing_ = false;
-      if (!ok) cancelled_ = true;
-    }
-    hub_->log_->Wake();
-  }
-
-  void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      cancelled_ = true;
-    }
-    hub_->log_->Wake();
-  }
 
   // May destroy this.
   void OnDone() override { hub_->Remove(id_); }
 
  private:
-  // As WatchHub's.
-  void EndIfUnread() {
-    const bool may = hub_->gate_->Recheck(caller_).ok();
-    const auto waited = std::chrono::steady_clock::now() - written_;
-    if (waited < (may ? hub_->max_unread_ : kRevokedUnread)) return;
-    if (may) hub_->guards_.Refused(Limit::kAnswerTime);
-    {
-      MutexLock lock(mu_);
-      cancelled_ = true;
-    }
-    context_->TryCancel();
-  }
+  void Wake() override { hub_->log_->Wake(); }
 
-  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      finished_ = true;
+  absl::StatusOr<const v1::WatchAlertsResponse*> Next() override {
+    if (!run_.empty()) {
+      if (const auto run = OpenRun(*hub_->store_, run_); !run.ok()) {
+        return WithOwnRuns(caller(), *hub_->store_, run.status());
+      }
     }
-    Finish(ToGrpcStatus(status));
+    message_.Clear();
+    return cursor_.Next(&message_) ? &message_ : nullptr;
   }
 
   AlertHub* const hub_;
   const std::uint64_t id_;
-  grpc::CallbackServerContext* const context_;  // There until OnDone().
   const std::string run_;
-  const Caller caller_;
-  std::unique_ptr<ClientPlaces::Place> place_;
-  // Of the hub's thread.
+  // Of the hub's thread; message_ is gRPC's while it is written.
   AlertCursor cursor_;
-  v1::WatchAlertsResponse message_;  // Not to be touched while one is written.
-  std::chrono::steady_clock::time_point written_;
-
-  Mutex mu_;
-  bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;
+  v1::WatchAlertsResponse message_;
 };
 
 AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
@@ -145,9 +59,7 @@ AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
     : store_(store),
       log_(log),
       places_("watches of alerts", max_calls, max_calls - max_calls / 2),
-      max_unread_(max_unread),
-      gate_(gate),
-      guards_(guards),
+      terms_{gate, guards, max_unread},
       thread_([this] { Feed(); }) {}
 
 AlertHub::~AlertHub() {
@@ -159,11 +71,13 @@ AlertHub::~AlertHub() {
   thread_.join();
 }
 
-Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
-                        const v1::WatchAlertsRequest* request) {
-  absl::StatusOr<Caller> caller = CallerOf(gate_, guards_, *context);
+grpc::ServerWriteReactor<v1::WatchAlertsResponse>* AlertHub::Open(
+    grpc::CallbackServerContext* context,
+    const v1::WatchAlertsRequest* request) {
+  absl::StatusOr<Caller> caller =
+      CallerOf(terms_.gate, terms_.guards, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
-  const absl::Status may = CheckRuns(gate_, *caller, *request);
+  const absl::Status may = CheckRuns(terms_.gate, *caller, *request);
   if (!may.ok()) return new RefusedCall(may);
   std::shared_ptr<Call> call;
   {
@@ -174,7 +88,7 @@ Reactor* AlertHub::Open(grpc::CallbackServerContext* context,
     }
     auto place = places_.Take(ClientName(*caller, context->peer()));
     if (!place.ok()) {
-      guards_.Refused(Limit::kWatches);
+      terms_.guards.Refused(Limit::kWatches);
       return new RefusedCall(place.status());
     }
     const std::uint64_t id = next_id_++;

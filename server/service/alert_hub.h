@@ -24,6 +24,7 @@
 #include "server/auth/gate.h"
 #include "server/health/alert_log.h"
 #include "server/limits/client_places.h"
+#include "server/service/watcher_call.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -64,9 +65,7 @@ class AlertHub {
   Store* const store_;
   AlertLog* const log_;
   ClientPlaces places_;
-  const std::chrono::nanoseconds max_unread_;
-  Gate* const gate_;
-  const Guards guards_;
+  const WatcherTerms terms_;
 
   mutable Mutex mu_;
   CondVar call_ended_;

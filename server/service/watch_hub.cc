@@ -9,7 +9,6 @@
 #include "grpcpp/support/slice.h"
 #include "server/auth/grpc_door.h"
 #include "server/query/watch_cursor.h"
-#include "server/service/grpc_status.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
@@ -17,18 +16,7 @@ namespace {
 
 // How often calls are looked at without a commit: a run may go LOST.
 constexpr std::chrono::seconds kTick{1};
-// Whose token has been revoked is told so, if the message before is taken
-// within that.
-constexpr std::chrono::nanoseconds kRevokedUnread = std::chrono::seconds(2);
-
-// A call that was refused.
-class RefusedCall : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  explicit RefusedCall(const absl::Status& status) {
-    Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override { delete this; }
-};
+using RefusedCall = RefusedWatcher<grpc::ByteBuffer>;
 
 // Bytes that gRPC holds on to for as long as it needs them.
 template <typename Owner>
@@ -66,137 +54,62 @@ absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
 
 }  // namespace
 
-// The reactions of gRPC only note what happened and mark the call due: all else
-// is done by the hub's thread, which alone starts operations. No lock is held
-// while it does, as gRPC may react on the spot.
-class WatchHub::Call : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+class WatchHub::Call final : public WatcherCall<grpc::ByteBuffer> {
  public:
   Call(WatchHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
        const v1::WatchRequest& request, Caller caller,
        std::unique_ptr<ClientPlaces::Place> place)
-      : hub_(hub),
+      : WatcherCall(hub->terms_, context, std::move(caller), std::move(place)),
+        hub_(hub),
         id_(id),
-        context_(context),
-        request_(request),
-        caller_(std::move(caller)),
-        place_(std::move(place)) {}
+        request_(request) {}
 
   const std::string& run() const { return request_.run(); }
-  // It has ended: what is left of it is in nobody's way.
-  void LeavePlace() { place_ = nullptr; }
 
-  // By the hub's thread. One message at most.
-  void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
-    bool cancelled, writing;
-    {
-      MutexLock lock(mu_);
-      if (finished_) return;
-      cancelled = cancelled_;
-      writing = writing_;
-    }
-    if (writing) {
-      if (!cancelled) EndIfUnread();
-      return;
-    }
-    if (cancelled) return End(absl::CancelledError("the watcher has gone"));
-    if (stopping) {
-      return End(absl::UnavailableError("the collector is shutting down"));
-    }
-    const absl::Status may = hub_->gate_->Recheck(caller_);
-    if (!may.ok()) return End(may);
-    absl::StatusOr<bool> more = NextMessage();
-    if (!more.ok()) {
-      if (absl::IsResourceExhausted(more.status())) {
-        hub_->environment_->guards.Refused(Limit::kQueryWork);
-      }
-      return End(
-          WithOwnRuns(caller_, *hub_->environment_->store, more.status()));
-    }
-    if (!*more) {
-      if (cursor_->behind()) hub_->MarkDue(id_);
-      return;
-    }
-    {
-      MutexLock lock(mu_);
-      writing_ = true;
-    }
-    written_ = std::chrono::steady_clock::now();
-    StartWrite(&bytes_);
-  }
-
-  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+  void OnWriteDone(bool ok) override {
     bytes_.Clear();
-    {
-      MutexLock lock(mu_);
-      writing_ = false;
-      if (!ok) cancelled_ = true;
-    }
-    hub_->MarkDue(id_);
-  }
-
-  void OnCancel() override ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      cancelled_ = true;
-    }
-    hub_->MarkDue(id_);
+    WatcherCall::OnWriteDone(ok);
   }
 
   // May destroy this.
   void OnDone() override { hub_->Remove(id_); }
 
  private:
-  // Its reader may not have taken the message, for as long as it likes: it is
-  // not asked to take the status either. The call is there for as long as its
-  // message is on its way.
-  void EndIfUnread() {
-    const bool may = hub_->gate_->Recheck(caller_).ok();
-    const auto waited = std::chrono::steady_clock::now() - written_;
-    if (waited < (may ? hub_->max_unread_ : kRevokedUnread)) return;
-    if (may) hub_->environment_->guards.Refused(Limit::kAnswerTime);
-    {
-      MutexLock lock(mu_);
-      cancelled_ = true;
+  void Wake() override { hub_->MarkDue(id_); }
+
+  absl::StatusOr<const grpc::ByteBuffer*> Next() override {
+    WatchMessage message;
+    const absl::StatusOr<bool> more = Ask(&message);
+    if (absl::IsResourceExhausted(more.status())) {
+      hub_->terms_.guards.Refused(Limit::kQueryWork);
     }
-    context_->TryCancel();
+    if (!more.ok()) {
+      return WithOwnRuns(caller(), *hub_->environment_->store, more.status());
+    }
+    if (!*more) {
+      if (cursor_->behind()) Wake();
+      return nullptr;
+    }
+    bytes_ = ToByteBuffer(message);
+    return &bytes_;
   }
 
-  absl::StatusOr<bool> NextMessage() {
+  absl::StatusOr<bool> Ask(WatchMessage* message) {
     if (cursor_ == nullptr) {
       absl::StatusOr<std::unique_ptr<WatchCursor>> cursor = WatchCursor::Open(
           hub_->environment_, hub_->overheads_, &hub_->questions_, request_);
       if (!cursor.ok()) return cursor.status();
       cursor_ = *std::move(cursor);
     }
-    WatchMessage message;
-    const absl::StatusOr<bool> more = cursor_->Next(&message);
-    if (more.ok() && *more) bytes_ = ToByteBuffer(message);
-    return more;
-  }
-
-  void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
-    {
-      MutexLock lock(mu_);
-      finished_ = true;
-    }
-    Finish(ToGrpcStatus(status));
+    return cursor_->Next(message);
   }
 
   WatchHub* const hub_;
   const std::uint64_t id_;
-  grpc::CallbackServerContext* const context_;  // There until OnDone().
   const v1::WatchRequest request_;
-  const Caller caller_;
-  std::unique_ptr<ClientPlaces::Place> place_;
-  // Of the hub's thread; bytes_ is gRPC's while writing_.
+  // Of the hub's thread; bytes_ is gRPC's while it is written.
   std::unique_ptr<WatchCursor> cursor_;
-  std::chrono::steady_clock::time_point written_;
   grpc::ByteBuffer bytes_;
-
-  Mutex mu_;
-  bool writing_ ABSL_GUARDED_BY(mu_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
-  bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 WatchHub::WatchHub(const QueryEnvironment* environment,
@@ -205,8 +118,7 @@ WatchHub::WatchHub(const QueryEnvironment* environment,
     : environment_(environment),
       overheads_(overheads),
       places_("watches", max_watches, max_watches - max_watches / 2),
-      max_unread_(max_unread),
-      gate_(gate) {
+      terms_{gate, environment->guards, max_unread} {
   listener_ = environment_->store->AddListener(
       [this](const std::string& run) { MarkRunDue(run); });
   thread_ = std::thread([this] { Feed(); });
@@ -225,11 +137,11 @@ WatchHub::~WatchHub() {
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
   absl::StatusOr<Caller> caller =
-      CallerOf(gate_, environment_->guards, *context);
+      CallerOf(terms_.gate, terms_.guards, *context);
   if (!caller.ok()) return new RefusedCall(caller.status());
   const absl::StatusOr<v1::WatchRequest> request = ParseRequest(*bytes);
   if (!request.ok()) return new RefusedCall(request.status());
-  const absl::Status may = CheckRuns(gate_, *caller, *request);
+  const absl::Status may = CheckRuns(terms_.gate, *caller, *request);
   if (!may.ok()) return new RefusedCall(may);
   std::shared_ptr<Call> call;
   {
@@ -240,7 +152,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
     }
     auto place = places_.Take(ClientName(*caller, context->peer()));
     if (!place.ok()) {
-      environment_->guards.Refused(Limit::kWatches);
+      terms_.guards.Refused(Limit::kWatches);
       return new RefusedCall(place.status());
     }
     const std::uint64_t id = next_id_++;

@@ -32,6 +32,7 @@
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
 #include "server/query/watch_question.h"
+#include "server/service/watcher_call.h"
 
 namespace gradtap::server {
 
@@ -74,8 +75,7 @@ class WatchHub {
   const QueryEnvironment* const environment_;
   OverheadCache* const overheads_;
   ClientPlaces places_;
-  const std::chrono::nanoseconds max_unread_;
-  Gate* const gate_;
+  const WatcherTerms terms_;
   WatchQuestions questions_;  // Of the hub's thread.
 
   mutable Mutex mu_;
