@@ -322,6 +322,12 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
                   Number(calls), {{"reason", why}});
     }
   }
+  if (backend->environment().certificate_not_after_unix_s) {
+    set.Gauge("gradtap_tls_certificate_not_after_timestamp_seconds",
+              "When the collector's certificate expires, since the Unix epoch.",
+              static_cast<double>(
+                  backend->environment().certificate_not_after_unix_s()));
+  }
   if (backend->environment().forwarded) {
     AddForwarded(backend->environment().forwarded(), &set);
   }
