@@ -49,13 +49,25 @@ set(expected etc/gradtap/gradtapd.conf lib/systemd/system/gradtapd.service
   share/bash-completion/completions/gradtap share/zsh/site-functions/_gradtap)
 if(HELP2MAN)
   list(APPEND expected share/man/man1/gradtap.1.gz
-    share/man/man1/gradtap-series.1.gz share/man/man1/gradtapd.1.gz)
+    share/man/man1/gradtap-series.1.gz share/man/man1/gradtapd.1.gz
+    share/man/man1/gradtapd-token-create.1.gz)
 endif()
 foreach(file IN LISTS expected)
   if(NOT EXISTS ${SCRATCH}/prefix/${file})
     message(FATAL_ERROR "${file} was not installed")
   endif()
 endforeach()
+# A command of a command has a page of its own: with its options, and without
+# gradtapd's examples.
+if(HELP2MAN)
+  execute_process(
+    COMMAND gzip -dc ${SCRATCH}/prefix/share/man/man1/gradtapd-token-create.1.gz
+    OUTPUT_VARIABLE page)
+  if(NOT page MATCHES "expires.*umask 077" OR
+      page MATCHES "alertmanager")
+    message(FATAL_ERROR "the page of gradtapd token create:\n${page}")
+  endif()
+endif()
 file(READ ${SCRATCH}/prefix/lib/systemd/system/gradtapd.service service)
 if(NOT service MATCHES "ExecStart=${SCRATCH}/prefix/bin/gradtapd --config ${SCRATCH}/prefix/etc/gradtap/gradtapd.conf\n")
   message(FATAL_ERROR "the service starts something else:\n${service}")
