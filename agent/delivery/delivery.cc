@@ -123,8 +123,10 @@ class RingDelivery final : public Delivery,
  public:
   RingDelivery(std::shared_ptr<DeliveryShared> shared, WorkerOptions options,
                std::optional<RingFileOptions> larger, std::string ring_place,
+               bool ring_file_wanted,
                std::optional<std::chrono::milliseconds> sigterm_deadline)
       : larger_(std::move(larger)),
+        ring_file_wanted_(ring_file_wanted),
         sigterm_deadline_(sigterm_deadline),
         asked_before_(StopSignal::times_asked()),
         ring_place_(std::move(ring_place)),
@@ -263,6 +265,15 @@ class RingDelivery final : public Delivery,
                        "gradtap: the system gives no thread for delivery: "
                        "steps are kept in memory and not sent");
     }
+    SayIfRingDiesWithUs();
+  }
+
+  void SayIfRingDiesWithUs() {
+    if (!ring_file_wanted_ || shared_->ring_file != nullptr) return;
+    shared_->log.Say(
+        "ring place",
+        absl::StrCat("gradtap: the ring is ", ring_place(),
+                     "; what is in it is lost if the process is killed"));
   }
 
   void ShutdownInTurn(EndReason reason, SteadyClock::time_point until) {
@@ -393,6 +404,7 @@ class RingDelivery final : public Delivery,
 
   // How a larger ring is made; not if the user said how large it is.
   const std::optional<RingFileOptions> larger_;
+  const bool ring_file_wanted_;
   const std::optional<std::chrono::milliseconds> sigterm_deadline_;
   const std::uint32_t asked_before_;
   const ForkGuard fork_;
@@ -455,7 +467,8 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   if (default_ring) larger = std::move(ring_options);
   return std::make_unique<RingDelivery>(
       std::move(shared), std::move(worker), std::move(larger),
-      std::move(made->place), options.sigterm_deadline);
+      std::move(made->place), !options.ring_folder.empty(),
+      options.sigterm_deadline);
 }
 
 }  // namespace gradtap::agent

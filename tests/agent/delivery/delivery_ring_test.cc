@@ -21,6 +21,7 @@
 #include "agent/delivery/test_server.h"
 #include "agent/spool/folder.h"
 #include "agent/spool/spool.h"
+#include "core/sync.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -40,6 +41,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -58,9 +60,18 @@ class DeliveryRingTest : public ::testing::Test {
     options.tags = {{"team", "vision"}};
     options.ring_bytes = ring_bytes;
     options.ring_folder = folder_;
+    options.log = [this](const std::string& line) { Hear(line); };
     auto delivery = Delivery::Create(options);
     GRADTAP_ASSERT_OK(delivery);
     delivery_ = *std::move(delivery);
+  }
+  void Hear(const std::string& line) {
+    MutexLock lock(mu_);
+    lines_.push_back(line);
+  }
+  std::vector<std::string> Lines() {
+    MutexLock lock(mu_);
+    return lines_;
   }
   void PutSteps(int count) {
     delivery_->PutSchema(MakeSchema(1, 10));
@@ -93,7 +104,9 @@ class DeliveryRingTest : public ::testing::Test {
 
   TempDir dir_;
   std::string folder_ = dir_.path() + "/rings";
-  std::unique_ptr<Delivery> delivery_;
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Delivery> delivery_;  // Its log is this.
   SpoolIdentity identity_;
 };
 
@@ -184,6 +197,37 @@ TEST_F(DeliveryRingTest, WhereNoFileCanBeMadeItIsMemoryAndSaysWhy) {
   Create();
   EXPECT_THAT(delivery_->ring_place(), HasSubstr("symbolic link"));
   EXPECT_TRUE(std::filesystem::is_empty(dir_.path() + "/real"));
+}
+
+TEST_F(DeliveryRingTest, ARingThatShouldBeAFileAndIsNotIsSaidOnceWithItsWhy) {
+  std::filesystem::create_directory(folder_);
+  std::filesystem::permissions(folder_, std::filesystem::perms(0755));
+  Create();
+  EXPECT_THAT(Lines(), IsEmpty()) << "nothing is lost yet";
+  PutSteps(3);
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("the ring is memory only: "),
+                                      HasSubstr(folder_), HasSubstr("0755"),
+                                      HasSubstr("the process is killed")))
+                           .Times(1));
+}
+
+TEST_F(DeliveryRingTest, ALargerRingThatIsNoFileAnyMoreIsSaid) {
+  Create("127.0.0.1:1", DeliveryOptions().ring_bytes);
+  std::filesystem::permissions(folder_, std::filesystem::perms(0755));
+  delivery_->ReserveForSteps(5 << 20);
+  PutSteps(1);
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("the ring is memory only: "),
+                                      HasSubstr(folder_), HasSubstr("0755"))));
+}
+
+TEST_F(DeliveryRingTest, ARingInItsFileOrInMemoryThatWasAskedForIsNotSaid) {
+  for (const std::string& folder : {folder_, std::string()}) {
+    folder_ = folder;
+    Create();
+    PutSteps(3);
+    delivery_->Shutdown(EndReason::kFinished, milliseconds(10));
+    EXPECT_THAT(Lines(), Not(Contains(HasSubstr("memory only"))));
+  }
 }
 
 TEST_F(DeliveryRingTest, WithoutAFolderTheRingIsMemory) {
