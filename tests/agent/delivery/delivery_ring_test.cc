@@ -1,11 +1,15 @@
 // Where the ring of a delivery is, and what of it stays.
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -60,6 +64,7 @@ class DeliveryRingTest : public ::testing::Test {
     options.tags = {{"team", "vision"}};
     options.ring_bytes = ring_bytes;
     options.ring_folder = folder_;
+    options.token_file = token_file_;
     options.log = [this](const std::string& line) { Hear(line); };
     auto delivery = Delivery::Create(options);
     GRADTAP_ASSERT_OK(delivery);
@@ -104,6 +109,7 @@ class DeliveryRingTest : public ::testing::Test {
 
   TempDir dir_;
   std::string folder_ = dir_.path() + "/rings";
+  std::string token_file_;
   Mutex mu_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<Delivery> delivery_;  // Its log is this.
@@ -289,6 +295,66 @@ TEST_F(DeliveryRingTest, OfflineWhatTheSpoolDidNotTakeIsKeptInTheRing) {
   EXPECT_THAT(Left(), SizeIs(17));
   EXPECT_THAT(lines, Contains(AllOf(HasSubstr(Files()[0]),
                                     HasSubstr("`gradtap drain`"))));
+}
+
+// Of the threads that begin while it lives none does.
+class NoThreads {
+ public:
+  NoThreads() {
+    ::pthread_getattr_default_np(&before_);
+    ::pthread_attr_t none = before_;
+    // More than there are addresses for.
+    EXPECT_EQ(::pthread_attr_setstacksize(&none, std::size_t{1} << 60), 0);
+    EXPECT_EQ(::pthread_setattr_default_np(&none), 0);
+  }
+  ~NoThreads() {
+    ::pthread_setattr_default_np(&before_);
+    ::pthread_attr_destroy(&before_);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  ::pthread_attr_t before_;
+};
+
+TEST_F(DeliveryRingTest, WithoutAThreadAllStaysInTheRingAndIsSaidToBeThere) {
+  Create();
+  {
+    const NoThreads none;
+    PutSteps(5);
+  }
+  EXPECT_EQ(delivery_->state(), DeliveryState::kStopped);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_EQ(outcome.undelivered_steps, 5u);
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_THAT(Lines(), Contains(HasSubstr("gives no thread")));
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr(Files()[0]),
+                                      HasSubstr("--collector 127.0.0.1:1"),
+                                      HasSubstr("drain`"))));
+  delivery_.reset();
+  EXPECT_THAT(Left(), SizeIs(7));
+}
+
+TEST_F(DeliveryRingTest, WhatAThreadThatIsLeftBehindDidNotDeliverIsKept) {
+  const std::string token = dir_.path() + "/token";
+  ASSERT_EQ(::mkfifo(token.c_str(), 0600), 0);
+  token_file_ = token;
+  Create();
+  PutSteps(5);
+  // Opened once the thread reads from it; then it waits for this end to close.
+  const int end = ::open(token.c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(end, 0);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, milliseconds(0));
+  EXPECT_EQ(outcome.undelivered_steps, 5u);
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_THAT(Lines(),
+              Contains(AllOf(HasSubstr(Files()[0]), HasSubstr("drain`"))));
+  delivery_.reset();
+  ::close(end);
+  EXPECT_THAT(Left(), SizeIs(7));
 }
 
 TEST_F(DeliveryRingTest, AForkedChildThatEndsLeavesTheFileToItsParent) {
