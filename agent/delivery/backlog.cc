@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "core/codec.h"
+#include "core/names.h"
+
 namespace gradtap::agent {
 
 bool Backlog::InSpool(std::uint64_t seq) const {
@@ -9,11 +13,14 @@ bool Backlog::InSpool(std::uint64_t seq) const {
          seq <= spool_->last_seq();
 }
 
+bool Backlog::HasSpooled() const {
+  return spool_ != nullptr && spool_->first_seq() <= spool_->last_seq();
+}
+
 std::uint64_t Backlog::first_seq() const {
-  const bool spooled =
-      spool_ != nullptr && spool_->first_seq() <= spool_->last_seq();
-  if (spooled) return spool_->first_seq();
+  if (HasSpooled()) return spool_->first_seq();
   if (ring_ == nullptr) return last_seq() + 1;
+  if (hole_from_ != 0) return hole_from_;
   return std::max(ring_->first_seq(),
                   spool_ == nullptr ? 0 : spool_->first_seq());
 }
@@ -35,10 +42,42 @@ bool Backlog::Read(std::uint64_t seq, EntryView* entry) {
   if (ring_ != nullptr && seq >= ring_->first_seq()) {
     return ring_->Read(seq, entry);
   }
-  *entry = EntryView();
-  entry->seq = seq;
-  entry->meta.kind = EntryKind::kEnd;
+  if (spool_->use() == SpoolUse::kCopy) return false;
+  *entry = Missing(seq);
   return true;
+}
+
+EntryView Backlog::Missing(std::uint64_t seq) {
+  EntryView entry;
+  entry.seq = seq;
+  entry.meta = MetaOfHole(std::nullopt, 0);
+  EntryView next;
+  if (seq + 1 != ring_->first_seq() || !ring_->Read(seq + 1, &next)) {
+    return entry;
+  }
+  const auto place = FirstPlace(next.meta);
+  if (!place) return entry;
+  const std::uint64_t from = HasSpooled() ? spool_->last_seq() + 1 : hole_from_;
+  const auto gap =
+      GapOfHole(HasSpooled() ? spool_->last_place() : before_hole_, *place,
+                from, seq + 1 - from, "the end of the spool cannot be read");
+  if (!gap) return entry;
+  entry.meta = MetaOfHole(gap, place->branch);
+  stand_in_ = EncodeGap(*gap);
+  entry.bytes = stand_in_;
+  return entry;
+}
+
+absl::Status Backlog::WhyUnreadable(std::uint64_t seq) {
+  if (InSpool(seq)) return spool_->Read(seq).status();
+  EntryView entry;
+  if (spool_ == nullptr || ring_ == nullptr || Read(seq, &entry)) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat(
+      "records ", spool_->last_seq() + 1, " to ", ring_->first_seq() - 1,
+      " are missing in the copy '", EscapeForTerminal(spool_->path()),
+      "', or cannot be read: the original may have them still"));
 }
 
 std::size_t Backlog::BytesFrom(std::uint64_t seq) {
@@ -63,11 +102,20 @@ void Backlog::MarkRejected(std::uint64_t seq) {
 }
 
 void Backlog::FreeBefore(std::uint64_t next_seq) {
+  if (ring_ != nullptr && HasSpooled() && next_seq > spool_->last_seq() &&
+      spool_->last_seq() + 1 < ring_->first_seq()) {
+    // What is behind it is at hand until that is freed too.
+    hole_from_ = spool_->last_seq() + 1;
+    before_hole_ = spool_->last_place();
+  }
+  if (hole_from_ != 0) hole_from_ = std::max(hole_from_, next_seq);
   if (spool_ != nullptr) {
     spool_->FreeBefore(next_seq);
     rejected_.erase(rejected_.begin(), rejected_.lower_bound(next_seq));
   }
-  if (ring_ != nullptr) ring_->FreeBefore(next_seq);
+  if (ring_ == nullptr) return;
+  ring_->FreeBefore(next_seq);
+  if (hole_from_ >= ring_->first_seq()) hole_from_ = 0;
 }
 
 absl::Status Backlog::Spill(std::size_t keep_bytes) {

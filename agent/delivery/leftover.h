@@ -96,7 +96,8 @@ class Leftover {
 
  private:
   Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
-           std::unique_ptr<RingFile> file, std::string unseen_spool);
+           std::unique_ptr<RingFile> file, std::string unseen_spool,
+           std::vector<std::string> problems);
 
   bool empty() const { return backlog_.first_seq() > backlog_.last_seq(); }
   void Count();
@@ -147,6 +148,7 @@ class Leftover::Opening {
   const SpoolUse use_;
   std::unique_ptr<RingFile> file_;         // Null: there is none.
   std::unique_ptr<Spool::Opening> spool_;  // The same.
+  std::vector<std::string> problems_;      // Of a spool without a record.
 };
 
 }  // namespace gradtap::agent

@@ -162,11 +162,8 @@ void LeftoverDrive::End(absl::Status status) {
 }
 
 absl::Status LeftoverDrive::Unreadable(std::uint64_t seq) {
-  Spool* const spool = leftover_->backlog()->spool();
-  if (spool != nullptr && seq <= spool->last_seq()) {
-    const auto read = spool->Read(seq);
-    if (!read.ok()) return read.status();
-  }
+  absl::Status why = leftover_->backlog()->WhyUnreadable(seq);
+  if (!why.ok()) return why;
   return absl::UnavailableError(
       absl::StrCat("record ", seq, " could not be read, and now it can"));
 }

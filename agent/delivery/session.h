@@ -44,8 +44,9 @@ struct SessionOptions : SpoolIdentity {
   bool fill_holes = true;
   // Where somebody else has them, as far as is known; for messages.
   std::string holes_in;
-  // Nobody has them and they are given up: what goes in their place ends with
-  // a gap, of as many steps as there are records, before the first at hand.
+  // Nobody has them, nor is remembered what they were: what goes in their place
+  // ends with a gap, of as many steps as there are records, before the first at
+  // hand.
   bool declare_holes = false;
   // False for a collector on this machine (StoreFrame()).
   bool compress = true;

@@ -53,7 +53,7 @@ std::string Session::HoleGap() {
   const std::uint64_t records = first - hole_from_ - (has_schema ? 0 : 1);
   GapData gap;
   gap.cause = GapCause::kIoError;
-  gap.detail = "the spool that had them was given up";
+  gap.detail = "neither the collector nor what the process has left has them";
   bool begun = false;
   EntryView entry;
   for (std::uint64_t seq = first; source_->Read(seq, &entry); ++seq) {

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "agent/entry.h"
 #include "agent/spool/folder.h"
+#include "agent/spool/hole.h"
 #include "agent/spool/segment.h"
 
 namespace gradtap::agent {
@@ -59,6 +60,7 @@ class Spool {
   Spool& operator=(const Spool&) = delete;
 
   const std::string& path() const { return folder_->path(); }
+  SpoolUse use() const { return folder_->use(); }
   const SpoolIdentity& identity() const { return identity_; }
 
   // Records at hand; first_seq() = last_seq() + 1: none. Seqs between that
@@ -69,6 +71,8 @@ class Spool {
   std::uint64_t bytes() const { return bytes_; }
   // Steps with statistics among the records that Open() has found.
   std::uint64_t steps_found() const { return steps_found_; }
+  // Of the records at hand; none: they tell of no step.
+  std::optional<LoopPlace> last_place() const;
 
   // The next record; the first one has any seq, then without holes. OK: it
   // survives this process. Otherwise it is not in the spool, which is as it was
@@ -83,7 +87,7 @@ class Spool {
 
   // The record of a seq at hand, valid until the next call. In place of those
   // that cannot be read stand records of no kind (empty), and last a gap
-  // (kIoError) with their steps, if the records around them tell. An error:
+  // (kIoError) with their steps (GapOfHole()). An error:
   // the segment was readable before; nothing has changed. In a copy those that
   // cannot be read are an error too (kDataLoss): the original may have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
@@ -96,11 +100,6 @@ class Spool {
   std::vector<std::string> TakeProblems();
 
  private:
-  // Where the loop stood, for gaps.
-  struct Place {
-    std::uint32_t branch = 0;
-    std::int64_t step = 0;
-  };
   struct Segment {
     std::string name;
     std::uint64_t first_seq = 0;
@@ -108,7 +107,7 @@ class Spool {
     std::uint64_t bytes = 0;     // Of the file.
     bool damaged = false;
     bool aside = false;  // Called .bad already.
-    std::optional<Place> first, last;
+    std::optional<LoopPlace> first, last;
   };
   struct Loaded {
     std::uint64_t first_seq = 0;
@@ -166,6 +165,10 @@ class Spool::Opening {
   // or an error as of Open().
   absl::StatusOr<std::unique_ptr<Spool>> Step();
 
+  // What was found, where Step() has said kNotFound; for people.
+  std::vector<std::string> TakeProblems() {
+    return std::exchange(problems_, {});
+  }
   // Whose it is, while it is read; null: not known yet.
   const SpoolIdentity* identity() const;
 
@@ -177,6 +180,7 @@ class Spool::Opening {
   const std::vector<SpoolFolder::File> files_;
   std::size_t next_ = 0;
   bool readable_ = false;  // A record, so far.
+  std::vector<std::string> problems_;
 };
 
 }  // namespace gradtap::agent

@@ -204,6 +204,36 @@ TEST_F(LeftoverRingTest, ACopyOfARingStays) {
   EXPECT_EQ(Bytes(rings_), before);
 }
 
+TEST_F(LeftoverRingTest, ACopyWithAHoleBeforeItsRingIsDeliveredUpToIt) {
+  // Its process lives: the spool was copied, then the ring.
+  testing::LeaveRing(rings_, root_, 100, 60, 80);
+  {
+    const auto leftover = OpenTheOne(SpoolUse::kCopy);
+    ASSERT_NE(leftover, nullptr);
+    EXPECT_THAT(
+        Finish(Drive(leftover.get()).get()).status,
+        StatusIs(absl::StatusCode::kDataLoss,
+                 AllOf(HasSubstr("records 60 to 79 are missing in the copy"),
+                       HasSubstr("the original may have them"))));
+  }
+  EXPECT_EQ(network_.collector.cursor(), 59u);
+  EXPECT_EQ(StoredSteps(), 58u);
+  // Once the original has brought them, the hole does not matter.
+  const std::string original = dir_.path() + "/original";
+  testing::LeaveRing(original, dir_.path() + "/none", 100, 0, 60);
+  LeftoverPlace place;
+  place.ring = FindLeftovers(original)->front().ring;
+  auto leftover = Leftover::Open(place, SpoolUse::kTakeOver);
+  GRADTAP_ASSERT_OK(leftover);
+  EXPECT_THAT(Finish(Drive(leftover->get()).get()).status, IsOk());
+  const auto copy = OpenTheOne(SpoolUse::kCopy);
+  ASSERT_NE(copy, nullptr);
+  const LeftoverOutcome outcome = Finish(Drive(copy.get()).get());
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.records_sent, 0u);
+  EXPECT_EQ(StoredSteps(), 100u);
+}
+
 TEST_F(LeftoverRingTest, RingsWithoutASpoolThereAreLeftToThoseWhoAskForThem) {
   testing::LeaveRing(rings_, root_, 5, 0, 1);
   std::filesystem::create_directory(root_);
