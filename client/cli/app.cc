@@ -235,7 +235,8 @@ absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io,
 
 // What to do where nobody could be reached, by the reason at the message's end.
 std::string WhatToDo(const std::string& message) {
-  for (const char* none : {"onnection refused", "unknown host name"}) {
+  for (const char* none : {"onnection refused", "unknown host name",
+                           "No such file or directory"}) {  // A socket.
     if (absl::EndsWith(message, none)) {
       return "; start gradtapd, or name another with --collector HOST:PORT";
     }

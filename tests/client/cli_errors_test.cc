@@ -52,6 +52,14 @@ TEST(CliErrorsTest, NoCollectorIsThreeAndNamesTheAddressAndWhatToDo) {
   }
 }
 
+TEST(CliErrorsTest, WithoutASocketThereIsNoCollectorEither) {
+  const gradtap::testing::TempDir dir;
+  const CliResult result = RunCli({"runs", "-c", "unix:" + dir.path() + "/no"});
+  EXPECT_EQ(result.code, 3);
+  ExpectOneLine(result);
+  EXPECT_THAT(result.err, HasSubstr("/no: No such file or directory; start"));
+}
+
 TEST(CliErrorsTest, WhereSomethingListensTheDoctorTellsWhy) {
   FakeCollector collector;
   collector.Start();

@@ -42,7 +42,7 @@ class CertificatesTest : public ::testing::Test {
   gradtap::testing::TempDir dir_;
   const MadeCertificate one_ = MakeCertificate(dir_.path(), "one");
   const MadeCertificate two_ = MakeCertificate(dir_.path(), "two");
-  ManualClock clock_;
+  ManualClock clock_{RealClock().UnixNanos()};  // They are of today.
   std::string said_;
   std::unique_ptr<Certificates> certificates_;
 };
@@ -130,6 +130,42 @@ TEST_F(CertificatesTest, AKeyThatEverybodyMayReadIsSaid) {
   std::filesystem::permissions(one_.key, std::filesystem::perms(0644));
   GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
   EXPECT_THAT(said_, HasSubstr("one.key; chmod o= it"));
+}
+
+TEST_F(CertificatesTest, OneThatIsOutOfDateIsServedAndThatIsSaidOnce) {
+  using std::chrono::hours;
+  constexpr hours kDay{24};
+  const std::string file = "the certificate in " + one_.cert;
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  clock_.JumpWall(75 * kDay);
+  Next();
+  EXPECT_EQ(said_, "");
+  clock_.JumpWall(2 * kDay);
+  Next();
+  EXPECT_THAT(said_, HasSubstr(file + " expires at 2"));
+  said_.clear();
+  Next();
+  EXPECT_EQ(said_, "");
+  clock_.JumpWall(14 * kDay);
+  EXPECT_EQ(Next()->generation, 1u);
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  said_.clear();
+  Next();
+  EXPECT_EQ(said_, "");
+  // Each that is read is said of anew, at the start as later.
+  two_.CopyTo(one_);
+  EXPECT_EQ(Next()->generation, 2u);
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  said_.clear();
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  clock_.JumpWall(-95 * kDay);
+  Next();
+  EXPECT_THAT(said_, HasSubstr(file + " is not valid before 2"));
+  const auto served = certificates_->Current();
+  EXPECT_NEAR(
+      static_cast<double>(served->not_after_unix_s - served->not_before_unix_s),
+      90 * 86400, 60);
 }
 
 TEST_F(CertificatesTest, LinksThatAreLinkedAnewAreAnotherFile) {
