@@ -85,6 +85,20 @@ sigset_t BlockSignals() {
   return set;
 }
 
+// The signal that comes. `untold`, unless empty: until it does the manager is
+// told that as soon as it has room; systemd waits for it without end.
+int AwaitSignal(const sigset_t& signals, std::string untold) {
+  constexpr timespec kAgain{0, 100'000'000};
+  while (!untold.empty()) {
+    const int number = ::sigtimedwait(&signals, nullptr, &kAgain);
+    if (number > 0) return number;
+    if (TellManager(untold)) untold.clear();
+  }
+  int number = 0;
+  sigwait(&signals, &number);
+  return number;
+}
+
 void SilenceGrpc() {
   // Its lines repeat what is reported in one; GRPC_VERBOSITY brings them back.
   if (std::getenv("GRPC_VERBOSITY") == nullptr) {
@@ -116,10 +130,10 @@ int Run(const gradtap::server::CollectorOptions& options, char** argv) {
       " http=" + (http.empty() ? "off" : http);
   std::printf("gradtapd %s\n", listening.c_str());
   std::fflush(stdout);
-  TellManager("READY=1\nSTATUS=" + EscapeForTerminal(listening));
+  const std::string ready = "READY=1\nSTATUS=" + EscapeForTerminal(listening);
+  const bool told = TellManager(ready);
   Say("data in " + options.data_dir + "; SIGTERM or Ctrl-C drains and stops");
-  int number = 0;
-  sigwait(&signals, &number);
+  const int number = AwaitSignal(signals, told ? "" : ready);
   TellManager("STOPPING=1\nSTATUS=draining");
   Say(std::string(number == SIGINT   ? "SIGINT"
                   : number == SIGHUP ? "SIGHUP"

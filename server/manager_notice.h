@@ -13,10 +13,10 @@
 namespace gradtap::server {
 
 // `state`: READY=1, STOPPING=1, STATUS=..., a line each. Does nothing if nobody
-// asks for it. Does not wait for who does not read, and is silent of what
-// cannot be sent: the manager has time limits of its own. Reads the
-// environment.
-void TellManager(const std::string& state);
+// asks for it. Does not wait, and reads the environment. False: who asks has
+// not read what others have sent, and there is no room for it: to be tried
+// again, if it matters. Silent of what cannot be sent otherwise.
+bool TellManager(const std::string& state);
 
 }  // namespace gradtap::server
 

@@ -124,13 +124,12 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(
   return std::make_shared<DoorCredentials>(kind, certificates, gate);
 }
 
-void CountRefusal(const Guards& guards, const Caller& caller,
-                  OpenConnection* connection) {
+void CountRefusal(const Guards& guards, bool shut, OpenConnection* connection) {
   if (connection == nullptr ||
       !connection->RefusedAgain(std::chrono::steady_clock::now())) {
     return;
   }
-  if (caller.id.empty()) {
+  if (shut) {
     guards.connections->EndAndShut(*connection);
   } else {
     guards.connections->End(*connection);
@@ -156,7 +155,8 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
   const auto connection = ConnectionOf(guards, context);
   if (connection != nullptr) connection->Took(0);
   if (often.ok()) return caller;
-  CountRefusal(guards, *caller, connection.get());
+  // Where nobody is asked for a token the address is the client.
+  CountRefusal(guards, caller->id.empty(), connection.get());
   return often;
 }
 

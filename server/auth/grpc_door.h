@@ -43,11 +43,10 @@ absl::StatusOr<Caller> CallerOf(Gate* gate, const Guards& guards,
                                 const grpc::ServerContextBase& context,
                                 bool session = false);
 
-// A call of that client was refused because it has enough of them: who goes on
-// asking loses the connection, and an address (where nobody is asked for a
-// token) gets no new one for a second. `connection` may be null.
-void CountRefusal(const Guards& guards, const Caller& caller,
-                  OpenConnection* connection);
+// A call was refused because its client has enough of them: who goes on asking
+// loses the connection. `shut`: and its address gets no new one for a second;
+// not if others may be behind it. `connection` may be null.
+void CountRefusal(const Guards& guards, bool shut, OpenConnection* connection);
 
 // What a call came over; null: that is not known.
 std::shared_ptr<OpenConnection> ConnectionOf(

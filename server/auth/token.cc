@@ -24,6 +24,8 @@ constexpr std::size_t kSecretDigits = 43;  // Of base64url, without padding.
 constexpr char kHead[] =
     "# gradtap tokens, made by `gradtapd token`. These are hashes: nobody gets "
     "in with them.\n";
+// What a head begins with, by whatever version.
+constexpr std::string_view kHeadWords = "# gradtap tokens";
 
 std::string Hex(std::string_view bytes) {
   return absl::BytesToHexString({bytes.data(), bytes.size()});
@@ -142,6 +144,19 @@ absl::StatusOr<std::vector<TokenEntry>> ParseTokens(std::string_view text) {
           "line ", number, " has the id of another one: take one out"));
     }
     entries.push_back(std::move(entry));
+  }
+  // Somebody writes it in place, or could not: it is not what it is to be.
+  if (!text.empty() && text.back() != '\n') {
+    return absl::DataLossError(
+        absl::StrCat("line ", number,
+                     " has no end, the file may be cut off: restore it, or end "
+                     "the line"));
+  }
+  if (entries.empty() && !text.starts_with(kHeadWords)) {
+    return absl::DataLossError(
+        "it has no token, and not the first line of a list without one: "
+        "restore it, or remove it and make a token with `gradtapd token "
+        "create`");
   }
   return entries;
 }

@@ -11,7 +11,9 @@
 //       expires=0 sha256=HEX name=cluster-a        (in one line)
 // runs: a prefix of run names, or nothing: all. Times are Unix seconds; expires
 // 0: never. All keys, each once, in any order; a key that is not known makes
-// the file invalid, as it might be a limit. Existing meanings never change.
+// the file invalid, as it might be a limit. The last line has an end, and a
+// file without a token begins with "# gradtap tokens": else it has been cut
+// off, or is being written. Existing meanings never change.
 //
 // Layer: server/auth. This file: std, absl, core, libcrypto.
 
@@ -52,7 +54,8 @@ TokenHash HashOf(std::string_view token);
 // Takes as long wherever they differ.
 bool SameHash(const TokenHash& a, const TokenHash& b);
 
-// kDataLoss names the line that is wrong, never what stands in it.
+// kDataLoss names the line that is wrong, never what stands in it, or says that
+// the file is not whole.
 absl::StatusOr<std::vector<TokenEntry>> ParseTokens(std::string_view text);
 std::string FormatTokens(const std::vector<TokenEntry>& entries);
 

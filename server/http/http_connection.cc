@@ -23,6 +23,7 @@ namespace {
 constexpr std::chrono::seconds kRestTime{1};
 constexpr std::size_t kRestBytes = std::size_t{1} << 20;
 constexpr std::size_t kReadBytes = 4096;
+constexpr std::chrono::milliseconds kAskEvery{500};
 
 thread_local HttpConnection* current = nullptr;
 
@@ -177,11 +178,28 @@ bool HttpConnection::is_readable() const {
          Await(POLLIN, request_until_);
 }
 
+HttpConnection::Clock::time_point HttpConnection::WriteUntil() const {
+  return std::min(answer_until_,
+                  Clock::now() + Clock::duration(all_->limits_.write_time));
+}
+
 bool HttpConnection::is_writable() const {
-  return Await(
-      POLLOUT,
-      std::min(answer_until_,
-               Clock::now() + Clock::duration(all_->limits_.write_time)));
+  return Await(POLLOUT, WriteUntil());
+}
+
+bool HttpConnection::AwaitRoom() {
+  const auto until = WriteUntil();
+  for (;;) {
+    if (may_ && !may_()) return false;
+    const auto now = Clock::now();
+    if (Await(POLLOUT, may_ ? std::min(until, now + kAskEvery) : until)) {
+      return true;
+    }
+    // A wait ends within its last millisecond.
+    if (may_ && Clock::now() + std::chrono::milliseconds(1) < until) continue;
+    CutOff(Limit::kAnswerTime);
+    return false;
+  }
 }
 
 ssize_t HttpConnection::read(char* to, std::size_t size) {
@@ -217,10 +235,7 @@ ssize_t HttpConnection::ReceiveRequest(char* to, std::size_t size) {
 
 ssize_t HttpConnection::write(const char* from, std::size_t size) {
   for (;;) {
-    if (!is_writable()) {
-      CutOff(Limit::kAnswerTime);
-      return -1;
-    }
+    if (!AwaitRoom()) return -1;
     const ssize_t sent = Send(from, size);
     if (sent >= 0 || (errno != EINTR && errno != EAGAIN)) return sent;
   }

@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -103,6 +104,10 @@ class HttpConnection final : public StreamOfAnyVersion {
   // What is sent from now on has its time anew: an answer without an end goes
   // on for as long as the other side reads what there is.
   void RenewAnswer();
+  // Asked before each write, and about twice a second while it waits for its
+  // reader, who may take a byte now and then. False: the write fails. Empty: it
+  // goes on.
+  void GoesOnWhile(std::function<bool()> may) { may_ = std::move(may); }
   // The other side has closed, or half of it: it reads no more. While the
   // connection is there any thread may ask.
   bool HasGone() const;
@@ -123,6 +128,10 @@ class HttpConnection final : public StreamOfAnyVersion {
   // What the socket has to be ready for; false: not before the deadline, or it
   // is over.
   bool AwaitFor(TlsSession::Next next, Clock::time_point deadline) const;
+  Clock::time_point WriteUntil() const;
+  // False: what is to be sent cannot leave in time, which is counted, or may
+  // not any more.
+  bool AwaitRoom();
   // The next bytes of the request, counted; as recv() has it.
   ssize_t ReceiveRequest(char* to, std::size_t size);
   ssize_t Receive(char* to, std::size_t size);
@@ -142,6 +151,7 @@ class HttpConnection final : public StreamOfAnyVersion {
   Clock::time_point answer_until_;
   std::size_t request_bytes_ = 0;
   std::shared_ptr<HeldAnswer> answer_;
+  std::function<bool()> may_;
   bool request_ended_ = false;
   bool cut_off_ = false;   // And counted.
   bool at_once_ = false;   // It is closed without a look at what still comes.

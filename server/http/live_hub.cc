@@ -181,17 +181,15 @@ void LiveHub::Feed() {
     std::vector<std::pair<std::uint64_t, std::shared_ptr<State>>> due;
     {
       MutexLock lock(mu_);
-      while (due_.empty() && !closed_) {
-        if (due_changed_.WaitUntil(mu_, next_tick)) continue;
-        next_tick = std::chrono::steady_clock::now() + kTick;
-        for (const auto& [id, state] : streams_) due_.insert(id);
-        if (streams_.empty()) {
-          questions_.Clear();
-          written_.clear();
-          written_bytes_ = 0;
-        }
+      while (due_.empty() && !closed_ &&
+             due_changed_.WaitUntil(mu_, next_tick)) {
       }
       if (closed_) return;
+      // However busy it is.
+      if (std::chrono::steady_clock::now() >= next_tick) {
+        next_tick = std::chrono::steady_clock::now() + kTick;
+        Tick();
+      }
       for (const std::uint64_t id : due_) {
         const auto it = streams_.find(id);
         if (it == streams_.end()) continue;
@@ -213,6 +211,14 @@ void LiveHub::Feed() {
       due_.insert(id);
     }
   }
+}
+
+void LiveHub::Tick() {
+  for (const auto& [id, state] : streams_) due_.insert(id);
+  if (!streams_.empty()) return;
+  questions_.Clear();
+  written_.clear();
+  written_bytes_ = 0;
 }
 
 bool LiveHub::Pump(State* state) {

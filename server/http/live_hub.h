@@ -93,6 +93,8 @@ class LiveHub {
 
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
+  // All streams are due. By the hub's thread.
+  void Tick() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // By the hub's thread, without the lock, for a stream that holds nothing.
   // True: call again at once.
   bool Pump(State* state) ABSL_LOCKS_EXCLUDED(mu_);

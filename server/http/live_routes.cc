@@ -3,6 +3,7 @@
 #include <httplib.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,6 +47,13 @@ std::string ClientOfThis(const Caller& caller) {
 void Renew() {
   if (HttpConnection* const connection = HttpConnection::Current()) {
     connection->RenewAnswer();
+  }
+}
+
+// What this thread sends.
+void GoesOnWhile(std::function<bool()> may) {
+  if (HttpConnection* const connection = HttpConnection::Current()) {
+    connection->GoesOnWhile(std::move(may));
   }
 }
 
@@ -112,6 +120,8 @@ void LiveRoutes::PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
     return Put(std::move(answer), in, out);
   }
   Renew();
+  GoesOnWhile(
+      [gate = gate_->gate(), caller] { return gate->Recheck(caller).ok(); });
   out->set_chunked_content_provider(
       "text/event-stream",
       [this, stream = *std::move(stream), caller = std::move(caller)](
@@ -147,6 +157,7 @@ bool LiveRoutes::SendNext(LiveStream* stream, const Caller& caller,
   if (absl::IsCancelled(text.status())) return false;
   Renew();
   if (!text.ok()) {
+    GoesOnWhile(nullptr);  // Who may have no more is told so.
     const std::string last = absl::StrCat(
         "event: error\ndata: ", ToHttpAnswer(text.status()).body, "\n");
     sink->write(last.data(), last.size());

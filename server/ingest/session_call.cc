@@ -4,7 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/names.h"
+#include "server/ingest/agent_message.h"
 
 namespace gradtap::server {
 namespace {
@@ -135,30 +137,58 @@ void SessionCall::OnDone() {
 
 // ---- The thread that empties the mailbox. ----
 
+// What came is held while it is looked at, and no longer.
 void SessionCall::Receive() {
-  if (connection_ != nullptr) connection_->Took(in_.ByteSizeLong());
-  switch (in_.kind_case()) {
-    case v1::AgentMessage::kHello:
-      return Greet();
-    case v1::AgentMessage::kBatch:
-      ++shared_->batches;
-      return state_.OnBatch(in_.batch().first_seq(), in_.batch().record_count(),
-                            in_.batch().frame());
-    case v1::AgentMessage::kHeartbeat:
-      return state_.OnHeartbeat();
-    case v1::AgentMessage::kBye:
-      return state_.OnBye();
-    case v1::AgentMessage::KIND_NOT_SET:
-      break;
+  grpc::ByteBuffer received;
+  received.Swap(&in_);
+  if (connection_ != nullptr) connection_->Took(received.Length());
+  grpc::Slice message;
+  // An empty message may be no slice at all.
+  if (received.Length() > 0 && !received.DumpToSingleSlice(&message).ok()) {
+    return state_.OnForbidden(absl::ResourceExhaustedError("out of memory"));
   }
-  state_.OnUnknownMessage();
+  received.Clear();
+  Take({reinterpret_cast<const char*>(message.begin()), message.size()});
+}
+
+void SessionCall::Take(std::string_view message_untrusted) {
+  const absl::StatusOr<AgentMessage> message =
+      ReadAgentMessage(message_untrusted);
+  if (!message.ok()) return state_.OnForbidden(message.status());
+  if (message->kind == AgentMessage::Kind::kBatch) {
+    ++shared_->batches;
+    return state_.OnBatch(message->first_seq, message->record_count,
+                          message->frame);
+  }
+  if (message_untrusted.size() > kMaxWordBytes) {
+    shared_->limits.guards.Refused(Limit::kRequestBytes);
+    return state_.OnForbidden(absl::InvalidArgumentError(absl::StrCat(
+        "a message that is no Batch has ", message_untrusted.size(),
+        " bytes; it may have ", kMaxWordBytes)));
+  }
+  switch (message->kind) {
+    case AgentMessage::Kind::kHello:
+      return Greet(message->hello);
+    case AgentMessage::Kind::kHeartbeat:
+      return state_.OnHeartbeat();
+    case AgentMessage::Kind::kBye:
+      return state_.OnBye();
+    default:
+      return state_.OnUnknownMessage();
+  }
 }
 
 // Which run it is for is known from here on.
-void SessionCall::Greet() {
-  const absl::Status may = shared_->gate->CheckRun(caller_, in_.hello().run());
+void SessionCall::Greet(std::string_view hello_untrusted) {
+  v1::Hello hello;
+  if (!hello.ParseFromArray(hello_untrusted.data(),
+                            static_cast<int>(hello_untrusted.size()))) {
+    return state_.OnForbidden(
+        absl::InvalidArgumentError("a Hello cannot be read"));
+  }
+  const absl::Status may = shared_->gate->CheckRun(caller_, hello.run());
   if (!may.ok()) return state_.OnForbidden(may);
-  state_.OnHello(FromMessage(in_.hello()));
+  state_.OnHello(FromMessage(hello));
 }
 
 void SessionCall::Open(StreamHello hello) {
@@ -218,7 +248,8 @@ void SessionCall::StartOperations() {
   // A write is under way, so that the call is not done.
   if (next.cancel) context_->TryCancel();
   if (next.write.has_value()) {
-    out_ = ToMessage(*next.write);
+    const grpc::Slice message(ToMessage(*next.write).SerializeAsString());
+    out_ = grpc::ByteBuffer(&message, 1);
     StartWrite(&out_);
   }
   if (next.read) StartRead(&in_);

@@ -17,6 +17,8 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "core/clock.h"
 #include "core/sync.h"
@@ -45,8 +47,9 @@ struct IngestShared {
   Committer committer;  // Last: its thread may use all the others.
 };
 
+// In bytes: see agent_message.h.
 using SessionReactor =
-    grpc::ServerBidiReactor<v1::AgentMessage, v1::CollectorMessage>;
+    grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 class SessionCall final : public SessionReactor,
                           public LiveCall,
@@ -79,7 +82,9 @@ class SessionCall final : public SessionReactor,
 
   // ---- From here on: the thread that empties the mailbox.
   void Receive();
-  void Greet();
+  // One message, borrowed.
+  void Take(std::string_view message_untrusted);
+  void Greet(std::string_view hello_untrusted);
   void Open(StreamHello hello);
   void Commit(std::unique_ptr<ValidatedBatch> batch);
   void StartOperations();
@@ -96,8 +101,8 @@ class SessionCall final : public SessionReactor,
   bool emptying_ ABSL_GUARDED_BY(mailbox_mu_) = false;
 
   CallState state_;
-  v1::AgentMessage in_;
-  v1::CollectorMessage out_;
+  grpc::ByteBuffer in_;
+  grpc::ByteBuffer out_;
 };
 
 }  // namespace gradtap::server

@@ -18,7 +18,9 @@ namespace {
 // How often sessions look whether their peer has been silent for too long.
 constexpr std::chrono::milliseconds kTick{500};
 
-class TelemetryService final : public v1::Telemetry::CallbackService {
+class TelemetryService final
+    : public v1::Telemetry::WithRawCallbackMethod_Session<
+          v1::Telemetry::Service> {
  public:
   explicit TelemetryService(IngestShared* shared) : shared_(shared) {}
 

@@ -3,7 +3,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/auth/grpc_door.h"
 #include "server/health/alert_cursor.h"
 #include "server/query/run_view.h"
 #include "server/service/run_access.h"
@@ -72,13 +71,10 @@ AlertHub::~AlertHub() {
 }
 
 grpc::ServerWriteReactor<v1::WatchAlertsResponse>* AlertHub::Open(
-    grpc::CallbackServerContext* context,
-    const v1::WatchAlertsRequest* request) {
-  absl::StatusOr<Caller> caller =
-      CallerOf(terms_.gate, terms_.guards, *context);
-  if (!caller.ok()) return new RefusedCall(caller.status());
-  const absl::Status may = CheckRuns(terms_.gate, *caller, *request);
-  if (!may.ok()) return new RefusedCall(may);
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  absl::StatusOr<WatchAsked<v1::WatchAlertsRequest>> asked =
+      ReadWatch<v1::WatchAlertsRequest>(terms_, *context, bytes);
+  if (!asked.ok()) return new RefusedCall(asked.status());
   std::shared_ptr<Call> call;
   {
     MutexLock lock(mu_);
@@ -86,14 +82,14 @@ grpc::ServerWriteReactor<v1::WatchAlertsResponse>* AlertHub::Open(
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    auto place = places_.Take(ClientName(*caller, context->peer()));
+    auto place = places_.Take(ClientName(asked->caller, context->peer()));
     if (!place.ok()) {
       terms_.guards.Refused(Limit::kWatches);
       return new RefusedCall(place.status());
     }
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, context, *request,
-                                  *std::move(caller), *std::move(place));
+    call = std::make_shared<Call>(this, id, context, *asked->request,
+                                  std::move(asked->caller), *std::move(place));
     calls_.emplace(id, call);
   }
   log_->Wake();

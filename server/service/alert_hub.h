@@ -20,6 +20,7 @@
 #include "core/sync.h"
 #include "gradtap/v1/alert.pb.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
 #include "server/health/alert_log.h"
@@ -46,8 +47,8 @@ class AlertHub {
   // them by one client, UNAVAILABLE after Shutdown(), NOT_FOUND: no such run,
   // PERMISSION_DENIED: not the caller's.
   grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
-      grpc::CallbackServerContext* context,
-      const v1::WatchAlertsRequest* request) ABSL_LOCKS_EXCLUDED(mu_);
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE. Returns when they have ended or at the
   // deadline; idempotent.

@@ -1,6 +1,7 @@
-// Messages of unary calls, each call's in an arena of its own: an answer of ten
-// thousand rows takes and frees some blocks of memory in the place of 30,000
-// pieces. What an answer takes (../limits/answer_room.h) it takes as long.
+// Messages of unary calls, whose requests are bytes (request_bytes.h), each
+// answer in an arena of its own: one of ten thousand rows takes and frees some
+// blocks of memory in the place of 30,000 pieces. What an answer takes
+// (../limits/answer_room.h) it takes as long.
 //
 // Layer: server/service. This file: std, limits; grpc, protobuf.
 
@@ -9,6 +10,7 @@
 
 #include <google/protobuf/arena.h>
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/message_allocator.h>
 
 #include <cstddef>
@@ -23,14 +25,14 @@
 namespace gradtap::server {
 
 // Thread-safe. Must outlive the server.
-template <typename Request, typename Response>
-class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
+template <typename Response>
+class ArenaMessages final
+    : public grpc::MessageAllocator<grpc::ByteBuffer, Response> {
  public:
-  class Holder final : public grpc::MessageHolder<Request, Response> {
+  class Holder final : public grpc::MessageHolder<grpc::ByteBuffer, Response> {
    public:
     Holder() : arena_(Options()) {
-      this->set_request(
-          google::protobuf::Arena::CreateMessage<Request>(&arena_));
+      this->set_request(&request_);
       this->set_response(
           google::protobuf::Arena::CreateMessage<Response>(&arena_));
     }
@@ -56,12 +58,13 @@ class ArenaMessages final : public grpc::MessageAllocator<Request, Response> {
       return options;
     }
 
+    grpc::ByteBuffer request_;
     google::protobuf::Arena arena_;
     std::optional<HeldAnswer> held_;
     std::optional<AnswerToSend> to_send_;
   };
 
-  grpc::MessageHolder<Request, Response>* AllocateMessages() override {
+  grpc::MessageHolder<grpc::ByteBuffer, Response>* AllocateMessages() override {
     return new Holder;
   }
 

@@ -98,8 +98,9 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   collector->query_ = std::make_unique<QueryService>(
       collector->backend_.get(), options.max_watches,
       options.connections.answer_time, collector->gate_);
-  collector->upkeep_ = std::make_unique<UpkeepService>(
-      collector->store_.get(), options.clock, *std::move(backups));
+  collector->upkeep_ =
+      std::make_unique<UpkeepService>(collector->store_.get(), options.clock,
+                                      *std::move(backups), collector->guards());
   collector->other_methods_ = std::make_unique<OtherMethods>(
       collector->gate_, collector->guards(),
       std::vector<std::string>{v1::Query::service_full_name(),

@@ -67,6 +67,7 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
     MutexLock lock(all_->mu_);
     const std::optional<std::string> service =
         ok ? ServiceOf(in_) : std::nullopt;
+    in_.Clear();
     if (!service.has_value()) {
       return End({grpc::StatusCode::INVALID_ARGUMENT,
                   "a health check names a service, in at most 4 KiB"});

@@ -134,11 +134,13 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
   void OnReadDone(bool ok) override {
     grpc::Slice request;
     if (!ok) return Finish(grpc::Status::OK);
-    if (in_.Length() > kMostBytes || !in_.DumpToSingleSlice(&request).ok()) {
+    grpc::ByteBuffer in;  // Not kept until the call is done.
+    in.Swap(&in_);
+    if (in.Length() > kMostBytes || !in.DumpToSingleSlice(&request).ok()) {
       return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
                                  "a name is asked for, in at most 4 KiB"));
     }
-    if (connection_ != nullptr) connection_->Took(in_.Length());
+    if (connection_ != nullptr) connection_->Took(in.Length());
     const absl::Status often = std::exchange(first_, false)
                                    ? absl::OkStatus()
                                    : TakeRequest(guards_, caller_, peer_);
@@ -166,15 +168,17 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
   grpc::ByteBuffer in_, out_;
 };
 
+// Who is asked for no token where others are. Behind the address of one that
+// goes on after refusals there may be others, who have tokens.
 absl::StatusOr<Caller> StrangerOf(
     const Guards& guards, const grpc::GenericCallbackServerContext& context) {
   const Caller stranger = Caller::Anybody();
   const absl::Status often = TakeRequest(guards, stranger, context.peer());
-  if (const auto connection = ConnectionOf(guards, context)) {
-    connection->Took(0);
-  }
-  if (!often.ok()) return often;
-  return stranger;
+  const auto connection = ConnectionOf(guards, context);
+  if (connection != nullptr) connection->Took(0);
+  if (often.ok()) return stranger;
+  CountRefusal(guards, /*shut=*/false, connection.get());
+  return often;
 }
 
 }  // namespace
@@ -215,7 +219,6 @@ OtherMethods::OtherMethods(Gate* gate, const Guards& guards,
 grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
   const bool is_health = IsHealthMethod(context->method());
-  // Behind a stranger's address there may be others, who have tokens.
   const bool is_stranger = is_health && gate_->asks();
   const absl::StatusOr<Caller> caller =
       is_stranger ? StrangerOf(guards_, *context)
@@ -224,9 +227,8 @@ grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
   auto place = places_.Take(ClientName(*caller, context->peer()));
   if (!place.ok()) {
     guards_.Refused(Limit::kClientRequests);
-    if (!is_stranger) {
-      CountRefusal(guards_, *caller, ConnectionOf(guards_, *context).get());
-    }
+    CountRefusal(guards_, /*shut=*/!is_stranger && caller->id.empty(),
+                 ConnectionOf(guards_, *context).get());
     return new RefusedCall(place.status());
   }
   if (is_health) {

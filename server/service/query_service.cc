@@ -7,8 +7,10 @@
 #include "server/auth/grpc_door.h"
 #include "server/health/health_watch.h"
 #include "server/limits/answer_room.h"
+#include "server/service/arena_messages.h"
 #include "server/service/grpc_status.h"
 #include "server/service/query_methods.h"
+#include "server/service/request_bytes.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
@@ -25,27 +27,29 @@ bool IsSmall(std::size_t answer_bytes) { return answer_bytes <= kSmallMessage; }
 QueryService::QueryService(QueryBackend* backend, std::uint32_t max_watches,
                            std::chrono::nanoseconds max_unread, Gate* gate)
     : backend_(backend), gate_(gate) {
-  SetMessageAllocatorFor_ListRuns(&runs_messages_);
-  SetMessageAllocatorFor_GetRun(&run_messages_);
-  SetMessageAllocatorFor_ListParameters(&parameter_messages_);
-  SetMessageAllocatorFor_GetSeries(&series_messages_);
-  SetMessageAllocatorFor_GetSnapshot(&snapshot_messages_);
-  SetMessageAllocatorFor_GetHeatMap(&heat_map_messages_);
-  SetMessageAllocatorFor_GetHistograms(&histogram_messages_);
-  SetMessageAllocatorFor_GetTop(&top_messages_);
-  SetMessageAllocatorFor_CompareRuns(&compare_messages_);
-  SetMessageAllocatorFor_ListGaps(&gap_messages_);
-  SetMessageAllocatorFor_DeleteRun(&delete_messages_);
-  SetMessageAllocatorFor_PinRun(&pin_messages_);
-  SetMessageAllocatorFor_GetStatus(&status_messages_);
-  SetMessageAllocatorFor_ListAlerts(&alert_messages_);
-  SetMessageAllocatorFor_GetHealth(&health_messages_);
-  SetMessageAllocatorFor_GetFirstBad(&first_bad_messages_);
-  SetMessageAllocatorFor_TestRules(&rule_messages_);
+  Serve<v1::ListRunsRequest, v1::ListRunsResponse>("ListRuns");
+  Serve<v1::GetRunRequest, v1::GetRunResponse>("GetRun");
+  Serve<v1::ListParametersRequest, v1::ListParametersResponse>(
+      "ListParameters");
+  Serve<v1::GetSeriesRequest, v1::GetSeriesResponse>("GetSeries");
+  Serve<v1::GetSnapshotRequest, v1::GetSnapshotResponse>("GetSnapshot");
+  Serve<v1::GetHeatMapRequest, v1::GetHeatMapResponse>("GetHeatMap");
+  Serve<v1::GetHistogramsRequest, v1::GetHistogramsResponse>("GetHistograms");
+  Serve<v1::GetTopRequest, v1::GetTopResponse>("GetTop");
+  Serve<v1::CompareRunsRequest, v1::CompareRunsResponse>("CompareRuns");
+  Serve<v1::ListGapsRequest, v1::ListGapsResponse>("ListGaps");
+  Serve<v1::DeleteRunRequest, v1::DeleteRunResponse>("DeleteRun");
+  Serve<v1::PinRunRequest, v1::PinRunResponse>("PinRun");
+  Serve<v1::GetStatusRequest, v1::GetStatusResponse>("GetStatus");
+  Serve<v1::ListAlertsRequest, v1::ListAlertsResponse>("ListAlerts");
+  Serve<v1::GetHealthRequest, v1::GetHealthResponse>("GetHealth");
+  Serve<v1::GetFirstBadRequest, v1::GetFirstBadResponse>("GetFirstBad");
+  Serve<v1::TestRulesRequest, v1::TestRulesResponse>("TestRules");
   hub_ =
       std::make_unique<WatchHub>(&backend->environment(), backend->overheads(),
                                  max_watches, max_unread, gate);
   backend->CountWatches([this] { return hub_->open(); });
+  ServeWatches();
   if (backend->health() == nullptr) return;
   alert_hub_ = std::make_unique<AlertHub>(
       backend->environment().store, &backend->health()->log(), max_watches,
@@ -63,22 +67,63 @@ void QueryService::Shutdown(std::chrono::steady_clock::time_point deadline) {
 }
 
 template <typename Request, typename Response>
+void QueryService::Serve(const char* method) {
+  static ArenaMessages<Response> messages;  // Of all services; has no state.
+  auto* const handler =
+      new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, Response>(
+          [this, method](grpc::CallbackServerContext* context,
+                         const grpc::ByteBuffer* bytes, Response* response) {
+            return Submit<Request>(context, method, bytes, response);
+          });
+  handler->SetMessageAllocator(&messages);
+  MarkMethodRawCallback(MethodIndex(v1::Query::service_full_name(), method),
+                        handler);
+}
+
+void QueryService::ServeWatches() {
+  using grpc::internal::CallbackServerStreamingHandler;
+  MarkMethodRawCallback(
+      MethodIndex(v1::Query::service_full_name(), "Watch"),
+      new CallbackServerStreamingHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+          [this](grpc::CallbackServerContext* context,
+                 const grpc::ByteBuffer* bytes) {
+            return hub_->Open(context, bytes);
+          }));
+  MarkMethodRawCallback(
+      MethodIndex(v1::Query::service_full_name(), "WatchAlerts"),
+      new CallbackServerStreamingHandler<grpc::ByteBuffer,
+                                         v1::WatchAlertsResponse>(
+          [this](grpc::CallbackServerContext* context,
+                 const grpc::ByteBuffer* bytes) {
+            return alert_hub_ == nullptr ? nullptr  // It is not implemented.
+                                         : alert_hub_->Open(context, bytes);
+          }));
+}
+
+template <typename Request, typename Response>
 grpc::ServerUnaryReactor* QueryService::Submit(
     grpc::CallbackServerContext* context, const char* method,
-    const Request* request, Response* response) {
+    const grpc::ByteBuffer* bytes, Response* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  grpc::ByteBuffer taken = TakeBytes(bytes);
   const Guards& guards = backend_->environment().guards;
   absl::StatusOr<Caller> caller = CallerOf(gate_, guards, *context);
   const std::shared_ptr<OpenConnection> connection =
       ConnectionOf(guards, *context);
-  if (connection != nullptr) connection->Took(request->ByteSizeLong());
-  const absl::Status may =
-      caller.ok() ? CheckRuns(gate_, *caller, *request) : caller.status();
+  if (connection != nullptr) connection->Took(taken.Length());
+  absl::Status may = caller.status();
+  std::shared_ptr<const Request> request;
+  if (may.ok()) {
+    auto read = ReadRequest<Request>(guards, std::move(taken));
+    may = read.status();
+    if (read.ok()) request = *std::move(read);
+  }
+  if (may.ok()) may = CheckRuns(gate_, *caller, *request);
   if (!may.ok()) {
     reactor->Finish(ToGrpcStatus(may));
     return reactor;
   }
-  auto* const messages = ArenaMessages<Request, Response>::Of(context);
+  auto* const messages = ArenaMessages<Response>::Of(context);
   messages->Hold(guards.answers, ClientName(*caller, context->peer()));
   backend_->Submit(
       method, [context] { return context->IsCancelled(); },
@@ -98,122 +143,6 @@ grpc::ServerUnaryReactor* QueryService::Submit(
         reactor->Finish(ToGrpcStatus(status));
       });
   return reactor;
-}
-
-grpc::ServerUnaryReactor* QueryService::ListRuns(
-    grpc::CallbackServerContext* context, const v1::ListRunsRequest* request,
-    v1::ListRunsResponse* response) {
-  return Submit(context, "ListRuns", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetRun(
-    grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
-    v1::GetRunResponse* response) {
-  return Submit(context, "GetRun", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::ListParameters(
-    grpc::CallbackServerContext* context,
-    const v1::ListParametersRequest* request,
-    v1::ListParametersResponse* response) {
-  return Submit(context, "ListParameters", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetSeries(
-    grpc::CallbackServerContext* context, const v1::GetSeriesRequest* request,
-    v1::GetSeriesResponse* response) {
-  return Submit(context, "GetSeries", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetSnapshot(
-    grpc::CallbackServerContext* context, const v1::GetSnapshotRequest* request,
-    v1::GetSnapshotResponse* response) {
-  return Submit(context, "GetSnapshot", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetHeatMap(
-    grpc::CallbackServerContext* context, const v1::GetHeatMapRequest* request,
-    v1::GetHeatMapResponse* response) {
-  return Submit(context, "GetHeatMap", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetHistograms(
-    grpc::CallbackServerContext* context,
-    const v1::GetHistogramsRequest* request,
-    v1::GetHistogramsResponse* response) {
-  return Submit(context, "GetHistograms", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetTop(
-    grpc::CallbackServerContext* context, const v1::GetTopRequest* request,
-    v1::GetTopResponse* response) {
-  return Submit(context, "GetTop", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::CompareRuns(
-    grpc::CallbackServerContext* context, const v1::CompareRunsRequest* request,
-    v1::CompareRunsResponse* response) {
-  return Submit(context, "CompareRuns", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::ListGaps(
-    grpc::CallbackServerContext* context, const v1::ListGapsRequest* request,
-    v1::ListGapsResponse* response) {
-  return Submit(context, "ListGaps", request, response);
-}
-
-grpc::ServerWriteReactor<grpc::ByteBuffer>* QueryService::Watch(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return hub_->Open(context, request);
-}
-
-grpc::ServerUnaryReactor* QueryService::DeleteRun(
-    grpc::CallbackServerContext* context, const v1::DeleteRunRequest* request,
-    v1::DeleteRunResponse* response) {
-  return Submit(context, "DeleteRun", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::PinRun(
-    grpc::CallbackServerContext* context, const v1::PinRunRequest* request,
-    v1::PinRunResponse* response) {
-  return Submit(context, "PinRun", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetStatus(
-    grpc::CallbackServerContext* context, const v1::GetStatusRequest* request,
-    v1::GetStatusResponse* response) {
-  return Submit(context, "GetStatus", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::ListAlerts(
-    grpc::CallbackServerContext* context, const v1::ListAlertsRequest* request,
-    v1::ListAlertsResponse* response) {
-  return Submit(context, "ListAlerts", request, response);
-}
-
-grpc::ServerWriteReactor<v1::WatchAlertsResponse>* QueryService::WatchAlerts(
-    grpc::CallbackServerContext* context,
-    const v1::WatchAlertsRequest* request) {
-  if (alert_hub_ != nullptr) return alert_hub_->Open(context, request);
-  return v1::Query::CallbackService::WatchAlerts(context, request);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetHealth(
-    grpc::CallbackServerContext* context, const v1::GetHealthRequest* request,
-    v1::GetHealthResponse* response) {
-  return Submit(context, "GetHealth", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::GetFirstBad(
-    grpc::CallbackServerContext* context, const v1::GetFirstBadRequest* request,
-    v1::GetFirstBadResponse* response) {
-  return Submit(context, "GetFirstBad", request, response);
-}
-
-grpc::ServerUnaryReactor* QueryService::TestRules(
-    grpc::CallbackServerContext* context, const v1::TestRulesRequest* request,
-    v1::TestRulesResponse* response) {
-  return Submit(context, "TestRules", request, response);
 }
 
 }  // namespace gradtap::server

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_bytes.h"
 
 namespace gradtap::server {
 namespace {
@@ -78,11 +79,44 @@ class UpkeepService::Call final : public grpc::ServerUnaryReactor {
 };
 
 UpkeepService::UpkeepService(Store* store, const Clock* clock,
-                             std::string backup_dir)
+                             std::string backup_dir, const Guards& guards)
     : store_(store),
       clock_(clock),
       backup_dir_(std::move(backup_dir)),
-      pool_(1, 1) {}
+      guards_(guards),
+      pool_(1, 1) {
+  Serve<v1::BackupRequest, v1::BackupResponse>(
+      "Backup",
+      [this](const v1::BackupRequest& request, std::atomic<bool>* cancelled,
+             v1::BackupResponse* response) {
+        return MakeBackup(request.name(), *cancelled, response);
+      });
+  Serve<v1::CompactRequest, v1::CompactResponse>(
+      "Compact", [this](const v1::CompactRequest&, std::atomic<bool>* cancelled,
+                        v1::CompactResponse* response) {
+        return MakeCompact(cancelled, response);
+      });
+}
+
+template <typename Request, typename Response, typename Answer>
+void UpkeepService::Serve(const char* method, Answer answer) {
+  MarkMethodRawCallback(
+      MethodIndex(v1::Upkeep::service_full_name(), method),
+      new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, Response>(
+          [this, answer](grpc::CallbackServerContext* context,
+                         const grpc::ByteBuffer* bytes,
+                         Response* response) -> grpc::ServerUnaryReactor* {
+            auto request = ReadRequest<Request>(guards_, TakeBytes(bytes));
+            if (request.ok()) {
+              return Submit([=](std::atomic<bool>* cancelled) {
+                return answer(**request, cancelled, response);
+              });
+            }
+            grpc::ServerUnaryReactor* const refused = context->DefaultReactor();
+            refused->Finish(ToGrpcStatus(request.status()));
+            return refused;
+          }));
+}
 
 void UpkeepService::Shutdown(std::chrono::steady_clock::time_point deadline) {
   {
@@ -135,22 +169,6 @@ grpc::ServerUnaryReactor* UpkeepService::Submit(Task task) {
     call->Finish(ToGrpcStatus(absl::ResourceExhaustedError("try again")));
   }
   return call;
-}
-
-grpc::ServerUnaryReactor* UpkeepService::Backup(
-    grpc::CallbackServerContext* /*context*/, const v1::BackupRequest* request,
-    v1::BackupResponse* response) {
-  return Submit([=, this](std::atomic<bool>* cancelled) {
-    return MakeBackup(request->name(), *cancelled, response);
-  });
-}
-
-grpc::ServerUnaryReactor* UpkeepService::Compact(
-    grpc::CallbackServerContext* /*context*/,
-    const v1::CompactRequest* /*request*/, v1::CompactResponse* response) {
-  return Submit([=, this](std::atomic<bool>* cancelled) {
-    return MakeCompact(cancelled, response);
-  });
 }
 
 absl::Status UpkeepService::MakeBackup(const std::string& name_untrusted,

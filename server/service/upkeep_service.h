@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/sync.h"
 #include "gradtap/v1/upkeep.grpc.pb.h"
+#include "server/limits/guards.h"
 #include "server/service/worker_pool.h"
 #include "server/store/store.h"
 
@@ -28,27 +29,25 @@ absl::StatusOr<std::string> BackupFolder(const std::string& option,
 
 // Thread-safe. Must outlive the server that it is registered with. One thread
 // of its own; a call while it works is refused.
-class UpkeepService final : public v1::Upkeep::CallbackService {
+class UpkeepService final : public v1::Upkeep::Service {
  public:
-  // `store` and `clock` must outlive it. Backups go into folders of
-  // `backup_dir`, which BackupFolder() has given.
-  UpkeepService(Store* store, const Clock* clock, std::string backup_dir);
+  // `store`, `clock` and what `guards` names must outlive it. Backups go into
+  // folders of `backup_dir`, which BackupFolder() has given.
+  UpkeepService(Store* store, const Clock* clock, std::string backup_dir,
+                const Guards& guards = {});
 
   // Refuses new calls with UNAVAILABLE and cancels the one at work. Returns
   // when that has ended or at the deadline.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
 
-  grpc::ServerUnaryReactor* Backup(grpc::CallbackServerContext* context,
-                                   const v1::BackupRequest* request,
-                                   v1::BackupResponse* response) override;
-  grpc::ServerUnaryReactor* Compact(grpc::CallbackServerContext* context,
-                                    const v1::CompactRequest* request,
-                                    v1::CompactResponse* response) override;
-
  private:
   class Call;
   using Task = std::function<absl::Status(std::atomic<bool>* cancelled)>;
 
+  // Has a method served by what answers its requests, which come in bytes
+  // (request_bytes.h).
+  template <typename Request, typename Response, typename Answer>
+  void Serve(const char* method, Answer answer);
   grpc::ServerUnaryReactor* Submit(Task task) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MakeBackup(const std::string& name_untrusted,
                           const std::atomic<bool>& cancelled,
@@ -59,6 +58,7 @@ class UpkeepService final : public v1::Upkeep::CallbackService {
   Store* const store_;
   const Clock* const clock_;
   const std::string backup_dir_;
+  const Guards guards_;
 
   Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

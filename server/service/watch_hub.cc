@@ -7,7 +7,6 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/support/slice.h"
-#include "server/auth/grpc_door.h"
 #include "server/query/watch_cursor.h"
 #include "server/service/run_access.h"
 
@@ -42,29 +41,20 @@ grpc::ByteBuffer ToByteBuffer(const WatchMessage& message) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-absl::StatusOr<v1::WatchRequest> ParseRequest(const grpc::ByteBuffer& bytes) {
-  v1::WatchRequest request;
-  grpc::Slice whole;
-  if (!bytes.DumpToSingleSlice(&whole).ok() ||
-      !request.ParseFromArray(whole.begin(), static_cast<int>(whole.size()))) {
-    return absl::InvalidArgumentError("the request is not a WatchRequest");
-  }
-  return request;
-}
-
 }  // namespace
 
 class WatchHub::Call final : public WatcherCall<grpc::ByteBuffer> {
  public:
   Call(WatchHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
-       const v1::WatchRequest& request, Caller caller,
+       std::shared_ptr<const v1::WatchRequest> request, Caller caller,
        std::unique_ptr<ClientPlaces::Place> place)
       : WatcherCall(hub->terms_, context, std::move(caller), std::move(place)),
         hub_(hub),
         id_(id),
-        request_(request) {}
+        run_(request->run()),
+        request_(std::move(request)) {}
 
-  const std::string& run() const { return request_.run(); }
+  const std::string& run() const { return run_; }
 
   void OnWriteDone(bool ok) override {
     bytes_.Clear();
@@ -97,17 +87,20 @@ class WatchHub::Call final : public WatcherCall<grpc::ByteBuffer> {
   absl::StatusOr<bool> Ask(WatchMessage* message) {
     if (cursor_ == nullptr) {
       absl::StatusOr<std::unique_ptr<WatchCursor>> cursor = WatchCursor::Open(
-          hub_->environment_, hub_->overheads_, &hub_->questions_, request_);
+          hub_->environment_, hub_->overheads_, &hub_->questions_, *request_);
       if (!cursor.ok()) return cursor.status();
       cursor_ = *std::move(cursor);
+      request_ = nullptr;
     }
     return cursor_->Next(message);
   }
 
   WatchHub* const hub_;
   const std::uint64_t id_;
-  const v1::WatchRequest request_;
-  // Of the hub's thread; bytes_ is gRPC's while it is written.
+  const std::string run_;
+  // Of the hub's thread; bytes_ is gRPC's while it is written. The cursor has
+  // what it needs of the request.
+  std::shared_ptr<const v1::WatchRequest> request_;
   std::unique_ptr<WatchCursor> cursor_;
   grpc::ByteBuffer bytes_;
 };
@@ -136,13 +129,9 @@ WatchHub::~WatchHub() {
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  absl::StatusOr<Caller> caller =
-      CallerOf(terms_.gate, terms_.guards, *context);
-  if (!caller.ok()) return new RefusedCall(caller.status());
-  const absl::StatusOr<v1::WatchRequest> request = ParseRequest(*bytes);
-  if (!request.ok()) return new RefusedCall(request.status());
-  const absl::Status may = CheckRuns(terms_.gate, *caller, *request);
-  if (!may.ok()) return new RefusedCall(may);
+  absl::StatusOr<WatchAsked<v1::WatchRequest>> asked =
+      ReadWatch<v1::WatchRequest>(terms_, *context, bytes);
+  if (!asked.ok()) return new RefusedCall(asked.status());
   std::shared_ptr<Call> call;
   {
     MutexLock lock(mu_);
@@ -150,14 +139,14 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
       return new RefusedCall(
           absl::UnavailableError("the collector is shutting down"));
     }
-    auto place = places_.Take(ClientName(*caller, context->peer()));
+    auto place = places_.Take(ClientName(asked->caller, context->peer()));
     if (!place.ok()) {
       terms_.guards.Refused(Limit::kWatches);
       return new RefusedCall(place.status());
     }
     const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, context, *request,
-                                  *std::move(caller), *std::move(place));
+    call = std::make_shared<Call>(this, id, context, std::move(asked->request),
+                                  std::move(asked->caller), *std::move(place));
     calls_[id] = call;
     due_.insert(id);
   }

@@ -18,11 +18,15 @@
 #include "absl/status/statusor.h"
 #include "core/sync.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
+#include "server/auth/grpc_door.h"
 #include "server/limits/client_places.h"
 #include "server/limits/guards.h"
 #include "server/service/grpc_status.h"
+#include "server/service/request_bytes.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 
@@ -43,6 +47,32 @@ struct WatcherTerms {
   // How long a message may wait to be taken.
   std::chrono::nanoseconds max_unread{};
 };
+
+// Who asks for what, in bytes that came with the call.
+template <typename Request>
+struct WatchAsked {
+  Caller caller;
+  std::shared_ptr<const Request> request;
+};
+
+// Errors: as CallerOf(), ReadRequest() and CheckRuns(), in that order.
+template <typename Request>
+absl::StatusOr<WatchAsked<Request>> ReadWatch(
+    const WatcherTerms& terms, const grpc::CallbackServerContext& context,
+    const grpc::ByteBuffer* bytes) {
+  grpc::ByteBuffer taken = TakeBytes(bytes);
+  absl::StatusOr<Caller> caller = CallerOf(terms.gate, terms.guards, context);
+  if (const auto connection = ConnectionOf(terms.guards, context)) {
+    connection->Took(taken.Length());
+  }
+  if (!caller.ok()) return caller.status();
+  absl::StatusOr<std::shared_ptr<const Request>> request =
+      ReadRequest<Request>(terms.guards, std::move(taken));
+  if (!request.ok()) return request.status();
+  const absl::Status may = CheckRuns(terms.gate, *caller, **request);
+  if (!may.ok()) return may;
+  return WatchAsked<Request>{*std::move(caller), *std::move(request)};
+}
 
 template <typename Message>
 class WatcherCall : public grpc::ServerWriteReactor<Message> {

@@ -112,6 +112,34 @@ def unread(grpc, _http, until, _prepared):
     return {"sessions": opened, "answers": answers}
 
 
+def prepare_unknown():
+    """4 MiB of fields of two bytes that nobody knows: for a session, for a
+    watch."""
+    many = b"\x7a\x00" * ((2 << 20) - 512)
+    return message(many), message(field(1, b"good") + many)
+
+
+def unknown(grpc, _http, until, prepared):
+    """Up to 60 connections that send one to a session and one to a watch, and
+    stay."""
+    held, answers = [], {}
+    while time.monotonic() < until and len(held) < 60:
+        try:
+            one = session(grpc, "hostile-unknown")
+            one.open(3, "/gradtap.v1.Query/Watch")
+            for stream, part in zip((1, 3), prepared):
+                one.send_data(stream, part, until, last=stream == 3)
+                soon = min(until, time.monotonic() + 1)
+                _tally(answers, one.await_end(stream, soon) or "open")
+            held.append(one)
+        except (Gone, OSError) as error:
+            _tally(answers, _short(error))
+            time.sleep(0.01)
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    return {"messages": 2 * len(held), "answers": answers}
+
+
 def patterns(_grpc, http, until, _prepared):
     """Patterns that take long to match, two at a time, given up after 1 s."""
     path = "/api/v1/ListParameters?run=good&match=" + urllib.parse.quote(
@@ -145,5 +173,6 @@ ATTACKS = {
     "watches": (watches, None),
     "gaps": (gaps, prepare_gaps),
     "unread": (unread, None),
+    "unknown": (unknown, prepare_unknown),
     "patterns": (patterns, None),
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/auth/auth_testing.h"
+#include "support/certificates.h"
 #include "support/manual_clock.h"
 #include "support/temp_dir.h"
 
@@ -181,6 +182,38 @@ TEST_F(GateTest, AFileThatCannotBeReadChangesNothing) {
   const std::string fresh = tokens_.Add("read");
   clock_.Advance(kLook);
   GRADTAP_EXPECT_OK(Call(fresh, kListRuns));
+}
+
+// A pause of an editor, or of a disk that is full.
+TEST_F(GateTest, AFileThatIsBeingWrittenChangesNothing) {
+  const std::string token = tokens_.Add("read");
+  Open();
+  const auto caller = gate_->AdmitMethod(Bearer(token), kListRuns);
+  GRADTAP_ASSERT_OK(caller);
+  const std::string whole = gradtap::testing::ReadWhole(tokens_.path());
+  const std::size_t head = whole.find('\n') + 1;
+  for (const std::string& part :
+       {std::string(), whole.substr(0, 3), whole.substr(0, head - 1),
+        whole.substr(0, whole.size() - 1), whole.substr(0, whole.size() - 3),
+        std::string("# mine\n\n")}) {
+    std::ofstream(tokens_.path(), std::ios::trunc) << part;
+    clock_.Advance(kLook);
+    GRADTAP_EXPECT_OK(Call(token, kListRuns));
+    GRADTAP_EXPECT_OK(gate_->Recheck(*caller));
+  }
+  EXPECT_THAT(said_, AllOf(HasSubstr("cut off"), HasSubstr("has no token"),
+                           Not(HasSubstr(" of them"))));
+  std::ofstream(tokens_.path(), std::ios::trunc) << whole;
+  const std::string fresh = tokens_.Add("read");
+  clock_.Advance(kLook);
+  GRADTAP_EXPECT_OK(Call(fresh, kListRuns));
+  // None is left: that is a list, too.
+  tokens_.Revoke(token);
+  tokens_.Revoke(fresh);
+  clock_.Advance(kLook);
+  EXPECT_THAT(Call(token, kListRuns),
+              StatusIs(absl::StatusCode::kUnauthenticated, _));
+  EXPECT_THAT(said_, HasSubstr("tokens: 0 of them"));
 }
 
 TEST_F(GateTest, AFileThatCannotBeUsedIsTriedAgainAndSaidOnce) {

@@ -178,6 +178,26 @@ TEST_F(HttpConnectionTest, AnAnswerHasItsTimeAndOneWithoutEndHasItAnew) {
   EXPECT_EQ(sent, 4);
 }
 
+TEST_F(HttpConnectionTest, WhatIsWrittenGoesOnForAsLongAsItMay) {
+  limits_.write_time = std::chrono::minutes(1);
+  HttpConnection* connection = Open();
+  int asked = 0;
+  connection->GoesOnWhile([&asked] { return ++asked < 100; });
+  // Nobody reads: it waits, and is asked meanwhile.
+  const std::string much(1 << 20, 'x');
+  while (connection->write(much.data(), much.size()) > 0) {
+    if (asked < 97) asked = 97;
+  }
+  EXPECT_EQ(asked, 100);
+  EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 0u);
+  // The last word is for those, too, who may have no more.
+  connection->GoesOnWhile(nullptr);
+  std::string got(much.size(), 0);
+  while (::recv(peer_, got.data(), got.size(), MSG_DONTWAIT) > 0) {
+  }
+  EXPECT_EQ(connection->write("over", 4), 4);
+}
+
 TEST_F(HttpConnectionTest, ALateByteIsNoRequest) {
   limits_.request_time = milliseconds(0);
   HttpConnection* connection = Open();

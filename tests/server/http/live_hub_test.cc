@@ -3,14 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "server/service/query_backend.h"
 #include "server/service/service_testing.h"
 #include "server/store/store.h"
+#include "support/manual_clock.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -36,7 +40,11 @@ class LiveHubTest : public ::testing::Test {
     store_ = *std::move(store);
     QueryEnvironment environment;
     environment.store = store_.get();
-    environment.clock = &RealClock();
+    environment.clock = &clock_;
+    environment.live_session = [this](StreamId stream) {
+      if (stream == busy_stream_) busy_->Step(++busy_step_, 1);
+      return std::optional<std::int64_t>();
+    };
     environment.guards.refused = &refused_;
     environment.guards.answers = &room_;
     backend_ = std::make_unique<QueryBackend>(std::move(environment));
@@ -106,7 +114,12 @@ class LiveHubTest : public ::testing::Test {
   gradtap::testing::TempDir dir_;
   LimitCounters refused_;
   AnswerRoom room_{&refused_, {kRoom, kRoom}};
+  gradtap::testing::ManualClock clock_;
   std::unique_ptr<Store> store_;
+  // A run that has another step whenever the hub has looked at it.
+  std::unique_ptr<Feeder> busy_;
+  std::atomic<StreamId> busy_stream_{0};
+  std::atomic<int> busy_step_{0};
   std::unique_ptr<QueryBackend> backend_;
   ClientPlaces places_{"live streams", 2, 2};
   std::unique_ptr<LiveHub> hub_;
@@ -265,6 +278,33 @@ TEST_F(LiveHubTest, WithoutRoomForItsFirstLargeEventAStreamEndsAndSaysSo) {
   EXPECT_THAT(stream->Next(kPatience),
               StatusIs(absl::StatusCode::kUnavailable,
                        HasSubstr("too many large answers")));
+}
+
+TEST_F(LiveHubTest, ARunThatIsLostIsToldOfBesideOneThatIsNeverDone) {
+  Feeder silent(store_.get(), "silent", clock_.UnixNanos());
+  silent.Step(0, 1);
+  v1::WatchRequest request;
+  request.set_run("silent");
+  request.add_statistics("grad.mean");
+  const auto watched = hub_->Open(request, "one", kPatience);
+  GRADTAP_ASSERT_OK(watched);
+  Until(watched->get(), 0);
+  // Nothing is told of a rank that is not there, once the run has been.
+  busy_ = std::make_unique<Feeder>(store_.get(), "busy");
+  request.set_run("busy");
+  request.add_ranks(7);
+  const auto nothing = hub_->Open(request, "other", kPatience);
+  GRADTAP_ASSERT_OK(nothing);
+  EXPECT_THAT(Next(nothing->get()), HasSubstr("\"run\":\"busy\""));
+  GRADTAP_EXPECT_OK((*nothing)->Next(milliseconds(0)));  // It has been sent.
+  busy_stream_ = store_->FindRun("busy")->streams[0].id;
+  while (busy_step_ < 3) std::this_thread::yield();
+  clock_.Advance(seconds(61));
+  const auto told = (*watched)->Next(kPatience);
+  busy_stream_ = 0;
+  GRADTAP_ASSERT_OK(told);
+  ASSERT_NE(*told, nullptr);
+  EXPECT_THAT(**told, HasSubstr("\"state\":\"RUN_STATE_LOST\""));
 }
 
 TEST_F(LiveHubTest, StopEndsStreams) {

@@ -6,9 +6,12 @@
 #include <sys/un.h>
 
 #include <array>
+#include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "server/service/gradtapd_process.h"
 #include "support/temp_dir.h"
@@ -50,6 +53,25 @@ class Manager {
     std::array<char, 8'192> text{};
     const ssize_t bytes = ::recv(fd_, text.data(), text.size(), 0);
     return std::string(text.data(), bytes > 0 ? std::size_t(bytes) : 0);
+  }
+  // As others fill its queue while it does not read. How many messages fit.
+  int Fill() {
+    sockaddr_un address{};
+    socklen_t size = sizeof address;
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+    int sent = 0;
+    for (int before = -1; sent > before;) {
+      // What one sender may have under way is less than what the queue holds.
+      const int other = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      before = sent;
+      while (::sendto(other, "X=1", 3, MSG_DONTWAIT,
+                      reinterpret_cast<const sockaddr*>(&address), size) == 3) {
+        ++sent;
+      }
+      EXPECT_EQ(errno, EAGAIN);
+      ::close(other);
+    }
+    return sent;
   }
   bool has_message() {
     pollfd poll{fd_, POLLIN, 0};
@@ -94,6 +116,34 @@ TEST_F(ManagerNoticeTest, AManagerHearsThatItIsReadyAndThatItStops) {
 
 TEST_F(ManagerNoticeTest, AManagersSocketMayHaveNoFile) {
   ExpectToBeTold("@" + dir_.path() + "/notify");
+}
+
+TEST_F(ManagerNoticeTest, AManagerThatIsBusyHearsThatItIsReadyLater) {
+  Manager manager(dir_.path() + "/notify");
+  const int others = manager.Fill();
+  const auto gradtapd = Run();
+  const std::string line = gradtapd->ReadLine();
+  ASSERT_THAT(line, StartsWith("gradtapd listening grpc=127.0.0.1:"));
+  // It has tried by then.
+  while (gradtapd->Errors().find("data in") == std::string::npos) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  for (int i = 0; i < others; ++i) EXPECT_EQ(manager.Next(), "X=1");
+  EXPECT_EQ(manager.Next(),
+            "READY=1\nSTATUS=" + line.substr(sizeof "gradtapd"));
+  gradtapd->Signal(SIGTERM);
+  EXPECT_EQ(manager.Next(), "STOPPING=1\nSTATUS=draining");
+  EXPECT_EQ(gradtapd->Wait(), 0);
+  EXPECT_FALSE(manager.has_message());
+}
+
+TEST_F(ManagerNoticeTest, AManagerThatNeverReadsKeepsNobodyFromStopping) {
+  Manager manager(dir_.path() + "/notify");
+  manager.Fill();
+  const auto gradtapd = Run();
+  EXPECT_THAT(gradtapd->ReadLine(), HasSubstr("listening"));
+  gradtapd->Signal(SIGTERM);
+  EXPECT_EQ(gradtapd->Wait(), 0);
 }
 
 TEST_F(ManagerNoticeTest, WhatDoesNotStartIsNeverReady) {
