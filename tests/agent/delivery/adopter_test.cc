@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <memory>
@@ -74,7 +75,10 @@ class AdopterTest : public ::testing::Test {
     }
   }
   static int Segments(const std::string& folder) {
-    return static_cast<int>(testing::NamesIn(folder).size()) - 1;  // owner
+    const auto names = testing::NamesIn(folder);
+    return static_cast<int>(std::count_if(
+        names.begin(), names.end(),
+        [](const std::string& name) { return name.ends_with(".seg"); }));
   }
   static bool OthersMayHave(const std::string& folder) {
     return Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver)
