@@ -126,6 +126,7 @@ absl::Status Backlog::Spill(std::size_t keep_bytes) {
   }
   ring_->FreeBefore(seq);
   KeepSchemas();
+  schemas_.FreeBefore(seq);  // The spool sees to what it has.
   return status;
 }
 

@@ -12,6 +12,12 @@
 #include "agent/spool/spool.h"
 
 namespace gradtap::agent {
+namespace {
+
+// Of a model that changes all the time: each costs a sync.
+constexpr std::size_t kMaxSchemas = 64;
+
+}  // namespace
 
 const KeptSchema* Spool::Kept(std::uint64_t seq) const {
   for (const Schema& kept : schemas_) {
@@ -57,6 +63,7 @@ void Spool::TakeSchemas() {
 }
 
 void Spool::KeepSchema(const KeptSchema& schema) {
+  if (schemas_.size() >= kMaxSchemas) return;
   std::uint64_t room = options_.max_bytes / 8;
   for (const Schema& kept : schemas_) {
     if (kept.schema.first_seq >= schema.first_seq) return;
