@@ -140,6 +140,20 @@ TEST_F(AdopterTest, ItLooksAgainFromTimeToTime) {
   EXPECT_THAT(Steps(), ElementsAre(10u));
 }
 
+TEST_F(AdopterTest, StepsWhoseSchemaIsNowhereStayAndAreSaid) {
+  const std::string folder = LeaveSpool(root_, 100, Identity('a'), 20);
+  std::filesystem::remove(folder + "/00000000000000000001.schema");
+  const int segments = Segments(folder);
+  Begin();
+  Pass(minutes(6));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_EQ(networks_.front().collector.cursor(), 0u);
+  EXPECT_EQ(Segments(folder), segments);
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("delivers 81 steps"),
+                                  AllOf(HasSubstr("is not delivered"),
+                                        HasSubstr("--without-schema"))));
+}
+
 TEST_F(AdopterTest, LetGoItLeavesTheRestWhereItIs) {
   const std::string folder = LeaveSpool(root_, 3000);
   max_batch_bytes_ = 8192;
