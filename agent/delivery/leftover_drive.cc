@@ -85,6 +85,7 @@ bool LeftoverDrive::Step(TimePoint wait_until) {
   while (auto action = session_.Next()) {
     if (action->kind == Session::Action::Kind::kCancel) {
       last_reason_ = action->reason;
+      refused_ = std::exchange(rejected_, false);
     }
     Perform(*action, transport_.get());
   }
@@ -108,6 +109,7 @@ void LeftoverDrive::Note(const TransportEvent& event) {
 }
 
 void LeftoverDrive::NoteMessage(const v1::CollectorMessage& message_untrusted) {
+  rejected_ |= message_untrusted.has_reject();
   if (message_untrusted.has_welcome()) {
     outcome_.attempt = message_untrusted.welcome().attempt();
   }
@@ -182,7 +184,9 @@ absl::Status LeftoverDrive::NoProgress() const {
         absl::StrCat(collector, "is away: ", Printable(closed_.message())));
   }
   if (!last_reason_.empty()) {
-    return absl::UnavailableError(absl::StrCat(collector, last_reason_));
+    return absl::Status(refused_ ? absl::StatusCode::kResourceExhausted
+                                 : absl::StatusCode::kUnavailable,
+                        absl::StrCat(collector, last_reason_));
   }
   const auto seconds =
       std::chrono::duration_cast<std::chrono::duration<double>>(

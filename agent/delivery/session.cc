@@ -240,16 +240,21 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
   std::set<std::uint64_t> rejected;
   bool record_rejected = false;
   for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
-    const std::uint64_t seq = rejection.seq();
-    if (seq > durable || seq < oldest) continue;  // Not of what is at hand.
-    if (seq < first) {
-      record_rejected = true;
-    } else {
+    const std::uint64_t count = std::max<std::uint64_t>(1, rejection.count());
+    const std::uint64_t from = std::max(rejection.seq(), oldest);
+    const std::uint64_t last =
+        rejection.seq() + std::min(count - 1, ~rejection.seq());
+    if (from > std::min(last, durable)) continue;  // Not of what is at hand.
+    record_rejected |= from < first;
+    for (std::uint64_t seq = std::max(from, first);
+         seq <= std::min(last, durable); ++seq) {
       rejected.insert(seq);
     }
-    Say("rejected record", absl::StrCat("refused record ", seq, " for good: ",
-                                        Printable(rejection.reason()),
-                                        "; such steps are counted as lost"));
+    if (rejection.reason().empty()) continue;  // Others have theirs.
+    Say("rejected record",
+        absl::StrCat("refused record ", rejection.seq(),
+                     " for good: ", Printable(rejection.reason()),
+                     "; such steps are counted as lost"));
   }
   for (std::uint64_t seq = first; record_rejected || !rejected.empty(); ++seq) {
     if (!source_->Read(seq, &entry)) break;
@@ -278,10 +283,8 @@ void Session::FreeThrough(std::uint64_t durable) {
     }
     history_.Add(entry);
     if (entry.rejected) {
+      // As a gap the collector has it.
       books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());
-      if (entry.meta.recorded_steps > 0) {
-        books_->rejected_steps().Push({entry.meta.step, entry.meta.branch});
-      }
     } else {
       books_->CountAcknowledged(entry.meta.recorded_steps, entry.bytes.size());
     }

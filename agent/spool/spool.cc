@@ -296,11 +296,11 @@ absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
     if (n <= 0) {
       const int error = n < 0 ? static_cast<int>(-n) : ENOSPC;
       const auto good = static_cast<off_t>(segment.bytes);
+      const std::string file = absl::StrCat(path(), "/", segment.name);
       if (written > 0 && folder_->syscalls()->Truncate(open_fd_, good) < 0) {
         AbandonSegment("a record was written in part and cannot be taken back");
       }
-      return FileError(absl::StrCat(path(), "/", segments_.back().name),
-                       "cannot be written", error);
+      return FileError(file, "cannot be written", error);
     }
     written += static_cast<std::size_t>(n);
   }
@@ -313,9 +313,15 @@ absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
 }
 
 void Spool::AbandonSegment(std::string_view why) {
-  segments_.back().damaged = true;
-  Report(absl::StrCat(segments_.back().name, ": ", std::string(why)));
+  Segment& segment = segments_.back();
+  segment.damaged = true;
+  Report(absl::StrCat(segment.name, ": ", std::string(why)));
   ::close(std::exchange(open_fd_, -1));
+  if (segment.next_seq > segment.first_seq) return;
+  // No record is lost with it, and the next one has its name.
+  folder_->syscalls()->UnlinkAt(folder_->fd(), segment.name.c_str());
+  bytes_ -= segment.bytes;
+  segments_.pop_back();
 }
 
 absl::Status Spool::CloseSegment() {

@@ -47,7 +47,9 @@ class Delivery {
     if (name.size() == 32) row_.process = name;
     const absl::Status status = TryToDeliver(place);
     if (!row_.folder.empty()) Take(status);
-    return !IsUnreachable(status) && !absl::IsAborted(status);
+    // One that refuses for now was asked for as long as patience lasts.
+    return !IsUnreachable(status) && !absl::IsResourceExhausted(status) &&
+           !absl::IsAborted(status);
   }
 
   absl::Status Write() {

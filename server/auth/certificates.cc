@@ -7,6 +7,7 @@
 #include <openssl/x509.h>
 #include <sys/stat.h>
 
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,10 @@ namespace {
 
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 constexpr std::chrono::seconds kLookEvery{1};
+// The options that name the files.
+constexpr char kCert[] = "--tls-cert";
+constexpr char kKey[] = "--tls-key";
+constexpr char kClientCa[] = "--tls-client-ca";
 
 struct Free {
   void operator()(BIO* bio) const { BIO_free(bio); }
@@ -38,8 +43,15 @@ absl::Status Unusable(const std::string& path, const char* why) {
     if (text != nullptr) reason = absl::StrCat(" (", text, ")");
   }
   ERR_clear_error();
-  return absl::InvalidArgumentError(
+  return absl::FailedPreconditionError(
       absl::StrCat(EscapeForTerminal(path), " ", why, reason));
+}
+
+// What is wrong with the file of an option of gradtapd's.
+absl::Status OfOption(const char* option, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat(option, ": ", status.message()));
 }
 
 // Never asks at a terminal.
@@ -139,16 +151,14 @@ Certificates::Stamps Certificates::StampsNow() const {
 
 absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
   auto read = std::make_shared<Certificate>();
-  const std::pair<const std::string&, std::string*> wanted[] = {
-      {files_.cert, &read->cert_pem},
-      {files_.key, &read->key_pem},
-      {files_.client_ca, &read->client_ca_pem}};
-  for (const auto& [path, pem] : wanted) {
+  const std::tuple<const char*, const std::string&, std::string*> wanted[] = {
+      {kCert, files_.cert, &read->cert_pem},
+      {kKey, files_.key, &read->key_pem},
+      {kClientCa, files_.client_ca, &read->client_ca_pem}};
+  for (const auto& [option, path, pem] : wanted) {
     if (path.empty()) continue;
     absl::StatusOr<std::string> text = ReadSmall(path, kMaxPemBytes);
-    if (!text.ok()) {
-      return absl::InvalidArgumentError(text.status().message());
-    }
+    if (!text.ok()) return OfOption(option, text.status());
     *pem = *std::move(text);
   }
   ERR_clear_error();
@@ -161,10 +171,14 @@ absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  absl::Status status = UseChain(read->cert_pem, files_.cert, context);
-  if (status.ok()) status = UseKey(read->key_pem, files_, context);
+  absl::Status status =
+      OfOption(kCert, UseChain(read->cert_pem, files_.cert, context));
+  if (status.ok()) {
+    status = OfOption(kKey, UseKey(read->key_pem, files_, context));
+  }
   if (status.ok() && !files_.client_ca.empty()) {
-    status = TrustClients(read->client_ca_pem, files_.client_ca, context);
+    status = OfOption(kClientCa, TrustClients(read->client_ca_pem,
+                                              files_.client_ca, context));
   }
   if (!status.ok()) return status;
   return read;

@@ -45,8 +45,9 @@ struct Certificate {
 // Thread-safe.
 class Certificates {
  public:
-  // kInvalidArgument names the file that cannot be used, and why. `say` gets a
-  // line for each generation and for each that could not be used.
+  // kFailedPrecondition names the option and its file that cannot be used, and
+  // why: another file may be there soon. `say` gets a line for each generation
+  // and for each that could not be used.
   static absl::StatusOr<std::unique_ptr<Certificates>> Read(
       const CertificateFiles& files, const Clock* clock,
       std::function<void(const std::string&)> say);

@@ -206,6 +206,7 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
       v1::Rejection* entry = to->add_rejected();
       entry->set_seq(rejected.seq);
       entry->set_reason(rejected.reason);
+      if (rejected.count > 1) entry->set_count(rejected.count);
     }
   }
   return message;

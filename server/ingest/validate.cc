@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,13 +10,16 @@
 #include "core/names.h"
 #include "core/statistic.h"
 #include "core/wire.h"
+#include "server/ingest/record_step.h"
 
 namespace gradtap::server {
 namespace {
 
 constexpr std::size_t kMaxReasonBytes = 512;
-// Named in the Ack of one batch; what is beyond them is counted only.
-constexpr std::size_t kMaxNamed = 500;
+// What StepOfRecord() needs of a record: two varints and a third.
+constexpr std::size_t kHeadBytes = 32;
+// Of one batch are told, in its Ack.
+constexpr std::size_t kMaxReasons = 500;
 
 // The first byte of a record that is a schema: field and wire type.
 constexpr char kSchemaHead = wire::record::kSchema << 3 | 2;
@@ -26,6 +30,11 @@ absl::Status Bad(std::string reason) {
 
 std::string TextOf(const absl::Status& status) {
   return std::string(status.message());
+}
+
+std::string SafeReason(std::string reason) {
+  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
+  return SafeName(EscapeForTerminal(reason));
 }
 
 // `what` it is, with what stands before the number.
@@ -129,9 +138,42 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
 void StreamValidator::Reject(std::uint64_t seq, std::string reason, bool counts,
                              ValidatedBatch* batch) {
   if (counts) ++batch->commit.rejected_records;
-  if (batch->rejected.size() >= kMaxNamed) return;
-  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
-  batch->rejected.push_back({seq, SafeName(EscapeForTerminal(reason))});
+  std::vector<RejectedRecord>& rejected = batch->rejected;
+  if (!rejected.empty() && rejected.back().seq + rejected.back().count == seq) {
+    ++rejected.back().count;
+    return;
+  }
+  const bool told = rejected.size() < kMaxReasons;
+  rejected.push_back(
+      {seq, 1, told ? SafeReason(std::move(reason)) : std::string()});
+}
+
+void StreamValidator::RejectWhole(std::uint64_t seq,
+                                  std::string_view head_untrusted,
+                                  const absl::Status& why,
+                                  ValidatedBatch* batch) {
+  Reject(seq, TextOf(why), true, batch);
+  const std::optional<std::int64_t> step = StepOfRecord(head_untrusted);
+  if (!step.has_value() || ended_ || *step <= last_step_ || *step > kMaxStep) {
+    return;
+  }
+  last_step_ = *step;
+  const std::vector<StreamCommit::Step>& steps = batch->commit.steps;
+  if (!batch->commit.gaps.empty()) {
+    StreamCommit::Gap& last = batch->commit.gaps.back();
+    const bool in_a_row = last.branch == branch_ &&
+                          last.gap.cause == GapCause::kRejected &&
+                          (steps.empty() || steps.back().branch != branch_ ||
+                           steps.back().step < last.gap.first_step);
+    if (in_a_row) {
+      last.gap.last_step = *step;
+      ++last.gap.steps;
+      return;
+    }
+  }
+  batch->commit.gaps.push_back(
+      {branch_,
+       {GapCause::kRejected, *step, *step, 1, SafeReason(TextOf(why))}});
 }
 
 void StreamValidator::AcceptRecord(std::uint64_t seq,
@@ -147,7 +189,7 @@ void StreamValidator::AcceptRecord(std::uint64_t seq,
   const absl::Status accepted =
       record.ok() ? AcceptWhole(record_untrusted, false, batch)
                   : record.status();
-  if (!accepted.ok()) Reject(seq, TextOf(accepted), true, batch);
+  if (!accepted.ok()) RejectWhole(seq, record_untrusted, accepted, batch);
 }
 
 absl::Status StreamValidator::AcceptWhole(std::string_view record_untrusted,
@@ -296,8 +338,12 @@ absl::Status StreamValidator::AcceptGap(std::string_view body_untrusted,
                      " says that it is rolled up, which only a collector "
                      "says"));
   }
+  // Of a refused step that was told when it was refused.
+  if (gap->cause == GapCause::kRejected && gap->last_step <= last_step_) {
+    return absl::OkStatus();
+  }
   // It may tell of steps before the last one: what was skipped here and there
-  // is told in one piece, and a rejected step is told of afterwards.
+  // is told in one piece.
   last_step_ = std::max(last_step_, gap->last_step);
   batch->commit.gaps.push_back({branch_, *std::move(gap)});
   return absl::OkStatus();
@@ -385,9 +431,12 @@ void StreamValidator::AcceptPart(std::uint64_t seq,
                   batch);
   }
   if (const absl::Status s = CheckPart(*part); !s.ok()) {
+    const std::string head(
+        (part->index > 0 ? std::string_view(assembly_.data) : part->data)
+            .substr(0, kHeadBytes));
     DropAssembly(seq, batch);
     assembly_.refused = true;
-    return Reject(seq, TextOf(s), true, batch);
+    return RejectWhole(seq, head, s, batch);
   }
   assembly_.new_parts.push_back({seq, body_untrusted});
   Append(seq, *part, batch);
@@ -403,8 +452,8 @@ void StreamValidator::Append(std::uint64_t seq, const PartView& part,
   DropAssembly(seq + 1, batch);
   const absl::Status accepted = AcceptWhole(batch->joined.back(), true, batch);
   if (accepted.ok()) return;
+  RejectWhole(seq, batch->joined.back(), accepted, batch);
   batch->joined.pop_back();
-  Reject(seq, TextOf(accepted), true, batch);
 }
 
 void StreamValidator::DropAssembly(std::uint64_t below_seq,

@@ -36,15 +36,19 @@ inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
 // lost its data tells so, in 50 bytes, of each step.
 inline constexpr std::size_t kMaxBatchRecords = 32'768;
 
+// Records in a row that were refused.
 struct RejectedRecord {
-  std::uint64_t seq = 0;
-  std::string reason;  // Valid UTF-8, safe for a terminal, at most 512 bytes.
+  std::uint64_t seq = 0;  // Of the first one.
+  std::uint64_t count = 1;
+  // Of the first one. Valid UTF-8, safe for a terminal, at most 512 bytes.
+  // Empty: 500 others of the batch have one.
+  std::string reason;
 };
 
 // One batch, ready for the store. Owns all that `commit` refers to.
 struct ValidatedBatch {
   StreamCommit commit;
-  std::vector<RejectedRecord> rejected;  // The first 500.
+  std::vector<RejectedRecord> rejected;  // All, in their order.
 
   std::string content;             // The frame's.
   std::deque<std::string> joined;  // Records that came in parts.
@@ -123,6 +127,11 @@ class StreamValidator {
   void AbandonAssembly(std::uint64_t seq, ValidatedBatch* batch);
   void Reject(std::uint64_t seq, std::string reason, bool counts,
               ValidatedBatch* batch);
+  // A record that was refused as a whole. If it is a step, which is lost with
+  // it, that is stored as a gap: nobody else may live to tell. `head_untrusted`
+  // is as much of the record as there is.
+  void RejectWhole(std::uint64_t seq, std::string_view head_untrusted,
+                   const absl::Status& why, ValidatedBatch* batch);
   absl::Status CheckNames(const Schema& schema) const;
   absl::Status CheckColumns(const StepView& step, std::uint64_t* records) const;
   void UseSchema(const Schema& schema);

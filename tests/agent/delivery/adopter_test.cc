@@ -330,6 +330,19 @@ TEST_F(AdopterTest, ACollectorThatIsAwayIsTriedAgainAtTheNextLook) {
   EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
+TEST_F(AdopterTest, ACollectorThatRefusesForNowIsTriedAgainAtTheNextLook) {
+  const std::string folder = LeaveSpool(root_, 5);
+  mode_ = FakeNetwork::Mode::kRejecting;
+  Begin();
+  Pass(minutes(2));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_THAT(lines_, Contains(HasSubstr("too many runs")));
+  mode_ = FakeNetwork::Mode::kUp;
+  Pass(minutes(4));
+  EXPECT_THAT(Steps(), ElementsAre(0u, 5u));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
 TEST_F(AdopterTest, WhatIsThrownEndsIt) {
   LeaveSpool(root_, 5);
   mode_ = FakeNetwork::Mode::kThrowing;

@@ -244,9 +244,27 @@ TEST_F(LeftoverDriveTest, OneThatMayChangeItsMindIsAskedUntilPatienceEnds) {
   const auto leftover = Open(folder);
   const auto drive =
       Drive(leftover.get(), std::make_unique<Rejecting>(&network_, true));
-  EXPECT_THAT(Finish(drive.get()).status,
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not today")));
+  EXPECT_THAT(
+      Finish(drive.get()).status,
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("not today")));
   EXPECT_GT(Connects(), 10);
+}
+
+TEST_F(LeftoverDriveTest, OneThatRefusesAndThenGoesIsAway) {
+  const std::string folder = LeaveSpool(root_, 20);
+  const auto leftover = Open(folder);
+  network_.Set(FakeNetwork::Mode::kRejecting);
+  const auto drive = Drive(leftover.get());
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(drive->Poll());
+    clock_.Advance(milliseconds(10));
+  }
+  EXPECT_GT(Connects(), 1);
+  // From now on it does not even say that: the last reason counts.
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  EXPECT_THAT(
+      Finish(drive.get()).status,
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not answer")));
 }
 
 TEST_F(LeftoverDriveTest, ACollectorThatIsAwayCostsNothingButTime) {

@@ -60,19 +60,25 @@ TEST_F(CertificatesTest, AFileThatCannotBeUsedIsNamed) {
     CertificateFiles files;
     const char* why;
   } cases[] = {
+      {{dir_.path() + "/none", one_.key, ""}, "--tls-cert: cannot read"},
       {{dir_.path() + "/none", one_.key, ""}, "none: No such file"},
+      {{one_.cert, dir_.path() + "/none", ""}, "--tls-key: cannot read"},
+      {{one_.cert, one_.key, dir_.path() + "/none"}, "--tls-client-ca: cannot"},
       {{junk, one_.key, ""}, "junk has no usable certificate"},
+      {{junk, one_.key, ""}, "--tls-cert: "},
       {{dir_.path() + "/empty", one_.key, ""}, "empty has no usable cert"},
       {{one_.key, one_.key, ""}, "one.key has no usable certificate"},
       {{one_.cert, junk, ""}, "junk has no usable key"},
       {{one_.cert, one_.cert, ""}, "one.pem has no usable key"},
       {{one_.cert, locked, ""}, "locked.key has no usable key"},
       {{one_.cert, two_.key, ""}, "two.key is not the key of"},
+      {{one_.cert, two_.key, ""}, "--tls-key: "},
       {{one_.cert, one_.key, one_.key}, "has no certificate of an authority"},
+      {{one_.cert, one_.key, one_.key}, "--tls-client-ca: "},
   };
   for (const auto& [files, why] : cases) {
-    EXPECT_THAT(Read(files),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+    EXPECT_THAT(Read(files), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr(why)));
   }
 }
 
@@ -109,7 +115,7 @@ TEST_F(CertificatesTest, AChainThatIsCutOffIsNotTaken) {
   const std::string whole = ReadWhole(one_.cert);
   const std::string next = ReadWhole(two_.cert);
   std::ofstream(one_.cert) << whole << next.substr(0, next.size() / 2);
-  const auto cut_off = StatusIs(absl::StatusCode::kInvalidArgument,
+  const auto cut_off = StatusIs(absl::StatusCode::kFailedPrecondition,
                                 HasSubstr("cut off, or damaged"));
   EXPECT_THAT(Read({one_.cert, one_.key, ""}), cut_off);
   EXPECT_THAT(Read({two_.cert, two_.key, one_.cert}), cut_off);

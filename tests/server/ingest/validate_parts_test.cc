@@ -87,9 +87,12 @@ TEST_F(PartsTest, AnUnfinishedRecordIsRejectedByWhatFollows) {
 TEST_F(PartsTest, PartsOutOfPlaceRejectTheirRecordOnce) {
   const auto parts = PartsOf(StepRecord(0), 50);
   const auto batch = Accept({parts[0], parts[2], parts[3], StepRecord(1)});
-  EXPECT_THAT(batch->rejected, SizeIs(2));
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_EQ(batch->rejected[0].count, 2U);
   EXPECT_EQ(batch->commit.rejected_records, 1U);
   EXPECT_THAT(batch->commit.steps, SizeIs(1));
+  ASSERT_THAT(batch->commit.gaps, SizeIs(1));
+  EXPECT_EQ(batch->commit.gaps[0].gap.first_step, 0);
   ExpectRejected(parts[1], "part 1");
   const auto again = Accept(parts);
   EXPECT_THAT(again->rejected, SizeIs(1));  // Step 0 after step 1.
@@ -102,11 +105,16 @@ TEST_F(PartsTest, MoreThanTheLimitIsRejectedBeforeItIsHeld) {
   opened.entry.schema_id = 1;
   opened.schema = std::make_shared<const Schema>(testing::MakeSchema());
   Begin(opened);
-  const auto parts = PartsOf(std::string(1'000, 'x'), 50);
+  const auto parts = PartsOf(StepRecord(77, 40), 50);
   const auto batch = Accept(parts);
   EXPECT_EQ(batch->commit.rejected_records, 1U);
-  EXPECT_EQ(batch->rejected.size(), parts.size() - 2);
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_EQ(batch->rejected[0].count, parts.size() - 2);
   EXPECT_THAT(batch->commit.parts, IsEmpty());
+  // Which step it is stands in front.
+  ASSERT_THAT(batch->commit.gaps, SizeIs(1));
+  EXPECT_EQ(batch->commit.gaps[0].gap.first_step, 77);
+  EXPECT_THAT(batch->commit.gaps[0].gap.detail, HasSubstr("more than 120"));
 }
 
 TEST_F(PartsTest, ASchemaIsNotHeldBeyondWhatASchemaMayHave) {
@@ -115,7 +123,9 @@ TEST_F(PartsTest, ASchemaIsNotHeldBeyondWhatASchemaMayHave) {
   const auto parts = PartsOf(SchemaRecord(1, 100), 50);
   const auto batch = Accept(parts);
   EXPECT_EQ(batch->commit.rejected_records, 1U);
-  EXPECT_EQ(batch->rejected.size(), parts.size() - 2);
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_EQ(batch->rejected[0].count, parts.size() - 2);
+  EXPECT_THAT(batch->commit.gaps, IsEmpty());
   EXPECT_THAT(batch->rejected[0].reason,
               HasSubstr("a schema of more than 120"));
   EXPECT_THAT(batch->commit.parts, IsEmpty());
