@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "core/codec.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -40,7 +39,9 @@ bool Backlog::Read(std::uint64_t seq, EntryView* entry) {
     return true;
   }
   if (ring_ != nullptr && seq >= ring_->first_seq()) {
-    return ring_->Read(seq, entry);
+    if (!ring_->Read(seq, entry)) return false;
+    schemas_.Note(*entry);
+    return true;
   }
   if (spool_->use() == SpoolUse::kCopy) return false;
   *entry = Missing(seq);
@@ -48,24 +49,14 @@ bool Backlog::Read(std::uint64_t seq, EntryView* entry) {
 }
 
 EntryView Backlog::Missing(std::uint64_t seq) {
-  EntryView entry;
-  entry.seq = seq;
-  entry.meta = MetaOfHole(std::nullopt, 0);
+  const bool spooled = HasSpooled();
   EntryView next;
-  if (seq + 1 != ring_->first_seq() || !ring_->Read(seq + 1, &next)) {
-    return entry;
-  }
-  const auto place = FirstPlace(next.meta);
-  if (!place) return entry;
-  const std::uint64_t from = HasSpooled() ? spool_->last_seq() + 1 : hole_from_;
-  const auto gap =
-      GapOfHole(HasSpooled() ? spool_->last_place() : before_hole_, *place,
-                from, seq + 1 - from, "the end of the spool cannot be read");
-  if (!gap) return entry;
-  entry.meta = MetaOfHole(gap, place->branch);
-  stand_in_ = EncodeGap(*gap);
-  entry.bytes = stand_in_;
-  return entry;
+  const bool known = ring_->Read(ring_->first_seq(), &next);
+  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : hole_from_,
+                         ring_->first_seq(),
+                         spooled ? spool_->last_place() : before_hole_,
+                         known ? FirstPlace(next.meta) : std::nullopt,
+                         "the end of the spool cannot be read");
 }
 
 absl::Status Backlog::WhyUnreadable(std::uint64_t seq) {
@@ -115,15 +106,18 @@ void Backlog::FreeBefore(std::uint64_t next_seq) {
   }
   if (ring_ == nullptr) return;
   ring_->FreeBefore(next_seq);
+  schemas_.FreeBefore(next_seq);
   if (hole_from_ >= ring_->first_seq()) hole_from_ = 0;
 }
 
 absl::Status Backlog::Spill(std::size_t keep_bytes) {
   std::uint64_t seq = ring_->first_seq();
   absl::Status status;
+  KeepSchemas();
   for (; ring_->BytesFrom(seq) > keep_bytes; ++seq) {
     EntryView entry;
     if (!ring_->Read(seq, &entry)) break;
+    schemas_.Note(entry);
     if (!InSpool(seq)) {
       status = spool_->Append(seq, entry.meta, entry.bytes);
       if (!status.ok()) break;
@@ -131,7 +125,13 @@ absl::Status Backlog::Spill(std::size_t keep_bytes) {
     if (entry.rejected) rejected_.insert(seq);
   }
   ring_->FreeBefore(seq);
+  KeepSchemas();
+  schemas_.FreeBefore(seq);  // The spool sees to what it has.
   return status;
+}
+
+void Backlog::KeepSchemas() {
+  for (const KeptSchema& schema : schemas_.whole()) spool_->KeepSchema(schema);
 }
 
 }  // namespace gradtap::agent

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "agent/delivery/record_source.h"
 #include "agent/delivery/ring.h"
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/spool.h"
 
 namespace gradtap::agent {
@@ -45,8 +46,9 @@ class Backlog : public RecordSource {
   void SetSpool(std::unique_ptr<Spool> spool) { spool_ = std::move(spool); }
 
   // Moves the oldest records of the ring to the spool, which there must be,
-  // until no more than `keep_bytes` are left in the ring. An error is the
-  // spool's; what it did not take stays in the ring.
+  // until no more than `keep_bytes` are left in the ring, and keeps the schemas
+  // there that they refer to. An error is the spool's; what it did not take
+  // stays in the ring.
   absl::Status Spill(std::size_t keep_bytes);
   // Why a record at hand, of a copy, cannot be read; OK: it can.
   absl::Status WhyUnreadable(std::uint64_t seq);
@@ -58,6 +60,7 @@ class Backlog : public RecordSource {
  private:
   bool InSpool(std::uint64_t seq) const;
   bool HasSpooled() const;
+  void KeepSchemas();
   // The record in place of one that stands in neither.
   EntryView Missing(std::uint64_t seq);
 
@@ -68,7 +71,7 @@ class Backlog : public RecordSource {
   // seq; 0: there is no such hole, or the spool has records.
   std::uint64_t hole_from_ = 0;
   std::optional<LoopPlace> before_hole_;
-  std::string stand_in_;  // For Missing().
+  SchemaNotes schemas_;  // Of what was read from the ring.
 };
 
 }  // namespace gradtap::agent

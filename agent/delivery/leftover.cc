@@ -177,8 +177,12 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
       new Leftover(path_, use_, std::move(spool), std::move(file_),
                    unseen_spool_, std::move(problems_)));
   if (leftover->empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left"));
+    std::string why =
+        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left");
+    for (const std::string& problem : leftover->TakeProblems()) {
+      absl::StrAppend(&why, "; ", problem);
+    }
+    return absl::NotFoundError(why);
   }
   leftover->Count();
   return leftover;
@@ -202,9 +206,9 @@ Leftover::Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
 }
 
 Leftover::~Leftover() {
-  if (file_ != nullptr && use_ == SpoolUse::kTakeOver && empty()) {
-    (void)file_->Remove();
-  }
+  if (use_ == SpoolUse::kCopy || !empty()) return;
+  if (backlog_.spool() != nullptr) backlog_.spool()->StayWithoutRecords(false);
+  if (file_ != nullptr) (void)file_->Remove();
 }
 
 void Leftover::Count() {
@@ -230,6 +234,12 @@ SessionOptions Leftover::MakeSessionOptions() const {
   static_cast<SpoolIdentity&>(options) = identity_;
   options.leftovers = true;
   options.fill_holes = options.declare_holes = use_ == SpoolUse::kTakeOver;
+  options.without_schema = schema_given_up_;
+  if (backlog_.spool() != nullptr) {
+    const KeptSchema* const schema =
+        backlog_.spool()->SchemaBefore(backlog_.first_seq());
+    if (schema != nullptr) options.schema = *schema;
+  }
   if (unseen_spool_.empty()) return options;
   options.fill_holes = options.declare_holes = given_up_;
   options.holes_in = absl::StrCat(

@@ -67,7 +67,7 @@ class Leftover {
   // The same in pieces, for those who have other duties (Spool::Opening).
   class Opening;
 
-  ~Leftover();  // Taken over, a ring of which nothing is left goes.
+  ~Leftover();  // Taken over, a ring and a spool of which nothing is left go.
   Leftover(const Leftover&) = delete;
   Leftover& operator=(const Leftover&) = delete;
 
@@ -84,6 +84,10 @@ class Leftover {
   const std::string& unseen_spool() const { return unseen_spool_; }
   // What may be in that spool is lost, and told as a gap.
   void GiveUpUnseenSpool() { given_up_ = true; }
+
+  // Steps whose schema neither the collector has nor anybody here are lost, and
+  // told as gaps. Else such a leftover is refused, and stays as it is.
+  void GiveUpStepsWithoutSchema() { schema_given_up_ = true; }
 
   // All that a Hello says.
   SessionOptions MakeSessionOptions() const;
@@ -113,6 +117,7 @@ class Leftover {
   Books books_;
   std::uint64_t steps_ = 0;
   bool given_up_ = false;
+  bool schema_given_up_ = false;
 };
 
 // [Threading] As the leftover. Dropped before it is done, it leaves what is

@@ -156,6 +156,14 @@ void LeftoverDrive::End(absl::Status status) {
   outcome_.records_sent = done - outcome_.records_there;
   outcome_.steps_sent = counts.steps_acknowledged - outcome_.steps_there;
   outcome_.steps_refused = counts.steps_lost;
+  outcome_.steps_given_up =
+      std::min(session_.steps_without_schema(), counts.steps_lost);
+  if (outcome_.steps_given_up > 0) {
+    outcome_.problems.push_back(
+        absl::StrCat(outcome_.steps_given_up,
+                     " steps refer to a schema that is nowhere any more: they "
+                     "are given up, and told as gaps"));
+  }
   for (std::string& problem : leftover_->TakeProblems()) {
     outcome_.problems.push_back(std::move(problem));
   }

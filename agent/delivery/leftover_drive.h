@@ -47,6 +47,7 @@ struct LeftoverOutcome {
   std::uint64_t steps_there = 0;  // With statistics.
   std::uint64_t steps_sent = 0;
   std::uint64_t steps_refused = 0;    // For good; not among those sent.
+  std::uint64_t steps_given_up = 0;   // Of those refused: without a schema.
   std::vector<std::string> problems;  // For people; also when status is OK.
 };
 

@@ -46,7 +46,12 @@ Session::Session(SessionOptions options, RecordSource* source, Books* books,
       books_(books),
       clock_(clock),
       log_(log),
-      uniform_(std::move(uniform)) {}
+      uniform_(std::move(uniform)) {
+  const KeptSchema& schema = options_.schema;
+  for (std::uint64_t seq = schema.first_seq; schema.Has(seq); ++seq) {
+    history_.Add(schema.At(seq));
+  }
+}
 
 // ---- What happened ---------------------------------------------------------
 
@@ -149,6 +154,15 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
                " of this process, and they are not here either: ",
                options_.holes_in.empty() ? "deliver first what else has them"
                                          : options_.holes_in));
+    return;
+  }
+  if (options_.leftovers && next_seq == 1) FindSchema();
+  if (steps_without_schema_ > 0 && !options_.without_schema) {
+    Refuse("schema",
+           "has nothing of this process, and the schema that the first steps "
+           "here refer to is not left either, without which none takes them: "
+           "all stays where it is; `gradtap drain --without-schema` gives "
+           "those steps up for lost");
     return;
   }
   if (next_seq < source_->first_seq() && hole_from_ == 0) {
@@ -463,31 +477,6 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   in_flight_bytes_ += batch->frame().size();
   sent_in_call_ = send_next_ - 1;
   return true;
-}
-
-std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
-                                   std::string* content) {
-  filled_in_call_ = true;
-  std::uint32_t records = 0;
-  const auto fits = [&](std::size_t bytes) {
-    return (records == 0 && at_least_one) ||
-           content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
-  };
-  for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
-    std::string record = history_.Replacement(send_next_);
-    if (record.empty() && send_next_ + 1 == source_->first_seq()) {
-      record = HoleGap();
-    }
-    if (!fits(record.size())) return records;
-    AppendToRecordList(record, content);
-  }
-  EntryView entry;
-  while (source_->Read(send_next_, &entry) && fits(entry.bytes.size())) {
-    AppendToRecordList(entry.bytes, content);
-    ++send_next_;
-    ++records;
-  }
-  return records;
 }
 
 void Session::Say(const std::string& key, const std::string& what) {

@@ -25,8 +25,8 @@ std::optional<LoopPlace> LastPlace(const EntryMeta& meta) {
 }
 
 std::optional<GapData> GapOfHole(const std::optional<LoopPlace>& before,
-                                 const LoopPlace& next, std::uint64_t first_seq,
-                                 std::uint64_t records, std::string detail) {
+                                 const LoopPlace& next, std::uint64_t records,
+                                 std::string detail) {
   GapData gap;
   gap.cause = GapCause::kIoError;
   gap.last_step = next.step - 1;
@@ -37,8 +37,6 @@ std::optional<GapData> GapOfHole(const std::optional<LoopPlace>& before,
     }
     gap.steps = static_cast<std::uint64_t>(next.step - before->step) - 1;
   } else {
-    // The first record of all is a schema.
-    if (first_seq == 1 && records > 0) --records;
     gap.steps = std::min(
         records / std::max<std::uint32_t>(next.parts, 1),
         static_cast<std::uint64_t>(std::max<std::int64_t>(next.step, 0)));

@@ -27,13 +27,13 @@ struct LoopPlace {
 std::optional<LoopPlace> FirstPlace(const EntryMeta& meta);
 std::optional<LoopPlace> LastPlace(const EntryMeta& meta);
 
-// The gap (kIoError) of a hole of `records` records from `first_seq` on, with
+// The gap (kIoError) of a hole of `records` records that may be steps, with
 // `next` behind it. With `before`, all steps between the two; none if they are
 // of different branches. Without, as many steps before `next` as there are
 // records. None: no step is missing.
 std::optional<GapData> GapOfHole(const std::optional<LoopPlace>& before,
-                                 const LoopPlace& next, std::uint64_t first_seq,
-                                 std::uint64_t records, std::string detail);
+                                 const LoopPlace& next, std::uint64_t records,
+                                 std::string detail);
 
 // A record of no kind, of which nothing is told; with a gap, that.
 EntryMeta MetaOfHole(const std::optional<GapData>& gap, std::uint32_t branch);

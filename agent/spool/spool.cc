@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(const std::string& path,
 
 Spool::~Spool() {
   (void)Close();
-  folder_->RemoveIfEmpty();
+  if (!stays_) folder_->RemoveIfEmpty();
 }
 
 // ---- What is there ---------------------------------------------------------
@@ -55,7 +55,10 @@ absl::StatusOr<std::unique_ptr<Spool::Opening>> Spool::Opening::Begin(
   if (!folder.ok()) return folder.status();
   auto files = (*folder)->List();
   if (!files.ok()) return files.status();
+  const auto schemas = (*folder)->ListSchemas();
+  if (!schemas.ok()) return schemas.status();
   std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
+  spool->stays_ = !schemas->empty();
   return std::unique_ptr<Opening>(
       new Opening(std::move(spool), *std::move(files)));
 }
@@ -67,6 +70,12 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
   }
   if (next_ < files_.size()) return nullptr;
   Spool& spool = *spool_;
+  spool.TakeSchemas();
+  if (!readable_ && !spool.schemas_.empty()) {
+    // What it has is for the ring of its process.
+    spool.segments_.clear();
+    return std::move(spool_);
+  }
   if (!readable_) {
     std::string why = absl::StrCat("'", EscapeForTerminal(spool.path()),
                                    "' has no record that can be read");
@@ -74,6 +83,7 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
     for (const std::string& problem : problems_) {
       absl::StrAppend(&why, "; ", problem);
     }
+    spool.stays_ = false;
     spool_.reset();  // With its folder, if nothing is in it.
     return absl::NotFoundError(why);
   }
@@ -375,6 +385,7 @@ void Spool::FreeBefore(std::uint64_t next_seq) {
   }
   segments_.erase(segments_.begin(),
                   segments_.begin() + static_cast<std::ptrdiff_t>(freed));
+  FreeSchemas();
 }
 
 void Spool::Report(std::string problem) {

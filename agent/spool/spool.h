@@ -24,6 +24,7 @@
 #include "agent/entry.h"
 #include "agent/spool/folder.h"
 #include "agent/spool/hole.h"
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/segment.h"
 
 namespace gradtap::agent {
@@ -44,10 +45,11 @@ class Spool {
       Syscalls* syscalls = RealSyscalls());
 
   // What a process has left. Reads all of it once; damage is no error but in
-  // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // kUnimplemented: a segment has another format version. kUnavailable and the
-  // like: the system does not let one be read, which may pass; nothing has
-  // changed then. Others as of SpoolFolder::Open().
+  // TakeProblems(). kNotFound: no record can be read, nor was one set aside;
+  // but if a schema is kept, it is a spool without a record. kUnimplemented: a
+  // segment has another format version. kUnavailable and the like: the system
+  // does not let one be read, which may pass; nothing has changed then. Others
+  // as of SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());
@@ -81,20 +83,40 @@ class Spool {
   absl::Status Append(std::uint64_t seq, const EntryMeta& meta,
                       std::string_view bytes);
 
+  // Keeps a schema that is newer than those which are kept, while there may be
+  // records that refer to it; best effort. They do not count as segments, and
+  // have an eighth of their room.
+  void KeepSchema(const KeptSchema& schema);
+  // That of the records from `seq` on, if it is older than that; null: there is
+  // none.
+  const KeptSchema* SchemaBefore(std::uint64_t seq) const;
+
   // Syncs and closes the segment that is being written, so that all survives a
   // loss of power. An error of this or an earlier sync; Append() may go on.
   absl::Status Close();
 
   // The record of a seq at hand, valid until the next call. In place of those
-  // that cannot be read stand records of no kind (empty), and last a gap
-  // (kIoError) with their steps (GapOfHole()). An error:
-  // the segment was readable before; nothing has changed. In a copy those that
-  // cannot be read are an error too (kDataLoss): the original may have them.
+  // that cannot be read stand schemas that are kept, else records of no kind
+  // (empty), and last a gap (kIoError) with their steps (GapOfHole()). An
+  // error: the segment was readable before; nothing has changed. In a copy
+  // those that cannot be read are an error too (kDataLoss): the original may
+  // have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
+
+  // What stands in place of `seq` in a hole of the seqs from `from` to before
+  // `next_seq`, with those places around it. Valid until the next call.
+  EntryView StandIn(std::uint64_t seq, std::uint64_t from,
+                    std::uint64_t next_seq,
+                    const std::optional<LoopPlace>& before,
+                    const std::optional<LoopPlace>& next, std::string detail);
 
   // The records before `next_seq` are not needed any more. Deletes segments
   // that hold no other, but sets aside those with damage; of a copy, none.
   void FreeBefore(std::uint64_t next_seq);
+
+  // Whether the folder stays though no record is in it: the ring of its process
+  // may need a schema that it has. So it is with one that Open() gives.
+  void StayWithoutRecords(bool stays) { stays_ = stays; }
 
   // What has been found or has failed since the last call, for people.
   std::vector<std::string> TakeProblems();
@@ -125,6 +147,7 @@ class Spool {
   // Adds it to segments_. `*readable` becomes true if a record of it can be
   // read.
   absl::Status Take(const SpoolFolder::File& file, bool* readable);
+  void TakeSchemas();
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
   absl::Status OpenSegment(std::uint64_t seq);
@@ -133,6 +156,9 @@ class Spool {
   void SetAside(Segment* segment);
   std::size_t FindSegment(std::uint64_t seq) const;
   EntryView Missing(std::uint64_t seq, std::size_t before);
+  const KeptSchema* Kept(std::uint64_t seq) const;
+  absl::Status WriteSchema(const std::string& bytes, std::uint64_t seq);
+  void FreeSchemas();
   absl::Status NotInCopy(std::size_t before) const;
   static void NotePlace(const EntryMeta& meta, Segment* segment);
   void Report(std::string problem);
@@ -148,7 +174,14 @@ class Spool {
   int open_fd_ = -1;  // Of the last segment, if it is being written.
   absl::Status sync_error_;
   std::array<Loaded, 2> loaded_;  // None where `bytes` is empty.
-  std::string stand_in_;          // For Missing().
+  std::string stand_in_;          // For StandIn().
+  // By first_seq. Of those that this process has written, the length alone.
+  struct Schema {
+    KeptSchema schema;
+    std::uint64_t bytes = 0;  // Of the file.
+  };
+  std::vector<Schema> schemas_;
+  bool stays_ = false;
   std::vector<std::string> problems_;
 };
 

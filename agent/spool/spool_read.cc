@@ -88,26 +88,48 @@ absl::Status Spool::NotInCopy(std::size_t before) const {
 
 // `before` is the segment before the hole that `seq` is in.
 EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
-  EntryView entry;
-  entry.seq = seq;
-  entry.meta = MetaOfHole(std::nullopt, 0);
   // A segment without a readable record is part of the hole.
-  const std::size_t after = before + 1;
-  if (after >= segments_.size() || seq + 1 != segments_[after].first_seq ||
-      !segments_[after].first) {
-    return entry;
+  std::size_t after = before + 1;
+  while (after < segments_.size() &&
+         segments_[after].next_seq == segments_[after].first_seq) {
+    ++after;
   }
   while (before > 0 &&
          segments_[before].next_seq == segments_[before].first_seq) {
     --before;
   }
+  if (after == segments_.size()) {
+    return StandIn(seq, first_seq_, next_seq_, std::nullopt, std::nullopt, "");
+  }
   const std::uint64_t from = std::max(first_seq_, segments_[before].next_seq);
   while (before > 0 && !segments_[before].last) --before;
-  const LoopPlace& next = *segments_[after].first;
-  const auto gap = GapOfHole(segments_[before].last, next, from, seq + 1 - from,
-                             "a segment of the spool cannot be read");
+  return StandIn(seq, from, segments_[after].first_seq, segments_[before].last,
+                 segments_[after].first,
+                 "a segment of the spool cannot be read");
+}
+
+EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
+                         std::uint64_t next_seq,
+                         const std::optional<LoopPlace>& before,
+                         const std::optional<LoopPlace>& next,
+                         std::string detail) {
+  if (const KeptSchema* const kept = Kept(seq)) return kept->At(seq);
+  EntryView entry;
+  entry.seq = seq;
+  entry.meta = MetaOfHole(std::nullopt, 0);
+  // The last that no schema takes tells.
+  std::uint64_t last = next_seq - 1;
+  while (last > from && Kept(last) != nullptr) --last;
+  if (!next || seq != last) return entry;
+  std::uint64_t records = next_seq - from;
+  for (const Schema& kept : schemas_) {
+    records -= kept.schema.Within(from, next_seq);
+  }
+  // The first record of all is a schema.
+  if (from == 1 && Kept(1) == nullptr) --records;
+  const auto gap = GapOfHole(before, *next, records, std::move(detail));
   if (!gap) return entry;
-  entry.meta = MetaOfHole(gap, next.branch);
+  entry.meta = MetaOfHole(gap, next->branch);
   stand_in_ = EncodeGap(*gap);
   entry.bytes = stand_in_;
   return entry;

@@ -10,6 +10,7 @@
 
 #include "agent/delivery/leftover_drive_fixture.h"
 #include "agent/delivery/leftover_fixtures.h"
+#include "core/codec.h"
 #include "support/status_matchers.h"
 
 namespace gradtap::agent {
@@ -121,6 +122,72 @@ TEST_F(LeftoverHoleTest, ThatOfACollectorThatHasLostSomeIsAGap) {
   EXPECT_THAT(Deliver(LeaveSpool(root_, 100, MakeIdentity(), 20)).status,
               IsOk());
   ExpectOneGap(9, 18);
+}
+
+TEST_F(LeftoverHoleTest, ASchemaThatWasFreedLongAgoGoesToACollectorWithoutIt) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  ExpectOneGap(0, 18);
+  EXPECT_THAT(network_.collector.Contents().schema_ids, SizeIs(1));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(LeftoverHoleTest, ADamagedSchemaDoesNotTakeTheStepsThatReferToItAlong) {
+  const std::string folder = LeaveSpool(root_, 100);
+  const auto segments = Segments(folder);
+  ASSERT_GT(segments.size(), 2u);
+  DamageFirstRecord(folder + "/" + segments[0]);
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 0u);
+  ExpectOneGap(0, static_cast<std::int64_t>(SeqOf(segments[1])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, ARingFindsTheSchemaInASpoolWithoutARecord) {
+  {
+    auto spool = Spool::Create(root_, MakeIdentity(), {}, &disk_);
+    GRADTAP_ASSERT_OK(spool);
+    (*spool)->KeepSchema({1, {EncodeSchema(testing::MakeSchema(1, 4))}});
+    (*spool)->StayWithoutRecords(true);
+  }
+  testing::LeaveRing(rings_, root_, 100, 0, 60);
+  // Looked at, it stays.
+  const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
+  GRADTAP_ASSERT_OK(places);
+  ASSERT_THAT(*places, SizeIs(1));
+  GRADTAP_ASSERT_OK(Leftover::Open(places->front(), SpoolUse::kTakeOver));
+  GRADTAP_ASSERT_OK(
+      Leftover::Opening::Begin(places->front(), SpoolUse::kTakeOver));
+  EXPECT_THAT(DeliverTheOne().status, IsOk());
+  ExpectOneGap(0, 57);
+  EXPECT_THAT(NamesIn(root_), IsEmpty());
+  EXPECT_THAT(NamesIn(rings_), IsEmpty());
+}
+
+TEST_F(LeftoverHoleTest, StepsWithoutASchemaAnywhereStayUntilTheyAreGivenUp) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  std::filesystem::remove(folder + "/00000000000000000001.schema");
+  const auto before = Bytes(folder);
+  EXPECT_THAT(Deliver(folder).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  EXPECT_EQ(Bytes(folder), before);
+  {
+    const auto leftover = Open(folder);
+    ASSERT_NE(leftover, nullptr);
+    leftover->GiveUpStepsWithoutSchema();
+    const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
+    EXPECT_THAT(outcome.status, IsOk());
+    EXPECT_EQ(outcome.steps_given_up, 81u);
+    EXPECT_EQ(outcome.steps_sent, 0u);
+    EXPECT_THAT(outcome.problems, ElementsAre(HasSubstr("81 steps")));
+  }
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_THAT(contents.recorded, IsEmpty());
+  EXPECT_EQ(contents.gap_steps.at(GapCause::kIoError), 100u);
+  EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
 }  // namespace

@@ -161,24 +161,26 @@ TEST_F(LeftoverRingTest, ASpoolThatIsGivenUpIsToldAsAGap) {
   ExpectNothingLeft();
 }
 
-TEST_F(LeftoverRingTest, WithASchemaTheStepsThatReferToItAreLostToo) {
+TEST_F(LeftoverRingTest, WithASchemaThatIsGivenUpTheStepsThatReferToItAreToo) {
   testing::LeaveRing(rings_, dir_.path() + "/elsewhere", 100, 60, 60);
   std::filesystem::remove_all(dir_.path() + "/elsewhere");
   auto leftover = OpenTheOne();
   ASSERT_NE(leftover, nullptr);
   leftover->GiveUpUnseenSpool();
-  // As a collector does that has no schema.
-  network_.collector.refuse = [](std::uint64_t seq, const std::string&) {
-    return seq >= 60;
-  };
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  leftover->GiveUpStepsWithoutSchema();
   const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
   EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_given_up, 42u);
   EXPECT_EQ(outcome.steps_refused, 42u);
+  EXPECT_EQ(outcome.steps_sent, 0u);
   const auto contents = network_.collector.Contents();
-  ASSERT_THAT(contents.gaps, SizeIs(1));
-  EXPECT_EQ(contents.gaps[0].second.first_step, 0);
-  EXPECT_EQ(contents.gaps[0].second.last_step, 99);
-  EXPECT_EQ(contents.gaps[0].second.steps, 100u);
+  EXPECT_EQ(contents.gap_steps.at(GapCause::kIoError), 100u);
+  EXPECT_EQ(contents.gaps.front().second.first_step, 0);
+  EXPECT_EQ(contents.gaps.back().second.last_step, 99);
 }
 
 TEST_F(LeftoverRingTest, AnEmptyRingGoesWithoutAWord) {
