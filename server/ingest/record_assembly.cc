@@ -36,8 +36,11 @@ UnfinishedRecord FindUnfinished(const KeptParts& kept,
 }
 
 std::uint64_t RecordAssembly::BytesIfEndsWithin(std::uint64_t records) const {
-  if (at_.parts == 0 || at_.count - at_.parts > records) return 0;
-  return at_.bytes + kPartHeadBytes * at_.parts + limits_.max_batch_bytes;
+  const std::uint64_t missing = at_.count - at_.parts;
+  if (at_.parts == 0 || missing > records) return 0;
+  return at_.bytes + kPartHeadBytes * at_.parts +
+         std::min<std::uint64_t>(missing * kMaxPartBytes,
+                                 limits_.max_batch_bytes);
 }
 
 absl::Status RecordAssembly::Begin(std::span<const std::string_view> records) {

@@ -207,6 +207,23 @@ TEST_F(PartsTest, WhatItTakesIsAskedForWhereItMayEnd) {
     EXPECT_LE(validator_->BytesIfEndsWithin(7), 400 + limits_.max_batch_bytes);
     Resume();
   }
+  Store(*Accept({parts[3], parts[4], parts[5], parts[6], parts[7], parts[8]}));
+  EXPECT_GE(validator_->BytesIfEndsWithin(1), 900 + kMaxPartBytes);
+  EXPECT_LE(validator_->BytesIfEndsWithin(1), 1'100 + kMaxPartBytes);
+}
+
+// Which step it was is known from its beginning alone.
+TEST_F(PartsTest, AStepThatIsRefusedAfterARestartIsAGapToo) {
+  Resume();
+  const auto parts = PartsOf(StepRecord(5), 50);
+  Store(*Accept({parts[0], parts[1]}));
+  store_.rbegin()->second = "?";
+  Resume();
+  const auto batch =
+      Accept(std::vector<std::string>(parts.begin() + 2, parts.end()));
+  ASSERT_THAT(batch->commit.gaps, SizeIs(1));
+  EXPECT_EQ(batch->commit.gaps[0].gap.first_step, 5);
+  EXPECT_EQ(batch->commit.gaps[0].gap.cause, GapCause::kRejected);
 }
 
 TEST_F(PartsTest, AnUnfinishedRecordIsRejectedByWhatFollows) {
