@@ -47,7 +47,7 @@ SimCollector::SimCollector(World* world, const Clock* clock,
       mutant_(mutant),
       store_(disk, world, observer, mutant),
       runner_(&store_, clock, limits),
-      live_(limits.max_sessions) {
+      live_(limits.max_sessions, limits.join_bytes) {
   Tick();
 }
 

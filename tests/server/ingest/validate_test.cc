@@ -105,7 +105,7 @@ TEST_F(ValidatorTest, ABatchThatIsMalformedAsAWholeConsumesNothing) {
     const auto accepted = validator_->Accept(1, 1, flipped);
     // A bit of the frame's header has no meaning.
     if (accepted.ok()) {
-      EXPECT_EQ((*accepted)->content, content) << i;
+      EXPECT_EQ(*(*accepted)->content, content) << i;
     }
     flips_noticed += accepted.ok() ? 0 : 1;
     Begin({});
