@@ -465,16 +465,20 @@ std::vector<std::string> Seeds() {
            &whole);
   PutBatch(3, {record}, &whole);  // Again.
   PutBatch(6, {EncodeEnd({})}, &whole);
-  std::string parts;  // Of which the second comes with the next session.
+  const std::size_t size = schema.size() / 4 + 1;
+  const auto part = [&](std::uint32_t i) {
+    const std::string data = schema.substr(i * size, size);
+    return EncodePartHead(i, 4, data.size()) + data;
+  };
+  std::string parts;  // In the store, under way, in the batch.
   PutHello(&parts);
-  const std::size_t half = schema.size() / 2;
-  PutBatch(1, {EncodePartHead(0, 2, half) + schema.substr(0, half)}, &parts);
+  PutBatch(1, {part(0)}, &parts);
   PutMessage(6, &parts);  // kHalfClose.
   PutHello(&parts);
-  PutBatch(2,
-           {EncodePartHead(1, 2, schema.size() - half) + schema.substr(half),
-            record},
-           &parts);
+  PutBatch(2, {part(1)}, &parts);
+  PutMessage(10, &parts);  // kWait.
+  PutBatch(3, {part(2)}, &parts);
+  PutBatch(4, {part(3), record}, &parts);
   std::string late;  // Answers.
   PutHello(&late);
   PutMessage(10, &late);  // kWait.
