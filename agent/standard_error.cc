@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -54,8 +55,20 @@ bool TakesMore(int fd) {
   return ::poll(&poll, 1, 0) == 1 && (poll.revents & POLLOUT) != 0;
 }
 
-// A way into the same pipe that never waits, whoever else writes into it; -1 if
-// there is none. The descriptor itself stays as the program has it.
+// What a write may wait for though it says that it takes more, and what leads
+// to the same place when it is opened again: a pipe, and a terminal. Not the
+// other end of a terminal, where a new one would be opened, nor other devices,
+// which may do something when they are.
+bool IsPipeOrTerminal(int fd, ::mode_t mode) {
+  if (S_ISFIFO(mode)) return true;
+  unsigned int number = 0;
+  return S_ISCHR(mode) && ::isatty(fd) != 0 &&
+         ::ioctl(fd, TIOCGPTN, &number) != 0;
+}
+
+// A way into the same pipe or terminal that never waits, whoever else writes
+// into it; -1 if there is none. The descriptor itself stays as the program has
+// it.
 int OpenWithoutWaiting(int fd) {
   char path[32];
   std::snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
@@ -66,7 +79,7 @@ ssize_t WriteNow(int fd, ::mode_t mode, std::string_view line) {
   if (S_ISSOCK(mode)) {
     return ::send(fd, line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   }
-  const int own = S_ISFIFO(mode) ? OpenWithoutWaiting(fd) : -1;
+  const int own = IsPipeOrTerminal(fd, mode) ? OpenWithoutWaiting(fd) : -1;
   const ssize_t written =
       ::write(own >= 0 ? own : fd, line.data(), line.size());
   const int error = errno;

@@ -17,7 +17,9 @@ inline constexpr std::size_t kMaxLineBytes = 4096;
 // Writes `line`, cut at kMaxLineBytes, which should end with a newline. It is
 // dropped where it cannot be taken now (a pipe or socket that is full, a
 // stopped terminal) or at all (nobody reads, a limit on files), and the process
-// gets no signal for that. Waits for nothing but a disk. Any thread.
+// gets no signal for that. A terminal that fills up in its midst has a part.
+// Waits for nothing but a disk, and a terminal that fills up and cannot be
+// opened again, as another user's. Any thread.
 void WriteLineOrDrop(int fd, std::string_view line) noexcept;
 
 // Writes "gradtap: MESSAGE" to standard error so.

@@ -171,6 +171,7 @@ void AddCreate(CLI::App* create, TokenOptions* options) {
       ->add_option("--role", options->role,
                    "write: agents; read: queries and the page; admin: those, "
                    "and delete, pin, backup, compact. Several: write,read")
+      ->option_text("write|read|admin REQUIRED")
       ->required();
   create
       ->add_option("--runs", options->runs,
@@ -180,6 +181,38 @@ void AddCreate(CLI::App* create, TokenOptions* options) {
       ->add_option("--expires-in", options->expires_in,
                    "It is a token for so long: 90d, 12h; default: for ever")
       ->option_text("TIME");
+  create->footer(
+      "The token is on standard output, all that is said of it on standard "
+      "error. It is\nnot shown again. Which file has its hash: --data-dir and "
+      "--tokens, as of\n`gradtapd token`.\n\n"
+      "Examples:\n"
+      "  (umask 077; gradtapd token create --name cluster-a --role write > "
+      "token)\n"
+      "  gradtapd token create --name ann --role read --runs vision- "
+      "--expires-in 90d\n"
+      "  gradtapd --config /etc/gradtap/gradtapd.conf token create --name ann "
+      "--role read");
+}
+
+void AddList(CLI::App* list) {
+  list->fallthrough();
+  list->footer(
+      "ID, role, when it was made and when it ends, its runs, its name; of the "
+      "token\nitself nothing. Which file: --data-dir and --tokens, as of "
+      "`gradtapd token`.\n\n"
+      "Example:\n"
+      "  gradtapd token list");
+}
+
+void AddRevoke(CLI::App* revoke, TokenOptions* options) {
+  revoke->fallthrough();
+  revoke->add_option("ID", options->id, "As `gradtapd token list` shows it")
+      ->required();
+  revoke->footer(
+      "A running collector knows it within a second. Which file: --data-dir "
+      "and\n--tokens, as of `gradtapd token`.\n\n"
+      "Example:\n"
+      "  gradtapd token revoke 3f9a0c1d");
 }
 
 }  // namespace
@@ -194,18 +227,17 @@ Subcommand AddToken(CLI::App& app) {
   AddCreate(create, options.get());
   CLI::App* const list =
       app.add_subcommand("list", "Whose tokens there are, and what they may");
-  list->fallthrough();
+  AddList(list);
   CLI::App* const revoke = app.add_subcommand(
       "revoke", "From now on it is a token no more; what it has open ends");
-  revoke->fallthrough();
-  revoke->add_option("ID", options->id, "As `gradtapd token list` shows it")
-      ->required();
+  AddRevoke(revoke, options.get());
   app.require_subcommand(1);
   app.footer(
       "Kept are hashes alone, in a file of mode 0600 that a running collector "
       "reads\nagain when it changes.\n\n"
       "Examples:\n"
-      "  gradtapd token create --name cluster-a --role write > token\n"
+      "  (umask 077; gradtapd token create --name cluster-a --role write > "
+      "token)\n"
       "  gradtapd token create --name ann --role read --runs vision- "
       "--expires-in 90d\n"
       "  gradtapd token revoke 3f9a0c1d");

@@ -143,9 +143,11 @@ void Adopter::Finish() {
         absl::StrCat(Shown(path), ": ", problem));
   }
   if (outcome.status.ok()) return;
-  // A collector that is away may come back; it is tried at the next look.
+  // A collector that is away may come back, and one that refuses may change its
+  // mind; it is tried at the next look.
   if (!absl::IsUnavailable(outcome.status) &&
-      !absl::IsDeadlineExceeded(outcome.status)) {
+      !absl::IsDeadlineExceeded(outcome.status) &&
+      !absl::IsResourceExhausted(outcome.status)) {
     if (unseen_spool.empty()) {
       hopeless_.insert(path);
     } else {

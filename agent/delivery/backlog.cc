@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "core/names.h"
+
 namespace gradtap::agent {
 
 bool Backlog::InSpool(std::uint64_t seq) const {
@@ -9,11 +12,14 @@ bool Backlog::InSpool(std::uint64_t seq) const {
          seq <= spool_->last_seq();
 }
 
+bool Backlog::HasSpooled() const {
+  return spool_ != nullptr && spool_->first_seq() <= spool_->last_seq();
+}
+
 std::uint64_t Backlog::first_seq() const {
-  const bool spooled =
-      spool_ != nullptr && spool_->first_seq() <= spool_->last_seq();
-  if (spooled) return spool_->first_seq();
+  if (HasSpooled()) return spool_->first_seq();
   if (ring_ == nullptr) return last_seq() + 1;
+  if (hole_from_ != 0) return hole_from_;
   return std::max(ring_->first_seq(),
                   spool_ == nullptr ? 0 : spool_->first_seq());
 }
@@ -33,12 +39,36 @@ bool Backlog::Read(std::uint64_t seq, EntryView* entry) {
     return true;
   }
   if (ring_ != nullptr && seq >= ring_->first_seq()) {
-    return ring_->Read(seq, entry);
+    if (!ring_->Read(seq, entry)) return false;
+    schemas_.Note(*entry);
+    return true;
   }
-  *entry = EntryView();
-  entry->seq = seq;
-  entry->meta.kind = EntryKind::kEnd;
+  if (spool_->use() == SpoolUse::kCopy) return false;
+  *entry = Missing(seq);
   return true;
+}
+
+EntryView Backlog::Missing(std::uint64_t seq) {
+  const bool spooled = HasSpooled();
+  EntryView next;
+  const bool known = ring_->Read(ring_->first_seq(), &next);
+  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : hole_from_,
+                         ring_->first_seq(),
+                         spooled ? spool_->last_place() : before_hole_,
+                         known ? FirstPlace(next.meta) : std::nullopt,
+                         "the end of the spool cannot be read");
+}
+
+absl::Status Backlog::WhyUnreadable(std::uint64_t seq) {
+  if (InSpool(seq)) return spool_->Read(seq).status();
+  EntryView entry;
+  if (spool_ == nullptr || ring_ == nullptr || Read(seq, &entry)) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat(
+      "records ", spool_->last_seq() + 1, " to ", ring_->first_seq() - 1,
+      " are missing in the copy '", EscapeForTerminal(spool_->path()),
+      "', or cannot be read: the original may have them still"));
 }
 
 std::size_t Backlog::BytesFrom(std::uint64_t seq) {
@@ -63,19 +93,31 @@ void Backlog::MarkRejected(std::uint64_t seq) {
 }
 
 void Backlog::FreeBefore(std::uint64_t next_seq) {
+  if (ring_ != nullptr && HasSpooled() && next_seq > spool_->last_seq() &&
+      spool_->last_seq() + 1 < ring_->first_seq()) {
+    // What is behind it is at hand until that is freed too.
+    hole_from_ = spool_->last_seq() + 1;
+    before_hole_ = spool_->last_place();
+  }
+  if (hole_from_ != 0) hole_from_ = std::max(hole_from_, next_seq);
   if (spool_ != nullptr) {
     spool_->FreeBefore(next_seq);
     rejected_.erase(rejected_.begin(), rejected_.lower_bound(next_seq));
   }
-  if (ring_ != nullptr) ring_->FreeBefore(next_seq);
+  if (ring_ == nullptr) return;
+  ring_->FreeBefore(next_seq);
+  schemas_.FreeBefore(next_seq);
+  if (hole_from_ >= ring_->first_seq()) hole_from_ = 0;
 }
 
 absl::Status Backlog::Spill(std::size_t keep_bytes) {
   std::uint64_t seq = ring_->first_seq();
   absl::Status status;
+  KeepSchemas();
   for (; ring_->BytesFrom(seq) > keep_bytes; ++seq) {
     EntryView entry;
     if (!ring_->Read(seq, &entry)) break;
+    schemas_.Note(entry);
     if (!InSpool(seq)) {
       status = spool_->Append(seq, entry.meta, entry.bytes);
       if (!status.ok()) break;
@@ -83,7 +125,13 @@ absl::Status Backlog::Spill(std::size_t keep_bytes) {
     if (entry.rejected) rejected_.insert(seq);
   }
   ring_->FreeBefore(seq);
+  KeepSchemas();
+  schemas_.FreeBefore(seq);  // The spool sees to what it has.
   return status;
+}
+
+void Backlog::KeepSchemas() {
+  for (const KeptSchema& schema : schemas_.whole()) spool_->KeepSchema(schema);
 }
 
 }  // namespace gradtap::agent

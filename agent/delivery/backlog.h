@@ -3,7 +3,8 @@
 //
 // Seqs that stand in both (a process died between moving and freeing) are taken
 // from the spool. Seqs that stand in neither, between the two, read as records
-// of no kind.
+// of no kind, and the last of them as a gap with their steps; of a copy they
+// cannot be read: the original may have them.
 //
 // Layer: agent/delivery. This file: std, absl, core; no grpc, no *.pb.h.
 
@@ -13,11 +14,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
+#include <string>
 
 #include "absl/status/status.h"
 #include "agent/delivery/record_source.h"
 #include "agent/delivery/ring.h"
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/spool.h"
 
 namespace gradtap::agent {
@@ -42,9 +46,12 @@ class Backlog : public RecordSource {
   void SetSpool(std::unique_ptr<Spool> spool) { spool_ = std::move(spool); }
 
   // Moves the oldest records of the ring to the spool, which there must be,
-  // until no more than `keep_bytes` are left in the ring. An error is the
-  // spool's; what it did not take stays in the ring.
+  // until no more than `keep_bytes` are left in the ring, and keeps the schemas
+  // there that they refer to. An error is the spool's; what it did not take
+  // stays in the ring.
   absl::Status Spill(std::size_t keep_bytes);
+  // Why a record at hand, of a copy, cannot be read; OK: it can.
+  absl::Status WhyUnreadable(std::uint64_t seq);
   // All that was spilled so far survives a loss of power.
   absl::Status Sync() {
     return spool_ == nullptr ? absl::OkStatus() : spool_->Close();
@@ -52,10 +59,19 @@ class Backlog : public RecordSource {
 
  private:
   bool InSpool(std::uint64_t seq) const;
+  bool HasSpooled() const;
+  void KeepSchemas();
+  // The record in place of one that stands in neither.
+  EntryView Missing(std::uint64_t seq);
 
   Ring* const ring_;
   std::unique_ptr<Spool> spool_;
   std::set<std::uint64_t> rejected_;  // Of the spool's.
+  // All of the spool is freed, and of the hole behind it what is before this
+  // seq; 0: there is no such hole, or the spool has records.
+  std::uint64_t hole_from_ = 0;
+  std::optional<LoopPlace> before_hole_;
+  SchemaNotes schemas_;  // Of what was read from the ring.
 };
 
 }  // namespace gradtap::agent

@@ -17,39 +17,6 @@ namespace gradtap::agent {
 
 inline constexpr int kGapCauses = 32;  // Room for all values of GapCause.
 
-// A step whose record the collector refused for good; on its way from the
-// delivery thread to the training thread, which tells it in a gap record.
-struct RejectedStep {
-  std::int64_t step = 0;
-  std::uint32_t branch = 0;
-};
-
-// A fixed queue, one producer thread and one consumer thread.
-class RejectedSteps {
- public:
-  // False if it is full: the step is in the counts, but in no gap record.
-  bool Push(const RejectedStep& step) noexcept {
-    const std::uint32_t head = head_.load(std::memory_order_relaxed);
-    if (head - tail_.load(std::memory_order_acquire) == kSlots) return false;
-    slots_[head % kSlots] = step;
-    head_.store(head + 1, std::memory_order_release);
-    return true;
-  }
-  bool Pop(RejectedStep* step) noexcept {
-    const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
-    if (tail == head_.load(std::memory_order_acquire)) return false;
-    *step = slots_[tail % kSlots];
-    tail_.store(tail + 1, std::memory_order_release);
-    return true;
-  }
-
- private:
-  static constexpr std::uint32_t kSlots = 4096;
-  std::array<RejectedStep, kSlots> slots_;
-  std::atomic<std::uint32_t> head_{0};
-  std::atomic<std::uint32_t> tail_{0};
-};
-
 // Thread-safe; no call locks. The training thread counts what it admits and
 // what it does not, the delivery thread what the collector has answered.
 class Books {
@@ -128,8 +95,6 @@ class Books {
     return schema_fingerprint_.load(std::memory_order_relaxed);
   }
 
-  RejectedSteps& rejected_steps() { return rejected_steps_; }
-
  private:
   using Counter = std::atomic<std::uint64_t>;
   static constexpr std::int64_t kUnknown = -2;
@@ -153,7 +118,6 @@ class Books {
   Counter rejected_{0};
   std::atomic<std::int64_t> last_step_of_run_{kUnknown};
   std::atomic<GapCause> full_cause_{GapCause::kRingFull};
-  RejectedSteps rejected_steps_;
 };
 
 }  // namespace gradtap::agent

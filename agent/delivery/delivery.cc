@@ -123,10 +123,13 @@ class RingDelivery final : public Delivery,
  public:
   RingDelivery(std::shared_ptr<DeliveryShared> shared, WorkerOptions options,
                std::optional<RingFileOptions> larger, std::string ring_place,
+               bool ring_file_wanted,
                std::optional<std::chrono::milliseconds> sigterm_deadline)
       : larger_(std::move(larger)),
+        ring_file_wanted_(ring_file_wanted),
         sigterm_deadline_(sigterm_deadline),
         asked_before_(StopSignal::times_asked()),
+        collector_(options.session.collector),
         ring_place_(std::move(ring_place)),
         ring_bytes_(shared->ring->capacity_bytes()),
         shared_(std::move(shared)),
@@ -261,8 +264,17 @@ class RingDelivery final : public Delivery,
     if (!worker_->Start()) {
       shared_->log.Say("no thread",
                        "gradtap: the system gives no thread for delivery: "
-                       "steps are kept in memory and not sent");
+                       "steps stay in the ring, and this process sends none");
     }
+    SayIfRingDiesWithUs();
+  }
+
+  void SayIfRingDiesWithUs() {
+    if (!ring_file_wanted_ || shared_->ring_file != nullptr) return;
+    shared_->log.Say(
+        "ring place",
+        absl::StrCat("gradtap: the ring is ", ring_place(),
+                     "; what is in it is lost if the process is killed"));
   }
 
   void ShutdownInTurn(EndReason reason, SteadyClock::time_point until) {
@@ -279,13 +291,21 @@ class RingDelivery final : public Delivery,
     if (!exiting_) ExitGuard::Remove(this);
   }
 
-  // Nothing is put any more.
+  // Nothing is put any more. Of what is in the file still the thread has told,
+  // unless there is none or it was left behind.
   void SettleRing() {
-    const auto settled =
-        SettleRingFile(shared_->ring_file.get(), *shared_->ring);
-    if (settled.ok()) return;
-    shared_->log.Say("ring file", absl::StrCat("gradtap: an empty ring stays: ",
-                                               std::string(settled.message())));
+    RingFile* const file = shared_->ring_file.get();
+    const auto settled = SettleRingFile(file, *shared_->ring);
+    if (!settled.ok()) {
+      shared_->log.Say("ring file",
+                       absl::StrCat("gradtap: an empty ring stays: ",
+                                    std::string(settled.message())));
+      return;
+    }
+    const Ring& ring = *shared_->ring;
+    if (file == nullptr || ring.first_seq() > ring.last_seq()) return;
+    shared_->left_in_file = true;
+    SayWhatIsLeft(shared_.get(), collector_, /*spooled=*/false, file->path());
   }
 
   void GrowRing(std::size_t step_bytes) {
@@ -393,8 +413,10 @@ class RingDelivery final : public Delivery,
 
   // How a larger ring is made; not if the user said how large it is.
   const std::optional<RingFileOptions> larger_;
+  const bool ring_file_wanted_;
   const std::optional<std::chrono::milliseconds> sigterm_deadline_;
   const std::uint32_t asked_before_;
+  const std::string collector_;
   const ForkGuard fork_;
   mutable Mutex place_mu_;
   std::string ring_place_ ABSL_GUARDED_BY(place_mu_);
@@ -455,7 +477,8 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   if (default_ring) larger = std::move(ring_options);
   return std::make_unique<RingDelivery>(
       std::move(shared), std::move(worker), std::move(larger),
-      std::move(made->place), options.sigterm_deadline);
+      std::move(made->place), !options.ring_folder.empty(),
+      options.sigterm_deadline);
 }
 
 }  // namespace gradtap::agent

@@ -38,7 +38,8 @@ struct DeliveryOptions {
   std::string torch_version;
   std::uint64_t ring_bytes = 64u << 20;
   // Where the ring's file is made, which survives the process (ring_folder.h).
-  // Empty, or where none can be made: the ring is memory.
+  // Empty, or where none can be made: the ring is memory; the latter is said
+  // with the first step.
   std::string ring_folder;
   // The folder below which each process has its spool, made when it is needed.
   // Empty: none; what has no place in the ring is lost, and what is at hand

@@ -55,7 +55,8 @@ std::string FreedHistory::Replacement(std::uint64_t seq) const {
       [](std::uint64_t s, const Run& run) { return s < run.first_seq; });
   if (after == runs_.begin()) return {};
   const Run& run = *(after - 1);
-  if (seq > run.last_seq || run.rejected) return {};
+  if (seq > run.last_seq) return {};
+  if (run.rejected && run.meta.kind != EntryKind::kStep) return {};
   const std::uint64_t offset = seq - run.first_seq;
   switch (run.meta.kind) {
     case EntryKind::kStep: {
@@ -64,6 +65,9 @@ std::string FreedHistory::Replacement(std::uint64_t seq) const {
       const std::int64_t step =
           run.meta.step +
           static_cast<std::int64_t>(offset / run.meta.part_count);
+      if (run.rejected) {
+        return EncodeGap({GapCause::kRejected, step, step, 1, ""});
+      }
       return EncodeGap({lost_by_, step, step, 1,
                         lost_by_ == GapCause::kRunDeleted
                             ? "the run was deleted while it went on"

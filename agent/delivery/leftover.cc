@@ -149,6 +149,7 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Step() {
   if (spool_ == nullptr) return Finish(nullptr);
   auto spool = spool_->Step();
   if (spool.ok() && *spool == nullptr) return nullptr;
+  if (!spool.ok()) problems_ = spool_->TakeProblems();
   spool_.reset();
   if (spool.ok()) return Finish(*std::move(spool));
   if (file_ == nullptr || !absl::IsNotFound(spool.status())) {
@@ -172,32 +173,42 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
                      "' are of different processes: one of them has been "
                      "renamed"));
   }
-  std::unique_ptr<Leftover> leftover(new Leftover(
-      path_, use_, std::move(spool), std::move(file_), unseen_spool_));
+  std::unique_ptr<Leftover> leftover(
+      new Leftover(path_, use_, std::move(spool), std::move(file_),
+                   unseen_spool_, std::move(problems_)));
   if (leftover->empty()) {
-    return absl::NotFoundError(
-        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left"));
+    std::string why =
+        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left");
+    for (const std::string& problem : leftover->TakeProblems()) {
+      absl::StrAppend(&why, "; ", problem);
+    }
+    return absl::NotFoundError(why);
   }
   leftover->Count();
   return leftover;
 }
 
 Leftover::Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
-                   std::unique_ptr<RingFile> file, std::string unseen_spool)
+                   std::unique_ptr<RingFile> file, std::string unseen_spool,
+                   std::vector<std::string> problems)
     : path_(std::move(path)),
       use_(use),
       identity_(spool != nullptr ? spool->identity() : file->identity()),
       unseen_spool_(std::move(unseen_spool)),
       file_(std::move(file)),
       ring_(file_ == nullptr ? nullptr : file_->TakeRing()),
-      backlog_(ring_.get(), std::move(spool)) {
-  if (file_ != nullptr) problems_ = file_->problems();
+      backlog_(ring_.get(), std::move(spool)),
+      problems_(std::move(problems)) {
+  if (file_ == nullptr) return;
+  for (const std::string& problem : file_->problems()) {
+    problems_.push_back(problem);
+  }
 }
 
 Leftover::~Leftover() {
-  if (file_ != nullptr && use_ == SpoolUse::kTakeOver && empty()) {
-    (void)file_->Remove();
-  }
+  if (use_ == SpoolUse::kCopy || !empty()) return;
+  if (backlog_.spool() != nullptr) backlog_.spool()->StayWithoutRecords(false);
+  if (file_ != nullptr) (void)file_->Remove();
 }
 
 void Leftover::Count() {
@@ -222,7 +233,13 @@ SessionOptions Leftover::MakeSessionOptions() const {
   SessionOptions options;
   static_cast<SpoolIdentity&>(options) = identity_;
   options.leftovers = true;
-  options.fill_holes = use_ == SpoolUse::kTakeOver;
+  options.fill_holes = options.declare_holes = use_ == SpoolUse::kTakeOver;
+  options.without_schema = schema_given_up_;
+  if (backlog_.spool() != nullptr) {
+    const KeptSchema* const schema =
+        backlog_.spool()->SchemaBefore(backlog_.first_seq());
+    if (schema != nullptr) options.schema = *schema;
+  }
   if (unseen_spool_.empty()) return options;
   options.fill_holes = options.declare_holes = given_up_;
   options.holes_in = absl::StrCat(

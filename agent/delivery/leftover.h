@@ -67,7 +67,7 @@ class Leftover {
   // The same in pieces, for those who have other duties (Spool::Opening).
   class Opening;
 
-  ~Leftover();  // Taken over, a ring of which nothing is left goes.
+  ~Leftover();  // Taken over, a ring and a spool of which nothing is left go.
   Leftover(const Leftover&) = delete;
   Leftover& operator=(const Leftover&) = delete;
 
@@ -85,6 +85,10 @@ class Leftover {
   // What may be in that spool is lost, and told as a gap.
   void GiveUpUnseenSpool() { given_up_ = true; }
 
+  // Steps whose schema neither the collector has nor anybody here are lost, and
+  // told as gaps. Else such a leftover is refused, and stays as it is.
+  void GiveUpStepsWithoutSchema() { schema_given_up_ = true; }
+
   // All that a Hello says.
   SessionOptions MakeSessionOptions() const;
   Backlog* backlog() { return &backlog_; }
@@ -96,7 +100,8 @@ class Leftover {
 
  private:
   Leftover(std::string path, SpoolUse use, std::unique_ptr<Spool> spool,
-           std::unique_ptr<RingFile> file, std::string unseen_spool);
+           std::unique_ptr<RingFile> file, std::string unseen_spool,
+           std::vector<std::string> problems);
 
   bool empty() const { return backlog_.first_seq() > backlog_.last_seq(); }
   void Count();
@@ -112,6 +117,7 @@ class Leftover {
   Books books_;
   std::uint64_t steps_ = 0;
   bool given_up_ = false;
+  bool schema_given_up_ = false;
 };
 
 // [Threading] As the leftover. Dropped before it is done, it leaves what is
@@ -147,6 +153,7 @@ class Leftover::Opening {
   const SpoolUse use_;
   std::unique_ptr<RingFile> file_;         // Null: there is none.
   std::unique_ptr<Spool::Opening> spool_;  // The same.
+  std::vector<std::string> problems_;      // Of a spool without a record.
 };
 
 }  // namespace gradtap::agent

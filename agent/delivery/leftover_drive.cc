@@ -85,6 +85,7 @@ bool LeftoverDrive::Step(TimePoint wait_until) {
   while (auto action = session_.Next()) {
     if (action->kind == Session::Action::Kind::kCancel) {
       last_reason_ = action->reason;
+      refused_ = std::exchange(rejected_, false);
     }
     Perform(*action, transport_.get());
   }
@@ -108,6 +109,7 @@ void LeftoverDrive::Note(const TransportEvent& event) {
 }
 
 void LeftoverDrive::NoteMessage(const v1::CollectorMessage& message_untrusted) {
+  rejected_ |= message_untrusted.has_reject();
   if (message_untrusted.has_welcome()) {
     outcome_.attempt = message_untrusted.welcome().attempt();
   }
@@ -154,17 +156,22 @@ void LeftoverDrive::End(absl::Status status) {
   outcome_.records_sent = done - outcome_.records_there;
   outcome_.steps_sent = counts.steps_acknowledged - outcome_.steps_there;
   outcome_.steps_refused = counts.steps_lost;
+  outcome_.steps_given_up =
+      std::min(session_.steps_without_schema(), counts.steps_lost);
+  if (outcome_.steps_given_up > 0) {
+    outcome_.problems.push_back(
+        absl::StrCat(outcome_.steps_given_up,
+                     " steps refer to a schema that is nowhere any more: they "
+                     "are given up, and told as gaps"));
+  }
   for (std::string& problem : leftover_->TakeProblems()) {
     outcome_.problems.push_back(std::move(problem));
   }
 }
 
 absl::Status LeftoverDrive::Unreadable(std::uint64_t seq) {
-  Spool* const spool = leftover_->backlog()->spool();
-  if (spool != nullptr && seq <= spool->last_seq()) {
-    const auto read = spool->Read(seq);
-    if (!read.ok()) return read.status();
-  }
+  absl::Status why = leftover_->backlog()->WhyUnreadable(seq);
+  if (!why.ok()) return why;
   return absl::UnavailableError(
       absl::StrCat("record ", seq, " could not be read, and now it can"));
 }
@@ -177,7 +184,9 @@ absl::Status LeftoverDrive::NoProgress() const {
         absl::StrCat(collector, "is away: ", Printable(closed_.message())));
   }
   if (!last_reason_.empty()) {
-    return absl::UnavailableError(absl::StrCat(collector, last_reason_));
+    return absl::Status(refused_ ? absl::StatusCode::kResourceExhausted
+                                 : absl::StatusCode::kUnavailable,
+                        absl::StrCat(collector, last_reason_));
   }
   const auto seconds =
       std::chrono::duration_cast<std::chrono::duration<double>>(

@@ -37,8 +37,9 @@ struct LeftoverDriveOptions {
 struct LeftoverOutcome {
   // OK: the collector has all of it. kUnavailable: it is not there;
   // kDeadlineExceeded: it does not answer; kFailedPrecondition: it refuses, or
-  // expects records that are not at hand; kUnauthenticated and the like: as it
-  // says; kDataLoss, ...: the disk's; kAborted: stopped.
+  // expects records that are not at hand; kResourceExhausted: it refuses for
+  // now; kUnauthenticated and the like: as it says; kDataLoss, ...: the disk's;
+  // kAborted: stopped.
   absl::Status status;
   std::uint32_t attempt = 0;        // 0: not welcomed.
   std::uint64_t records_there = 0;  // The collector had them before.
@@ -46,6 +47,7 @@ struct LeftoverOutcome {
   std::uint64_t steps_there = 0;  // With statistics.
   std::uint64_t steps_sent = 0;
   std::uint64_t steps_refused = 0;    // For good; not among those sent.
+  std::uint64_t steps_given_up = 0;   // Of those refused: without a schema.
   std::vector<std::string> problems;  // For people; also when status is OK.
 };
 
@@ -97,6 +99,8 @@ class LeftoverDrive {
   TimePoint progress_at_;
   absl::Status closed_;      // Why the last call ended.
   std::string last_reason_;  // Why this side ended it, or refuses.
+  bool rejected_ = false;    // In this call.
+  bool refused_ = false;     // That was the last reason.
 };
 
 }  // namespace gradtap::agent

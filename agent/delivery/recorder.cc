@@ -86,7 +86,6 @@ void Recorder::PutStep(const StepData& step) {
   }
   Abandon();  // What an exception may have left behind.
   NoteStep(step.step);
-  TakeRejections();
   const std::size_t size = EncodedStepSize(step);
   if (IsRecorded(step)) step_bytes_ = StepBytes(size);
   const GapCause refused = ReserveOrRefuse(step, size);
@@ -108,7 +107,6 @@ void Recorder::PutGap(GapCause cause, std::int64_t step,
     return;
   }
   NoteStep(step);
-  TakeRejections();
   books_->CountMissing(cause);
   AddGap(cause, step, SafeDetail(detail));
   if (clock_->Steady() - pending_since_ >= kMaxPendingAge) AdmitPendingAlone();
@@ -116,7 +114,6 @@ void Recorder::PutGap(GapCause cause, std::int64_t step,
 
 void Recorder::Rollback(std::int64_t step) {
   if (ended_ || !last_step_ || step > *last_step_) return;
-  TakeRejections();
   last_step_.reset();
   if (deferred_rollback_) {
     // Two become one, and replace what the lower one does.
@@ -134,7 +131,6 @@ void Recorder::Rollback(std::int64_t step) {
 void Recorder::PutEnd(EndReason reason) {
   if (ended_) return;
   Abandon();
-  TakeRejections();
   for (const Pending& item : std::exchange(pending_, {})) {
     pending_.assign(1, item);
     const std::size_t before = ring_->FreeBytes(Ring::Room::kAll);
@@ -169,17 +165,6 @@ void Recorder::PutEnd(EndReason reason) {
 void Recorder::NoteStep(std::int64_t step) {
   if (last_step_ && step <= *last_step_) Rollback(step);
   last_step_ = step;
-}
-
-void Recorder::TakeRejections() {
-  RejectedStep rejected;
-  while (books_->rejected_steps().Pop(&rejected)) {
-    // A gap record names steps of the branch that it stands in. A step of an
-    // older branch is in the counts only.
-    if (rejected.branch == branch_) {
-      AddGap(GapCause::kRejected, rejected.step, {});
-    }
-  }
 }
 
 void Recorder::AddGap(GapCause cause, std::int64_t step,

@@ -69,7 +69,6 @@ class Recorder {
   using Pending = std::variant<GapData, RollbackData, PendingSchema>;
 
   void NoteStep(std::int64_t step);
-  void TakeRejections();
   void AddGap(GapCause cause, std::int64_t step, const std::string& detail);
   // Reserves without publishing; false, with nothing taken back, if full.
   bool ReservePending(Ring::Room room);

@@ -179,8 +179,8 @@ absl::Status RingFile::Make(const RingFileOptions& options) {
   if (header_bytes_ + capacity_ > static_cast<std::uint64_t>(free) / 2) {
     return absl::ResourceExhaustedError(absl::StrCat(
         Shown(path_), ": a ring of ", capacity_, " bytes would take more than ",
-        "half of the ", free, " that are free there, which others need too; a ",
-        "smaller ring_bytes (GRADTAP_RING_BYTES) may fit"));
+        "half of the ", free, " that are free there; a smaller ring_bytes ",
+        "(GRADTAP_RING_BYTES) may fit, or docker run --shm-size=1g"));
   }
   for (int i = 0; i < kTries; ++i) {
     absl::Status status = TryMake(options);

@@ -46,7 +46,12 @@ Session::Session(SessionOptions options, RecordSource* source, Books* books,
       books_(books),
       clock_(clock),
       log_(log),
-      uniform_(std::move(uniform)) {}
+      uniform_(std::move(uniform)) {
+  const KeptSchema& schema = options_.schema;
+  for (std::uint64_t seq = schema.first_seq; schema.Has(seq); ++seq) {
+    history_.Add(schema.At(seq));
+  }
+}
 
 // ---- What happened ---------------------------------------------------------
 
@@ -151,6 +156,15 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
                                          : options_.holes_in));
     return;
   }
+  if (options_.leftovers && next_seq == 1) FindSchema();
+  if (steps_without_schema_ > 0 && !options_.without_schema) {
+    Refuse("schema",
+           "has nothing of this process, and the schema that the first steps "
+           "here refer to is not left either, without which none takes them: "
+           "all stays where it is; `gradtap drain --without-schema` gives "
+           "those steps up for lost");
+    return;
+  }
   if (next_seq < source_->first_seq() && hole_from_ == 0) {
     hole_from_ = next_seq;
   }
@@ -226,16 +240,21 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
   std::set<std::uint64_t> rejected;
   bool record_rejected = false;
   for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
-    const std::uint64_t seq = rejection.seq();
-    if (seq > durable || seq < oldest) continue;  // Not of what is at hand.
-    if (seq < first) {
-      record_rejected = true;
-    } else {
+    const std::uint64_t count = std::max<std::uint64_t>(1, rejection.count());
+    const std::uint64_t from = std::max(rejection.seq(), oldest);
+    const std::uint64_t last =
+        rejection.seq() + std::min(count - 1, ~rejection.seq());
+    if (from > std::min(last, durable)) continue;  // Not of what is at hand.
+    record_rejected |= from < first;
+    for (std::uint64_t seq = std::max(from, first);
+         seq <= std::min(last, durable); ++seq) {
       rejected.insert(seq);
     }
-    Say("rejected record", absl::StrCat("refused record ", seq, " for good: ",
-                                        Printable(rejection.reason()),
-                                        "; such steps are counted as lost"));
+    if (rejection.reason().empty()) continue;  // Others have theirs.
+    Say("rejected record",
+        absl::StrCat("refused record ", rejection.seq(),
+                     " for good: ", Printable(rejection.reason()),
+                     "; such steps are counted as lost"));
   }
   for (std::uint64_t seq = first; record_rejected || !rejected.empty(); ++seq) {
     if (!source_->Read(seq, &entry)) break;
@@ -264,10 +283,8 @@ void Session::FreeThrough(std::uint64_t durable) {
     }
     history_.Add(entry);
     if (entry.rejected) {
+      // As a gap the collector has it.
       books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());
-      if (entry.meta.recorded_steps > 0) {
-        books_->rejected_steps().Push({entry.meta.step, entry.meta.branch});
-      }
     } else {
       books_->CountAcknowledged(entry.meta.recorded_steps, entry.bytes.size());
     }
@@ -460,31 +477,6 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   in_flight_bytes_ += batch->frame().size();
   sent_in_call_ = send_next_ - 1;
   return true;
-}
-
-std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
-                                   std::string* content) {
-  filled_in_call_ = true;
-  std::uint32_t records = 0;
-  const auto fits = [&](std::size_t bytes) {
-    return (records == 0 && at_least_one) ||
-           content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
-  };
-  for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
-    std::string record = history_.Replacement(send_next_);
-    if (record.empty() && send_next_ + 1 == source_->first_seq()) {
-      record = HoleGap();
-    }
-    if (!fits(record.size())) return records;
-    AppendToRecordList(record, content);
-  }
-  EntryView entry;
-  while (source_->Read(send_next_, &entry) && fits(entry.bytes.size())) {
-    AppendToRecordList(entry.bytes, content);
-    ++send_next_;
-    ++records;
-  }
-  return records;
 }
 
 void Session::Say(const std::string& key, const std::string& what) {

@@ -26,6 +26,7 @@
 #include "agent/delivery/freed_history.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/record_source.h"
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/segment.h"
 #include "core/clock.h"
 #include "gradtap/v1/telemetry.pb.h"
@@ -44,9 +45,16 @@ struct SessionOptions : SpoolIdentity {
   bool fill_holes = true;
   // Where somebody else has them, as far as is known; for messages.
   std::string holes_in;
-  // Nobody has them and they are given up: what goes in their place ends with
-  // a gap, of as many steps as there are records, before the first at hand.
+  // Nobody has them, nor is remembered what they were: what goes in their place
+  // ends with a gap, of as many steps as there are records, before the first at
+  // hand.
   bool declare_holes = false;
+  // The newest before the records at hand: sent if the collector lacks it.
+  KeptSchema schema;
+  // Of leftovers. The collector has nothing of the process, and steps refer to
+  // a schema that is not at hand. False: the session is refused. True: the
+  // steps are given up, and each is told as a gap.
+  bool without_schema = false;
   // False for a collector on this machine (StoreFrame()).
   bool compress = true;
 
@@ -120,6 +128,8 @@ class Session {
     if (!unreadable_) return std::nullopt;
     return send_next_;
   }
+  // Of leftovers: how many are given up (SessionOptions::without_schema).
+  std::uint64_t steps_without_schema() const { return steps_without_schema_; }
   // All that was admitted is acknowledged.
   bool drained() const { return source_->first_seq() > source_->last_seq(); }
 
@@ -155,6 +165,13 @@ class Session {
   // What tells of the hole before the records at hand; empty if that cannot be
   // known.
   std::string HoleGap();
+  // The hole's last seq that nothing is remembered of.
+  std::uint64_t HoleGapSeq() const;
+  // How many steps at hand come before the first schema there, and where that
+  // is. If they are not given up: whether there are any.
+  void FindSchema();
+  // What goes in place of a step that is given up.
+  std::string GivenUp(const EntryView& entry);
   void Say(const std::string& key, const std::string& what);
 
   const SessionOptions options_;
@@ -166,8 +183,10 @@ class Session {
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  std::uint64_t hole_from_ = 0;  // The first seq of a hole; 0: there is none.
-  int failures_ = 0;             // Calls in a row without progress.
+  std::uint64_t hole_from_ = 0;   // The first seq of a hole; 0: there is none.
+  std::uint64_t schema_seq_ = 0;  // Steps before it have none.
+  std::uint64_t steps_without_schema_ = 0;
+  int failures_ = 0;  // Calls in a row without progress.
   TimePoint dial_at_;
   bool draining_ = false;
   bool hurry_ = false;

@@ -1,8 +1,11 @@
-// What a session says of itself.
+// What a session says of itself, and what it sends of records.
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include "agent/delivery/session.h"
+#include "agent/spool/hole.h"
 #include "core/codec.h"
 
 namespace gradtap::agent {
@@ -45,36 +48,90 @@ v1::AgentMessage Session::MakeHeartbeat() const {
   return message;
 }
 
+std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
+                                   std::string* content) {
+  filled_in_call_ = true;
+  std::uint32_t records = 0;
+  const auto fits = [&](std::size_t bytes) {
+    return (records == 0 && at_least_one) ||
+           content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
+  };
+  const std::uint64_t gap_seq =
+      send_next_ < source_->first_seq() ? HoleGapSeq() : 0;
+  for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
+    std::string record = history_.Replacement(send_next_);
+    if (record.empty() && send_next_ == gap_seq) record = HoleGap();
+    if (!fits(record.size())) return records;
+    AppendToRecordList(record, content);
+  }
+  EntryView entry;
+  while (source_->Read(send_next_, &entry)) {
+    std::string given_up;
+    std::string_view bytes = entry.bytes;
+    if (send_next_ < schema_seq_ && entry.meta.kind == EntryKind::kStep) {
+      bytes = given_up = GivenUp(entry);
+    }
+    if (!fits(bytes.size())) break;
+    AppendToRecordList(bytes, content);
+    ++send_next_;
+    ++records;
+  }
+  return records;
+}
+
+std::uint64_t Session::HoleGapSeq() const {
+  std::uint64_t seq = source_->first_seq() - 1;
+  while (seq > hole_from_ && options_.schema.Has(seq)) --seq;
+  return seq;
+}
+
 std::string Session::HoleGap() {
   if (!options_.declare_holes || hole_from_ == 0) return {};
-  // The first record of all is a schema.
-  bool has_schema = hole_from_ > 1;
   const std::uint64_t first = source_->first_seq();
-  const std::uint64_t records = first - hole_from_ - (has_schema ? 0 : 1);
-  GapData gap;
-  gap.cause = GapCause::kIoError;
-  gap.detail = "the spool that had them was given up";
-  bool begun = false;
+  std::uint64_t records =
+      first - hole_from_ - options_.schema.Within(hole_from_, first);
+  // The first record of all is a schema.
+  if (hole_from_ == 1 && !options_.schema.Has(1) && records > 0) --records;
   EntryView entry;
   for (std::uint64_t seq = first; source_->Read(seq, &entry); ++seq) {
-    const EntryMeta& meta = entry.meta;
-    if (begun && meta.kind != EntryKind::kStep) break;
-    has_schema |= meta.kind == EntryKind::kSchema;
-    if (meta.kind != EntryKind::kStep) continue;
-    if (!begun) {
-      const std::int64_t most = std::max<std::int64_t>(meta.step, 0);
-      gap.steps =
-          std::min(records / meta.part_count, static_cast<std::uint64_t>(most));
-      gap.first_step = meta.step - static_cast<std::int64_t>(gap.steps);
-      gap.last_step = meta.step - 1;
-      begun = true;
-    }
-    if (has_schema) break;
-    // No collector takes a step without the schema that it refers to.
-    gap.last_step = meta.step;
-    gap.steps += meta.recorded_steps;
+    if (entry.meta.kind != EntryKind::kStep) continue;
+    const auto gap = GapOfHole(
+        std::nullopt, *FirstPlace(entry.meta), records,
+        "neither the collector nor what the process has left has them");
+    return gap ? EncodeGap(*gap) : std::string();
   }
-  return gap.steps == 0 ? std::string() : EncodeGap(gap);
+  return {};
+}
+
+void Session::FindSchema() {
+  schema_seq_ = steps_without_schema_ = 0;
+  if (options_.schema.first_seq != 0) return;
+  std::uint32_t parts = 0;
+  EntryView entry;
+  std::uint64_t seq = source_->first_seq();
+  for (; source_->Read(seq, &entry); ++seq) {
+    const EntryMeta& meta = entry.meta;
+    steps_without_schema_ += meta.recorded_steps;
+    // The rest is read only if it is wanted.
+    if (steps_without_schema_ > 0 && !options_.without_schema) return;
+    if (meta.kind != EntryKind::kSchema) continue;
+    const bool follows = meta.part_index == 0 || meta.part_index == parts;
+    parts = follows ? meta.part_index + 1 : 0;
+    if (parts == meta.part_count) break;
+  }
+  if (steps_without_schema_ > 0) schema_seq_ = seq;
+}
+
+// A step without statistics needs no schema.
+std::string Session::GivenUp(const EntryView& entry) {
+  const EntryMeta& meta = entry.meta;
+  if (meta.recorded_steps == 0 && meta.part_count == 1) {
+    return std::string(entry.bytes);
+  }
+  source_->MarkRejected(entry.seq);
+  if (meta.recorded_steps == 0) return {};
+  return EncodeGap({GapCause::kIoError, meta.step, meta.step, 1,
+                    "its schema was not left, and was given up"});
 }
 
 }  // namespace gradtap::agent

@@ -57,7 +57,7 @@ bool Spiller::MoveAll() {
   if (status.ok() && Used() != 0) status = backlog_->Spill(0);
   if (status.ok()) status = backlog_->Sync();
   Tell(status);
-  return status.ok();
+  return Used() == 0;
 }
 
 absl::Status Spiller::Ready() {
@@ -71,17 +71,17 @@ absl::Status Spiller::Ready() {
 void Spiller::Tell(const absl::Status& status) {
   books_->SetFullCause(absl::IsResourceExhausted(status) ? GapCause::kSpoolFull
                                                          : GapCause::kRingFull);
-  std::vector<std::string> problems;
-  if (!status.ok()) problems.emplace_back(status.message());
-  if (backlog_->spool() != nullptr) {
-    for (std::string& problem : backlog_->spool()->TakeProblems()) {
-      problems.push_back(std::move(problem));
-    }
-  }
-  for (const std::string& problem : problems) {
+  const auto say = [this](const std::string& problem, const char* so) {
     log_->Say(absl::StrCat("spool ", problem),
-              absl::StrCat("gradtap: spool: ", problem,
-                           "; records stay in the ring until there is room"));
+              absl::StrCat("gradtap: spool: ", problem, so));
+  };
+  if (!status.ok()) {
+    say(std::string(status.message()),
+        Used() == 0 ? "" : "; records stay in the ring until there is room");
+  }
+  if (backlog_->spool() == nullptr) return;
+  for (const std::string& problem : backlog_->spool()->TakeProblems()) {
+    say(problem, "");
   }
 }
 

@@ -41,7 +41,8 @@ class Spiller {
   bool Relieve();
   // Moves up to 1 MiB of what is there. As Relieve().
   bool MoveSome();
-  // Moves all and syncs it, now. True if the ring is empty and the disk has it.
+  // Moves all and syncs it, now. True if the spool has it and the ring is
+  // empty, also where the sync has failed, which is said.
   bool MoveAll();
 
  private:

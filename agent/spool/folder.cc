@@ -22,6 +22,7 @@ constexpr std::size_t kNonceDigits = 32;
 constexpr std::string_view kSeg = ".seg";
 constexpr std::string_view kBad = ".bad";
 constexpr std::string_view kTmp = ".tmp";
+constexpr std::string_view kSchema = ".schema";
 constexpr std::string_view kNew = ".new";
 // How often somebody may clear away, too early, what is being made.
 constexpr int kTries = 8;
@@ -279,13 +280,40 @@ absl::StatusOr<std::vector<SpoolFolder::File>> SpoolFolder::List() const {
   return files;
 }
 
+absl::StatusOr<std::vector<SpoolFolder::File>> SpoolFolder::ListSchemas()
+    const {
+  std::vector<File> files;
+  const auto names =
+      NamesIn(fd_, path_, syscalls_, [&files](std::string_view name) {
+        File file;
+        if (name.size() != kSeqDigits + kSchema.size() ||
+            !name.ends_with(kSchema) ||
+            !absl::SimpleAtoi(std::string(name.substr(0, kSeqDigits)),
+                              &file.first_seq) ||
+            file.first_seq == 0) {
+          return false;
+        }
+        file.name = std::string(name);
+        files.push_back(std::move(file));
+        return true;
+      });
+  if (!names.ok()) return names.status();
+  std::sort(files.begin(), files.end(), [](const File& a, const File& b) {
+    return a.first_seq < b.first_seq;
+  });
+  return files;
+}
+
 void SpoolFolder::RemoveIfEmpty() {
   if (use_ != SpoolUse::kTakeOver) return;
   const auto files = List();
   if (!files.ok() || !files->empty()) return;
   const auto unfinished =
       NamesIn(fd_, path_, syscalls_, [](std::string_view name) {
-        return name.size() == kSeqDigits + kTmp.size() && name.ends_with(kTmp);
+        return (name.size() == kSeqDigits + kTmp.size() &&
+                name.ends_with(kTmp)) ||
+               (name.size() == kSeqDigits + kSchema.size() &&
+                name.ends_with(kSchema));
       });
   if (!unfinished.ok()) return;
   for (const std::string& name : *unfinished) {

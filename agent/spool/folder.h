@@ -5,6 +5,7 @@
 //   ROOT/NONCE/SEQ.seg     segments; SEQ: 20 digits, of the first record
 //   ROOT/NONCE/SEQ.bad     set aside: unreadable, or delivered as far as it is
 //                          readable. Nothing of ours deletes it
+//   ROOT/NONCE/SEQ.schema  a schema that segments, or the ring, refer to
 //   ROOT/NONCE/SEQ.tmp     a segment that had no record yet
 //   ROOT/.NONCE.new        a folder that nobody owned yet
 //
@@ -70,6 +71,8 @@ class SpoolFolder {
   };
   // Segments and what was set aside, by first_seq.
   absl::StatusOr<std::vector<File>> List() const;
+  // Schemas that are kept, the same way.
+  absl::StatusOr<std::vector<File>> ListSchemas() const;
 
   // Removes the folder if nothing that counts is in it; else leaves it.
   void RemoveIfEmpty();

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/codec.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -45,7 +44,7 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(const std::string& path,
 
 Spool::~Spool() {
   (void)Close();
-  folder_->RemoveIfEmpty();
+  if (!stays_) folder_->RemoveIfEmpty();
 }
 
 // ---- What is there ---------------------------------------------------------
@@ -56,7 +55,10 @@ absl::StatusOr<std::unique_ptr<Spool::Opening>> Spool::Opening::Begin(
   if (!folder.ok()) return folder.status();
   auto files = (*folder)->List();
   if (!files.ok()) return files.status();
+  const auto schemas = (*folder)->ListSchemas();
+  if (!schemas.ok()) return schemas.status();
   std::unique_ptr<Spool> spool(new Spool(*std::move(folder)));
+  spool->stays_ = !schemas->empty();
   return std::unique_ptr<Opening>(
       new Opening(std::move(spool), *std::move(files)));
 }
@@ -68,12 +70,20 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
   }
   if (next_ < files_.size()) return nullptr;
   Spool& spool = *spool_;
+  spool.TakeSchemas();
+  if (!readable_ && !spool.schemas_.empty()) {
+    // What it has is for the ring of its process.
+    spool.segments_.clear();
+    return std::move(spool_);
+  }
   if (!readable_) {
     std::string why = absl::StrCat("'", EscapeForTerminal(spool.path()),
                                    "' has no record that can be read");
-    for (const std::string& problem : spool.problems_) {
+    problems_ = spool.TakeProblems();
+    for (const std::string& problem : problems_) {
       absl::StrAppend(&why, "; ", problem);
     }
+    spool.stays_ = false;
     spool_.reset();  // With its folder, if nothing is in it.
     return absl::NotFoundError(why);
   }
@@ -200,10 +210,8 @@ absl::StatusOr<std::string> Spool::ReadFile(const std::string& name) const {
 }
 
 void Spool::NotePlace(const EntryMeta& meta, Segment* segment) {
-  if (meta.kind != EntryKind::kStep && meta.kind != EntryKind::kGap) return;
-  if (!segment->first) segment->first = Place{meta.branch, meta.step};
-  const bool gap = meta.kind == EntryKind::kGap;
-  segment->last = Place{meta.branch, gap ? meta.last_step : meta.step};
+  if (!segment->first) segment->first = FirstPlace(meta);
+  if (const auto last = LastPlace(meta)) segment->last = last;
 }
 
 // ---- Writing ---------------------------------------------------------------
@@ -288,11 +296,11 @@ absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
     if (n <= 0) {
       const int error = n < 0 ? static_cast<int>(-n) : ENOSPC;
       const auto good = static_cast<off_t>(segment.bytes);
+      const std::string file = absl::StrCat(path(), "/", segment.name);
       if (written > 0 && folder_->syscalls()->Truncate(open_fd_, good) < 0) {
         AbandonSegment("a record was written in part and cannot be taken back");
       }
-      return FileError(absl::StrCat(path(), "/", segments_.back().name),
-                       "cannot be written", error);
+      return FileError(file, "cannot be written", error);
     }
     written += static_cast<std::size_t>(n);
   }
@@ -305,9 +313,15 @@ absl::Status Spool::Append(std::uint64_t seq, const EntryMeta& meta,
 }
 
 void Spool::AbandonSegment(std::string_view why) {
-  segments_.back().damaged = true;
-  Report(absl::StrCat(segments_.back().name, ": ", std::string(why)));
+  Segment& segment = segments_.back();
+  segment.damaged = true;
+  Report(absl::StrCat(segment.name, ": ", std::string(why)));
   ::close(std::exchange(open_fd_, -1));
+  if (segment.next_seq > segment.first_seq) return;
+  // No record is lost with it, and the next one has its name.
+  folder_->syscalls()->UnlinkAt(folder_->fd(), segment.name.c_str());
+  bytes_ -= segment.bytes;
+  segments_.pop_back();
 }
 
 absl::Status Spool::CloseSegment() {
@@ -324,114 +338,6 @@ absl::Status Spool::CloseSegment() {
 absl::Status Spool::Close() {
   (void)CloseSegment();
   return sync_error_;
-}
-
-// ---- Reading ---------------------------------------------------------------
-
-// The last segment that begins at or before `seq`.
-std::size_t Spool::FindSegment(std::uint64_t seq) const {
-  const auto after = std::upper_bound(
-      segments_.begin(), segments_.end(), seq,
-      [](std::uint64_t s, const Segment& x) { return s < x.first_seq; });
-  return static_cast<std::size_t>(after - segments_.begin()) - 1;
-}
-
-// Two segments are kept: records are read where they are sent, and again where
-// they are freed.
-absl::StatusOr<const Spool::Loaded*> Spool::Load(const Segment& segment) {
-  const auto holds = [&segment](const Loaded& loaded) {
-    return !loaded.bytes.empty() && loaded.first_seq == segment.first_seq &&
-           loaded.content.records.size() >=
-               segment.next_seq - segment.first_seq;
-  };
-  if (holds(loaded_[0])) return &loaded_[0];
-  std::swap(loaded_[0], loaded_[1]);
-  if (holds(loaded_[0])) return &loaded_[0];
-  loaded_[0] = Loaded();
-  auto bytes = ReadFile(segment.name);
-  if (!bytes.ok()) return bytes.status();
-  SegmentContent content = ParseSegment(*bytes, segment.first_seq);
-  if (content.records.size() < segment.next_seq - segment.first_seq) {
-    return absl::DataLossError(absl::StrCat(
-        "'", EscapeForTerminal(path()), "/", segment.name,
-        "' has changed since it was written or looked at: ", content.damage));
-  }
-  loaded_[0].first_seq = segment.first_seq;
-  loaded_[0].bytes = *std::move(bytes);
-  loaded_[0].content = std::move(content);
-  return &loaded_[0];
-}
-
-absl::StatusOr<EntryView> Spool::Read(std::uint64_t seq) {
-  if (seq < first_seq_ || seq >= next_seq_) {
-    return absl::OutOfRangeError(absl::StrCat(
-        "record ", seq, " is not one of ", first_seq_, " to ", next_seq_ - 1));
-  }
-  const std::size_t at = FindSegment(seq);
-  const Segment& segment = segments_[at];
-  if (seq >= segment.next_seq) {
-    if (folder_->use() == SpoolUse::kCopy) return NotInCopy(at);
-    return Missing(seq, at);
-  }
-  if (open_fd_ >= 0 && at + 1 == segments_.size()) (void)CloseSegment();
-  const auto loaded = Load(segment);
-  if (!loaded.ok()) return loaded.status();
-  const SegmentRecord& record =
-      (*loaded)->content.records[seq - segment.first_seq];
-  EntryView entry;
-  entry.seq = seq;
-  entry.meta = record.meta;
-  entry.bytes =
-      std::string_view((*loaded)->bytes).substr(record.offset, record.size);
-  return entry;
-}
-
-absl::Status Spool::NotInCopy(std::size_t before) const {
-  std::size_t first = before;
-  while (first > 0 && segments_[first].next_seq == segments_[first].first_seq) {
-    --first;
-  }
-  std::size_t after = before + 1;
-  while (after + 1 < segments_.size() &&
-         segments_[after].next_seq == segments_[after].first_seq) {
-    ++after;
-  }
-  return absl::DataLossError(
-      absl::StrCat("records ", segments_[first].next_seq, " to ",
-                   segments_[after].first_seq - 1, " are missing in the copy '",
-                   EscapeForTerminal(path()),
-                   "', or cannot be read: the original may have them still"));
-}
-
-// `before` is the segment before the hole that `seq` is in.
-EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
-  EntryView entry;
-  entry.seq = seq;
-  entry.meta.kind = EntryKind::kEnd;  // Of no kind: nothing is told of it.
-  // A segment without a readable record is part of the hole.
-  std::size_t after = before + 1;
-  if (after >= segments_.size() || seq + 1 != segments_[after].first_seq) {
-    return entry;
-  }
-  if (segments_[after].next_seq == segments_[after].first_seq) return entry;
-  while (before > 0 && !segments_[before].last) --before;
-  const auto& last = segments_[before].last;
-  const auto& next = segments_[after].first;
-  if (!last || !next || last->branch != next->branch ||
-      next->step <= last->step || next->step - last->step == 1) {
-    return entry;
-  }
-  entry.meta.kind = EntryKind::kGap;
-  entry.meta.cause = GapCause::kIoError;
-  entry.meta.branch = last->branch;
-  entry.meta.step = last->step + 1;
-  entry.meta.last_step = next->step - 1;
-  entry.meta.steps = static_cast<std::uint64_t>(next->step - last->step) - 1;
-  stand_in_ =
-      EncodeGap({GapCause::kIoError, entry.meta.step, entry.meta.last_step,
-                 entry.meta.steps, "a segment of the spool cannot be read"});
-  entry.bytes = stand_in_;
-  return entry;
 }
 
 // ---- Freeing ---------------------------------------------------------------
@@ -479,6 +385,7 @@ void Spool::FreeBefore(std::uint64_t next_seq) {
   }
   segments_.erase(segments_.begin(),
                   segments_.begin() + static_cast<std::ptrdiff_t>(freed));
+  FreeSchemas();
 }
 
 void Spool::Report(std::string problem) {

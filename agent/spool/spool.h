@@ -23,6 +23,8 @@
 #include "absl/status/statusor.h"
 #include "agent/entry.h"
 #include "agent/spool/folder.h"
+#include "agent/spool/hole.h"
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/segment.h"
 
 namespace gradtap::agent {
@@ -43,10 +45,11 @@ class Spool {
       Syscalls* syscalls = RealSyscalls());
 
   // What a process has left. Reads all of it once; damage is no error but in
-  // TakeProblems(). kNotFound: no record can be read, nor was one set aside.
-  // kUnimplemented: a segment has another format version. kUnavailable and the
-  // like: the system does not let one be read, which may pass; nothing has
-  // changed then. Others as of SpoolFolder::Open().
+  // TakeProblems(). kNotFound: no record can be read, nor was one set aside;
+  // but if a schema is kept, it is a spool without a record. kUnimplemented: a
+  // segment has another format version. kUnavailable and the like: the system
+  // does not let one be read, which may pass; nothing has changed then. Others
+  // as of SpoolFolder::Open().
   static absl::StatusOr<std::unique_ptr<Spool>> Open(
       const std::string& path, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());
@@ -59,6 +62,7 @@ class Spool {
   Spool& operator=(const Spool&) = delete;
 
   const std::string& path() const { return folder_->path(); }
+  SpoolUse use() const { return folder_->use(); }
   const SpoolIdentity& identity() const { return identity_; }
 
   // Records at hand; first_seq() = last_seq() + 1: none. Seqs between that
@@ -69,6 +73,8 @@ class Spool {
   std::uint64_t bytes() const { return bytes_; }
   // Steps with statistics among the records that Open() has found.
   std::uint64_t steps_found() const { return steps_found_; }
+  // Of the records at hand; none: they tell of no step.
+  std::optional<LoopPlace> last_place() const;
 
   // The next record; the first one has any seq, then without holes. OK: it
   // survives this process. Otherwise it is not in the spool, which is as it was
@@ -77,30 +83,45 @@ class Spool {
   absl::Status Append(std::uint64_t seq, const EntryMeta& meta,
                       std::string_view bytes);
 
+  // Keeps a schema that is newer than those which are kept, while there may be
+  // records that refer to it; best effort. They do not count as segments, and
+  // have an eighth of their room.
+  void KeepSchema(const KeptSchema& schema);
+  // That of the records from `seq` on, if it is older than that; null: there is
+  // none.
+  const KeptSchema* SchemaBefore(std::uint64_t seq) const;
+
   // Syncs and closes the segment that is being written, so that all survives a
   // loss of power. An error of this or an earlier sync; Append() may go on.
   absl::Status Close();
 
   // The record of a seq at hand, valid until the next call. In place of those
-  // that cannot be read stand records of no kind (empty), and last a gap
-  // (kIoError) with their steps, if the records around them tell. An error:
-  // the segment was readable before; nothing has changed. In a copy those that
-  // cannot be read are an error too (kDataLoss): the original may have them.
+  // that cannot be read stand schemas that are kept, else records of no kind
+  // (empty), and last a gap (kIoError) with their steps (GapOfHole()). An
+  // error: the segment was readable before; nothing has changed. In a copy
+  // those that cannot be read are an error too (kDataLoss): the original may
+  // have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
+
+  // What stands in place of `seq` in a hole of the seqs from `from` to before
+  // `next_seq`, with those places around it. Valid until the next call.
+  EntryView StandIn(std::uint64_t seq, std::uint64_t from,
+                    std::uint64_t next_seq,
+                    const std::optional<LoopPlace>& before,
+                    const std::optional<LoopPlace>& next, std::string detail);
 
   // The records before `next_seq` are not needed any more. Deletes segments
   // that hold no other, but sets aside those with damage; of a copy, none.
   void FreeBefore(std::uint64_t next_seq);
 
+  // Whether the folder stays though no record is in it: the ring of its process
+  // may need a schema that it has. So it is with one that Open() gives.
+  void StayWithoutRecords(bool stays) { stays_ = stays; }
+
   // What has been found or has failed since the last call, for people.
   std::vector<std::string> TakeProblems();
 
  private:
-  // Where the loop stood, for gaps.
-  struct Place {
-    std::uint32_t branch = 0;
-    std::int64_t step = 0;
-  };
   struct Segment {
     std::string name;
     std::uint64_t first_seq = 0;
@@ -108,7 +129,7 @@ class Spool {
     std::uint64_t bytes = 0;     // Of the file.
     bool damaged = false;
     bool aside = false;  // Called .bad already.
-    std::optional<Place> first, last;
+    std::optional<LoopPlace> first, last;
   };
   struct Loaded {
     std::uint64_t first_seq = 0;
@@ -126,6 +147,7 @@ class Spool {
   // Adds it to segments_. `*readable` becomes true if a record of it can be
   // read.
   absl::Status Take(const SpoolFolder::File& file, bool* readable);
+  void TakeSchemas();
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
   absl::Status OpenSegment(std::uint64_t seq);
@@ -134,6 +156,9 @@ class Spool {
   void SetAside(Segment* segment);
   std::size_t FindSegment(std::uint64_t seq) const;
   EntryView Missing(std::uint64_t seq, std::size_t before);
+  const KeptSchema* Kept(std::uint64_t seq) const;
+  absl::Status WriteSchema(const std::string& bytes, std::uint64_t seq);
+  void FreeSchemas();
   absl::Status NotInCopy(std::size_t before) const;
   static void NotePlace(const EntryMeta& meta, Segment* segment);
   void Report(std::string problem);
@@ -149,7 +174,14 @@ class Spool {
   int open_fd_ = -1;  // Of the last segment, if it is being written.
   absl::Status sync_error_;
   std::array<Loaded, 2> loaded_;  // None where `bytes` is empty.
-  std::string stand_in_;          // For Missing().
+  std::string stand_in_;          // For StandIn().
+  // By first_seq. Of those that this process has written, the length alone.
+  struct Schema {
+    KeptSchema schema;
+    std::uint64_t bytes = 0;  // Of the file.
+  };
+  std::vector<Schema> schemas_;
+  bool stays_ = false;
   std::vector<std::string> problems_;
 };
 
@@ -166,6 +198,10 @@ class Spool::Opening {
   // or an error as of Open().
   absl::StatusOr<std::unique_ptr<Spool>> Step();
 
+  // What was found, where Step() has said kNotFound; for people.
+  std::vector<std::string> TakeProblems() {
+    return std::exchange(problems_, {});
+  }
   // Whose it is, while it is read; null: not known yet.
   const SpoolIdentity* identity() const;
 
@@ -177,6 +213,7 @@ class Spool::Opening {
   const std::vector<SpoolFolder::File> files_;
   std::size_t next_ = 0;
   bool readable_ = false;  // A record, so far.
+  std::vector<std::string> problems_;
 };
 
 }  // namespace gradtap::agent

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -232,7 +233,19 @@ absl::StatusOr<GlobalOptions> Resolve(const RawOptions& raw, const Io& io,
   return options;
 }
 
-int Finish(const absl::Status& status, Context& context) {
+// What to do where nobody could be reached, by the reason at the message's end.
+std::string WhatToDo(const std::string& message) {
+  for (const char* none : {"onnection refused", "unknown host name",
+                           "No such file or directory"}) {  // A socket.
+    if (absl::EndsWith(message, none)) {
+      return "; start gradtapd, or name another with --collector HOST:PORT";
+    }
+  }
+  return "; `gradtap doctor` tells why";
+}
+
+// doctor: the command that finds out by itself.
+int Finish(const absl::Status& status, bool doctor, Context& context) {
   std::string message(status.message());
   int code = kExitFailed;
   switch (status.code()) {
@@ -245,7 +258,7 @@ int Finish(const absl::Status& status, Context& context) {
       break;
     case absl::StatusCode::kUnavailable:
       code = kExitUnreachable;
-      message += "; start gradtapd, or name another with --collector HOST:PORT";
+      if (!doctor) message += WhatToDo(message);
       break;
     case absl::StatusCode::kDeadlineExceeded:
       code = kExitUnreachable;
@@ -270,7 +283,7 @@ int RunCommand(const Command& command, const RawOptions& raw, bool as_given,
   absl::Status status = options.ok() ? command(context) : options.status();
   // What was written before an error is data all the same.
   if (absl::Status flushed = context.Flush(); status.ok()) status = flushed;
-  return Finish(status, context);
+  return Finish(status, /*doctor=*/as_given, context);
 }
 
 // The first word that is no option, if no command was recognised.

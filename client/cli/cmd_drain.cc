@@ -67,6 +67,11 @@ Command AddDrain(CLI::App& app) {
                "Deliver also what is in shared memory of processes whose spool "
                "cannot be seen from here: what that has is then lost, and told "
                "as a gap");
+  app.add_flag(
+      "--without-schema", options->without_schema,
+      "Give up steps whose table of parameters neither the collector "
+      "nor anybody here has, so that no collector takes them: they are "
+      "then lost, and told as gaps");
   app.footer(
       "What the collector acknowledges is deleted. Processes that still run\n"
       "keep theirs, and deliver by themselves. What processes recorded for\n"

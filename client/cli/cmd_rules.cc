@@ -142,9 +142,10 @@ Command AddRules(CLI::App& app) {
       ->type_name("");
   app.add_option("RUN", options->run, "test: the run")->type_name("");
   app.footer(
-      "The file is protobuf's text format; docs/health.md explains it. The\n"
-      "collector takes it with gradtapd --rules FILE. A test of a long run "
-      "may\n"
+      "The file is protobuf's text format; docs/health.md in "
+      "share/doc/gradtap explains\n"
+      "it. The collector takes it with gradtapd --rules FILE. A test of a long "
+      "run may\n"
       "take minutes: --timeout.\n"
       "\n"
       "Examples:\n"

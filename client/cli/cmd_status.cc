@@ -47,6 +47,7 @@ class StatusTable {
 
   void Add(const v1::GetStatusResponse& status) {
     const v1::CollectorFigures& figures = status.figures();
+    AddIngestStopped(status.keeping(), now_, &table_);
     AddTrouble("STORING FAILS", figures.storing());
     AddTrouble("SEALING FAILS", figures.sealing().trouble());
     if (figures.writes_stopped()) {
@@ -87,7 +88,7 @@ class StatusTable {
                     HumanBytes(status.disk_free_bytes()) + " free");
     if (has_figures) AddData(figures);
     Row("memory", HumanBytes(status.resident_bytes()));
-    AddKeepingRows(status.keeping(), now_, &table_);
+    AddKeepingRows(status.keeping(), &table_);
   }
 
   Table& table() { return table_; }

@@ -21,6 +21,7 @@ namespace {
 constexpr char kCollector[] = "collector";
 constexpr char kTls[] = "tls";
 constexpr char kToken[] = "token";
+constexpr char kStoring[] = "storing";
 constexpr char kVersion[] = "version";
 constexpr char kClock[] = "clock";
 constexpr std::int64_t kSecond = 1'000'000'000;
@@ -301,6 +302,7 @@ class CollectorCheck {
                    "--token-file FILE with a token of the role read");
       return;
     }
+    CheckStoring(answer.status);
     CheckVersion(answer);
     CheckClock(answer);
   }
@@ -358,6 +360,24 @@ class CollectorCheck {
           kToken,
           absl::StrCat("it may write", answer.read.ok() ? " and read" : "",
                        ", of the runs that it is limited to, if any"));
+    }
+  }
+
+  // A session opens all the same where a disk fails, and where it is full.
+  void CheckStoring(const v1::GetStatusResponse& status) {
+    const std::string& failure = status.figures().storing().what();
+    if (status.keeping().ingest_stopped()) {
+      report_.Problem(kStoring,
+                      "the collector stores nothing: its disk is at its "
+                      "reserve (--disk-reserve)",
+                      "make room there, `gradtap unpin` or `gradtap delete` "
+                      "runs: it goes on by itself");
+    } else if (!failure.empty()) {
+      report_.Problem(kStoring,
+                      absl::StrCat("the collector cannot store: ", failure),
+                      "look at its disk, at its log and at `gradtap status`");
+    } else if (status.has_figures()) {
+      report_.Ok(kStoring, "the collector stores what comes");
     }
   }
 

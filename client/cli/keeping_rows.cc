@@ -69,12 +69,21 @@ std::string_view WhyWord(v1::Removal::Why why) {
 
 }  // namespace
 
-void AddKeepingRows(const v1::KeepingStatus& keeping, std::int64_t now_unix_ns,
-                    Table* table) {
+void AddIngestStopped(const v1::KeepingStatus& keeping,
+                      std::int64_t now_unix_ns, Table* table) {
+  if (!keeping.ingest_stopped()) return;
+  table->AddRow(
+      {{"INGEST STOPPED", Tone::kBad},
+       {absl::StrCat(
+            HumanAge(keeping.ingest_stopped_since_unix_ns(), now_unix_ns),
+            ": the disk is at its reserve; make room, or delete runs"),
+        Tone::kBad}});
+}
+
+void AddKeepingRows(const v1::KeepingStatus& keeping, Table* table) {
   if (keeping.disk_total_bytes() == 0) return;
-  const auto add = [table](const char* what, std::string value,
-                           Tone tone = Tone::kPlain) {
-    table->AddRow({{what}, {std::move(value), tone}});
+  const auto add = [table](const char* what, std::string value) {
+    table->AddRow({{what}, {std::move(value)}});
   };
   add("kept", Limits(keeping));
   if (keeping.pinned_runs() > 0) {
@@ -83,14 +92,6 @@ void AddKeepingRows(const v1::KeepingStatus& keeping, std::int64_t now_unix_ns,
   }
   add("growth", Growth(keeping));
   add("removed since start", Removed(keeping));
-  if (keeping.ingest_stopped()) {
-    add("ingest",
-        absl::StrCat(
-            "stopped ",
-            HumanAge(keeping.ingest_stopped_since_unix_ns(), now_unix_ns),
-            ": the disk is at its reserve; make room, or delete runs"),
-        Tone::kBad);
-  }
 }
 
 std::string RemovalsText(const v1::KeepingStatus& keeping, int most,

@@ -14,9 +14,12 @@
 
 namespace gradtap::client {
 
+// A row of two cells, if nothing is stored for want of room.
+void AddIngestStopped(const v1::KeepingStatus& keeping,
+                      std::int64_t now_unix_ns, Table* table);
+
 // Rows of two cells. None for a collector that does not tell.
-void AddKeepingRows(const v1::KeepingStatus& keeping, std::int64_t now_unix_ns,
-                    Table* table);
+void AddKeepingRows(const v1::KeepingStatus& keeping, Table* table);
 
 // The newest removals, at most `most`, as a table; empty: there are none.
 std::string RemovalsText(const v1::KeepingStatus& keeping, int most,

@@ -47,7 +47,9 @@ class Delivery {
     if (name.size() == 32) row_.process = name;
     const absl::Status status = TryToDeliver(place);
     if (!row_.folder.empty()) Take(status);
-    return !IsUnreachable(status) && !absl::IsAborted(status);
+    // One that refuses for now was asked for as long as patience lasts.
+    return !IsUnreachable(status) && !absl::IsResourceExhausted(status) &&
+           !absl::IsAborted(status);
   }
 
   absl::Status Write() {
@@ -99,6 +101,7 @@ class Delivery {
     }
     if (absl::Status dialled = Dial(); !dialled.ok()) return dialled;
     if (options_.without_spool) (*leftover)->GiveUpUnseenSpool();
+    if (options_.without_schema) (*leftover)->GiveUpStepsWithoutSchema();
     return Drive(leftover->get());
   }
 
@@ -172,10 +175,12 @@ class Delivery {
     row_.steps_there = outcome.steps_there;
     row_.steps_refused = outcome.steps_refused;
     row_.problems = outcome.problems;
-    if (outcome.status.ok() && outcome.steps_refused > 0) {
+    const std::uint64_t refused =
+        outcome.steps_refused - outcome.steps_given_up;
+    if (outcome.status.ok() && refused > 0) {
       row_.state = LeftoverRow::State::kRefused;
       return absl::FailedPreconditionError(absl::StrCat(
-          "the collector has refused ", outcome.steps_refused,
+          "the collector has refused ", refused,
           " steps for good: they are lost; what was wrong with the first is "
           "said above"));
     }

@@ -22,6 +22,8 @@ struct LeftoverOptions {
   bool any_collector = false;
   // Also a ring whose spool cannot be seen: what that has is lost.
   bool without_spool = false;
+  // Also steps whose schema nobody has: they are lost.
+  bool without_schema = false;
   std::string folder;  // That was named, for messages; empty: none.
 };
 

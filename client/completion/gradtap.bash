@@ -1,83 +1,104 @@
 # bash completion of gradtap and gradtapd. What there is, they say themselves:
 # commands and options come from --help, names of runs from the collector, which
-# has a second to answer.
+# has a second to answer. compgen -W expands what it is given, $(...) too: from a
+# collector it gets names that are names.
 
+# Of the help text $1: names of commands; options; what follows option $2 (FILE,
+# table|json|csv); the words of such an enumeration.
 _gradtap_commands() {
-  "$1" --help 2>/dev/null |
-    sed -n '/^S\(ubcommands\|UBCOMMANDS\):/,/^$/s/^  \([a-z][a-z-]*\)  .*/\1/p'
+  sed -n '/^S\(ubcommands\|UBCOMMANDS\):/,/^$/s/^  \([a-z][a-z-]*\)  .*/\1/p' <<< "$1"
 }
 
-# Options of a program and command, with those words where one takes some.
 _gradtap_options() {
-  "$@" --help 2>/dev/null |
-    sed -n 's/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}\(--[a-z][a-z-]*\).*/\2/p'
+  sed -n 's/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}\(--[a-z][a-z-]*\).*/\2/p' <<< "$1"
 }
 
-# The words of `option` if its help lists them: table|json|csv.
+_gradtap_value() {
+  sed -n "s/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}$2 \([^ ][^ ]*\).*/\2/p" <<< "$1" |
+    head -n 1
+}
+
 _gradtap_words() {
-  local option=$1
-  shift
-  "$@" --help 2>/dev/null |
-    sed -n "s/^ \{2,10\}\(-[a-zA-Z], *\)\{0,1\}$option \([a-z]*\(|[a-z]*\)\{1,\}\)\( .*\)\{0,1\}$/\2/p" | tr '|' '\n'
+  grep -x '[a-z]*\(|[a-z]*\)\{1,\}' <<< "$1" | tr '|' '\n'
 }
 
 _gradtap_runs() {
   "$@" --timeout 1 --output csv runs 2>/dev/null | sed -n '2,$s/,.*//p' |
-    grep -v '"'
+    grep -x '[A-Za-z0-9._-]*'
 }
 
 _gradtap() {
-  local program=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]}
-  local previous=${COMP_WORDS[COMP_CWORD - 1]} command= i
-  local -a connection=()
+  local program=${COMP_WORDS[0]} cur=${COMP_WORDS[COMP_CWORD]} previous= i
+  local word value help known
+  local -a words=() asked=("$program") connection=()
   COMPREPLY=()
-  # bash takes a colon for a word's end: --collector gpu7:7317 is three words.
+  # bash takes = and : for words: --tokens=F is three of them, gpu7:7317 too, and
+  # --steps -9: has no other half.
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
-      -c | --collector)
-        connection=(--collector "${COMP_WORDS[i + 1]}")
-        if [[ ${COMP_WORDS[i + 2]-} == : ]]; then
-          connection[1]+=:${COMP_WORDS[i + 3]-}
-          i=$((i + 2))
+      =) ;;
+      : | ::)
+        ((${#words[@]})) || continue
+        words[-1]+=${COMP_WORDS[i]}
+        if ((i + 1 < COMP_CWORD)) && [[ ${COMP_WORDS[i + 1]} != -* ]]; then
+          words[-1]+=${COMP_WORDS[++i]}
         fi
-        i=$((i + 1))
         ;;
-      -o | --output | --timeout | --tls-ca | --tls-cert | --tls-key | --token-file)
-        i=$((i + 1))
+      *) words+=("${COMP_WORDS[i]}") ;;
+    esac
+  done
+  [[ $cur == = ]] && cur=
+
+  # Which command it is, and what it was told of the collector. `help` is the
+  # command's own, `known` has those of the commands above it, too.
+  help=$("$program" --help 2>/dev/null)
+  known=$help
+  for ((i = 0; i < ${#words[@]}; ++i)); do
+    word=${words[i]}
+    case $word in
+      -c) word=--collector ;;
+      -o) word=--output ;;
+    esac
+    case $word in
+      --tls) connection+=("$word") ;;
+      --*[!a-z-]*) ;;
+      -*)
+        [[ -n $(_gradtap_value "$known" "$word") ]] || continue
+        if ((++i == ${#words[@]})); then
+          previous=$word
+          break
+        fi
+        value=${words[i]}
+        case $word in
+          --collector | --tls-* | --token-file)
+            connection+=("$word" "${value/#\~\//$HOME/}")
+            ;;
+        esac
         ;;
-      -*) ;;
       *)
-        command=${COMP_WORDS[i]}
-        break
+        _gradtap_commands "$help" | grep -Fqxe "$word" || continue
+        asked+=("$word")
+        help=$("${asked[@]}" --help 2>/dev/null)
+        known+=$'\n'$help
         ;;
     esac
   done
-  local -a asked=("$program" ${command:+"$command"})
-  local words
-  case $previous in
-    -o) previous=--output ;;
-  esac
-  if [[ $previous == --* ]]; then
-    words=$(_gradtap_words "$previous" "${asked[@]}")
-    if [[ -n $words ]]; then
-      COMPREPLY=($(compgen -W "$words" -- "$cur"))
-      return
-    fi
-    case $previous in
-      *-file | *-dir | --tls-ca | --tls-cert | --tls-key | --rules | --config)
+
+  if [[ -n $previous ]]; then
+    value=$(_gradtap_value "$known" "$previous")
+    COMPREPLY=($(compgen -W "$(_gradtap_words "$value")" -- "$cur"))
+    case $previous,$value in
+      --*-dir,* | *,FILE | *,DIR | *,PATH)
         COMPREPLY=($(compgen -f -- "$cur"))
-        return
         ;;
     esac
-  fi
-  if [[ $cur == -* ]]; then
-    COMPREPLY=($(compgen -W "$(_gradtap_options "${asked[@]}")" -- "$cur"))
-  elif [[ -z $command ]]; then
-    COMPREPLY=($(compgen -W "$(_gradtap_commands "$program")" -- "$cur"))
+  elif [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$(_gradtap_options "$help")" -- "$cur"))
+  elif words=($(_gradtap_commands "$help")) && ((${#words[@]})); then
+    COMPREPLY=($(compgen -W "${words[*]}" -- "$cur"))
   else
     # What it takes besides options: a run, a file, or nothing that is known.
-    local help IFS=$'\n'
-    help=$("${asked[@]}" --help 2>/dev/null)
+    local IFS=$'\n'
     if [[ $help == *$'\n  RUN'* ]]; then
       COMPREPLY=($(compgen -W "$(_gradtap_runs "$program" "${connection[@]}")" -- "$cur"))
     fi

@@ -7,9 +7,12 @@
 #include <openssl/x509.h>
 #include <sys/stat.h>
 
+#include <ctime>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "core/names.h"
 
 namespace gradtap::server {
@@ -17,6 +20,11 @@ namespace {
 
 constexpr std::size_t kMaxPemBytes = std::size_t{1} << 20;
 constexpr std::chrono::seconds kLookEvery{1};
+constexpr std::int64_t kEndsSoonS = std::int64_t{14} * 24 * 3600;
+// The options that name the files.
+constexpr char kCert[] = "--tls-cert";
+constexpr char kKey[] = "--tls-key";
+constexpr char kClientCa[] = "--tls-client-ca";
 
 struct Free {
   void operator()(BIO* bio) const { BIO_free(bio); }
@@ -38,8 +46,15 @@ absl::Status Unusable(const std::string& path, const char* why) {
     if (text != nullptr) reason = absl::StrCat(" (", text, ")");
   }
   ERR_clear_error();
-  return absl::InvalidArgumentError(
+  return absl::FailedPreconditionError(
       absl::StrCat(EscapeForTerminal(path), " ", why, reason));
+}
+
+// What is wrong with the file of an option of gradtapd's.
+absl::Status OfOption(const char* option, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat(option, ": ", status.message()));
 }
 
 // Never asks at a terminal.
@@ -110,6 +125,16 @@ absl::Status TrustClients(const std::string& pem, const std::string& path,
   return absl::OkStatus();
 }
 
+std::int64_t UnixSeconds(const ASN1_TIME* time) {
+  std::tm utc{};
+  return ASN1_TIME_to_tm(time, &utc) == 1 ? ::timegm(&utc) : 0;
+}
+
+std::string TimeText(std::int64_t unix_s) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", absl::FromUnixSeconds(unix_s),
+                          absl::UTCTimeZone());
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Read(
@@ -122,6 +147,7 @@ absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Read(
   if (!first.ok()) return first.status();
   (*first)->generation = 1;
   all->SayIfOpen();
+  all->SayIfOutOfDate(**first);
   all->stamps_ = stamps;
   MutexLock lock(all->mu_);
   all->current_ = *std::move(first);
@@ -130,7 +156,10 @@ absl::StatusOr<std::unique_ptr<Certificates>> Certificates::Read(
 
 Certificates::Certificates(const CertificateFiles& files, const Clock* clock,
                            std::function<void(const std::string&)> say)
-    : files_(files), say_(std::move(say)), look_(clock, kLookEvery) {}
+    : files_(files),
+      clock_(clock),
+      say_(std::move(say)),
+      look_(clock, kLookEvery) {}
 
 Certificates::Stamps Certificates::StampsNow() const {
   return {StampOf(files_.cert), StampOf(files_.key),
@@ -139,16 +168,14 @@ Certificates::Stamps Certificates::StampsNow() const {
 
 absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
   auto read = std::make_shared<Certificate>();
-  const std::pair<const std::string&, std::string*> wanted[] = {
-      {files_.cert, &read->cert_pem},
-      {files_.key, &read->key_pem},
-      {files_.client_ca, &read->client_ca_pem}};
-  for (const auto& [path, pem] : wanted) {
+  const std::tuple<const char*, const std::string&, std::string*> wanted[] = {
+      {kCert, files_.cert, &read->cert_pem},
+      {kKey, files_.key, &read->key_pem},
+      {kClientCa, files_.client_ca, &read->client_ca_pem}};
+  for (const auto& [option, path, pem] : wanted) {
     if (path.empty()) continue;
     absl::StatusOr<std::string> text = ReadSmall(path, kMaxPemBytes);
-    if (!text.ok()) {
-      return absl::InvalidArgumentError(text.status().message());
-    }
+    if (!text.ok()) return OfOption(option, text.status());
     *pem = *std::move(text);
   }
   ERR_clear_error();
@@ -161,17 +188,28 @@ absl::StatusOr<std::shared_ptr<Certificate>> Certificates::ReadAll() const {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  absl::Status status = UseChain(read->cert_pem, files_.cert, context);
-  if (status.ok()) status = UseKey(read->key_pem, files_, context);
+  absl::Status status =
+      OfOption(kCert, UseChain(read->cert_pem, files_.cert, context));
+  if (status.ok()) {
+    status = OfOption(kKey, UseKey(read->key_pem, files_, context));
+  }
   if (status.ok() && !files_.client_ca.empty()) {
-    status = TrustClients(read->client_ca_pem, files_.client_ca, context);
+    status = OfOption(kClientCa, TrustClients(read->client_ca_pem,
+                                              files_.client_ca, context));
   }
   if (!status.ok()) return status;
+  const X509* const own = SSL_CTX_get0_certificate(context);
+  read->not_before_unix_s = UnixSeconds(X509_get0_notBefore(own));
+  read->not_after_unix_s = UnixSeconds(X509_get0_notAfter(own));
   return read;
 }
 
 std::shared_ptr<const Certificate> Certificates::Current() {
   look_.Maybe([this] { LookAgain(); });
+  return Last();
+}
+
+std::shared_ptr<const Certificate> Certificates::Last() {
   MutexLock lock(mu_);
   return current_;
 }
@@ -179,6 +217,7 @@ std::shared_ptr<const Certificate> Certificates::Current() {
 // The stamps are taken first: what is written meanwhile is seen next time. What
 // could not be used is tried again at each look, and said once.
 void Certificates::LookAgain() {
+  SayIfOutOfDate(*Last());
   const Stamps stamps = StampsNow();
   if (stamps == stamps_) return;
   absl::StatusOr<std::shared_ptr<Certificate>> read = ReadAll();
@@ -194,6 +233,8 @@ void Certificates::LookAgain() {
   Say(absl::StrCat("new connections have the certificate that is now in ",
                    files_.cert));
   SayIfOpen();
+  validity_ = Validity::kGood;
+  SayIfOutOfDate(**read);
   MutexLock lock(mu_);
   (*read)->generation = current_->generation + 1;
   current_ = *std::move(read);
@@ -210,6 +251,31 @@ void Certificates::SayIfOpen() const {
   }
   Say(absl::StrCat("everybody on this machine may use the key ",
                    EscapeForTerminal(files_.key), "; chmod o= it"));
+}
+
+void Certificates::SayIfOutOfDate(const Certificate& certificate) {
+  const std::int64_t now = clock_->UnixNanos() / 1'000'000'000;
+  const std::int64_t end = certificate.not_after_unix_s;
+  const Validity before = validity_;
+  validity_ = now < certificate.not_before_unix_s ? Validity::kNotYet
+              : now >= end                        ? Validity::kExpired
+              : now >= end - kEndsSoonS           ? Validity::kEndsSoon
+                                                  : Validity::kGood;
+  if (validity_ == before || validity_ == Validity::kGood) return;
+  const std::string its =
+      absl::StrCat("the certificate in ", EscapeForTerminal(files_.cert));
+  if (validity_ == Validity::kNotYet) {
+    return Say(absl::StrCat(its, " is not valid before ",
+                            TimeText(certificate.not_before_unix_s),
+                            ": clients refuse it; is the clock right?"));
+  }
+  Say(absl::StrCat(
+      its,
+      validity_ == Validity::kExpired ? " has expired, at " : " expires at ",
+      TimeText(end),
+      validity_ == Validity::kExpired ? ": clients refuse it; " : "; ",
+      "replace the files of --tls-cert and --tls-key: they are read again by "
+      "themselves"));
 }
 
 }  // namespace gradtap::server

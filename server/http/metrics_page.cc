@@ -271,6 +271,22 @@ class RunMetrics {
   std::size_t omitted_scalars_ = 0;
 };
 
+void AddDoors(const QueryEnvironment& environment, MetricSet* set) {
+  if (environment.certificate_not_after_unix_s) {
+    set->Gauge(
+        "gradtap_tls_certificate_not_after_timestamp_seconds",
+        "When the collector's certificate expires, since the Unix epoch.",
+        static_cast<double>(environment.certificate_not_after_unix_s()));
+  }
+  if (!environment.refused_calls) return;
+  for (const auto& [why, calls] : environment.refused_calls()) {
+    set->Counter("gradtap_refused_calls_total",
+                 "Calls that were not let in, for want of a token or of its "
+                 "role, since the start.",
+                 Number(calls), {{"reason", why}});
+  }
+}
+
 void AddForwarded(const ForwardFigures& figures, MetricSet* set) {
   set->Counter("gradtap_remote_write_samples_total",
                "Samples that remote write has taken since the start.",
@@ -314,14 +330,7 @@ absl::StatusOr<std::string> MetricsPage(QueryBackend* backend,
   AddKeeping(status, &set);
   AddWork(status.figures(), &set);
   if (backend->health() != nullptr) AddHealth(*backend->health(), &set);
-  if (backend->environment().refused_calls) {
-    for (const auto& [why, calls] : backend->environment().refused_calls()) {
-      set.Counter("gradtap_refused_calls_total",
-                  "Calls that were not let in, for want of a token or of its "
-                  "role, since the start.",
-                  Number(calls), {{"reason", why}});
-    }
-  }
+  AddDoors(backend->environment(), &set);
   if (backend->environment().forwarded) {
     AddForwarded(backend->environment().forwarded(), &set);
   }

@@ -34,9 +34,46 @@ void CallState::OnHello(const HelloUntrusted& hello_untrusted) {
 
 void CallState::OnBatch(std::uint64_t first_seq, std::uint32_t record_count,
                         std::string_view frame_untrusted) {
-  const TimePoint now = Received();
-  Perform(session_.OnBatch(first_seq, record_count, frame_untrusted,
-                           clock_->UnixNanos(), now));
+  Received();
+  std::unique_ptr<JoinRoom::Place> place;
+  const std::uint64_t bytes = session_.BytesIfEndsWithin(record_count);
+  if (bytes > 0) {
+    place = live_sessions_->join_room().Ask(client_, bytes);
+    if (!place->taken()) {
+      live_sessions_->BeginCommit(frame_untrusted.size());
+      waiting_ = WaitingBatch{first_seq, record_count,
+                              std::string(frame_untrusted), std::move(place)};
+      return;
+    }
+  }
+  Take(first_seq, record_count, frame_untrusted, std::move(place));
+}
+
+void CallState::Take(std::uint64_t first_seq, std::uint32_t record_count,
+                     std::string_view frame_untrusted,
+                     std::unique_ptr<JoinRoom::Place> place) {
+  SessionActions actions =
+      session_.OnBatch(first_seq, record_count, frame_untrusted,
+                       clock_->UnixNanos(), clock_->Steady());
+  if (actions.commit != nullptr && !actions.commit->joined.empty()) {
+    actions.commit->place = std::move(place);
+  }
+  Perform(std::move(actions));
+}
+
+std::optional<CallState::WaitingBatch> CallState::NoLongerWaiting() {
+  if (!waiting_.has_value()) return std::nullopt;
+  live_sessions_->EndCommit(waiting_->frame_untrusted.size());
+  return std::exchange(waiting_, std::nullopt);
+}
+
+void CallState::TakeWaiting() {
+  if (!waiting_.has_value()) return;
+  session_.OnHeartbeat(clock_->Steady());  // Who is not read is not silent.
+  if (!waiting_->place->taken()) return;
+  auto batch = NoLongerWaiting();
+  Take(batch->first_seq, batch->record_count, batch->frame_untrusted,
+       std::move(batch->place));
 }
 
 void CallState::OnHeartbeat() {
@@ -92,6 +129,7 @@ void CallState::OnCommitted(std::uint64_t last_seq, std::size_t bytes,
 }
 
 void CallState::OnTick() {
+  TakeWaiting();
   // Who is not read is not silent.
   if (!reading_ && WaitsForOthers()) session_.OnHeartbeat(clock_->Steady());
   CutOff(session_.OnTick(clock_->Steady()));
@@ -131,7 +169,10 @@ void CallState::CheckWrite() {
 
 void CallState::Perform(SessionActions actions) {
   for (SessionOut& out : actions.send) Queue(std::move(out));
-  if (actions.finish.has_value()) finish_ = std::move(actions.finish);
+  if (actions.finish.has_value()) {
+    finish_ = std::move(actions.finish);
+    NoLongerWaiting();
+  }
   if (actions.open.has_value()) Open(*std::move(actions.open));
   if (actions.commit == nullptr) return;
   live_sessions_->BeginCommit(BytesHeld(*actions.commit));
@@ -207,8 +248,8 @@ CallState::Operations CallState::Next() {
     writing_since_ = clock_->Steady();
   }
   if (writing_ && stuck_ && !cancel_told_) next.cancel = cancel_told_ = true;
-  if (!reading_ && !gone_ && session_.wants_read() && !OutboxIsLong() &&
-      !WaitsForOthers()) {
+  if (!reading_ && !gone_ && !waiting_.has_value() && session_.wants_read() &&
+      !OutboxIsLong() && !WaitsForOthers()) {
     next.read = reading_ = true;
   }
   if (finish_.has_value() && !writing_ && outbox_.empty()) {

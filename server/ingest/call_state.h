@@ -46,7 +46,9 @@ class CallState {
   CallState(const IngestLimits& limits, LiveSessions* live, const Clock* clock,
             OpenFn open, CommitFn commit, std::string client = "");
 
-  // ---- From the peer; each but the last two is one message read.
+  // ---- From the peer; each but the last two is one message read. A batch that
+  // ends a record in parts waits for the room to join it, until a tick finds
+  // it.
   void OnHello(const HelloUntrusted& hello_untrusted);
   void OnBatch(std::uint64_t first_seq, std::uint32_t record_count,
                std::string_view frame_untrusted);
@@ -86,7 +88,20 @@ class CallState {
  private:
   using TimePoint = IngestSession::TimePoint;
 
+  struct WaitingBatch {
+    std::uint64_t first_seq = 0;
+    std::uint32_t record_count = 0;
+    std::string frame_untrusted;
+    std::unique_ptr<JoinRoom::Place> place;
+  };
+
   TimePoint Received();  // Of one message; now.
+  void Take(std::uint64_t first_seq, std::uint32_t record_count,
+            std::string_view frame_untrusted,
+            std::unique_ptr<JoinRoom::Place> place);
+  void TakeWaiting();
+  // Which is not waited for any more.
+  std::optional<WaitingBatch> NoLongerWaiting();
   void Perform(SessionActions actions);
   // Of a call that ends for its peer's sake.
   void CutOff(SessionActions end);
@@ -111,6 +126,7 @@ class CallState {
 
   IngestSession session_;
   std::shared_ptr<LiveStream> live_;  // Null before admission.
+  std::optional<WaitingBatch> waiting_;
   std::deque<SessionOut> outbox_;
   std::optional<absl::Status> finish_;
   bool reading_ = false;

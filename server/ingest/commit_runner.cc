@@ -176,6 +176,24 @@ absl::Status CommitRunner::TakeRoom(const StreamHello& hello,
   return s;
 }
 
+absl::Status CommitRunner::LookForUnfinished(OpenedStream* opened) {
+  const StreamId id = opened->entry.id;
+  opened->scan_parts = [store = store_, id](std::uint64_t begin,
+                                            std::uint64_t end,
+                                            const auto& visit) {
+    return store->ScanParts(id, begin, end, visit);
+  };
+  const KeptParts kept = store_->PartsOf(id);
+  if (kept.parts == 0) return absl::OkStatus();
+  opened->unfinished = FindUnfinished(kept, opened->entry.durable_seq, "");
+  return store_->ScanParts(
+      id, kept.first_seq, kept.first_seq + 1, [&](std::string_view first) {
+        opened->unfinished =
+            FindUnfinished(kept, opened->entry.durable_seq, first);
+        return false;
+      });
+}
+
 absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
     const StreamHello& hello) {
   std::uint64_t taken = 0;
@@ -194,9 +212,9 @@ absl::StatusOr<OpenedStream> CommitRunner::OpenStream(
     if (!schema.ok()) return absl::UnavailableError(schema.status().message());
     opened.schema = *std::move(schema);
   }
-  auto parts = store_->ReadParts(id);
-  if (!parts.ok()) return absl::UnavailableError(parts.status().message());
-  opened.parts = *std::move(parts);
+  if (const absl::Status s = LookForUnfinished(&opened); !s.ok()) {
+    return absl::UnavailableError(s.message());
+  }
   if (const auto run = store_->FindRun(hello.run)) {
     opened.attempt = AttemptLabel(*run, opened.entry);
     opened.last_step_of_run = LastStepBefore(*run, opened.entry);

@@ -69,6 +69,8 @@ class CommitRunner {
   absl::Status TakeRoom(const StreamHello& hello, std::uint64_t* taken);
   absl::Status CheckCounts(const RunEntry* run) const;
   absl::StatusOr<OpenedStream> OpenStream(const StreamHello& hello);
+  // Reads one part at most.
+  absl::Status LookForUnfinished(OpenedStream* opened);
 
   Store* const store_;
   const Clock* const clock_;

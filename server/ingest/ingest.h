@@ -37,6 +37,9 @@ struct IngestLimits {
   // Of all sessions: with more each has one batch at a time, with twice as much
   // none is read.
   std::uint64_t pending_bytes = 256u << 20;
+  // Of a client's sessions: records that are joined from parts, until they are
+  // durable. A quarter more of all.
+  std::uint64_t join_bytes = 256u << 20;
   std::uint32_t max_batch_bytes = 2u << 20;
   // From a call's beginning to its Hello; between two messages: three
   // heartbeats.

@@ -31,7 +31,7 @@ double Seconds(std::chrono::milliseconds time) {
 
 std::size_t BytesHeld(const ValidatedBatch& batch) {
   const StreamCommit& commit = batch.commit;
-  std::size_t bytes = batch.content.size() + sizeof batch;
+  std::size_t bytes = batch.content->size() + sizeof batch;
   for (const std::string& record : batch.joined) bytes += record.size();
   for (const SplitStep& step : batch.split) {
     bytes += step.row.size() + sizeof step;
@@ -52,7 +52,8 @@ std::size_t BytesHeld(const ValidatedBatch& batch) {
   }
   return bytes + SizeOf(commit.steps) + SizeOf(commit.gaps) +
          SizeOf(commit.schemas) + SizeOf(commit.new_branches) +
-         SizeOf(commit.parts) + (WriteBytes(commit) - commit.bytes);
+         2 * SizeOf(commit.parts) +  // The session keeps them, too.
+         (WriteBytes(commit) - commit.bytes);
 }
 
 IngestSession::IngestSession(const IngestLimits& limits, TimePoint now)
@@ -63,10 +64,16 @@ bool IngestSession::wants_read() const {
   return phase_ == Phase::kStreaming && pending_bytes_ < limits_.credit_bytes;
 }
 
+std::uint64_t IngestSession::BytesIfEndsWithin(std::uint64_t records) const {
+  return phase_ == Phase::kStreaming ? validator_->BytesIfEndsWithin(records)
+                                     : 0;
+}
+
 SessionActions IngestSession::Finish(absl::Status status) {
   SessionActions actions;
   if (phase_ == Phase::kFinished) return actions;
   phase_ = Phase::kFinished;
+  validator_.reset();  // With what it keeps of batches under way.
   actions.finish = std::move(status);
   return actions;
 }
@@ -133,7 +140,11 @@ SessionActions IngestSession::OnBatch(std::uint64_t first_seq,
                      ", got a batch from seq ", first_seq)));
   }
   auto batch = validator_->Accept(first_seq, record_count, frame_untrusted);
-  if (!batch.ok()) return Finish(batch.status());
+  if (!batch.ok()) {
+    return Finish(absl::IsInvalidArgument(batch.status())
+                      ? batch.status()
+                      : ToCallStatus(batch.status()));
+  }
   (*batch)->commit.last_seen_unix_ns = now_unix_ns;
   ++pending_batches_;
   pending_bytes_ += BytesHeld(**batch);
@@ -208,6 +219,7 @@ SessionActions IngestSession::OnCommitted(std::uint64_t last_seq,
   last_activity_ = now;
   if (!status.ok()) return Finish(ToCallStatus(status));
   durable_seq_ = last_seq;
+  validator_->OnDurable(last_seq);
   SessionActions actions;
   if (phase_ == Phase::kEnding && pending_batches_ == 0) {
     actions = Finish(ending_status_);

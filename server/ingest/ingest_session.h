@@ -104,6 +104,10 @@ class IngestSession {
   // the window of its connection.
   bool wants_read() const;
 
+  // What a batch of so many records makes of an unfinished record, at most: it
+  // is joined if they end it. 0: they do not.
+  std::uint64_t BytesIfEndsWithin(std::uint64_t records) const;
+
   bool finished() const { return phase_ == Phase::kFinished; }
   std::uint64_t durable_seq() const { return durable_seq_; }
   std::size_t pending_bytes() const { return pending_bytes_; }

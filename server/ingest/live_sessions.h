@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "core/sync.h"
+#include "server/ingest/join_room.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -44,8 +45,10 @@ class LiveCall {
 
 class LiveSessions {
  public:
-  explicit LiveSessions(std::uint32_t max_sessions)
-      : max_sessions_(max_sessions) {}
+  // `join_bytes`: of a client.
+  explicit LiveSessions(std::uint32_t max_sessions,
+                        std::uint64_t join_bytes = std::uint64_t{256} << 20)
+      : max_sessions_(max_sessions), join_room_(JoinRoom::Create(join_bytes)) {}
 
   enum class Entry { kOk, kFull, kDraining };
   // A call that has begun. kFull: there are twice as many calls as sessions
@@ -82,6 +85,7 @@ class LiveSessions {
   void BeginCommit(std::size_t bytes) { pending_bytes_ += bytes; }
   void EndCommit(std::size_t bytes) { pending_bytes_ -= bytes; }
   std::uint64_t pending_bytes() const { return pending_bytes_; }
+  JoinRoom& join_room() const { return *join_room_; }
 
   std::uint32_t size() const ABSL_LOCKS_EXCLUDED(mu_);  // Streams.
   // Empty if the stream has no live session.
@@ -100,6 +104,7 @@ class LiveSessions {
   static void Less(const std::string& client, Counts* counts);
 
   const std::uint32_t max_sessions_;
+  const std::shared_ptr<JoinRoom> join_room_;
   std::atomic<std::uint64_t> pending_bytes_{0};
   mutable Mutex mu_;
   CondVar empty_;  // The last call has gone.

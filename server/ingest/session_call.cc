@@ -84,27 +84,20 @@ SessionCall::SessionCall(IngestShared* shared, Caller caller,
           },
           client) {}
 
-void SessionCall::Post(std::function<void()> event) {
+void SessionCall::Post(Mailbox::Event event) {
   const std::shared_ptr<SessionCall> keep = shared_from_this();
-  {
-    MutexLock lock(mailbox_mu_);
-    mailbox_.push_back(std::move(event));
-    if (std::exchange(emptying_, true)) return;
-  }
-  for (;;) {
-    std::function<void()> next;
-    {
-      MutexLock lock(mailbox_mu_);
-      if (mailbox_.empty()) {
-        emptying_ = false;
-        return;
-      }
-      next = std::move(mailbox_.front());
-      mailbox_.pop_front();
-    }
-    next();
+  mailbox_.Post([this, event = std::move(event)] {
+    event();
     StartOperations();
-  }
+  });
+}
+
+void SessionCall::PostShort(Mailbox::Event event) {
+  const std::shared_ptr<SessionCall> keep = shared_from_this();
+  mailbox_.PostShort([this, event = std::move(event)] {
+    event();
+    StartOperations();
+  });
 }
 
 void SessionCall::Tick() {
@@ -194,9 +187,13 @@ void SessionCall::Greet(std::string_view hello_untrusted) {
 void SessionCall::Open(StreamHello hello) {
   shared_->committer.Open(
       std::move(hello),
-      [self = shared_from_this()](const absl::StatusOr<OpenedStream>& opened) {
-        self->Post(
-            [call = self.get(), opened] { call->state_.OnOpened(opened); });
+      [self = shared_from_this()](absl::StatusOr<OpenedStream> opened) {
+        // An event is copied.
+        const auto shared =
+            std::make_shared<const absl::StatusOr<OpenedStream>>(
+                std::move(opened));
+        self->PostShort(
+            [call = self.get(), shared] { call->state_.OnOpened(*shared); });
       });
 }
 
@@ -204,8 +201,9 @@ void SessionCall::Commit(std::unique_ptr<ValidatedBatch> batch) {
   shared_->committer.Commit(std::move(batch), [self = shared_from_this()](
                                                   const ValidatedBatch& done,
                                                   const absl::Status& status) {
-    self->Post([call = self.get(), last_seq = done.commit.last_seq,
-                bytes = BytesHeld(done), rejected = done.rejected, status] {
+    self->PostShort([call = self.get(), last_seq = done.commit.last_seq,
+                     bytes = BytesHeld(done), rejected = done.rejected,
+                     status] {
       call->state_.OnCommitted(last_seq, bytes, rejected, status);
     });
   });
@@ -236,6 +234,7 @@ v1::CollectorMessage SessionCall::ToMessage(const SessionOut& out) const {
       v1::Rejection* entry = to->add_rejected();
       entry->set_seq(rejected.seq);
       entry->set_reason(rejected.reason);
+      if (rejected.count > 1) entry->set_count(rejected.count);
     }
   }
   return message;

@@ -2,8 +2,9 @@
 //
 // What happens (a message, a commit, a tick) is put into the call's mailbox by
 // whatever thread it happens on. One thread at a time empties it: it runs the
-// state machine and starts gRPC's operations, with no lock held. So commits are
-// never held up by another session's decoding.
+// state machine and starts gRPC's operations, with no lock held. The committer
+// runs nothing but its own answers. So commits are never held up by a session's
+// decoding.
 //
 // Layer: server/ingest.
 
@@ -14,19 +15,18 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "core/clock.h"
-#include "core/sync.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 #include "server/auth/gate.h"
 #include "server/ingest/call_state.h"
 #include "server/ingest/committer.h"
 #include "server/ingest/live_sessions.h"
+#include "server/ingest/mailbox.h"
 
 namespace gradtap::server {
 
@@ -36,7 +36,7 @@ struct IngestShared {
       : clock(c),
         limits(l),
         gate(g),
-        live(l.max_sessions),
+        live(l.max_sessions, l.join_bytes),
         committer(store, c, l) {}
 
   const Clock* const clock;
@@ -78,7 +78,9 @@ class SessionCall final : public SessionReactor,
   void OnCancel() override;
   void OnDone() override;
 
-  void Post(std::function<void()> event) ABSL_LOCKS_EXCLUDED(mailbox_mu_);
+  void Post(Mailbox::Event event);
+  // The committer's.
+  void PostShort(Mailbox::Event event);
 
   // ---- From here on: the thread that empties the mailbox.
   void Receive();
@@ -96,9 +98,7 @@ class SessionCall final : public SessionReactor,
   const std::shared_ptr<OpenConnection> connection_;  // May be null.
   std::shared_ptr<SessionCall> self_;                 // Until OnDone().
 
-  Mutex mailbox_mu_;
-  std::deque<std::function<void()>> mailbox_ ABSL_GUARDED_BY(mailbox_mu_);
-  bool emptying_ ABSL_GUARDED_BY(mailbox_mu_) = false;
+  Mailbox mailbox_;
 
   CallState state_;
   grpc::ByteBuffer in_;

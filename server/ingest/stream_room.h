@@ -4,8 +4,8 @@
 //
 // A stream may have 57 KB of tags and 10,000 branches, and there may be 100,000
 // streams: each within its own bounds they would take gigabytes, after each
-// restart again. One run has half of the room at most, so that it does not take
-// all of it from others.
+// restart again. One run has a quarter of the room at most, so that it does not
+// take all of it from others.
 //
 // Layer: server/ingest. This file: std, absl, core, store's interface; no grpc,
 // no *.pb.h. Thread-safe: the committer opens streams, sessions add branches.

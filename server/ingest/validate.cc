@@ -2,23 +2,21 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/limits.h"
 #include "core/names.h"
 #include "core/statistic.h"
-#include "core/wire.h"
+#include "server/ingest/record_step.h"
 
 namespace gradtap::server {
 namespace {
 
 constexpr std::size_t kMaxReasonBytes = 512;
-// Named in the Ack of one batch; what is beyond them is counted only.
-constexpr std::size_t kMaxNamed = 500;
-
-// The first byte of a record that is a schema: field and wire type.
-constexpr char kSchemaHead = wire::record::kSchema << 3 | 2;
+// Of one batch are told, in its Ack.
+constexpr std::size_t kMaxReasons = 500;
 
 absl::Status Bad(std::string reason) {
   return absl::InvalidArgumentError(std::move(reason));
@@ -26,6 +24,11 @@ absl::Status Bad(std::string reason) {
 
 std::string TextOf(const absl::Status& status) {
   return std::string(status.message());
+}
+
+std::string SafeReason(std::string reason) {
+  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
+  return SafeName(EscapeForTerminal(reason));
 }
 
 // `what` it is, with what stands before the number.
@@ -46,23 +49,12 @@ StreamValidator::StreamValidator(const IngestLimits& limits,
       room_(opened.room),
       accepted_seq_(opened.entry.durable_seq),
       schema_id_(opened.entry.schema_id),
-      ended_(opened.entry.end.has_value()) {
+      ended_(opened.entry.end.has_value()),
+      assembly_(limits, opened.unfinished, opened.scan_parts) {
   if (opened.schema != nullptr) UseSchema(*opened.schema);
   if (!opened.entry.branches.empty()) {
     branch_ = opened.entry.branches.back().branch;
     last_step_ = opened.entry.branches.back().last_step;
-  }
-  for (const std::string& body : opened.parts) {
-    const auto part = DecodePart(body);
-    if (!part.ok() || part->index != assembly_.next_index) {
-      assembly_ = {};  // Damaged: the rest of the record will be refused.
-      assembly_.stored = true;
-      break;
-    }
-    assembly_.data.append(part->data);
-    assembly_.next_index = part->index + 1;
-    assembly_.count = part->count;
-    assembly_.stored = true;
   }
 }
 
@@ -92,8 +84,8 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
     return Bad(absl::StrCat("a batch's frame: ", TextOf(content.status())));
   }
   auto batch = std::make_unique<ValidatedBatch>();
-  batch->content = *std::move(content);
-  const auto records = SplitRecordList(batch->content);
+  batch->content = std::make_shared<const std::string>(*std::move(content));
+  const auto records = SplitRecordList(*batch->content);
   if (!records.ok()) {
     return Bad(absl::StrCat("a batch's content: ", TextOf(records.status())));
   }
@@ -109,29 +101,62 @@ absl::StatusOr<std::unique_ptr<ValidatedBatch>> StreamValidator::Accept(
     return Bad(absl::StrCat("a batch of ", telling, " records; at most ",
                             kMaxBatchRecords, " are allowed"));
   }
+  const std::size_t known = accepted_seq_ + 1 - first_seq;
+  const absl::Status begun =
+      assembly_.Begin(std::span(*records).subspan(known));
+  if (!begun.ok()) return begun;
   StreamCommit& commit = batch->commit;
   commit.stream = stream_;
   commit.first_seq = accepted_seq_ + 1;
   commit.last_seq = first_seq + record_count - 1;
-  for (std::size_t i = accepted_seq_ + 1 - first_seq; i < records->size();
-       ++i) {
+  for (std::size_t i = known; i < records->size(); ++i) {
     commit.bytes += (*records)[i].size();
     AcceptRecord(first_seq + i, (*records)[i], batch.get());
   }
   accepted_seq_ = commit.last_seq;
-  if (!assembly_.new_parts.empty()) {
-    commit.parts = std::exchange(assembly_.new_parts, {});
-    assembly_.stored = true;
-  }
+  commit.parts = assembly_.End(accepted_seq_, batch->content);
   return batch;
 }
 
 void StreamValidator::Reject(std::uint64_t seq, std::string reason, bool counts,
                              ValidatedBatch* batch) {
   if (counts) ++batch->commit.rejected_records;
-  if (batch->rejected.size() >= kMaxNamed) return;
-  if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
-  batch->rejected.push_back({seq, SafeName(EscapeForTerminal(reason))});
+  std::vector<RejectedRecord>& rejected = batch->rejected;
+  if (!rejected.empty() && rejected.back().seq + rejected.back().count == seq) {
+    ++rejected.back().count;
+    return;
+  }
+  const bool told = rejected.size() < kMaxReasons;
+  rejected.push_back(
+      {seq, 1, told ? SafeReason(std::move(reason)) : std::string()});
+}
+
+void StreamValidator::RejectWhole(std::uint64_t seq,
+                                  std::string_view head_untrusted,
+                                  const absl::Status& why,
+                                  ValidatedBatch* batch) {
+  Reject(seq, TextOf(why), true, batch);
+  const std::optional<std::int64_t> step = StepOfRecord(head_untrusted);
+  if (!step.has_value() || ended_ || *step <= last_step_ || *step > kMaxStep) {
+    return;
+  }
+  last_step_ = *step;
+  const std::vector<StreamCommit::Step>& steps = batch->commit.steps;
+  if (!batch->commit.gaps.empty()) {
+    StreamCommit::Gap& last = batch->commit.gaps.back();
+    const bool in_a_row = last.branch == branch_ &&
+                          last.gap.cause == GapCause::kRejected &&
+                          (steps.empty() || steps.back().branch != branch_ ||
+                           steps.back().step < last.gap.first_step);
+    if (in_a_row) {
+      last.gap.last_step = *step;
+      ++last.gap.steps;
+      return;
+    }
+  }
+  batch->commit.gaps.push_back(
+      {branch_,
+       {GapCause::kRejected, *step, *step, 1, SafeReason(TextOf(why))}});
 }
 
 void StreamValidator::AcceptRecord(std::uint64_t seq,
@@ -147,7 +172,7 @@ void StreamValidator::AcceptRecord(std::uint64_t seq,
   const absl::Status accepted =
       record.ok() ? AcceptWhole(record_untrusted, false, batch)
                   : record.status();
-  if (!accepted.ok()) Reject(seq, TextOf(accepted), true, batch);
+  if (!accepted.ok()) RejectWhole(seq, record_untrusted, accepted, batch);
 }
 
 absl::Status StreamValidator::AcceptWhole(std::string_view record_untrusted,
@@ -296,8 +321,12 @@ absl::Status StreamValidator::AcceptGap(std::string_view body_untrusted,
                      " says that it is rolled up, which only a collector "
                      "says"));
   }
+  // Of a refused step that was told when it was refused.
+  if (gap->cause == GapCause::kRejected && gap->last_step <= last_step_) {
+    return absl::OkStatus();
+  }
   // It may tell of steps before the last one: what was skipped here and there
-  // is told in one piece, and a rejected step is told of afterwards.
+  // is told in one piece.
   last_step_ = std::max(last_step_, gap->last_step);
   batch->commit.gaps.push_back({branch_, *std::move(gap)});
   return absl::OkStatus();
@@ -346,29 +375,6 @@ absl::Status StreamValidator::AcceptEnd(std::string_view body_untrusted,
 
 // ---- Parts. ----
 
-absl::Status StreamValidator::CheckPart(const PartView& part) const {
-  if (part.index != assembly_.next_index ||
-      (part.index > 0 && part.count != assembly_.count)) {
-    return Bad(absl::StrCat("part ", part.index, " of ", part.count,
-                            " where part ", assembly_.next_index,
-                            " was expected"));
-  }
-  // What it is going to be stands in front; a schema is not joined beyond what
-  // a schema may have.
-  const std::string_view head =
-      assembly_.data.empty() ? part.data : std::string_view(assembly_.data);
-  const bool schema = !head.empty() && head[0] == kSchemaHead;
-  const std::uint64_t limit =
-      schema ? limits_.max_schema_bytes : limits_.max_step_bytes;
-  // Together with the few bytes around the message.
-  if (assembly_.data.size() + part.data.size() > limit + 16) {
-    limits_.guards.Refused(schema ? Limit::kSchemaBytes : Limit::kStepBytes);
-    return Bad(absl::StrCat(schema ? "a schema" : "a record", " of more than ",
-                            limit, " bytes in parts"));
-  }
-  return absl::OkStatus();
-}
-
 void StreamValidator::AcceptPart(std::uint64_t seq,
                                  std::string_view body_untrusted,
                                  ValidatedBatch* batch) {
@@ -379,44 +385,42 @@ void StreamValidator::AcceptPart(std::uint64_t seq,
   }
   if (part->index == 0) {
     AbandonAssembly(seq, batch);
-    assembly_.refused = false;
-  } else if (assembly_.refused) {
+  } else if (rest_refused_) {
     return Reject(seq, "a part of a record that has been rejected", false,
                   batch);
   }
-  if (const absl::Status s = CheckPart(*part); !s.ok()) {
-    DropAssembly(seq, batch);
-    assembly_.refused = true;
-    return Reject(seq, TextOf(s), true, batch);
+  if (const absl::Status s = assembly_.Check(*part); !s.ok()) {
+    const std::string head(part->index > 0
+                               ? assembly_.head()
+                               : part->data.substr(0, kRecordHeadBytes));
+    DropAssembly(batch);
+    rest_refused_ = true;
+    return RejectWhole(seq, head, s, batch);
   }
-  assembly_.new_parts.push_back({seq, body_untrusted});
-  Append(seq, *part, batch);
+  if (assembly_.Add(seq, body_untrusted, *part)) AcceptJoined(seq, batch);
 }
 
-void StreamValidator::Append(std::uint64_t seq, const PartView& part,
-                             ValidatedBatch* batch) {
-  assembly_.data.append(part.data);
-  assembly_.count = part.count;
-  assembly_.next_index = part.index + 1;
-  if (assembly_.next_index < assembly_.count) return;
-  batch->joined.push_back(std::move(assembly_.data));
-  DropAssembly(seq + 1, batch);
-  const absl::Status accepted = AcceptWhole(batch->joined.back(), true, batch);
-  if (accepted.ok()) return;
-  batch->joined.pop_back();
-  Reject(seq, TextOf(accepted), true, batch);
+void StreamValidator::AcceptJoined(std::uint64_t seq, ValidatedBatch* batch) {
+  const std::string head = assembly_.head();
+  auto whole = assembly_.Join(&batch->commit.drop_parts);
+  absl::Status accepted = whole.status();
+  if (accepted.ok()) {
+    batch->joined.push_back(*std::move(whole));
+    accepted = AcceptWhole(batch->joined.back(), true, batch);
+    if (!accepted.ok()) batch->joined.pop_back();
+  }
+  if (!accepted.ok()) RejectWhole(seq, head, accepted, batch);
 }
 
-void StreamValidator::DropAssembly(std::uint64_t below_seq,
-                                   ValidatedBatch* batch) {
-  if (assembly_.stored) batch->commit.drop_parts_below_seq = below_seq;
-  assembly_ = {};
+void StreamValidator::DropAssembly(ValidatedBatch* batch) {
+  rest_refused_ = false;
+  assembly_.Drop(&batch->commit.drop_parts);
 }
 
 void StreamValidator::AbandonAssembly(std::uint64_t seq,
                                       ValidatedBatch* batch) {
-  const bool unfinished = assembly_.next_index > 0;
-  DropAssembly(seq, batch);
+  const bool unfinished = assembly_.unfinished();
+  DropAssembly(batch);
   if (unfinished) {
     Reject(seq - 1, "the last part of a record that was not finished", true,
            batch);

@@ -25,6 +25,8 @@
 #include "core/record.h"
 #include "core/schema.h"
 #include "server/ingest/ingest.h"
+#include "server/ingest/join_room.h"
+#include "server/ingest/record_assembly.h"
 #include "server/ingest/stream_room.h"
 #include "server/store/store.h"
 
@@ -36,19 +38,24 @@ inline constexpr std::uint32_t kMaxBranches = 10'000;  // Of a stream.
 // lost its data tells so, in 50 bytes, of each step.
 inline constexpr std::size_t kMaxBatchRecords = 32'768;
 
+// Records in a row that were refused.
 struct RejectedRecord {
-  std::uint64_t seq = 0;
-  std::string reason;  // Valid UTF-8, safe for a terminal, at most 512 bytes.
+  std::uint64_t seq = 0;  // Of the first one.
+  std::uint64_t count = 1;
+  // Of the first one. Valid UTF-8, safe for a terminal, at most 512 bytes.
+  // Empty: 500 others of the batch have one.
+  std::string reason;
 };
 
 // One batch, ready for the store. Owns all that `commit` refers to.
 struct ValidatedBatch {
   StreamCommit commit;
-  std::vector<RejectedRecord> rejected;  // The first 500.
+  std::vector<RejectedRecord> rejected;  // All, in their order.
 
-  std::string content;             // The frame's.
-  std::deque<std::string> joined;  // Records that came in parts.
-  std::deque<SplitStep> split;     // Steps that came with histograms.
+  std::shared_ptr<const std::string> content;  // The frame's.
+  std::deque<std::string> joined;              // Records that came in parts.
+  std::deque<SplitStep> split;             // Steps that came with histograms.
+  std::unique_ptr<JoinRoom::Place> place;  // Theirs, if they took one.
   std::string run;  // Of a batch that has new branches: it took room for them.
 
   ValidatedBatch() = default;
@@ -60,7 +67,8 @@ struct ValidatedBatch {
 struct OpenedStream {
   StreamEntry entry;
   std::shared_ptr<const Schema> schema;  // The newest; null: none yet.
-  std::vector<std::string> parts;        // Of an unfinished record.
+  UnfinishedRecord unfinished;
+  ScanPartsFn scan_parts;  // Null if there is none and none is to come.
   std::uint32_t attempt = 1;
   std::int64_t last_step_of_run = -1;  // Before this attempt.
   std::shared_ptr<StreamRoom> room;    // For branches; null: any number.
@@ -78,26 +86,25 @@ class StreamValidator {
   // The highest seq accepted so far.
   std::uint64_t accepted_seq() const { return accepted_seq_; }
 
+  // What an unfinished record takes once it is joined, at most, if the next
+  // `records` end it; 0: they do not.
+  std::uint64_t BytesIfEndsWithin(std::uint64_t records) const {
+    return assembly_.BytesIfEndsWithin(records);
+  }
+
   // The records first_seq.. of a frame, of which those up to accepted_seq() are
   // passed over; there is at least one more, and none is missing before it.
-  // kInvalidArgument if the batch as a whole is malformed; nothing is accepted
+  // kInvalidArgument if the batch as a whole is malformed, the store's error if
+  // it cannot read the parts of a record that ends here; nothing is accepted
   // then. The result's commit has all but last_seen_unix_ns.
   absl::StatusOr<std::unique_ptr<ValidatedBatch>> Accept(
       std::uint64_t first_seq, std::uint32_t record_count,
       std::string_view frame_untrusted);
 
- private:
-  // One unfinished record.
-  struct Assembly {
-    std::string data;              // The parts' so far.
-    std::uint32_t next_index = 0;  // 0: there is none.
-    std::uint32_t count = 0;
-    bool stored = false;   // Some of its parts have been committed.
-    bool refused = false;  // The rest is to be passed over.
-    // Of the batch at hand: to be stored if the record stays unfinished.
-    std::vector<StreamCommit::Part> new_parts;
-  };
+  // What has been accepted up to here is in the store.
+  void OnDurable(std::uint64_t seq) { assembly_.OnDurable(seq); }
 
+ private:
   void AcceptRecord(std::uint64_t seq, std::string_view record_untrusted,
                     ValidatedBatch* batch);
   // A status that is not OK is the reason for rejecting.
@@ -115,14 +122,17 @@ class StreamValidator {
                          ValidatedBatch* batch);
   void AcceptPart(std::uint64_t seq, std::string_view body_untrusted,
                   ValidatedBatch* batch);
-  absl::Status CheckPart(const PartView& part) const;
-  // Appends a part, and the record if it was the last one.
-  void Append(std::uint64_t seq, const PartView& part, ValidatedBatch* batch);
-  // Forgets the unfinished record. `below_seq`: its parts' seqs are below.
-  void DropAssembly(std::uint64_t below_seq, ValidatedBatch* batch);
+  // Accepts the record whose last part has come.
+  void AcceptJoined(std::uint64_t seq, ValidatedBatch* batch);
+  void DropAssembly(ValidatedBatch* batch);
   void AbandonAssembly(std::uint64_t seq, ValidatedBatch* batch);
   void Reject(std::uint64_t seq, std::string reason, bool counts,
               ValidatedBatch* batch);
+  // A record that was refused as a whole. If it is a step, which is lost with
+  // it, that is stored as a gap: nobody else may live to tell. `head_untrusted`
+  // is as much of the record as there is.
+  void RejectWhole(std::uint64_t seq, std::string_view head_untrusted,
+                   const absl::Status& why, ValidatedBatch* batch);
   absl::Status CheckNames(const Schema& schema) const;
   absl::Status CheckColumns(const StepView& step, std::uint64_t* records) const;
   void UseSchema(const Schema& schema);
@@ -138,7 +148,8 @@ class StreamValidator {
   std::uint32_t branch_ = 0;
   std::int64_t last_step_ = -1;  // Of the branch; gaps included.
   bool ended_ = false;
-  Assembly assembly_;
+  RecordAssembly assembly_;
+  bool rest_refused_ = false;  // Of a record whose part was rejected.
 };
 
 }  // namespace gradtap::server

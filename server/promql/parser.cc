@@ -60,7 +60,7 @@ absl::Status Unsupported(const std::string& what) {
   return absl::UnimplementedError(absl::StrCat(
       what,
       " is not in the part of PromQL that gradtap answers "
-      "(docs/prometheus.md); "
+      "(docs/prometheus.md in share/doc/gradtap); "
       "for all of it forward the series to a Prometheus with --remote-write"));
 }
 

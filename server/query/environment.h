@@ -63,6 +63,8 @@ struct QueryEnvironment {
   std::function<ForwardFigures()> forwarded;  // Unset: nothing is.
   // Calls that were not let in, by reason.
   std::function<std::map<std::string, std::uint64_t>()> refused_calls;
+  // When the collector's certificate expires; unset: no TLS.
+  std::function<std::int64_t()> certificate_not_after_unix_s;
   // What counts refusals, and who may ask how often.
   Guards guards;
   std::int64_t start_time_unix_ns = 0;

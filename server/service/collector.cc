@@ -219,6 +219,12 @@ QueryEnvironment Collector::Environment() {
   environment.open_sessions = [ingest] { return ingest->open_sessions(); };
   environment.batches = [ingest] { return ingest->batches(); };
   environment.refused_calls = [gate = gate_] { return gate->refusals(); };
+  if (certificates_ != nullptr) {
+    environment.certificate_not_after_unix_s = [certificates =
+                                                    certificates_.get()] {
+      return certificates->Current()->not_after_unix_s;
+    };
+  }
   environment.keeping = [keeper = keeper_.get()](v1::KeepingStatus* status) {
     keeper->Describe(status);
   };

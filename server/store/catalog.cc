@@ -130,7 +130,7 @@ absl::Status LoadCursors(const Engine& engine, Runs* runs) {
 
 absl::Status LoadParts(const Engine& engine, Catalog* catalog) {
   return ForEach(engine, engine.index(), keys::kPart,
-                 [&](std::string_view key, std::string_view) {
+                 [&](std::string_view key, std::string_view value) {
                    const auto parsed = keys::ParseStreamKey(keys::kPart, key);
                    if (!parsed.has_value()) return Inconsistent("a part's key");
                    ByteReader reader(parsed->rest);
@@ -138,7 +138,7 @@ absl::Status LoadParts(const Engine& engine, Catalog* catalog) {
                    if (!reader.ok() || !reader.at_end()) {
                      return Inconsistent("a part's key");
                    }
-                   catalog->parts[parsed->stream].push_back(seq);
+                   catalog->parts[parsed->stream].Add(seq, value.size());
                    return absl::OkStatus();
                  });
 }

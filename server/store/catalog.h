@@ -31,8 +31,8 @@ struct Catalog {
   std::map<std::string, CatalogRun, std::less<>> runs;
   // Which run a stream belongs to.
   std::unordered_map<StreamId, std::string> run_of;
-  // Seqs of the pieces that are kept for a stream, rising.
-  std::unordered_map<StreamId, std::vector<std::uint64_t>> parts;
+  // Of streams that have some.
+  std::unordered_map<StreamId, KeptParts> parts;
   // By stream and branch; none: nothing of it is sealed.
   std::map<std::pair<StreamId, std::uint32_t>, Sealed> sealed;
   NextIds next;

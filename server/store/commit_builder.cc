@@ -16,7 +16,7 @@ namespace gradtap::server {
 struct CommitBuilder::Target {
   RunChange& run;
   StreamEntry& stream;
-  std::vector<std::uint64_t>& parts;
+  KeptParts& parts;
   std::set<std::uint32_t> touched;  // Branches to write.
 
   // The branch must exist; it takes in the steps from first to last.
@@ -35,7 +35,7 @@ void CommitBuilder::SetStream(StreamId stream, StreamState state) {
   StreamChange& change = streams_[stream];
   if (state.run.run_id == 0) return;
   change.run = state.run.entry->run;
-  change.parts = std::move(state.parts);
+  change.parts = state.parts;
   if (runs_.count(change.run) == 0) {
     runs_[change.run] = {state.run.run_id, *state.run.entry, {}};
   }
@@ -197,21 +197,30 @@ void CommitBuilder::AddGap(const StreamCommit::Gap& gap, Target* target) {
 }
 
 void CommitBuilder::AddParts(const StreamCommit& commit, Target* target) {
-  const std::uint64_t run_id = target->run.run_id;
-  const StreamId id = target->stream.id;
-  auto& parts = target->parts;
+  if (commit.drop_parts) DropParts(target);
   for (const auto& part : commit.parts) {
-    batch_.Put(engine_.index(), keys::Part(run_id, id, part.seq),
+    batch_.Put(engine_.index(),
+               keys::Part(target->run.run_id, target->stream.id, part.seq),
                Slice(part.data));
-    parts.push_back(part.seq);
+    target->parts.Add(part.seq, part.data.size());
   }
-  if (!commit.drop_parts_below_seq.has_value()) return;
-  const auto kept = std::lower_bound(parts.begin(), parts.end(),
-                                     *commit.drop_parts_below_seq);
-  for (auto it = parts.begin(); it != kept; ++it) {
-    batch_.Delete(engine_.index(), keys::Part(run_id, id, *it));
+}
+
+void CommitBuilder::DropParts(Target* target) {
+  const KeptParts kept = std::exchange(target->parts, {});
+  if (kept.parts == 0) return;
+  const auto key = [target](std::uint64_t seq) {
+    return keys::Part(target->run.run_id, target->stream.id, seq);
+  };
+  if (kept.whole()) {
+    for (std::uint64_t seq = kept.first_seq; seq < kept.last_seq; ++seq) {
+      batch_.Delete(engine_.index(), key(seq));
+    }
+  } else {  // Holes may be of any size.
+    batch_.DeleteRange(engine_.index(), key(kept.first_seq),
+                       key(kept.last_seq));
   }
-  parts.erase(parts.begin(), kept);
+  batch_.Delete(engine_.index(), key(kept.last_seq));
 }
 
 void CommitBuilder::Finish() {

@@ -24,11 +24,11 @@ namespace gradtap::server {
 // Single-threaded; used once.
 class CommitBuilder {
  public:
-  // `lookup` gives the run of a stream and the seqs of its kept parts, as they
-  // stand; its run_id is 0 if there is no such stream.
+  // The run of a stream and its kept parts, as they stand; the run_id is 0 if
+  // there is no such stream.
   struct StreamState {
     CatalogRun run;
-    std::vector<std::uint64_t> parts;
+    KeptParts parts;
   };
 
   explicit CommitBuilder(const Engine& engine) : engine_(engine) {}
@@ -54,7 +54,7 @@ class CommitBuilder {
   std::map<std::string, RunChange>& runs() { return runs_; }
   struct StreamChange {
     std::string run;  // Empty: there is no such stream.
-    std::vector<std::uint64_t> parts;
+    KeptParts parts;
   };
   std::unordered_map<StreamId, StreamChange>& streams() { return streams_; }
   const StoreCounters& counters() const { return counters_; }
@@ -66,6 +66,7 @@ class CommitBuilder {
   void AddStep(const StreamCommit::Step& step, Target* target);
   void AddGap(const StreamCommit::Gap& gap, Target* target);
   void AddParts(const StreamCommit& commit, Target* target);
+  void DropParts(Target* target);
 
   const Engine& engine_;
   rocksdb::WriteBatch batch_;

@@ -264,20 +264,22 @@ absl::StatusOr<std::vector<GapRow>> RocksdbStore::ReadGaps(StreamId stream) {
   return gaps;
 }
 
-absl::StatusOr<std::vector<std::string>> RocksdbStore::ReadParts(
-    StreamId stream) {
+KeptParts RocksdbStore::PartsOf(StreamId stream) const {
+  MutexLock lock(mu_);
+  const auto found = catalog_.parts.find(stream);
+  return found == catalog_.parts.end() ? KeptParts() : found->second;
+}
+
+absl::Status RocksdbStore::ScanParts(
+    StreamId stream, std::uint64_t begin, std::uint64_t end,
+    const std::function<bool(std::string_view)>& visit) {
   const auto reader = ReaderOfStream(stream);
   if (!reader.ok()) return reader.status();
-  const std::string begin = keys::OfStream(keys::kPart, reader->run_id, stream);
-  std::vector<std::string> parts;
-  const absl::Status scanned =
-      Scan(*reader->engine, reader->engine->index(), begin, keys::After(begin),
-           nullptr, [&](std::string_view, std::string_view value) {
-             parts.emplace_back(value);
-             return true;
-           });
-  if (!scanned.ok()) return scanned;
-  return parts;
+  return Scan(
+      *reader->engine, reader->engine->index(),
+      keys::Part(reader->run_id, stream, begin),
+      keys::Part(reader->run_id, stream, end), nullptr,
+      [&](std::string_view, std::string_view value) { return visit(value); });
 }
 
 absl::Status RocksdbStore::ScanByOrdinal(

@@ -292,10 +292,10 @@ absl::Status RocksdbStore::Commit(std::span<const StreamCommit> commits) {
           run.run_id, std::make_shared<const RunEntry>(std::move(run.entry))};
     }
     for (auto& [id, stream] : builder.streams()) {
-      if (stream.parts.empty()) {
+      if (stream.parts.parts == 0) {
         catalog_.parts.erase(id);
       } else {
-        catalog_.parts[id] = std::move(stream.parts);
+        catalog_.parts[id] = stream.parts;
       }
       if (const CatalogRun* run = catalog_.FindStream(id)) {
         NoteStreamLocked(run->entry->streams[IndexOf(*run->entry, id)]);

@@ -78,7 +78,10 @@ class RocksdbStore final : public Store {
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
   absl::Status Commit(std::span<const StreamCommit> commits) override
       ABSL_LOCKS_EXCLUDED(write_mu_, mu_);
-  absl::StatusOr<std::vector<std::string>> ReadParts(StreamId stream) override;
+  KeptParts PartsOf(StreamId stream) const override ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ScanParts(
+      StreamId stream, std::uint64_t begin, std::uint64_t end,
+      const std::function<bool(std::string_view)>& visit) override;
   std::vector<std::shared_ptr<const RunEntry>> Runs() const override;
   std::shared_ptr<const RunEntry> FindRun(std::string_view run) const override;
   absl::StatusOr<std::shared_ptr<const Schema>> ReadSchema(

@@ -27,6 +27,7 @@
 #include "core/schema.h"
 #include "core/step_data.h"
 #include "server/store/figures.h"
+#include "server/store/kept_parts.h"
 #include "server/store/rollup/block.h"
 #include "server/store/rollup/entry.h"
 #include "server/store/rollup/statistic.h"
@@ -227,28 +228,20 @@ struct StreamCommit {
     std::uint32_t branch = 0;
     std::int64_t rollback_step = -1;  // The next step, as the rollback says.
   };
-  struct Part {  // Kept until `Step` or `SchemaBody` of the whole is committed.
+  struct Part {  // Kept until a commit drops them.
     std::uint64_t seq = 0;
-    std::string_view data;
+    std::string_view data;  // An encoded gradtap.v1.Part.
   };
   std::vector<SchemaBody> schemas;
   std::vector<Step> steps;
   std::vector<Gap> gaps;
   std::vector<NewBranch> new_branches;  // In order.
-  std::vector<Part> parts;
-  std::optional<std::uint64_t> drop_parts_below_seq;
+  std::vector<Part> parts;              // Of one record, seq by seq.
+  bool drop_parts = false;  // Those that were kept before this commit.
   std::optional<EndData> end;
   std::uint64_t bytes = 0;
   std::uint64_t rejected_records = 0;
   std::int64_t last_seen_unix_ns = 0;
-};
-
-// What Store::ShrinkOldest() has done.
-struct ShrunkPart {
-  std::string run;
-  std::int64_t end_step = 0;  // Of the branch, below which there are no values.
-  std::uint64_t steps = 0;    // That had statistics.
-  std::uint64_t bytes = 0;    // About so many, on disk.
 };
 
 // Thread-safe. Reads never wait for a sync.
@@ -267,9 +260,14 @@ class Store {
   // failing: nothing is stored then, and a later call may succeed.
   virtual absl::Status Commit(std::span<const StreamCommit> commits) = 0;
 
-  // The parts of a record that is not complete yet, in order of seq.
-  virtual absl::StatusOr<std::vector<std::string>> ReadParts(
-      StreamId stream) = 0;
+  // Cheap: nothing is read. None of a stream that is not there.
+  virtual KeptParts PartsOf(StreamId stream) const = 0;
+
+  // Calls `visit` for the parts that are kept of seqs [begin, end), in order;
+  // stops when it returns false. One at a time is in memory.
+  virtual absl::Status ScanParts(
+      StreamId stream, std::uint64_t begin, std::uint64_t end,
+      const std::function<bool(std::string_view)>& visit) = 0;
 
   // All runs, by name. Cheap: shared snapshots.
   virtual std::vector<std::shared_ptr<const RunEntry>> Runs() const = 0;

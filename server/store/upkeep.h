@@ -1,4 +1,4 @@
-// What copying and compacting a data folder in use have to say.
+// What copying, compacting and shrinking a data folder in use have to say.
 //
 // Layer: server/store. Plain data.
 
@@ -24,6 +24,14 @@ struct CompactionResult {
     std::uint64_t bytes_after = 0;
   };
   std::vector<Family> families;
+};
+
+// What Store::ShrinkOldest() has done.
+struct ShrunkPart {
+  std::string run;
+  std::int64_t end_step = 0;  // Of the branch, below which there are no values.
+  std::uint64_t steps = 0;    // That had statistics.
+  std::uint64_t bytes = 0;    // About so many, on disk.
 };
 
 }  // namespace gradtap::server

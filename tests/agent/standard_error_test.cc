@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
 
@@ -37,6 +39,40 @@ void FillUp(int fd) {
   }
   ::fcntl(fd, F_SETFL, flags);
 }
+
+// To the first newline; what came until then if none comes.
+std::string ReadLine(int fd) {
+  constexpr int kPatienceMs = 60'000;
+  std::string line;
+  pollfd poll{fd, POLLIN, 0};
+  char c = 0;
+  while (c != '\n' && ::poll(&poll, 1, kPatienceMs) == 1 &&
+         ::read(fd, &c, 1) == 1) {
+    line += c;
+  }
+  return line;
+}
+
+// A terminal that nobody sees but who reads `screen`.
+struct Terminal {
+  Terminal() {
+    std::array<char, 64> path{};
+    EXPECT_EQ(::grantpt(screen), 0);
+    EXPECT_EQ(::unlockpt(screen), 0);
+    EXPECT_EQ(::ptsname_r(screen, path.data(), path.size()), 0);
+    program = ::open(path.data(), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    EXPECT_GE(program, 0);
+  }
+  ~Terminal() {
+    ::close(program);
+    ::close(screen);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+
+  const int screen = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  int program = -1;
+};
 
 // What `f` says in a child whose standard error is `fd`. One that hangs is
 // ended by SIGALRM.
@@ -113,6 +149,40 @@ TEST_F(StandardErrorTest, WhatIsFullIsNotWaitedForAndTheLineIsDropped) {
   Close(&socket_[1]);
   EXPECT_EQ(ReadAll(pipe_[0]).find("dropped"), std::string::npos);
   EXPECT_EQ(ReadAll(socket_[0]).find("dropped"), std::string::npos);
+}
+
+TEST_F(StandardErrorTest, ATerminalThatNobodyReadsIsNotWaitedFor) {
+  const Terminal terminal;
+  // Several times what it holds: one of them finds room for a part of it.
+  EXPECT_EQ(WithStandardError(terminal.program,
+                              [] {
+                                for (int i = 0; i < 4000; ++i) {
+                                  LogToStderr(std::string(190, 'x'));
+                                }
+                                return 0;
+                              }),
+            0);
+  EXPECT_EQ(ReadLine(terminal.screen),
+            "gradtap: " + std::string(190, 'x') + "\r\n");
+}
+
+TEST_F(StandardErrorTest, ATerminalThatCannotBeOpenedAgainHasItsLines) {
+  const Terminal terminal;
+  EXPECT_EQ(WithStandardError(terminal.program,
+                              [] {
+                                const rlimit one{1, 1};  // For poll() itself.
+                                ::setrlimit(RLIMIT_NOFILE, &one);
+                                LogToStderr("a collector");
+                                return 0;
+                              }),
+            0);
+  EXPECT_EQ(ReadLine(terminal.screen), "gradtap: a collector\r\n");
+}
+
+TEST_F(StandardErrorTest, WhatIsSaidFromTheOtherEndOfATerminalComesInAtIts) {
+  const Terminal terminal;
+  EXPECT_EQ(Said(terminal.screen, "a collector"), 0);
+  EXPECT_EQ(ReadLine(terminal.program), "gradtap: a collector\n");
 }
 
 TEST_F(StandardErrorTest, AFileAtItsLimitDoesNotEndTheProcess) {

@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using gradtap::testing::TempDir;
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -106,6 +107,8 @@ TEST_F(CliDoctorTest, NobodyThereIsExitCode3) {
   const CliResult result = Ask();
   EXPECT_EQ(result.code, kExitUnreachable) << result.out;
   EXPECT_THAT(result.out, HasSubstr("Connection refused"));
+  // What to do has been said; not to ask the doctor.
+  EXPECT_THAT(result.err, EndsWith("Connection refused)\n"));
 }
 
 TEST_F(CliDoctorTest, AProblemIsExitCode1InEveryFormat) {

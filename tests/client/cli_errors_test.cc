@@ -52,6 +52,31 @@ TEST(CliErrorsTest, NoCollectorIsThreeAndNamesTheAddressAndWhatToDo) {
   }
 }
 
+TEST(CliErrorsTest, WithoutASocketThereIsNoCollectorEither) {
+  const gradtap::testing::TempDir dir;
+  const CliResult result = RunCli({"runs", "-c", "unix:" + dir.path() + "/no"});
+  EXPECT_EQ(result.code, 3);
+  ExpectOneLine(result);
+  EXPECT_THAT(result.err, HasSubstr("/no: No such file or directory; start"));
+}
+
+TEST(CliErrorsTest, WhereSomethingListensTheDoctorTellsWhy) {
+  FakeCollector collector;
+  collector.Start();
+  CliResult result = RunCli(collector, {"runs", "--tls"});
+  EXPECT_EQ(result.code, 3);
+  ExpectOneLine(result);
+  EXPECT_THAT(result.err,
+              EndsWith("TLS handshake failed; `gradtap doctor` tells why\n"));
+  collector.service.failure =
+      grpc::Status(grpc::StatusCode::UNAVAILABLE, "Trying to connect http1.x");
+  result = RunCli(collector, {"runs"});
+  EXPECT_EQ(result.code, 3);
+  ExpectOneLine(result);
+  EXPECT_THAT(result.err,
+              EndsWith("connect http1.x; `gradtap doctor` tells why\n"));
+}
+
 TEST(CliErrorsTest, TheCollectorsStatusDecidesTheExitCode) {
   FakeCollector collector;
   collector.service.runs["mnist"] = MakeMnist();

@@ -185,6 +185,29 @@ TEST_F(DoctorCollectorTest, ACollectorThatTakesNothingNowIsAProblem) {
   EXPECT_THAT(Complaints(), ElementsAre(HasSubstr("too many open calls")));
 }
 
+TEST_F(DoctorCollectorTest, ACollectorThatStoresNothingIsAProblem) {
+  v1::GetStatusResponse& status = world_.answer.status;
+  EXPECT_THAT(Complaints(), IsEmpty());
+  EXPECT_THAT(Everything(), Not(HasSubstr("storing")));  // It does not tell.
+  status.mutable_figures()->set_total_rows(1);
+  EXPECT_THAT(Complaints(), IsEmpty());
+  EXPECT_THAT(Everything(), HasSubstr("the collector stores what comes"));
+  status.mutable_keeping()->set_ingest_stopped(true);
+  EXPECT_THAT(Complaints(),
+              ElementsAre(AllOf(StartsWith("problem storing: "),
+                                HasSubstr("stores nothing: its disk is at"),
+                                HasSubstr("make room"))));
+  EXPECT_EQ(Result(), absl::StatusCode::kFailedPrecondition);
+  status.clear_keeping();
+  status.mutable_figures()->mutable_storing()->set_what(
+      "\x1b[31mNo space left" + std::string(100'000, 'x'));
+  EXPECT_THAT(Complaints(),
+              ElementsAre(AllOf(StartsWith("problem storing: the collector "
+                                           "cannot store: \\x1b[31mNo space"),
+                                HasSubstr("gradtap status"))));
+  EXPECT_LT(Everything().size(), 10'000u);
+}
+
 TEST_F(DoctorCollectorTest, AnotherMinorVersionIsANote) {
   world_.answer.status.set_version("99.1.0");
   EXPECT_THAT(Complaints(), ElementsAre(AllOf(StartsWith("note version: "),

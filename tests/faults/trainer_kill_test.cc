@@ -156,7 +156,9 @@ class TrainerKillTest : public ::testing::Test {
     for (; !gone && file != fs::recursive_directory_iterator();
          file.increment(gone)) {
       std::error_code none;
-      if (file->path().filename() != "owner" && file->is_regular_file(none)) {
+      if (file->path().filename() != "owner" &&
+          file->path().extension() != ".schema" &&
+          file->is_regular_file(none)) {
         return true;
       }
     }

@@ -36,7 +36,20 @@ class Kept {
     opened.entry.id = 1;
     opened.entry.hello = hello;
     opened.schema = schema_;
-    for (const auto& [seq, body] : parts_) opened.parts.push_back(body);
+    opened.scan_parts = [this](std::uint64_t begin, std::uint64_t end,
+                               const auto& visit) {
+      for (auto it = parts_.lower_bound(begin); it != parts_.end(); ++it) {
+        if (it->first >= end || !visit(it->second)) break;
+      }
+      return absl::OkStatus();
+    };
+    if (parts_.empty()) return opened;
+    server::KeptParts kept;
+    for (const auto& [seq, body] : parts_) kept.Add(seq, body.size());
+    opened.unfinished = server::FindUnfinished(kept, entry_.durable_seq,
+                                               parts_.begin()->second);
+    Require(opened.unfinished.parts == kept.parts,
+            "an unfinished record is found again");
     return opened;
   }
 
@@ -107,14 +120,14 @@ class Kept {
   }
 
   void KeepParts(const StreamCommit& commit) {
+    if (commit.drop_parts) parts_.clear();
     for (const auto& part : commit.parts) {
       Require(part.seq >= commit.first_seq && part.seq <= commit.last_seq,
               "a part is one of its commit's records");
+      Require(parts_.empty() || part.seq == parts_.rbegin()->first + 1,
+              "parts follow each other");
       parts_.emplace(part.seq, part.data);
     }
-    if (!commit.drop_parts_below_seq.has_value()) return;
-    parts_.erase(parts_.begin(),
-                 parts_.lower_bound(*commit.drop_parts_below_seq));
   }
 
   server::StreamEntry entry_ = [] {
@@ -452,16 +465,20 @@ std::vector<std::string> Seeds() {
            &whole);
   PutBatch(3, {record}, &whole);  // Again.
   PutBatch(6, {EncodeEnd({})}, &whole);
-  std::string parts;  // Of which the second comes with the next session.
+  const std::size_t size = schema.size() / 4 + 1;
+  const auto part = [&](std::uint32_t i) {
+    const std::string data = schema.substr(i * size, size);
+    return EncodePartHead(i, 4, data.size()) + data;
+  };
+  std::string parts;  // In the store, under way, in the batch.
   PutHello(&parts);
-  const std::size_t half = schema.size() / 2;
-  PutBatch(1, {EncodePartHead(0, 2, half) + schema.substr(0, half)}, &parts);
+  PutBatch(1, {part(0)}, &parts);
   PutMessage(6, &parts);  // kHalfClose.
   PutHello(&parts);
-  PutBatch(2,
-           {EncodePartHead(1, 2, schema.size() - half) + schema.substr(half),
-            record},
-           &parts);
+  PutBatch(2, {part(1)}, &parts);
+  PutMessage(10, &parts);  // kWait.
+  PutBatch(3, {part(2)}, &parts);
+  PutBatch(4, {part(3), record}, &parts);
   std::string late;  // Answers.
   PutHello(&late);
   PutMessage(10, &late);  // kWait.

@@ -43,19 +43,68 @@ if(NOT spooled)
   message(FATAL_ERROR "the program that took gradtap up recorded nothing")
 endif()
 
-# What is not code: pages (where help2man is), completion, service, options.
+# What is not code: pages (where help2man is), completion, service, options,
+# documents.
 find_program(HELP2MAN help2man)
 set(expected etc/gradtap/gradtapd.conf lib/systemd/system/gradtapd.service
-  share/bash-completion/completions/gradtap share/zsh/site-functions/_gradtap)
+  share/bash-completion/completions/gradtap share/zsh/site-functions/_gradtap
+  share/doc/gradtap/README.md share/doc/gradtap/client/README.md
+  share/doc/gradtap/proto/gradtap/v1/query.proto
+  share/doc/gradtap/docs/page.png
+  share/doc/gradtap/docs/grafana/gradtap-run.json
+  share/doc/gradtap/docs/prometheus/gradtap.rules.yml)
 if(HELP2MAN)
   list(APPEND expected share/man/man1/gradtap.1.gz
-    share/man/man1/gradtap-series.1.gz share/man/man1/gradtapd.1.gz)
+    share/man/man1/gradtap-series.1.gz share/man/man1/gradtapd.1.gz
+    share/man/man1/gradtapd-token-create.1.gz)
 endif()
 foreach(file IN LISTS expected)
   if(NOT EXISTS ${SCRATCH}/prefix/${file})
     message(FATAL_ERROR "${file} was not installed")
   endif()
 endforeach()
+
+# What programs and files send their users to is there.
+set(doc ${SCRATCH}/prefix/share/doc/gradtap)
+file(READ ${SCRATCH}/prefix/etc/gradtap/gradtapd.conf sent)
+execute_process(COMMAND ${SCRATCH}/prefix/bin/gradtap rules --help
+  OUTPUT_VARIABLE out)
+string(APPEND sent "${out}")
+string(REGEX MATCHALL "docs/[a-z]+[.]md in[ #\n]+share/doc/gradtap" named "${sent}")
+list(LENGTH named count)
+if(NOT count EQUAL 2)
+  message(FATAL_ERROR "not two pages are named: ${named}")
+endif()
+foreach(name IN LISTS named)
+  string(REGEX MATCH "docs/[a-z]+[.]md" page "${name}")
+  if(NOT EXISTS ${doc}/${page})
+    message(FATAL_ERROR "${page} was not installed")
+  endif()
+endforeach()
+# The documents lead to each other; to sources they may.
+file(GLOB pages RELATIVE ${doc} ${doc}/docs/*.md)
+foreach(page IN LISTS pages)
+  file(READ ${doc}/${page} text)
+  string(REGEX MATCHALL "\\([A-Za-z0-9_/-]+[.](md|yml|json|png)[)#]" links "${text}")
+  foreach(link IN LISTS links)
+    string(REGEX REPLACE "[()#]" "" link "${link}")
+    if(NOT EXISTS ${doc}/docs/${link})
+      message(FATAL_ERROR "${page} leads to ${link}, which was not installed")
+    endif()
+  endforeach()
+endforeach()
+
+# A command of a command has a page of its own: with its options, and without
+# gradtapd's examples.
+if(HELP2MAN)
+  execute_process(
+    COMMAND gzip -dc ${SCRATCH}/prefix/share/man/man1/gradtapd-token-create.1.gz
+    OUTPUT_VARIABLE page)
+  if(NOT page MATCHES "expires.*umask 077" OR
+      page MATCHES "alertmanager")
+    message(FATAL_ERROR "the page of gradtapd token create:\n${page}")
+  endif()
+endif()
 file(READ ${SCRATCH}/prefix/lib/systemd/system/gradtapd.service service)
 if(NOT service MATCHES "ExecStart=${SCRATCH}/prefix/bin/gradtapd --config ${SCRATCH}/prefix/etc/gradtap/gradtapd.conf\n")
   message(FATAL_ERROR "the service starts something else:\n${service}")

@@ -25,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class Spooling {
  public:
@@ -253,8 +254,12 @@ TEST_F(LeftoversTest, ARingWaitsForItsSpoolUnlessThatIsGivenUp) {
 
   Leave("lost", 100, 0, 1, 'b');
   fs::remove_all(root_);
+  // With the spool its schema is gone: so says another word.
   csv = AskCsv({"drain", "--without-spool", rings}, 1);
-  EXPECT_EQ(csv.At(0, "state"), "refused");
+  EXPECT_EQ(csv.At(0, "state"), "failed");
+  EXPECT_THAT(csv.At(0, "problems"), HasSubstr("--without-schema"));
+  csv = AskCsv({"drain", "--without-spool", "--without-schema", rings});
+  EXPECT_EQ(csv.At(0, "state"), "delivered");
   EXPECT_EQ(csv.At(0, "steps_sent"), "0");
   EXPECT_EQ(csv.At(0, "steps_refused"), "42");
   EXPECT_EQ(FindRun(collector_.address(), "lost").lost_steps, 100u);
@@ -322,6 +327,23 @@ TEST_F(LeftoversTest, AnUnreachableCollectorCostsNothing) {
       Gradtap("127.0.0.1:" + std::to_string(FreePort()), {"drain", root_});
   EXPECT_EQ(outcome.exit.code, 3);
   EXPECT_THAT(outcome.err, HasSubstr("no collector at"));
+  EXPECT_EQ(Bytes(folder), before);
+  EXPECT_EQ(AskCsv({"drain", root_}).At(0, "steps_sent"), "100");
+}
+
+TEST_F(LeftoversTest, ACollectorThatIsThereAndRefusesIsNoneThatIsNotThere) {
+  const std::string folder = Leave("second", 100);
+  const auto before = Bytes(folder);
+  Collector full(dir_.path() + "/full", 0, {"--max-runs", "1"});
+  const std::string first = Leave("first", 100, 0, 1, 'b');
+  EXPECT_EQ(Gradtap(full.address(), {"drain", first}).exit.code, 0);
+  const Outcome outcome =
+      Gradtap(full.address(), {"drain", folder, "--timeout", "2"});
+  EXPECT_EQ(outcome.exit.code, 1) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("refuses this process (code 5)"),
+                                 HasSubstr("at most 1 runs"),
+                                 Not(HasSubstr("start gradtapd")),
+                                 Not(HasSubstr("gradtap doctor"))));
   EXPECT_EQ(Bytes(folder), before);
   EXPECT_EQ(AskCsv({"drain", root_}).At(0, "steps_sent"), "100");
 }

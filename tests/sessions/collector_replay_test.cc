@@ -169,7 +169,8 @@ TEST_F(LaterAgentTest, StepsOfARoleThatIsNotKnownAreRefusedAndNoOthers) {
   const std::string text = StoredText(store_.get(), run_);
   ASSERT_EQ(calls_.size(), 1u);
   EXPECT_THAT(calls_[0].now.rejected, ::testing::ElementsAre(3));
-  EXPECT_THAT(text, HasSubstr("stored 7 skipped 2 lost 2 rejected 1"));
+  EXPECT_THAT(text, HasSubstr("stored 7 skipped 2 lost 3 rejected 1"));
+  EXPECT_THAT(text, HasSubstr("cause 23 steps 1 to 1: 1"));
 }
 
 }  // namespace

@@ -75,8 +75,9 @@ void Audit::Check(const SimAgent& agent, const SimStore* store) const {
   Require(entry->skipped_steps == stored.steps_skipped, "stream ", id,
           " counts ", entry->skipped_steps, " steps skipped, of ",
           stored.steps_skipped);
-  Require(entry->lost_steps == stored.steps_lost, "stream ", id, " counts ",
-          entry->lost_steps, " steps lost, of ", stored.steps_lost);
+  Require(entry->lost_steps == stored.steps_lost + stored.steps_rejected,
+          "stream ", id, " counts ", entry->lost_steps, " steps lost, of ",
+          stored.steps_lost, " and ", stored.steps_rejected, " rejected");
   // Seen = stored + skipped + declared lost + at hand.
   const agent::DeliveryCounters c = agent.books().Snapshot();
   const auto noted = c.by_cause.find(GapCause::kRejected);

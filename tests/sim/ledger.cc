@@ -58,8 +58,10 @@ Effect EffectOf(std::uint32_t branch, const GapData& gap) {
   const std::uint64_t numbers =
       Mix(Mix(static_cast<std::uint64_t>(gap.cause), gap.steps),
           static_cast<std::uint64_t>(gap.last_step));
+  // In which words the collector says why it refuses a step is its own affair.
+  const bool refused = gap.cause == GapCause::kRejected;
   return {Effect::Kind::kGap, branch, gap.first_step,
-          Mix(numbers, HashOf(gap.detail))};
+          Mix(numbers, refused ? 0 : HashOf(gap.detail))};
 }
 
 Effect EffectOf(const EndData& end) {
@@ -141,11 +143,39 @@ void Ledger::NoteStep(std::string_view body, bool refused, Sums* sums) {
     ++told_[view->skipped()];
   }
   if (refused) {
-    effects_.push_back({Effect::Kind::kRejected, 0, 0, 0});
+    effects_.push_back({Effect::Kind::kRejected, branch_, view->step(), 0});
     return;
   }
   effects_.push_back(EffectOf(server::StreamCommit::Step{
       branch_, view->step(), recorded, 0, body, {}}));
+}
+
+std::vector<Effect> Ledger::GapsOf(std::uint64_t first_seq,
+                                   std::uint64_t last_seq) const {
+  std::vector<Effect> gaps;
+  GapData refused;  // In a row; of no step: there are none.
+  std::uint32_t branch = 0;
+  const auto end_row = [&] {
+    if (refused.steps > 0) gaps.push_back(EffectOf(branch, refused));
+    refused.steps = 0;
+  };
+  for (std::uint64_t seq = first_seq; seq <= last_seq; ++seq) {
+    const Effect& made = effects_[seq - 1];
+    if (made.kind == Effect::Kind::kRejected) {
+      branch = made.number;
+      refused.cause = GapCause::kRejected;
+      if (refused.steps == 0) refused.first_step = made.step;
+      refused.last_step = made.step;
+      ++refused.steps;
+    } else if (made.kind == Effect::Kind::kStep ||
+               made.kind == Effect::Kind::kGap ||
+               made.kind == Effect::Kind::kBranch) {
+      end_row();
+      if (made.kind == Effect::Kind::kGap) gaps.push_back(made);
+    }
+  }
+  end_row();
+  return gaps;
 }
 
 void Ledger::Check(const StoredCommit& commit, std::uint64_t cursor) const {
@@ -172,8 +202,7 @@ void Ledger::Check(const StoredCommit& commit, std::uint64_t cursor) const {
         stored = &commit.steps;
         break;
       case Effect::Kind::kGap:
-        stored = &commit.gaps;
-        break;
+        continue;  // All at once, below.
       case Effect::Kind::kBranch:
         stored = &commit.branches;
         break;
@@ -187,10 +216,19 @@ void Ledger::Check(const StoredCommit& commit, std::uint64_t cursor) const {
     Require((*stored)[i] == made, "stream ", commit.stream, ": seq ", seq,
             " was ", ToText(made), " and is stored as ", ToText((*stored)[i]));
   }
+  const std::vector<Effect> gaps = GapsOf(commit.first_seq, commit.last_seq);
+  for (std::size_t i = 0; i < std::max(gaps.size(), commit.gaps.size()); ++i) {
+    Require(i < commit.gaps.size(), "stream ", commit.stream, ": of seqs ",
+            commit.first_seq, " to ", commit.last_seq,
+            " is missing: ", ToText(gaps[i]));
+    const Effect made = i < gaps.size() ? gaps[i] : Effect{};
+    Require(commit.gaps[i] == made, "stream ", commit.stream, ": of seqs ",
+            commit.first_seq, " to ", commit.last_seq, ": ", ToText(made),
+            " is stored as ", ToText(commit.gaps[i]));
+  }
   for (const auto& [kind, stored] :
        {std::pair{Effect::Kind::kSchema, &commit.schemas},
         std::pair{Effect::Kind::kStep, &commit.steps},
-        std::pair{Effect::Kind::kGap, &commit.gaps},
         std::pair{Effect::Kind::kBranch, &commit.branches},
         std::pair{Effect::Kind::kEnd, &commit.ends}}) {
     Require(used[kind] == stored->size(), "stream ", commit.stream, ": seqs ",

@@ -72,6 +72,10 @@ class Ledger {
   void Check(const StoredCommit& commit, std::uint64_t cursor) const;
 
  private:
+  // Those of gap records, and of steps that the collector refuses: one for
+  // those in a row.
+  std::vector<Effect> GapsOf(std::uint64_t first_seq,
+                             std::uint64_t last_seq) const;
   void NoteWhole(std::string_view record, bool refused, Sums* sums);
   void NoteStep(std::string_view body, bool refused, Sums* sums);
 

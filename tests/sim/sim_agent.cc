@@ -263,9 +263,11 @@ void SimAgent::TakeEvent() {
   drive_->Take(event);
   if (!event.has_value()) return;
   for (const v1::Rejection& rejection : event->message.ack().rejected()) {
-    const bool freed_now =
-        rejection.seq() > before && rejection.seq() <= acknowledged_seq();
-    rejections_heard_ += freed_now ? 1 : 0;
+    const std::uint64_t end =
+        rejection.seq() + std::max<std::uint64_t>(1, rejection.count());
+    const std::uint64_t first = std::max(rejection.seq(), before + 1);
+    const std::uint64_t last = std::min(end - 1, acknowledged_seq());
+    rejections_heard_ += first <= last ? last + 1 - first : 0;
   }
 }
 

@@ -47,7 +47,7 @@ SimCollector::SimCollector(World* world, const Clock* clock,
       mutant_(mutant),
       store_(disk, world, observer, mutant),
       runner_(&store_, clock, limits),
-      live_(limits.max_sessions) {
+      live_(limits.max_sessions, limits.join_bytes) {
   Tick();
 }
 
@@ -220,6 +220,7 @@ v1::CollectorMessage SimCollector::ToMessage(const server::SessionOut& out,
       v1::Rejection* const entry = to->add_rejected();
       entry->set_seq(rejected.seq);
       entry->set_reason(rejected.reason);
+      entry->set_count(rejected.count);
     }
     served->durable_seq = ack->durable_seq;
     world_->Trace("collector acknowledges seq ", ack->durable_seq, " in call ",

@@ -217,7 +217,7 @@ DiskWrite::Commit SimStore::Store(const StreamCommit& commit) const {
   out.stored.first_seq = commit.first_seq;
   out.stored.last_seq = commit.last_seq;
   out.stored.rejected = commit.rejected_records;
-  out.drop_parts_below_seq = commit.drop_parts_below_seq;
+  out.drop_parts = commit.drop_parts;
   out.end = commit.end;
   out.last_seen_unix_ns = commit.last_seen_unix_ns;
   for (const auto& schema : commit.schemas) {
@@ -284,23 +284,29 @@ void SimStore::ApplyCommit(const DiskWrite::Commit& commit, Stream* stream) {
     stream->schemas[id] = schema;
     entry.schema_id = std::max(entry.schema_id, id);
   }
+  if (commit.drop_parts) stream->parts.clear();
   for (const auto& [seq, data] : commit.parts) stream->parts[seq] = data;
-  if (commit.drop_parts_below_seq.has_value()) {
-    stream->parts.erase(
-        stream->parts.begin(),
-        stream->parts.lower_bound(*commit.drop_parts_below_seq));
-  }
 }
 
 // ---- Reading. ----
 
-absl::StatusOr<std::vector<std::string>> SimStore::ReadParts(StreamId stream) {
-  std::vector<std::string> parts;
-  if (mutant_ == Mutant::kForgetParts) return parts;
+server::KeptParts SimStore::PartsOf(StreamId stream) const {
+  server::KeptParts kept;
+  if (mutant_ == Mutant::kForgetParts) return kept;
   for (const auto& [seq, data] : streams_.at(stream).parts) {
-    parts.push_back(data);
+    kept.Add(seq, data.size());
   }
-  return parts;
+  return kept;
+}
+
+absl::Status SimStore::ScanParts(
+    StreamId stream, std::uint64_t begin, std::uint64_t end,
+    const std::function<bool(std::string_view)>& visit) {
+  const auto& parts = streams_.at(stream).parts;
+  for (auto it = parts.lower_bound(begin); it != parts.end(); ++it) {
+    if (it->first >= end || !visit(it->second)) break;
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::shared_ptr<const RunEntry>> SimStore::Runs() const {

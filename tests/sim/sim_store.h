@@ -34,7 +34,7 @@ struct DiskWrite {
     StoredCommit stored;
     std::map<std::uint32_t, std::shared_ptr<const Schema>> schemas;  // By id.
     std::vector<std::pair<std::uint64_t, std::string>> parts;        // By seq.
-    std::optional<std::uint64_t> drop_parts_below_seq;
+    bool drop_parts = false;
     std::vector<server::Branch> ranges;  // Steps and gaps, branch by branch.
     std::uint64_t recorded = 0, skipped = 0, lost = 0;  // Steps.
     std::optional<EndData> end;
@@ -83,8 +83,10 @@ class SimStore : public server::Store {
   absl::StatusOr<server::StreamEntry> OpenStream(
       const server::StreamHello& hello, std::int64_t now_unix_ns) override;
   absl::Status Commit(std::span<const server::StreamCommit> commits) override;
-  absl::StatusOr<std::vector<std::string>> ReadParts(
-      server::StreamId stream) override;
+  server::KeptParts PartsOf(server::StreamId stream) const override;
+  absl::Status ScanParts(
+      server::StreamId stream, std::uint64_t begin, std::uint64_t end,
+      const std::function<bool(std::string_view)>& visit) override;
   std::vector<std::shared_ptr<const server::RunEntry>> Runs() const override;
   std::shared_ptr<const server::RunEntry> FindRun(
       std::string_view run) const override;

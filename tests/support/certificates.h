@@ -41,7 +41,7 @@ inline MadeCertificate MakeCertificate(const std::string& folder,
                        folder + "/" + name + ".key"};
   const std::string command =
       "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
-      "-nodes -days 2 -subj /CN=" +
+      "-nodes -days 90 -subj /CN=" +
       name + " -addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout " +
       made.key + " -out " + made.cert + " 2>/dev/null";
   EXPECT_EQ(std::system(command.c_str()), 0) << command;

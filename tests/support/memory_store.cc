@@ -221,10 +221,6 @@ absl::Status MemoryStore::Commit(std::span<const StreamCommit> commits) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string>> MemoryStore::ReadParts(StreamId) {
-  return std::vector<std::string>();
-}
-
 std::vector<std::shared_ptr<const RunEntry>> MemoryStore::Runs() const {
   MutexLock lock(mu_);
   std::vector<std::shared_ptr<const RunEntry>> all;

@@ -46,8 +46,12 @@ class MemoryStore : public server::Store {
   absl::StatusOr<server::StreamEntry> OpenStream(
       const server::StreamHello& hello, std::int64_t now_unix_ns) override;
   absl::Status Commit(std::span<const server::StreamCommit> commits) override;
-  absl::StatusOr<std::vector<std::string>> ReadParts(
-      server::StreamId stream) override;
+  server::KeptParts PartsOf(server::StreamId) const override { return {}; }
+  absl::Status ScanParts(
+      server::StreamId, std::uint64_t, std::uint64_t,
+      const std::function<bool(std::string_view)>&) override {
+    return absl::OkStatus();
+  }
   std::vector<std::shared_ptr<const server::RunEntry>> Runs() const override;
   std::shared_ptr<const server::RunEntry> FindRun(
       std::string_view run) const override;

@@ -5,7 +5,7 @@
 #   agent      libgradtap-agent<SOVERSION>: the agent's shared library
 #   dev        libgradtap-dev: headers, CMake's package, the client's library
 #   collector  gradtapd: the collector, its service and its configuration
-#   client     gradtap: the command line
+#   client     gradtap: the command line, and the documents
 
 include(GNUInstallDirs)
 
@@ -29,6 +29,25 @@ elseif(GRADTAP_BUILD_SERVER)
   install(DIRECTORY ${man_dir}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1
     COMPONENT client FILES_MATCHING PATTERN "gradtap.1.gz"
     PATTERN "gradtap-*.1.gz")
+endif()
+
+# ---- Documents -------------------------------------------------------------
+
+# docs/, and what it leads to that is for users, the protocol among it, as they
+# lie in the sources: links between them hold. What else it leads to are sources.
+if(GRADTAP_BUILD_SERVER)
+  set(doc_dir ${CMAKE_INSTALL_DATADIR}/doc/gradtap)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/docs DESTINATION ${doc_dir}
+    COMPONENT client)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/proto/gradtap
+    DESTINATION ${doc_dir}/proto
+    COMPONENT client FILES_MATCHING PATTERN "*.proto")
+  foreach(page README.md CHANGELOG.md SECURITY.md client/README.md
+      client/python/README.md server/dashboard/README.md)
+    get_filename_component(folder ${page} DIRECTORY)
+    install(FILES ${CMAKE_SOURCE_DIR}/${page} DESTINATION ${doc_dir}/${folder}
+      COMPONENT client)
+  endforeach()
 endif()
 
 # ---- Completion, service, configuration ------------------------------------
@@ -107,11 +126,12 @@ set(CPACK_DEBIAN_COLLECTOR_PACKAGE_CONTROL_EXTRA
   ${CMAKE_SOURCE_DIR}/server/systemd/prerm
   ${CMAKE_SOURCE_DIR}/server/systemd/postrm
   ${CMAKE_SOURCE_DIR}/server/systemd/conffiles)
+set(CPACK_DEBIAN_COLLECTOR_PACKAGE_RECOMMENDS gradtap)
 set(CPACK_DEBIAN_COLLECTOR_DESCRIPTION "The collector: stores what agents record and serves it to the command line, to browsers and to
  monitoring tools.")
 
 set(CPACK_DEBIAN_CLIENT_PACKAGE_NAME gradtap)
 set(CPACK_DEBIAN_CLIENT_PACKAGE_SECTION science)
-set(CPACK_DEBIAN_CLIENT_DESCRIPTION "The command line: asks a collector, and delivers what ended processes have left.")
+set(CPACK_DEBIAN_CLIENT_DESCRIPTION "The command line: asks a collector, and delivers what ended processes have left. With the documents.")
 
 include(CPack)

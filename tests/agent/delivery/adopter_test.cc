@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <memory>
@@ -74,7 +75,10 @@ class AdopterTest : public ::testing::Test {
     }
   }
   static int Segments(const std::string& folder) {
-    return static_cast<int>(testing::NamesIn(folder).size()) - 1;  // owner
+    const auto names = testing::NamesIn(folder);
+    return static_cast<int>(std::count_if(
+        names.begin(), names.end(),
+        [](const std::string& name) { return name.ends_with(".seg"); }));
   }
   static bool OthersMayHave(const std::string& folder) {
     return Leftover::Open(testing::SpoolPlace(folder), SpoolUse::kTakeOver)
@@ -134,6 +138,20 @@ TEST_F(AdopterTest, ItLooksAgainFromTimeToTime) {
   EXPECT_THAT(Steps(), IsEmpty());
   Pass(minutes(1));
   EXPECT_THAT(Steps(), ElementsAre(10u));
+}
+
+TEST_F(AdopterTest, StepsWhoseSchemaIsNowhereStayAndAreSaid) {
+  const std::string folder = LeaveSpool(root_, 100, Identity('a'), 20);
+  std::filesystem::remove(folder + "/00000000000000000001.schema");
+  const int segments = Segments(folder);
+  Begin();
+  Pass(minutes(6));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_EQ(networks_.front().collector.cursor(), 0u);
+  EXPECT_EQ(Segments(folder), segments);
+  EXPECT_THAT(lines_, ElementsAre(HasSubstr("delivers 81 steps"),
+                                  AllOf(HasSubstr("is not delivered"),
+                                        HasSubstr("--without-schema"))));
 }
 
 TEST_F(AdopterTest, LetGoItLeavesTheRestWhereItIs) {
@@ -306,6 +324,19 @@ TEST_F(AdopterTest, ACollectorThatIsAwayIsTriedAgainAtTheNextLook) {
   Pass(minutes(2));
   EXPECT_THAT(Steps(), ElementsAre(0u));
   EXPECT_THAT(lines_, Contains(HasSubstr("is away")));
+  mode_ = FakeNetwork::Mode::kUp;
+  Pass(minutes(4));
+  EXPECT_THAT(Steps(), ElementsAre(0u, 5u));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(AdopterTest, ACollectorThatRefusesForNowIsTriedAgainAtTheNextLook) {
+  const std::string folder = LeaveSpool(root_, 5);
+  mode_ = FakeNetwork::Mode::kRejecting;
+  Begin();
+  Pass(minutes(2));
+  EXPECT_THAT(Steps(), ElementsAre(0u));
+  EXPECT_THAT(lines_, Contains(HasSubstr("too many runs")));
   mode_ = FakeNetwork::Mode::kUp;
   Pass(minutes(4));
   EXPECT_THAT(Steps(), ElementsAre(0u, 5u));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -137,8 +138,7 @@ TEST_F(BacklogTest, RejectedMarksStayWithTheirRecordsAcrossASpill) {
   }
 }
 
-TEST_F(BacklogTest,
-       WhatStandsInBothIsReadOnceAndWhatStandsInNeitherIsOfNoKind) {
+TEST_F(BacklogTest, WhatStandsInBothIsReadOnceAndWhatStandsInNeitherIsAGap) {
   MakeSpool();
   Put(10);
   // A process that died between moving and freeing.
@@ -150,14 +150,26 @@ TEST_F(BacklogTest,
   ExpectAll(1, 10);
   ring_->FreeBefore(8);  // 5 to 7 are in neither.
   EXPECT_EQ(backlog_->first_seq(), 1u);
-  for (std::uint64_t seq = 5; seq <= 7; ++seq) {
-    ASSERT_TRUE(backlog_->Read(seq, &entry));
-    EXPECT_EQ(entry.seq, seq);
-    EXPECT_TRUE(entry.bytes.empty());
-    EXPECT_EQ(entry.meta.recorded_steps, 0u);
+  // Also once all of the spool is freed.
+  for (const std::uint64_t freed : {1, 5, 6}) {
+    backlog_->FreeBefore(freed);
+    EXPECT_EQ(backlog_->first_seq(), freed);
+    for (std::uint64_t seq = std::max<std::uint64_t>(freed, 5); seq <= 7;
+         ++seq) {
+      ASSERT_TRUE(backlog_->Read(seq, &entry));
+      EXPECT_EQ(entry.seq, seq);
+      EXPECT_EQ(entry.bytes.empty(), seq < 7);
+      EXPECT_EQ(entry.meta.recorded_steps, 0u);
+    }
+    EXPECT_EQ(entry.meta.kind, EntryKind::kGap);
+    EXPECT_EQ(entry.meta.step, 5);
+    EXPECT_EQ(entry.meta.last_step, 7);
+    EXPECT_EQ(entry.meta.steps, 3u);
   }
   ASSERT_TRUE(backlog_->Read(8, &entry));
   EXPECT_EQ(entry.bytes, Payload(8));
+  backlog_->FreeBefore(8);
+  ExpectAll(8, 10);
 }
 
 TEST_F(BacklogTest, ASpoolAloneIsReadToItsEnd) {

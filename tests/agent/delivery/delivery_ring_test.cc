@@ -1,11 +1,15 @@
 // Where the ring of a delivery is, and what of it stays.
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -21,6 +25,7 @@
 #include "agent/delivery/test_server.h"
 #include "agent/spool/folder.h"
 #include "agent/spool/spool.h"
+#include "core/sync.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -40,6 +45,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -58,9 +64,19 @@ class DeliveryRingTest : public ::testing::Test {
     options.tags = {{"team", "vision"}};
     options.ring_bytes = ring_bytes;
     options.ring_folder = folder_;
+    options.token_file = token_file_;
+    options.log = [this](const std::string& line) { Hear(line); };
     auto delivery = Delivery::Create(options);
     GRADTAP_ASSERT_OK(delivery);
     delivery_ = *std::move(delivery);
+  }
+  void Hear(const std::string& line) {
+    MutexLock lock(mu_);
+    lines_.push_back(line);
+  }
+  std::vector<std::string> Lines() {
+    MutexLock lock(mu_);
+    return lines_;
   }
   void PutSteps(int count) {
     delivery_->PutSchema(MakeSchema(1, 10));
@@ -93,7 +109,10 @@ class DeliveryRingTest : public ::testing::Test {
 
   TempDir dir_;
   std::string folder_ = dir_.path() + "/rings";
-  std::unique_ptr<Delivery> delivery_;
+  std::string token_file_;
+  Mutex mu_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Delivery> delivery_;  // Its log is this.
   SpoolIdentity identity_;
 };
 
@@ -186,6 +205,37 @@ TEST_F(DeliveryRingTest, WhereNoFileCanBeMadeItIsMemoryAndSaysWhy) {
   EXPECT_TRUE(std::filesystem::is_empty(dir_.path() + "/real"));
 }
 
+TEST_F(DeliveryRingTest, ARingThatShouldBeAFileAndIsNotIsSaidOnceWithItsWhy) {
+  std::filesystem::create_directory(folder_);
+  std::filesystem::permissions(folder_, std::filesystem::perms(0755));
+  Create();
+  EXPECT_THAT(Lines(), IsEmpty()) << "nothing is lost yet";
+  PutSteps(3);
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("the ring is memory only: "),
+                                      HasSubstr(folder_), HasSubstr("0755"),
+                                      HasSubstr("the process is killed")))
+                           .Times(1));
+}
+
+TEST_F(DeliveryRingTest, ALargerRingThatIsNoFileAnyMoreIsSaid) {
+  Create("127.0.0.1:1", DeliveryOptions().ring_bytes);
+  std::filesystem::permissions(folder_, std::filesystem::perms(0755));
+  delivery_->ReserveForSteps(5 << 20);
+  PutSteps(1);
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("the ring is memory only: "),
+                                      HasSubstr(folder_), HasSubstr("0755"))));
+}
+
+TEST_F(DeliveryRingTest, ARingInItsFileOrInMemoryThatWasAskedForIsNotSaid) {
+  for (const std::string& folder : {folder_, std::string()}) {
+    folder_ = folder;
+    Create();
+    PutSteps(3);
+    delivery_->Shutdown(EndReason::kFinished, milliseconds(10));
+    EXPECT_THAT(Lines(), Not(Contains(HasSubstr("memory only"))));
+  }
+}
+
 TEST_F(DeliveryRingTest, WithoutAFolderTheRingIsMemory) {
   folder_ = "";
   Create("127.0.0.1:1", DeliveryOptions().ring_bytes);
@@ -245,6 +295,66 @@ TEST_F(DeliveryRingTest, OfflineWhatTheSpoolDidNotTakeIsKeptInTheRing) {
   EXPECT_THAT(Left(), SizeIs(17));
   EXPECT_THAT(lines, Contains(AllOf(HasSubstr(Files()[0]),
                                     HasSubstr("`gradtap drain`"))));
+}
+
+// Of the threads that begin while it lives none does.
+class NoThreads {
+ public:
+  NoThreads() {
+    ::pthread_getattr_default_np(&before_);
+    ::pthread_attr_t none = before_;
+    // More than there are addresses for.
+    EXPECT_EQ(::pthread_attr_setstacksize(&none, std::size_t{1} << 60), 0);
+    EXPECT_EQ(::pthread_setattr_default_np(&none), 0);
+  }
+  ~NoThreads() {
+    ::pthread_setattr_default_np(&before_);
+    ::pthread_attr_destroy(&before_);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  ::pthread_attr_t before_;
+};
+
+TEST_F(DeliveryRingTest, WithoutAThreadAllStaysInTheRingAndIsSaidToBeThere) {
+  Create();
+  {
+    const NoThreads none;
+    PutSteps(5);
+  }
+  EXPECT_EQ(delivery_->state(), DeliveryState::kStopped);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, kPatience);
+  EXPECT_EQ(outcome.undelivered_steps, 5u);
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_THAT(Lines(), Contains(HasSubstr("gives no thread")));
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr(Files()[0]),
+                                      HasSubstr("--collector 127.0.0.1:1"),
+                                      HasSubstr("drain`"))));
+  delivery_.reset();
+  EXPECT_THAT(Left(), SizeIs(7));
+}
+
+TEST_F(DeliveryRingTest, WhatAThreadThatIsLeftBehindDidNotDeliverIsKept) {
+  const std::string token = dir_.path() + "/token";
+  ASSERT_EQ(::mkfifo(token.c_str(), 0600), 0);
+  token_file_ = token;
+  Create();
+  PutSteps(5);
+  // Opened once the thread reads from it; then it waits for this end to close.
+  const int end = ::open(token.c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(end, 0);
+  const FlushOutcome outcome =
+      delivery_->Shutdown(EndReason::kFinished, milliseconds(0));
+  EXPECT_EQ(outcome.undelivered_steps, 5u);
+  EXPECT_TRUE(outcome.kept);
+  EXPECT_THAT(Lines(),
+              Contains(AllOf(HasSubstr(Files()[0]), HasSubstr("drain`"))));
+  delivery_.reset();
+  ::close(end);
+  EXPECT_THAT(Left(), SizeIs(7));
 }
 
 TEST_F(DeliveryRingTest, AForkedChildThatEndsLeavesTheFileToItsParent) {

@@ -21,7 +21,8 @@ namespace gradtap::testing {
 // The far side. Thread-safe but for `collector`, which is the test's to read
 // once the worker has stopped.
 struct FakeNetwork {
-  enum class Mode { kUp, kRefusing, kBlackHole, kThrowing };
+  // kRejecting: there, and refuses each process for now.
+  enum class Mode { kUp, kRefusing, kRejecting, kBlackHole, kThrowing };
 
   void Set(Mode to) {
     MutexLock lock(mu);
@@ -55,11 +56,22 @@ class FakeTransport : public agent::Transport {
     } else if (network_->mode == FakeNetwork::Mode::kUp) {
       network_->collector.Open();
       Push(Event::Kind::kConnected);
+    } else if (network_->mode == FakeNetwork::Mode::kRejecting) {
+      Push(Event::Kind::kConnected);
     }
   }
 
   void Send(const v1::AgentMessage& message) override {
     MutexLock lock(network_->mu);
+    if (network_->mode == FakeNetwork::Mode::kRejecting) {
+      Push(Event::Kind::kSent);
+      Push(Event::Kind::kMessage);
+      v1::Reject& reject = *events_.back().message.mutable_reject();
+      reject.set_code(v1::Reject::CODE_LIMIT);
+      reject.set_retry(true);
+      reject.set_detail("too many runs");
+      return;
+    }
     if (network_->mode != FakeNetwork::Mode::kUp) return;
     Push(Event::Kind::kSent);
     ModelCollector::Reply reply = network_->collector.OnMessage(message);

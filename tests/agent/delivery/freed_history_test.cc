@@ -64,14 +64,16 @@ TEST(FreedHistoryTest, AStepInPartsIsToldOnceInPlaceOfItsLastPart) {
   }
 }
 
-TEST(FreedHistoryTest, ARejectedRecordIsNotDeclaredLostAgain) {
+TEST(FreedHistoryTest, ARejectedStepIsDeclaredForWhatItIs) {
   FreedHistory history;
   for (std::uint64_t i = 0; i < 6; ++i) {
     history.Add(Entry(1 + i, EntryKind::kStep, static_cast<std::int64_t>(i / 2),
                       static_cast<std::uint32_t>(i % 2), 2, i == 3));
   }
   EXPECT_EQ(LostStep(history.Replacement(2)), 0);
-  EXPECT_EQ(history.Replacement(4), "");
+  EXPECT_EQ(history.Replacement(3), "");
+  EXPECT_EQ(history.Replacement(4),
+            EncodeGap({GapCause::kRejected, 1, 1, 1, ""}));
   EXPECT_EQ(LostStep(history.Replacement(6)), 2);
 }
 

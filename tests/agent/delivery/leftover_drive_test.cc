@@ -142,14 +142,16 @@ TEST_F(LeftoverDriveTest, TheOriginalAfterItsCopyHasNothingNewAndGoes) {
   EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
-TEST_F(LeftoverDriveTest, WhatNobodyHasIsPassedOverOnceTheProcessIsDead) {
+TEST_F(LeftoverDriveTest, WhatNobodyHasIsAGapOnceTheProcessIsDead) {
   // The collector had records 1 to 10, and has lost them.
   const std::string folder = LeaveSpool(root_, 30, MakeIdentity(), 10);
   const LeftoverOutcome outcome = Deliver(folder);
   EXPECT_THAT(outcome.status, IsOk());
   EXPECT_EQ(outcome.steps_sent, 21u);
   EXPECT_EQ(network_.collector.cursor(), 31u);
-  EXPECT_EQ(network_.collector.Contents().fillers, 10u);
+  const auto contents = network_.collector.Contents();
+  EXPECT_EQ(contents.fillers, 8u);  // And the schema.
+  EXPECT_THAT(contents.gaps, SizeIs(1));
 }
 
 TEST_F(LeftoverDriveTest, InTheNameOfACopyNothingIsPassedOver) {
@@ -200,7 +202,8 @@ TEST_F(LeftoverDriveTest, TheRestOfADamagedSpoolIsDeliveredAndTheDamageStays) {
   EXPECT_EQ(contents.recorded.size() + lost, 100u);
   EXPECT_EQ(outcome.steps_sent, contents.recorded.size());
   const std::string bad = segments[2].substr(0, 20) + ".bad";
-  EXPECT_EQ(NamesIn(folder), (std::vector<std::string>{bad, "owner"}));
+  EXPECT_THAT(NamesIn(folder),
+              ElementsAre("00000000000000000001.schema", bad, "owner"));
   EXPECT_EQ(ReadAll(folder + "/" + bad), bytes);
   const auto places = FindLeftovers(root_);
   GRADTAP_ASSERT_OK(places);
@@ -241,9 +244,27 @@ TEST_F(LeftoverDriveTest, OneThatMayChangeItsMindIsAskedUntilPatienceEnds) {
   const auto leftover = Open(folder);
   const auto drive =
       Drive(leftover.get(), std::make_unique<Rejecting>(&network_, true));
-  EXPECT_THAT(Finish(drive.get()).status,
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not today")));
+  EXPECT_THAT(
+      Finish(drive.get()).status,
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("not today")));
   EXPECT_GT(Connects(), 10);
+}
+
+TEST_F(LeftoverDriveTest, OneThatRefusesAndThenGoesIsAway) {
+  const std::string folder = LeaveSpool(root_, 20);
+  const auto leftover = Open(folder);
+  network_.Set(FakeNetwork::Mode::kRejecting);
+  const auto drive = Drive(leftover.get());
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(drive->Poll());
+    clock_.Advance(milliseconds(10));
+  }
+  EXPECT_GT(Connects(), 1);
+  // From now on it does not even say that: the last reason counts.
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  EXPECT_THAT(
+      Finish(drive.get()).status,
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not answer")));
 }
 
 TEST_F(LeftoverDriveTest, ACollectorThatIsAwayCostsNothingButTime) {

@@ -44,7 +44,13 @@ class DyingProcess {
     }
   }
   // What is before `seq` has been acknowledged.
-  void FreeBefore(std::uint64_t seq) { backlog_.FreeBefore(seq); }
+  void FreeBefore(std::uint64_t seq) {
+    agent::EntryView entry;
+    for (std::uint64_t sent = backlog_.first_seq(); sent < seq; ++sent) {
+      if (!backlog_.Read(sent, &entry)) throw std::runtime_error("read");
+    }
+    backlog_.FreeBefore(seq);
+  }
   // All that is at hand goes to the spool, whose folder this is.
   std::string Spill() {
     if (!backlog_.Spill(0).ok()) throw std::runtime_error("spill");

@@ -161,24 +161,26 @@ TEST_F(LeftoverRingTest, ASpoolThatIsGivenUpIsToldAsAGap) {
   ExpectNothingLeft();
 }
 
-TEST_F(LeftoverRingTest, WithASchemaTheStepsThatReferToItAreLostToo) {
+TEST_F(LeftoverRingTest, WithASchemaThatIsGivenUpTheStepsThatReferToItAreToo) {
   testing::LeaveRing(rings_, dir_.path() + "/elsewhere", 100, 60, 60);
   std::filesystem::remove_all(dir_.path() + "/elsewhere");
   auto leftover = OpenTheOne();
   ASSERT_NE(leftover, nullptr);
   leftover->GiveUpUnseenSpool();
-  // As a collector does that has no schema.
-  network_.collector.refuse = [](std::uint64_t seq, const std::string&) {
-    return seq >= 60;
-  };
+  EXPECT_THAT(Finish(Drive(leftover.get()).get()).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  leftover->GiveUpStepsWithoutSchema();
   const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
   EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_given_up, 42u);
   EXPECT_EQ(outcome.steps_refused, 42u);
+  EXPECT_EQ(outcome.steps_sent, 0u);
   const auto contents = network_.collector.Contents();
-  ASSERT_THAT(contents.gaps, SizeIs(1));
-  EXPECT_EQ(contents.gaps[0].second.first_step, 0);
-  EXPECT_EQ(contents.gaps[0].second.last_step, 99);
-  EXPECT_EQ(contents.gaps[0].second.steps, 100u);
+  EXPECT_EQ(contents.gap_steps.at(GapCause::kIoError), 100u);
+  EXPECT_EQ(contents.gaps.front().second.first_step, 0);
+  EXPECT_EQ(contents.gaps.back().second.last_step, 99);
 }
 
 TEST_F(LeftoverRingTest, AnEmptyRingGoesWithoutAWord) {
@@ -202,6 +204,36 @@ TEST_F(LeftoverRingTest, ACopyOfARingStays) {
     EXPECT_EQ(outcome.records_sent, sent);
   }
   EXPECT_EQ(Bytes(rings_), before);
+}
+
+TEST_F(LeftoverRingTest, ACopyWithAHoleBeforeItsRingIsDeliveredUpToIt) {
+  // Its process lives: the spool was copied, then the ring.
+  testing::LeaveRing(rings_, root_, 100, 60, 80);
+  {
+    const auto leftover = OpenTheOne(SpoolUse::kCopy);
+    ASSERT_NE(leftover, nullptr);
+    EXPECT_THAT(
+        Finish(Drive(leftover.get()).get()).status,
+        StatusIs(absl::StatusCode::kDataLoss,
+                 AllOf(HasSubstr("records 60 to 79 are missing in the copy"),
+                       HasSubstr("the original may have them"))));
+  }
+  EXPECT_EQ(network_.collector.cursor(), 59u);
+  EXPECT_EQ(StoredSteps(), 58u);
+  // Once the original has brought them, the hole does not matter.
+  const std::string original = dir_.path() + "/original";
+  testing::LeaveRing(original, dir_.path() + "/none", 100, 0, 60);
+  LeftoverPlace place;
+  place.ring = FindLeftovers(original)->front().ring;
+  auto leftover = Leftover::Open(place, SpoolUse::kTakeOver);
+  GRADTAP_ASSERT_OK(leftover);
+  EXPECT_THAT(Finish(Drive(leftover->get()).get()).status, IsOk());
+  const auto copy = OpenTheOne(SpoolUse::kCopy);
+  ASSERT_NE(copy, nullptr);
+  const LeftoverOutcome outcome = Finish(Drive(copy.get()).get());
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.records_sent, 0u);
+  EXPECT_EQ(StoredSteps(), 100u);
 }
 
 TEST_F(LeftoverRingTest, RingsWithoutASpoolThereAreLeftToThoseWhoAskForThem) {

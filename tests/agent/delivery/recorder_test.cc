@@ -354,22 +354,6 @@ TEST_F(RecorderTest, AfterTheEndStepsAreLostToShutdown) {
   EXPECT_EQ(books_.Snapshot().by_cause.at(GapCause::kShutdown), 2u);
 }
 
-TEST_F(RecorderTest, RejectedStepsOfThisBranchAreToldAsGaps) {
-  recorder_.PutSchema(MakeSchema(1, 1));
-  for (int i = 0; i < 4; ++i) Step(MakeStep(i, 1, 1));
-  books_.CountRejected(2, 0);
-  books_.rejected_steps().Push({1, 0});
-  books_.rejected_steps().Push({2, 0});
-  books_.rejected_steps().Push({7, 5});  // Of another branch: counts only.
-  Step(MakeStep(4, 1, 1));
-  Deliver();
-  ASSERT_EQ(contents().gaps.size(), 1u);
-  EXPECT_EQ(contents().gaps[0].second.cause, GapCause::kRejected);
-  EXPECT_EQ(contents().gaps[0].second.steps, 2u);
-  EXPECT_EQ(books_.Snapshot().by_cause.at(GapCause::kRejected), 2u);
-  EXPECT_EQ(books_.Snapshot().steps_recorded, 3u);
-}
-
 TEST_F(RecorderTest, StrangeNumbersAndTextsPass) {
   recorder_.PutSchema(MakeSchema(1, 0));
   Step(MakeStep(std::numeric_limits<std::int64_t>::min(), 1, 0));

@@ -21,6 +21,7 @@
 namespace gradtap::agent {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using testing::ExpectNumbered;
 using testing::ForkedChild;
@@ -357,7 +358,9 @@ TEST_F(RingFileTest, NoRoomIsAnErrorAndLeavesNothing) {
   memory.free_bytes = 128 * 1024;
   EXPECT_THAT(RingFile::Create(Options(), &memory),
               StatusIs(absl::StatusCode::kResourceExhausted,
-                       HasSubstr("half of the 131072 that are free")));
+                       AllOf(HasSubstr("half of the 131072 that are free"),
+                             HasSubstr("GRADTAP_RING_BYTES"),
+                             HasSubstr("--shm-size"))));
   memory.free_bytes = 1 << 20;
   memory.allocate_error = ENOSPC;
   EXPECT_THAT(RingFile::Create(Options(), &memory),

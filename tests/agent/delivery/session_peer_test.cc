@@ -215,7 +215,9 @@ TEST_F(SessionPeerTest, RejectedRecordsAreLostAndDoNotBlock) {
   Connect();
   SendBatch();
   v1::CollectorMessage ack = Ack(4);
-  ack.mutable_ack()->add_rejected()->set_seq(3);
+  v1::Rejection* const rejection = ack.mutable_ack()->add_rejected();
+  rejection->set_seq(3);
+  rejection->set_reason("bad");
   ack.mutable_ack()->add_rejected()->set_seq(3);
   ack.mutable_ack()->add_rejected()->set_seq(5);  // Above durable: a lie.
   ack.mutable_ack()->add_rejected()->set_seq(999);
@@ -228,6 +230,24 @@ TEST_F(SessionPeerTest, RejectedRecordsAreLostAndDoNotBlock) {
   EXPECT_EQ(c.steps_acknowledged, 2u);
   EXPECT_EQ(ring_->first_seq(), 5u);
   EXPECT_EQ(lines_.size(), 1u);
+}
+
+TEST_F(SessionPeerTest, ManyRecordsInARowAreRejectedInOneWord) {
+  PutSteps(9);
+  Connect();
+  SendBatch();
+  v1::CollectorMessage ack = Ack(7);
+  v1::Rejection* rejection = ack.mutable_ack()->add_rejected();
+  rejection->set_seq(2);
+  rejection->set_count(3);
+  rejection = ack.mutable_ack()->add_rejected();
+  rejection->set_seq(6);
+  rejection->set_count(~std::uint64_t{0});  // No more than are durable.
+  session_.OnMessage(ack);
+  const DeliveryCounters c = books_.Snapshot();
+  EXPECT_EQ(c.by_cause.at(GapCause::kRejected), 5u);
+  EXPECT_EQ(c.steps_acknowledged, 1u);
+  EXPECT_EQ(ring_->first_seq(), 8u);
 }
 
 TEST_F(SessionPeerTest, ARejectedPartRejectsItsStepOnceWhicheverPartItIs) {

@@ -27,8 +27,10 @@ using ::gradtap::testing::MakeSchema;
 using ::gradtap::testing::MakeStep;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using SteadyClock = std::chrono::steady_clock;
 
 class WorkerSpoolTest : public WorkerFixture {
@@ -149,6 +151,23 @@ TEST_F(WorkerSpoolTest, InABlackHoleTheSpoolGetsTheRestLongBeforeTheDeadline) {
   EXPECT_EQ(SpooledSteps().size(), 20u);
   EXPECT_TRUE(ended_);
   EXPECT_EQ(shared_->books.Snapshot().steps_acknowledged, 0u);
+}
+
+TEST_F(WorkerSpoolTest, WhatIsInTheSpoolIsSaidToBeThereThoughItsSyncFailed) {
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  disk_.sync_error = 5;  // EIO.
+  Start();
+  PutSteps(20);
+  recorder_->PutEnd(EndReason::kFinished);
+  worker_->Stop(SteadyClock::now() + seconds(60), milliseconds(50));
+  EXPECT_TRUE(shared_->left_in_file);
+  EXPECT_THAT(Lines(),
+              Contains(AllOf(HasSubstr(root_), HasSubstr("are kept in"),
+                             HasSubstr("drain`"))));
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("fdatasync"),
+                                      Not(HasSubstr("stay in the ring"))))
+                           .Times(1));
+  EXPECT_EQ(SpooledSteps().size(), 20u);
 }
 
 TEST_F(WorkerSpoolTest, OfflineNobodyIsDialledAndEverythingIsOnDisk) {

@@ -20,6 +20,7 @@ namespace {
 using ::testing::ElementsAre;
 using testing::FaultyDisk;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::MakeIdentity;
 using testing::NamesIn;
 using testing::Payload;
@@ -213,6 +214,46 @@ TEST_F(SpoolTest, ARecordWrittenInPartThatCannotBeTakenBackIsSetAside) {
   spool.reset();
   EXPECT_THAT(NamesIn(folder()),
               ElementsAre("00000000000000000001.bad", "owner"));
+}
+
+TEST_F(SpoolTest, ASegmentWhoseFirstRecordCannotBeTakenBackLeavesNothing) {
+  const auto header =
+      static_cast<std::int64_t>(EncodeSegmentHeader(MakeIdentity()).size());
+  const auto fail = [&](Spool* spool, std::uint64_t seq) {
+    disk_.room = header + 20;
+    disk_.truncate_error = EIO;
+    EXPECT_FALSE(Append(spool, seq).ok());
+    disk_.room = 1 << 20;
+    disk_.truncate_error = 0;
+  };
+  auto spool = Create(/*segment_bytes=*/1);
+  fail(spool.get(), 1);
+  EXPECT_EQ(spool->bytes(), 0u);
+  Fill(spool.get(), 1, 2);
+  fail(spool.get(), 3);
+  Fill(spool.get(), 3, 4);
+  ExpectRecords(spool.get(), 1, 4);
+  ExpectRecords(spool.get(), 1, 2);  // Not 3: from the disk, later.
+  spool->FreeBefore(3);
+  ExpectRecords(spool.get(), 3, 4);
+  EXPECT_THAT(NamesIn(folder()),
+              ElementsAre("00000000000000000003.seg",
+                          "00000000000000000004.seg", "owner"));
+  spool.reset();
+  spool = Open();
+  EXPECT_THAT(spool->TakeProblems(), IsEmpty());
+  ExpectRecords(spool.get(), 3, 4);
+}
+
+TEST_F(SpoolTest, ASpoolWithoutAWholeRecordLeavesNothing) {
+  auto spool = Create();
+  disk_.room =
+      static_cast<std::int64_t>(EncodeSegmentHeader(MakeIdentity()).size()) +
+      20;
+  disk_.truncate_error = EIO;
+  EXPECT_FALSE(Append(spool.get(), 1).ok());
+  spool.reset();
+  EXPECT_THAT(NamesIn(root()), IsEmpty());
 }
 
 TEST_F(SpoolTest, ClosedSegmentsAreSyncedAndAFailedSyncIsSaid) {

@@ -56,13 +56,13 @@ def _gzip_zeros(mib):
     return b"".join(packer.compress(zeros) for _ in range(mib)) + packer.flush()
 
 
-def session(address, run="hostile", greet=True):
-    """A session that has been let in; its stream is 1."""
+def session(address, run="hostile", greet=True, nonce=None):
+    """A session that has been let in, of a new process unless told; its stream
+    is 1."""
     one = Peer(address)
     one.open(1, SESSION)
     if greet:
-        nonce = os.urandom(16)
-        one.send_data(1, message(peer.hello(run, 0, nonce)),
+        one.send_data(1, message(peer.hello(run, 0, nonce or os.urandom(16))),
                       time.monotonic() + 5)
         until = time.monotonic() + 5
         while 1 not in one.messages and time.monotonic() < until:

@@ -88,6 +88,39 @@ def gaps(grpc, _http, until, prepared):
     return {"sessions": len(held), "answers": answers}
 
 
+def prepare_parts():
+    """240 parts of 500 KiB of zeros of one record, in 60 frames of 145 bytes."""
+    prepared = []
+    for first in range(0, 240, 4):
+        list_ = b""
+        for i in range(first, first + 4):
+            data = (b"\x12" if i == 0 else b"\0") + bytes(500 * 1024 - 1)
+            list_ += field(1, field(6, field(1, i) + field(2, 60_000) +
+                                    field(3, data)))
+        prepared.append(message(peer.batch(1 + first, 4, zstd_frame(list_))))
+    return prepared
+
+
+def parts(grpc, _http, until, prepared):
+    """Six records that are never finished; their sessions come again and again."""
+    nonces, answers, opened = [os.urandom(16) for _ in range(6)], {}, 0
+    held = []
+    for i, nonce in enumerate(nonces):
+        held.append(session(grpc, f"hostile-parts-{i}", nonce=nonce))
+        for part in prepared:
+            held[i].send_data(1, part, until)
+            held[i].read()
+    while time.monotonic() < until:
+        at = opened % 6
+        held[at].close()
+        try:
+            held[at] = session(grpc, f"hostile-parts-{at}", nonce=nonces[at])
+            opened += 1
+        except (Gone, OSError) as error:
+            _tally(answers, _short(error))
+    return {"opened": opened, "answers": answers}
+
+
 def unread(grpc, _http, until, _prepared):
     """4,000 sessions that grant the collector no byte for its answers."""
     none = peer.frame(peer.SETTINGS, 0, 0, b"\x00\x04\x00\x00\x00\x00")
@@ -172,6 +205,7 @@ ATTACKS = {
     "forms": (forms, None),
     "watches": (watches, None),
     "gaps": (gaps, prepare_gaps),
+    "parts": (parts, prepare_parts),
     "unread": (unread, None),
     "unknown": (unknown, prepare_unknown),
     "patterns": (patterns, None),

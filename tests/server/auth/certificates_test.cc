@@ -42,7 +42,7 @@ class CertificatesTest : public ::testing::Test {
   gradtap::testing::TempDir dir_;
   const MadeCertificate one_ = MakeCertificate(dir_.path(), "one");
   const MadeCertificate two_ = MakeCertificate(dir_.path(), "two");
-  ManualClock clock_;
+  ManualClock clock_{RealClock().UnixNanos()};  // They are of today.
   std::string said_;
   std::unique_ptr<Certificates> certificates_;
 };
@@ -60,19 +60,25 @@ TEST_F(CertificatesTest, AFileThatCannotBeUsedIsNamed) {
     CertificateFiles files;
     const char* why;
   } cases[] = {
+      {{dir_.path() + "/none", one_.key, ""}, "--tls-cert: cannot read"},
       {{dir_.path() + "/none", one_.key, ""}, "none: No such file"},
+      {{one_.cert, dir_.path() + "/none", ""}, "--tls-key: cannot read"},
+      {{one_.cert, one_.key, dir_.path() + "/none"}, "--tls-client-ca: cannot"},
       {{junk, one_.key, ""}, "junk has no usable certificate"},
+      {{junk, one_.key, ""}, "--tls-cert: "},
       {{dir_.path() + "/empty", one_.key, ""}, "empty has no usable cert"},
       {{one_.key, one_.key, ""}, "one.key has no usable certificate"},
       {{one_.cert, junk, ""}, "junk has no usable key"},
       {{one_.cert, one_.cert, ""}, "one.pem has no usable key"},
       {{one_.cert, locked, ""}, "locked.key has no usable key"},
       {{one_.cert, two_.key, ""}, "two.key is not the key of"},
+      {{one_.cert, two_.key, ""}, "--tls-key: "},
       {{one_.cert, one_.key, one_.key}, "has no certificate of an authority"},
+      {{one_.cert, one_.key, one_.key}, "--tls-client-ca: "},
   };
   for (const auto& [files, why] : cases) {
-    EXPECT_THAT(Read(files),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+    EXPECT_THAT(Read(files), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                      HasSubstr(why)));
   }
 }
 
@@ -109,7 +115,7 @@ TEST_F(CertificatesTest, AChainThatIsCutOffIsNotTaken) {
   const std::string whole = ReadWhole(one_.cert);
   const std::string next = ReadWhole(two_.cert);
   std::ofstream(one_.cert) << whole << next.substr(0, next.size() / 2);
-  const auto cut_off = StatusIs(absl::StatusCode::kInvalidArgument,
+  const auto cut_off = StatusIs(absl::StatusCode::kFailedPrecondition,
                                 HasSubstr("cut off, or damaged"));
   EXPECT_THAT(Read({one_.cert, one_.key, ""}), cut_off);
   EXPECT_THAT(Read({two_.cert, two_.key, one_.cert}), cut_off);
@@ -124,6 +130,42 @@ TEST_F(CertificatesTest, AKeyThatEverybodyMayReadIsSaid) {
   std::filesystem::permissions(one_.key, std::filesystem::perms(0644));
   GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
   EXPECT_THAT(said_, HasSubstr("one.key; chmod o= it"));
+}
+
+TEST_F(CertificatesTest, OneThatIsOutOfDateIsServedAndThatIsSaidOnce) {
+  using std::chrono::hours;
+  constexpr hours kDay{24};
+  const std::string file = "the certificate in " + one_.cert;
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  clock_.JumpWall(75 * kDay);
+  Next();
+  EXPECT_EQ(said_, "");
+  clock_.JumpWall(2 * kDay);
+  Next();
+  EXPECT_THAT(said_, HasSubstr(file + " expires at 2"));
+  said_.clear();
+  Next();
+  EXPECT_EQ(said_, "");
+  clock_.JumpWall(14 * kDay);
+  EXPECT_EQ(Next()->generation, 1u);
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  said_.clear();
+  Next();
+  EXPECT_EQ(said_, "");
+  // Each that is read is said of anew, at the start as later.
+  two_.CopyTo(one_);
+  EXPECT_EQ(Next()->generation, 2u);
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  said_.clear();
+  GRADTAP_ASSERT_OK(Read({one_.cert, one_.key, ""}));
+  EXPECT_THAT(said_, HasSubstr(file + " has expired, at 2"));
+  clock_.JumpWall(-95 * kDay);
+  Next();
+  EXPECT_THAT(said_, HasSubstr(file + " is not valid before 2"));
+  const auto served = certificates_->Current();
+  EXPECT_NEAR(
+      static_cast<double>(served->not_after_unix_s - served->not_before_unix_s),
+      90 * 86400, 60);
 }
 
 TEST_F(CertificatesTest, LinksThatAreLinkedAnewAreAnotherFile) {

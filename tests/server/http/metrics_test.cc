@@ -16,10 +16,13 @@
 #include "server/http/metrics_page.h"
 #include "server/query/metric_names.h"
 #include "server/service/service_testing.h"
+#include "support/certificates.h"
 
 namespace gradtap::server {
 namespace {
 
+using ::gradtap::testing::MadeCertificate;
+using ::gradtap::testing::MakeCertificate;
 using testing::Feeder;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -32,8 +35,22 @@ class MetricsTest : public testing::ServiceTest {
     Start(options);
   }
 
+  // Anew, with a certificate.
+  void StartWithTls() {
+    collector_ = nullptr;
+    const MadeCertificate made = MakeCertificate(dir_.path(), "server");
+    CollectorOptions options;
+    options.http_listen = "127.0.0.1:0";
+    options.tls.cert = made.cert;
+    options.tls.key = made.key;
+    Start(options);
+    authority_ = made.cert;
+  }
+
   std::string Scrape() {
-    httplib::Client client("http://" + collector_->http_address());
+    httplib::Client client((authority_.empty() ? "http://" : "https://") +
+                           collector_->http_address());
+    if (!authority_.empty()) client.set_ca_cert_path(authority_.c_str());
     client.set_read_timeout(60);
     const httplib::Result result = client.Get("/metrics");
     if (!result || result->status != 200) {
@@ -70,6 +87,8 @@ class MetricsTest : public testing::ServiceTest {
     }
     return samples;
   }
+
+  std::string authority_;  // Empty: in the clear.
 };
 
 TEST_F(MetricsTest, ARunThatGoesOnIsToldWithItsNewestStep) {
@@ -159,7 +178,17 @@ TEST_F(MetricsTest, HostileNamesAreEscaped) {
   EXPECT_THAT(page, HasSubstr("gradtap_run_step{run=\"a\\\"b\\\\c} 1\"} 0"));
 }
 
+TEST_F(MetricsTest, WithTlsItTellsWhenTheCertificateExpires) {
+  const char* const name =
+      "gradtap_tls_certificate_not_after_timestamp_seconds";
+  EXPECT_THAT(Scrape(), Not(HasSubstr(name)));
+  StartWithTls();
+  const double now = static_cast<double>(RealClock().UnixNanos()) * 1e-9;
+  EXPECT_NEAR(Samples(Scrape()).at(name), now + 90 * 86400, 3600);
+}
+
 TEST_F(MetricsTest, ThePageOfTheDocsHasEveryMetric) {
+  StartWithTls();
   Feeder feeder(&collector_->store(), "run");
   feeder.Step(0, 1);
   feeder.Step(1, 1);

@@ -57,6 +57,11 @@ class OneCall {
     OpenedStream opened;
     opened.entry.id = rank_ + 1;
     opened.entry.branches.push_back({});
+    opened.scan_parts = [this](std::uint64_t, std::uint64_t,
+                               const auto& visit) {
+      for (const std::string& part : stored_) visit(part);
+      return absl::OkStatus();
+    };
     state_.OnOpened(opened);
     const CallState::Operations next = state_.Next();
     ASSERT_TRUE(next.write.has_value());
@@ -69,9 +74,18 @@ class OneCall {
     next_seq_ += count;
     state_.OnBatch(batch.first_seq, batch.record_count, batch.frame);
   }
+  // Of a record that is rejected once it is whole.
+  void SendPart(std::uint32_t index, std::uint32_t count) {
+    const auto batch = MakeBatch(
+        next_seq_++,
+        {EncodePartHead(index, count, 1'000) + std::string(1'000, '\x12')});
+    state_.OnBatch(batch.first_seq, batch.record_count, batch.frame);
+  }
+  std::size_t pending() const { return pending_.size(); }
   void CommitOne() {
     ASSERT_FALSE(pending_.empty());
     const ValidatedBatch& done = *pending_.front();
+    for (const auto& part : done.commit.parts) stored_.emplace_back(part.data);
     state_.OnCommitted(done.commit.last_seq, BytesHeld(done), {},
                        absl::OkStatus());
     pending_.pop_front();
@@ -82,6 +96,7 @@ class OneCall {
  private:
   const std::uint32_t rank_;
   std::uint64_t next_seq_ = 1;
+  std::vector<std::string> stored_;  // Parts.
   std::deque<std::unique_ptr<ValidatedBatch>> pending_;
   CallState state_;
 };
@@ -239,6 +254,87 @@ TEST_F(CallStateTest, WhenAllHoldTooMuchEachIsReadNoFurtherThanOneBatch) {
   EXPECT_GT(live_.pending_bytes(), 0U);  // What waits is held all the same.
   greedy.CommitOne();
   EXPECT_EQ(live_.pending_bytes(), 0U);
+}
+
+// Two of one client that are as large as it may have are joined in turns.
+class JoiningTest : public CallStateTest {
+ protected:
+  JoiningTest() { busy_ = room_.join_room().Ask("", 1); }
+
+  // Up to the last part, which waits for the room.
+  void BeginAndWait(OneCall* call) {
+    call->Begin();
+    for (std::uint32_t i = 0; i < 2; ++i) {
+      call->SendPart(i, 3);
+      call->CommitOne();
+      EXPECT_TRUE(call->state().Next().read);
+    }
+    call->SendPart(2, 3);
+    EXPECT_EQ(call->pending(), 0U);
+    EXPECT_FALSE(call->state().Next().read);
+  }
+
+  LiveSessions room_{10, 3'000};
+  std::unique_ptr<JoinRoom::Place> busy_;
+};
+
+TEST_F(JoiningTest, ARecordWaitsUntilThereIsRoomToJoinIt) {
+  OneCall call(limits_, &room_, &clock_);
+  BeginAndWait(&call);
+  // It is not silent, however long that takes.
+  for (int i = 0; i < 4; ++i) {
+    clock_.Advance(limits_.idle_time / 2);
+    call.state().OnWritten(true);
+    call.state().OnTick();
+    const CallState::Operations next = call.state().Next();
+    EXPECT_FALSE(next.read);
+    EXPECT_FALSE(next.finish.has_value());
+  }
+  EXPECT_GT(room_.pending_bytes(), 0U);
+  busy_.reset();
+  call.state().OnTick();
+  EXPECT_EQ(call.pending(), 1U);
+  EXPECT_TRUE(call.state().Next().read);
+  call.CommitOne();
+  EXPECT_EQ(room_.pending_bytes(), 0U);
+  EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+}
+
+TEST_F(JoiningTest, WhoseRecordIsWholeInOneBatchWaitsForNobody) {
+  OneCall call(limits_, &room_, &clock_);
+  call.Begin();
+  call.SendPart(0, 1);
+  EXPECT_EQ(call.pending(), 1U);
+  call.SendPart(0, 2);
+  EXPECT_EQ(call.pending(), 2U);
+}
+
+TEST_F(JoiningTest, WhoGoesWhileItWaitsLeavesNothingBehind) {
+  {
+    OneCall call(limits_, &room_, &clock_);
+    BeginAndWait(&call);
+    call.state().OnGone();
+    call.state().Next();
+    EXPECT_EQ(room_.pending_bytes(), 0U);
+    busy_.reset();
+    EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+    call.state().OnTick();
+    EXPECT_EQ(call.pending(), 0U);
+  }
+  EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+}
+
+TEST_F(JoiningTest, ADrainDoesNotWaitForTheRoom) {
+  OneCall call(limits_, &room_, &clock_);
+  BeginAndWait(&call);
+  call.state().OnDrain();
+  call.state().OnWritten(true);
+  call.state().Next();  // Acknowledges what is durable.
+  call.state().OnWritten(true);
+  const CallState::Operations next = call.state().Next();
+  ASSERT_TRUE(next.finish.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(*next.finish));
+  EXPECT_EQ(room_.pending_bytes(), 0U);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -346,6 +347,35 @@ TEST_F(CommitterTest, AStreamWaitsForOneBatchOfAnother) {
   committer_.reset();
   GRADTAP_EXPECT_OK(first.get());
   EXPECT_THAT(order, ElementsAre(greedy, other, greedy, other, greedy));
+}
+
+TEST_F(CommitterTest, AStreamIsOpenedWithoutReadingMoreThanOnePart) {
+  const StreamId id = Open(MakeHello())->entry.id;
+  const std::string data(1'000, 'x');
+  const std::string part = EncodePartHead(0, 100, data.size()) + data;
+  const std::string_view body = ParseRecord(part)->body;
+  auto batch = std::make_unique<ValidatedBatch>();
+  batch->commit.stream = id;
+  batch->commit.first_seq = 1;
+  batch->commit.last_seq = 90;
+  for (std::uint64_t seq = 1; seq <= 90; ++seq) {
+    batch->commit.parts.push_back({seq, body});
+  }
+  std::promise<absl::Status> done;
+  committer_->Commit(std::move(batch), [&done](const ValidatedBatch&,
+                                               const absl::Status& status) {
+    done.set_value(status);
+  });
+  GRADTAP_ASSERT_OK(done.get_future().get());
+  for (std::size_t openings = 1; openings <= 3; ++openings) {
+    const auto opened = Open(MakeHello());
+    GRADTAP_ASSERT_OK(opened);
+    EXPECT_EQ(store_.parts_read(), openings);
+    EXPECT_EQ(opened->unfinished.first_seq, 1U);
+    EXPECT_EQ(opened->unfinished.parts, 90U);
+    EXPECT_EQ(opened->unfinished.count, 100U);
+    EXPECT_NEAR(static_cast<double>(opened->unfinished.bytes), 90'000, 1'000);
+  }
 }
 
 TEST_F(CommitterTest, TheQueueIsDoneBeforeTheThreadEnds) {

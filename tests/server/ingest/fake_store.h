@@ -104,6 +104,10 @@ class FakeStore : public Store {
       for (const auto& added : commit.new_branches) {
         stream->branches.emplace_back().branch = added.branch;
       }
+      if (commit.drop_parts) parts_.erase(commit.stream);
+      for (const auto& part : commit.parts) {
+        parts_[commit.stream].emplace(part.seq, part.data);
+      }
       for (const auto& step : commit.steps) {
         steps_[commit.stream].push_back(step.step);
         stream->branches[step.branch].last_step = step.step;
@@ -112,8 +116,30 @@ class FakeStore : public Store {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::vector<std::string>> ReadParts(StreamId) override {
-    return std::vector<std::string>();
+  KeptParts PartsOf(StreamId id) const override {
+    std::lock_guard<std::mutex> lock(mu_);
+    KeptParts kept;
+    const auto found = parts_.find(id);
+    if (found == parts_.end()) return kept;
+    for (const auto& [seq, data] : found->second) kept.Add(seq, data.size());
+    return kept;
+  }
+  absl::Status ScanParts(
+      StreamId id, std::uint64_t begin, std::uint64_t end,
+      const std::function<bool(std::string_view)>& visit) override {
+    std::lock_guard<std::mutex> lock(mu_);
+    auto& parts = parts_[id];
+    for (auto it = parts.lower_bound(begin); it != parts.end(); ++it) {
+      if (it->first >= end) break;
+      ++parts_read_;
+      if (!visit(it->second)) break;
+    }
+    return absl::OkStatus();
+  }
+  // Since the beginning.
+  std::size_t parts_read() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    return parts_read_;
   }
   std::vector<std::shared_ptr<const RunEntry>> Runs() const override {
     std::lock_guard<std::mutex> lock(mu_);
@@ -201,6 +227,8 @@ class FakeStore : public Store {
   std::map<std::pair<StreamId, std::uint32_t>, std::shared_ptr<const Schema>>
       schemas_;
   std::map<StreamId, std::vector<std::int64_t>> steps_;
+  std::map<StreamId, std::map<std::uint64_t, std::string>> parts_;
+  std::size_t parts_read_ = 0;
   std::vector<std::size_t> group_sizes_;
 };
 

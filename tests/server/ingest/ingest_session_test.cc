@@ -275,7 +275,7 @@ TEST_F(IngestSessionTest, WhatABatchIsOnceDecodedCountsAgainstItsCredit) {
   ASSERT_LT(batch.frame.size(), 1'000U);
   const auto sent = Send(batch);
   ASSERT_NE(sent.commit, nullptr);
-  ASSERT_LT(sent.commit->content.size(), limits_.credit_bytes);
+  ASSERT_LT(sent.commit->content->size(), limits_.credit_bytes);
   EXPECT_GE(session_->pending_bytes(), kGaps * sizeof(StreamCommit::Gap) +
                                            WriteBytes(sent.commit->commit));
   EXPECT_FALSE(session_->wants_read());

@@ -114,7 +114,7 @@ TEST_F(IngestServiceTest, ALargeStepInPartsSurvivesARestartInTheMiddle) {
         return true;
       }));
   EXPECT_EQ(body, testing::BodyOf(step));
-  EXPECT_THAT(*store_->ReadParts(Entry().id), IsEmpty());
+  EXPECT_EQ(store_->PartsOf(Entry().id).parts, 0u);
 }
 
 TEST_F(IngestServiceTest, ASecondSessionOfAStreamIsRefusedWhileTheFirstLives) {

@@ -105,7 +105,7 @@ TEST_F(ValidatorTest, ABatchThatIsMalformedAsAWholeConsumesNothing) {
     const auto accepted = validator_->Accept(1, 1, flipped);
     // A bit of the frame's header has no meaning.
     if (accepted.ok()) {
-      EXPECT_EQ((*accepted)->content, content) << i;
+      EXPECT_EQ(*(*accepted)->content, content) << i;
     }
     flips_noticed += accepted.ok() ? 0 : 1;
     Begin({});
@@ -121,15 +121,65 @@ TEST_F(ValidatorTest, ABadRecordDoesNotHoldUpThoseBehindIt) {
   ASSERT_THAT(batch->rejected, SizeIs(2));
   EXPECT_EQ(batch->rejected[0].seq, 3U);
   EXPECT_EQ(batch->rejected[1].seq, 5U);
+  EXPECT_EQ(batch->rejected[1].count, 1U);
+  // What is no record is no step, and step 1 is there.
+  EXPECT_THAT(batch->commit.gaps, IsEmpty());
   EXPECT_EQ(batch->commit.rejected_records, 2U);
   EXPECT_EQ(batch->commit.last_seq, 6U);
 }
 
-TEST_F(ValidatorTest, OfVeryManyRejectionsTheFirstAreNamedAndAllCounted) {
+TEST_F(ValidatorTest, RejectionsInARowAreOne) {
   const auto batch = Accept(std::vector<std::string>(30'000, "\xff"));
-  EXPECT_THAT(batch->rejected, SizeIs(500));
+  ASSERT_THAT(batch->rejected, SizeIs(1));
+  EXPECT_EQ(batch->rejected[0].seq, 1U);
+  EXPECT_EQ(batch->rejected[0].count, 30'000U);
   EXPECT_EQ(batch->commit.rejected_records, 30'000U);
   EXPECT_EQ(batch->commit.last_seq, 30'000U);
+}
+
+TEST_F(ValidatorTest, AllRejectionsAreToldAndOfTheFirst500TheReason) {
+  std::vector<std::string> records = {SchemaRecord()};
+  for (int i = 0; i < 700; ++i) {
+    records.insert(records.end(), {"\xff", StepRecord(i)});
+  }
+  const auto batch = Accept(records);
+  ASSERT_THAT(batch->rejected, SizeIs(700));
+  for (std::size_t i = 0; i < 700; ++i) {
+    EXPECT_EQ(batch->rejected[i].seq, 2 + 2 * i);
+    EXPECT_EQ(batch->rejected[i].reason.empty(), i >= 500) << i;
+  }
+  EXPECT_THAT(batch->commit.steps, SizeIs(700));
+}
+
+TEST_F(ValidatorTest, StepsThatAreRefusedAreGaps) {
+  const auto batch =
+      Accept({StepRecord(0), StepRecord(1), StepRecord(30), SchemaRecord(),
+              StepRecord(31), StepRecord(32, 3), StepRecord(33),
+              EncodeRollback({10, 1}), StepRecord(10, 3)});
+  EXPECT_EQ(batch->commit.rejected_records, 5U);
+  EXPECT_THAT(batch->commit.steps, SizeIs(2));
+  const auto& gaps = batch->commit.gaps;
+  ASSERT_THAT(gaps, SizeIs(3));
+  for (const auto& gap : gaps) {
+    EXPECT_EQ(gap.gap.cause, GapCause::kRejected);
+  }
+  EXPECT_EQ(gaps[0].gap.first_step, 0);
+  EXPECT_EQ(gaps[0].gap.last_step, 30);
+  EXPECT_EQ(gaps[0].gap.steps, 3U);
+  EXPECT_THAT(gaps[0].gap.detail, HasSubstr("step 0 refers to schema 1"));
+  EXPECT_EQ(gaps[1].gap.first_step, 32);
+  EXPECT_EQ(gaps[1].gap.steps, 1U);
+  EXPECT_THAT(gaps[1].gap.detail, HasSubstr("3 places"));
+  EXPECT_EQ(gaps[2].branch, 1U);
+  EXPECT_EQ(gaps[2].gap.first_step, 10);
+  // An agent may tell of it, too, and of what the collector has lost.
+  const auto told = Accept({EncodeGap({GapCause::kRejected, 10, 10, 1, ""}),
+                            EncodeGap({GapCause::kRejected, 11, 12, 2, ""})});
+  EXPECT_THAT(told->rejected, IsEmpty());
+  ASSERT_THAT(told->commit.gaps, SizeIs(1));
+  EXPECT_EQ(told->commit.gaps[0].gap.first_step, 11);
+  // What is known to be lost cannot come any more.
+  ExpectRejected(StepRecord(10), "step 10 comes after step 12");
 }
 
 TEST_F(ValidatorTest, ABatchOfTooManyRecordsIsRefusedAsAWholeAndCounted) {
@@ -187,11 +237,11 @@ TEST_F(ValidatorTest, AKindOfANewerVersionIsRejected) {
 TEST_F(ValidatorTest, AStepNeedsItsSchema) {
   ExpectRejected(StepRecord(0), "refers to schema 1; the newest is 0");
   Accept({SchemaRecord(1, 2)});
-  ExpectRejected(StepRecord(0, 3), "has 3 places of role weight");
-  ExpectRejected(StepRecord(0, 2, 2), "refers to schema 2; the newest is 1");
+  ExpectRejected(StepRecord(1, 3), "has 3 places of role weight");
+  ExpectRejected(StepRecord(2, 2, 2), "refers to schema 2; the newest is 1");
   Accept({SchemaRecord(2, 3)});
-  ExpectRejected(StepRecord(0, 2, 1), "refers to schema 1; the newest is 2");
-  EXPECT_THAT(Accept({StepRecord(0, 3, 2)})->commit.steps, SizeIs(1));
+  ExpectRejected(StepRecord(3, 2, 1), "refers to schema 1; the newest is 2");
+  EXPECT_THAT(Accept({StepRecord(4, 3, 2)})->commit.steps, SizeIs(1));
 }
 
 TEST_F(ValidatorTest, StepsRiseWithinABranch) {
@@ -308,9 +358,11 @@ TEST_F(ValidatorTest, HostileStepsAreRejected) {
   ExpectRejected(testing::EncodedStep(step), "twice");
   step.scalars.clear();
   StepData rolled_up = step;
+  rolled_up.step = 1;
   rolled_up.roles.clear();
   rolled_up.skipped = GapCause::kRolledUp;
   ExpectRejected(testing::EncodedStep(rolled_up), "rolled up");
+  step.step = 2;
   for (int i = 0; i < 1'025; ++i) {
     step.scalars.push_back({"s" + std::to_string(i), 1});
   }
@@ -369,7 +421,7 @@ TEST_F(ValidatorTest, EveryTruncationOfARecordIsRejectedOrHarmless) {
     EXPECT_THAT(Accept({step.substr(0, size)})->commit.steps, IsEmpty())
         << size;
   }
-  EXPECT_THAT(Accept({step})->commit.steps, SizeIs(1));
+  EXPECT_THAT(Accept({StepRecord(1)})->commit.steps, SizeIs(1));
 }
 
 TEST_F(ValidatorTest, GapsAreChecked) {

@@ -49,7 +49,9 @@ class ValidatorTest : public ::testing::Test {
     EXPECT_EQ(batch->commit.rejected_records, 1U);
     EXPECT_THAT(batch->commit.steps, ::testing::IsEmpty());
     EXPECT_THAT(batch->commit.schemas, ::testing::IsEmpty());
-    EXPECT_THAT(batch->commit.gaps, ::testing::IsEmpty());
+    for (const auto& gap : batch->commit.gaps) {
+      EXPECT_EQ(gap.gap.cause, GapCause::kRejected);
+    }
     EXPECT_THAT(batch->commit.new_branches, ::testing::IsEmpty());
     EXPECT_FALSE(batch->commit.end.has_value());
   }

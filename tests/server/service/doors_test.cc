@@ -138,8 +138,9 @@ TEST_F(StartTest, TheSameHoldsForHttp) {
 TEST_F(StartTest, FilesThatCannotBeUsedAreNamed) {
   CollectorOptions options = At("127.0.0.1:0", true, true);
   options.tls.key = "/nowhere.key";
-  EXPECT_THAT(Start(options), StatusIs(absl::StatusCode::kInvalidArgument,
-                                       HasSubstr("/nowhere.key")));
+  EXPECT_THAT(Start(options),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--tls-key: cannot read /nowhere.key")));
   options.tls.key = "";
   EXPECT_THAT(Start(options), StatusIs(absl::StatusCode::kInvalidArgument,
                                        HasSubstr("go together")));

@@ -11,10 +11,13 @@
 #include <vector>
 
 #include "server/service/gradtapd_testing.h"
+#include "support/certificates.h"
 
 namespace gradtap::server::testing {
 namespace {
 
+using ::gradtap::testing::MadeCertificate;
+using ::gradtap::testing::MakeCertificate;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
@@ -133,6 +136,32 @@ TEST_F(GradtapdTest, ABackupFolderWithinTheDataIsRefused) {
                      "--grpc-listen", "127.0.0.1:0"})
                     .get(),
                 2, "--backup-dir");
+}
+
+// The service is not tried again after 2: a wrong option stays wrong. Of these
+// files another one may be there a moment later.
+TEST_F(GradtapdTest, CertificatesThatCannotBeUsedAreNoWrongOption) {
+  const MadeCertificate one = MakeCertificate(dir_.path(), "one");
+  const MadeCertificate two = MakeCertificate(dir_.path(), "two");
+  const std::string none = dir_.path() + "/none";
+  const auto served = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "--data-dir",  dir_.path() + "/data", "--grpc-listen",
+        "127.0.0.1:0", "--http-listen",       "off"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Run(arguments);
+  };
+  ExpectFailure(served({"--tls-cert", none, "--tls-key", one.key}).get(), 1,
+                "--tls-cert: cannot read " + none);
+  ExpectFailure(served({"--tls-cert", one.cert, "--tls-key", none}).get(), 1,
+                "--tls-key: cannot read " + none);
+  ExpectFailure(served({"--tls-cert", one.cert, "--tls-key", two.key}).get(), 1,
+                "--tls-key: " + two.key + " is not the key of " + one.cert);
+  ExpectFailure(served({"--tls-cert", one.cert, "--tls-key", one.key,
+                        "--tls-client-ca", one.key})
+                    .get(),
+                1, "--tls-client-ca: " + one.key);
+  ExpectFailure(served({"--tls-cert", one.cert}).get(), 2, "--tls-key");
 }
 
 TEST_F(GradtapdTest, TokensAreMadeListedAndRevoked) {

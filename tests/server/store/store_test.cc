@@ -343,31 +343,6 @@ TEST_P(StoreTest, SchemasAreDecodedOnceAndShared) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no schema 3")));
 }
 
-TEST_P(StoreTest, PartsWaitForTheirRecordAndGoWithIt) {
-  const StreamId id = OpenStream();
-  StreamCommit commit;
-  commit.stream = id;
-  commit.first_seq = 1;
-  commit.last_seq = 2;
-  commit.parts = {{1, "one"}, {2, "two"}};
-  GRADTAP_ASSERT_OK(Commit(commit));
-  Open();
-  EXPECT_THAT(*store_->ReadParts(id), ElementsAre("one", "two"));
-  EXPECT_EQ(Entry(id).durable_seq, 2U);
-  OwnedCommit whole = StepsCommit(id, 3, 0, 0);
-  whole.commit.drop_parts_below_seq = 4;
-  GRADTAP_ASSERT_OK(Commit(whole.commit));
-  EXPECT_THAT(*store_->ReadParts(id), IsEmpty());
-  StreamCommit next;
-  next.stream = id;
-  next.first_seq = 4;
-  next.last_seq = 4;
-  next.parts = {{4, "four"}};
-  GRADTAP_ASSERT_OK(Commit(next));
-  Open();
-  EXPECT_THAT(*store_->ReadParts(id), ElementsAre("four"));
-}
-
 TEST_P(StoreTest, ADeletedRunIsGoneForGoodAndItsNameIsFree) {
   const StreamId id = OpenStream();
   const StreamId kept = OpenStream(MakeHello("kept"));

@@ -1,0 +1,194 @@
+// Records of a dead process that nobody has any more: their steps are told as
+// one gap, wherever the hole is.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "agent/delivery/leftover_drive_fixture.h"
+#include "agent/delivery/leftover_fixtures.h"
+#include "core/codec.h"
+#include "support/status_matchers.h"
+
+namespace gradtap::agent {
+namespace {
+
+using ::gradtap::testing::IsOk;
+using ::gradtap::testing::LeaveSpool;
+using ::gradtap::testing::MakeIdentity;
+using ::gradtap::testing::NamesIn;
+using ::gradtap::testing::ReadAll;
+using ::gradtap::testing::StatusIs;
+using ::gradtap::testing::WriteAll;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class LeftoverHoleTest : public LeftoverDriveTest {
+ protected:
+  // The collector has the schema and steps 0 to `steps` - 1.
+  void HaveDelivered(int steps) {
+    const std::string earlier = dir_.path() + "/earlier";
+    testing::LeaveRing(earlier, "", steps, 0, 1);
+    LeftoverPlace place;
+    place.ring = FindLeftovers(earlier)->front().ring;
+    EXPECT_THAT(DeliverPlace(place).status, IsOk());
+    EXPECT_EQ(network_.collector.cursor(),
+              static_cast<std::uint64_t>(steps) + 1);
+  }
+  LeftoverOutcome DeliverPlace(const LeftoverPlace& place) {
+    auto leftover = Leftover::Open(place, SpoolUse::kTakeOver, &disk_);
+    EXPECT_THAT(leftover, IsOk());
+    if (!leftover.ok()) return {};
+    return Finish(Drive(leftover->get()).get());
+  }
+  LeftoverOutcome DeliverTheOne() {
+    const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
+    EXPECT_THAT(places, IsOk());
+    EXPECT_THAT(*places, SizeIs(1));
+    return DeliverPlace(places->front());
+  }
+  // In the first record of a segment.
+  static void DamageFirstRecord(const std::string& path) {
+    std::string bytes = ReadAll(path);
+    bytes[EncodeSegmentHeader(MakeIdentity()).size() + 100] ^= 1;
+    WriteAll(path, bytes);
+  }
+  static void CutOff(const std::string& path) {
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+  }
+  void ExpectOneGap(std::int64_t first_step, std::int64_t last_step) {
+    const auto contents = network_.collector.Contents();
+    EXPECT_THAT(contents.problems, IsEmpty());
+    ASSERT_THAT(contents.gaps, SizeIs(1));
+    const GapData& gap = contents.gaps[0].second;
+    EXPECT_EQ(gap.cause, GapCause::kIoError);
+    EXPECT_EQ(gap.first_step, first_step);
+    EXPECT_EQ(gap.last_step, last_step);
+    EXPECT_EQ(static_cast<std::int64_t>(gap.steps), last_step - first_step + 1);
+    EXPECT_EQ(contents.recorded.size() + gap.steps, 100u);
+  }
+
+  const std::string rings_ = dir_.path() + "/rings";
+};
+
+TEST_F(LeftoverHoleTest, ThatOfAFirstSegmentWithoutAReadableRecordIsAGap) {
+  HaveDelivered(19);
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  const auto segments = Segments(folder);
+  ASSERT_GT(segments.size(), 2u);
+  DamageFirstRecord(folder + "/" + segments[0]);
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_THAT(outcome.problems, ElementsAre(HasSubstr(segments[0])));
+  // Step n is record n + 2.
+  ExpectOneGap(19, static_cast<std::int64_t>(SeqOf(segments[1])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, ThatOfASpoolOfWhichNothingIsReadableIsAGapAndIsSaid) {
+  HaveDelivered(19);
+  testing::LeaveRing(rings_, root_, 100, 60, 60);
+  const std::string folder = FindLeftovers(root_)->front().spool;
+  const auto segments = Segments(folder);
+  ASSERT_THAT(segments, SizeIs(1));
+  DamageFirstRecord(folder + "/" + segments[0]);
+  const LeftoverOutcome outcome = DeliverTheOne();
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_THAT(outcome.problems, ElementsAre(HasSubstr(segments[0])));
+  ExpectOneGap(19, 57);
+  EXPECT_THAT(NamesIn(folder), Contains(HasSubstr(".bad")));
+}
+
+TEST_F(LeftoverHoleTest, ThatBetweenASpoolThatIsCutOffAndTheRingIsAGap) {
+  testing::LeaveRing(rings_, root_, 100, 60, 60);
+  const std::string folder = FindLeftovers(root_)->front().spool;
+  CutOff(folder + "/" + Segments(folder).back());
+  const LeftoverOutcome outcome = DeliverTheOne();
+  EXPECT_THAT(outcome.status, IsOk());
+  const auto contents = network_.collector.Contents();
+  ASSERT_THAT(contents.gaps, SizeIs(1));
+  const std::int64_t first = contents.gaps[0].second.first_step;
+  EXPECT_GT(first, 10);
+  ExpectOneGap(first, 57);
+}
+
+TEST_F(LeftoverHoleTest, ThatOfACollectorThatHasLostSomeIsAGap) {
+  HaveDelivered(9);
+  EXPECT_THAT(Deliver(LeaveSpool(root_, 100, MakeIdentity(), 20)).status,
+              IsOk());
+  ExpectOneGap(9, 18);
+}
+
+TEST_F(LeftoverHoleTest, ASchemaThatWasFreedLongAgoGoesToACollectorWithoutIt) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  ExpectOneGap(0, 18);
+  EXPECT_THAT(network_.collector.Contents().schema_ids, SizeIs(1));
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(LeftoverHoleTest, ADamagedSchemaDoesNotTakeTheStepsThatReferToItAlong) {
+  const std::string folder = LeaveSpool(root_, 100);
+  const auto segments = Segments(folder);
+  ASSERT_GT(segments.size(), 2u);
+  DamageFirstRecord(folder + "/" + segments[0]);
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 0u);
+  ExpectOneGap(0, static_cast<std::int64_t>(SeqOf(segments[1])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, ARingFindsTheSchemaInASpoolWithoutARecord) {
+  {
+    auto spool = Spool::Create(root_, MakeIdentity(), {}, &disk_);
+    GRADTAP_ASSERT_OK(spool);
+    (*spool)->KeepSchema({1, {EncodeSchema(testing::MakeSchema(1, 4))}});
+    (*spool)->StayWithoutRecords(true);
+  }
+  testing::LeaveRing(rings_, root_, 100, 0, 60);
+  // Looked at, it stays.
+  const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
+  GRADTAP_ASSERT_OK(places);
+  ASSERT_THAT(*places, SizeIs(1));
+  GRADTAP_ASSERT_OK(Leftover::Open(places->front(), SpoolUse::kTakeOver));
+  GRADTAP_ASSERT_OK(
+      Leftover::Opening::Begin(places->front(), SpoolUse::kTakeOver));
+  EXPECT_THAT(DeliverTheOne().status, IsOk());
+  ExpectOneGap(0, 57);
+  EXPECT_THAT(NamesIn(root_), IsEmpty());
+  EXPECT_THAT(NamesIn(rings_), IsEmpty());
+}
+
+TEST_F(LeftoverHoleTest, StepsWithoutASchemaAnywhereStayUntilTheyAreGivenUp) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  std::filesystem::remove(folder + "/00000000000000000001.schema");
+  const auto before = Bytes(folder);
+  EXPECT_THAT(Deliver(folder).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  EXPECT_EQ(Bytes(folder), before);
+  {
+    const auto leftover = Open(folder);
+    ASSERT_NE(leftover, nullptr);
+    leftover->GiveUpStepsWithoutSchema();
+    const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
+    EXPECT_THAT(outcome.status, IsOk());
+    EXPECT_EQ(outcome.steps_given_up, 81u);
+    EXPECT_EQ(outcome.steps_sent, 0u);
+    EXPECT_THAT(outcome.problems, ElementsAre(HasSubstr("81 steps")));
+  }
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_THAT(contents.recorded, IsEmpty());
+  EXPECT_EQ(contents.gap_steps.at(GapCause::kIoError), 100u);
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+}  // namespace
+}  // namespace gradtap::agent
