@@ -208,12 +208,14 @@ TEST_F(RequestBytesTest, WhatIsRefusedTakesNoMemory) {
   std::uint64_t most = 0;
   std::vector<std::unique_ptr<BytesCall>> held;
   for (std::uint32_t i = 0; i < 12; ++i) {
+    std::string answer;
     held.push_back(Welcomed("agents", i));
     held.back()->Write(many);
+    while (held.back()->Read(&answer)) {
+    }
     held.push_back(
         std::make_unique<BytesCall>(channel_, "/gradtap.v1.Query/Watch"));
     held.back()->Write(watch);
-    std::string answer;
     while (held.back()->Read(&answer)) {
     }
     most = std::max(most, Status().resident_bytes());
