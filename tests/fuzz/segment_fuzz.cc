@@ -1,8 +1,9 @@
 // Files of the spool, which any process of the user may have written
-// (agent/spool/segment.h).
+// (agent/spool/segment.h, kept_schema.h).
 
 #include <algorithm>
 
+#include "agent/spool/kept_schema.h"
 #include "agent/spool/segment.h"
 #include "core/hash.h"
 #include "fuzz/fuzz.h"
@@ -25,6 +26,19 @@ void TryBytes(std::string_view bytes) {
             "records lie one behind the other in what is good");
     before = record.offset + record.size;
   }
+}
+
+void TryKeptSchema(std::string_view bytes) {
+  agent::SpoolIdentity identity;
+  std::string damage;
+  const agent::KeptSchema schema =
+      agent::ParseKeptSchema(bytes, 1, &identity, &damage);
+  Require(schema.records.empty() != damage.empty(),
+          "a schema is whole, or it is said why there is none");
+  if (!damage.empty()) return;
+  const agent::KeptSchema again = agent::ParseKeptSchema(
+      agent::EncodeKeptSchema(identity, schema), 1, &identity, &damage);
+  Require(again.records == schema.records, "what was read can be kept again");
 }
 
 void PutHash(std::size_t begin, std::size_t end, std::size_t at,
@@ -58,12 +72,14 @@ void TryWithHashes(std::string bytes) {
     at = end;
   }
   TryBytes(bytes);
+  TryKeptSchema(bytes);
 }
 
 }  // namespace
 
 void Try(std::string_view input) {
   TryBytes(input);
+  TryKeptSchema(input);
   TryWithHashes(std::string(input));
 }
 
@@ -86,6 +102,8 @@ std::vector<std::string> Seeds() {
     segment += agent::EncodeRecordHead(seq, {}, payload) + payload;
   }
   seeds.push_back(segment);
+  seeds.push_back(
+      agent::EncodeKeptSchema(identity, {1, {"first part", "second part"}}));
   return seeds;
 }
 
