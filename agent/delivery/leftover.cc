@@ -152,9 +152,9 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Step() {
   if (!spool.ok()) problems_ = spool_->TakeProblems();
   spool_.reset();
   if (spool.ok()) return Finish(*std::move(spool));
-  if (file_ == nullptr || !absl::IsNotFound(spool.status())) {
-    return spool.status();
-  }
+  const bool nothing =
+      absl::IsNotFound(spool.status()) || absl::IsDataLoss(spool.status());
+  if (file_ == nullptr || !nothing) return spool.status();
   return Finish(nullptr);
 }
 
@@ -179,10 +179,12 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
   if (leftover->empty()) {
     std::string why =
         absl::StrCat("'", EscapeForTerminal(path_), "' has no record left");
-    for (const std::string& problem : leftover->TakeProblems()) {
+    const std::vector<std::string> problems = leftover->TakeProblems();
+    for (const std::string& problem : problems) {
       absl::StrAppend(&why, "; ", problem);
     }
-    return absl::NotFoundError(why);
+    return problems.empty() ? absl::NotFoundError(why)
+                            : absl::DataLossError(why);
   }
   leftover->Count();
   return leftover;

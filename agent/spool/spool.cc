@@ -85,7 +85,8 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
     }
     spool.stays_ = false;
     spool_.reset();  // With its folder, if nothing is in it.
-    return absl::NotFoundError(why);
+    return problems_.empty() ? absl::NotFoundError(why)
+                             : absl::DataLossError(why);
   }
   spool.first_seq_ = spool.segments_.front().first_seq;
   for (const Segment& segment : spool.segments_) {

@@ -45,8 +45,8 @@ class Spool {
       Syscalls* syscalls = RealSyscalls());
 
   // What a process has left. Reads all of it once; damage is no error but in
-  // TakeProblems(). kNotFound: no record can be read, nor was one set aside;
-  // but if a schema is kept, it is a spool without a record. kUnimplemented: a
+  // TakeProblems(). kNotFound: it has no record, kDataLoss: none that can be
+  // read; but if a schema is kept, it is a spool without one. kUnimplemented: a
   // segment has another format version. kUnavailable and the like: the system
   // does not let one be read, which may pass; nothing has changed then. Others
   // as of SpoolFolder::Open().
@@ -198,7 +198,7 @@ class Spool::Opening {
   // or an error as of Open().
   absl::StatusOr<std::unique_ptr<Spool>> Step();
 
-  // What was found, where Step() has said kNotFound; for people.
+  // What was found, where Step() has said kDataLoss; for people.
   std::vector<std::string> TakeProblems() {
     return std::exchange(problems_, {});
   }
