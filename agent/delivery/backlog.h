@@ -50,6 +50,11 @@ class Backlog : public RecordSource {
   // there that they refer to. An error is the spool's; what it did not take
   // stays in the ring.
   absl::Status Spill(std::size_t keep_bytes);
+  // The spool's folder stays even if it has no record: the ring's file is left,
+  // and a schema that its records refer to may be there alone.
+  void KeepFolder() {
+    if (spool_ != nullptr) spool_->StayWithoutRecords(true);
+  }
   // Why a record at hand, of a copy, cannot be read; OK: it can.
   absl::Status WhyUnreadable(std::uint64_t seq);
   // All that was spilled so far survives a loss of power.
