@@ -93,6 +93,8 @@ void Backlog::MarkRejected(std::uint64_t seq) {
 }
 
 void Backlog::FreeBefore(std::uint64_t next_seq) {
+  // A schema that never was in the spool: what goes there later refers to it.
+  KeepSchemas();
   if (ring_ != nullptr && HasSpooled() && next_seq > spool_->last_seq() &&
       spool_->last_seq() + 1 < ring_->first_seq()) {
     // What is behind it is at hand until that is freed too.
@@ -131,6 +133,7 @@ absl::Status Backlog::Spill(std::size_t keep_bytes) {
 }
 
 void Backlog::KeepSchemas() {
+  if (spool_ == nullptr || spool_->use() == SpoolUse::kCopy) return;
   for (const KeptSchema& schema : schemas_.whole()) spool_->KeepSchema(schema);
 }
 

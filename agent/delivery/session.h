@@ -167,6 +167,9 @@ class Session {
   std::string HoleGap();
   // The hole's last seq that nothing is remembered of.
   std::uint64_t HoleGapSeq() const;
+  // Whether the first step at hand refers to options_.schema, if that can be
+  // told: a newer one may not have been kept.
+  bool SchemaFits();
   // How many steps at hand come before the first schema there, and where that
   // is. If they are not given up: whether there are any.
   void FindSchema();

@@ -9,6 +9,39 @@
 #include "core/codec.h"
 
 namespace gradtap::agent {
+namespace {
+
+// Adds an entry to the record that it is a part of, or all of. True: that is
+// complete.
+bool Join(const EntryView& entry, std::string* record) {
+  if (entry.meta.part_index == 0) record->clear();
+  if (entry.meta.part_count == 1) {
+    record->append(entry.bytes);
+    return true;
+  }
+  const auto view = ParseRecord(entry.bytes);
+  if (!view.ok() || view->kind != RecordKind::kPart) return false;
+  const auto part = DecodePart(view->body);
+  if (!part.ok()) return false;
+  record->append(part->data);
+  return entry.meta.part_index + 1 == entry.meta.part_count;
+}
+
+// That a step refers to, or that a schema has; none: it is neither.
+std::optional<std::uint32_t> SchemaIdOf(std::string_view record) {
+  const auto view = ParseRecord(record);
+  if (!view.ok()) return std::nullopt;
+  if (view->kind == RecordKind::kStep) {
+    const auto step = StepView::Parse(view->body);
+    if (step.ok()) return step->schema_id();
+  } else if (view->kind == RecordKind::kSchema) {
+    const auto schema = DecodeSchema(view->body);
+    if (schema.ok()) return schema->schema_id;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 v1::AgentMessage Session::MakeHello() const {
   v1::AgentMessage message;
@@ -103,9 +136,28 @@ std::string Session::HoleGap() {
   return {};
 }
 
+bool Session::SchemaFits() {
+  std::string record;
+  const KeptSchema& schema = options_.schema;
+  for (std::uint64_t seq = schema.first_seq; schema.Has(seq); ++seq) {
+    (void)Join(schema.At(seq), &record);
+  }
+  const std::optional<std::uint32_t> id = SchemaIdOf(record);
+  EntryView entry;
+  for (std::uint64_t seq = source_->first_seq(); source_->Read(seq, &entry);
+       ++seq) {
+    if (entry.meta.kind == EntryKind::kSchema) return true;
+    if (entry.meta.kind != EntryKind::kStep || !Join(entry, &record)) continue;
+    if (entry.meta.recorded_steps == 0) continue;
+    const std::optional<std::uint32_t> wanted = SchemaIdOf(record);
+    if (wanted) return wanted == id;
+  }
+  return true;
+}
+
 void Session::FindSchema() {
   schema_seq_ = steps_without_schema_ = 0;
-  if (options_.schema.first_seq != 0) return;
+  if (options_.schema.first_seq != 0 && SchemaFits()) return;
   std::uint32_t parts = 0;
   EntryView entry;
   std::uint64_t seq = source_->first_seq();

@@ -386,7 +386,7 @@ void Spool::FreeBefore(std::uint64_t next_seq) {
   }
   segments_.erase(segments_.begin(),
                   segments_.begin() + static_cast<std::ptrdiff_t>(freed));
-  FreeSchemas();
+  FreeSchemas(next_seq);
 }
 
 void Spool::Report(std::string problem) {

@@ -158,7 +158,7 @@ class Spool {
   EntryView Missing(std::uint64_t seq, std::size_t before);
   const KeptSchema* Kept(std::uint64_t seq) const;
   absl::Status WriteSchema(const std::string& bytes, std::uint64_t seq);
-  void FreeSchemas();
+  void FreeSchemas(std::uint64_t next_seq);
   absl::Status NotInCopy(std::size_t before) const;
   static void NotePlace(const EntryMeta& meta, Segment* segment);
   void Report(std::string problem);

@@ -190,5 +190,18 @@ TEST_F(LeftoverHoleTest, StepsWithoutASchemaAnywhereStayUntilTheyAreGivenUp) {
   EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
+TEST_F(LeftoverHoleTest, StepsWhoseSchemaIsNewerThanTheOneThatIsLeftStayToo) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  WriteAll(folder + "/00000000000000000001.schema",
+           EncodeKeptSchema(MakeIdentity(),
+                            {1, {EncodeSchema(testing::MakeSchema(7, 4))}}));
+  const auto before = Bytes(folder);
+  EXPECT_THAT(Deliver(folder).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  EXPECT_EQ(Bytes(folder), before);
+}
+
 }  // namespace
 }  // namespace gradtap::agent
