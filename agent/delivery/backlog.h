@@ -3,8 +3,8 @@
 //
 // Seqs that stand in both (a process died between moving and freeing) are taken
 // from the spool. Seqs that stand in neither, between the two, read as records
-// of no kind, and the last of them as a gap with their steps; of a copy they
-// cannot be read: the original may have them.
+// of no kind, and the last of them as what is told of their steps
+// (RecordOfHole()); of a copy they cannot be read: the original may have them.
 //
 // Layer: agent/delivery. This file: std, absl, core; no grpc, no *.pb.h.
 
@@ -75,6 +75,7 @@ class Backlog : public RecordSource {
   // All of the spool is freed, and of the hole behind it what is before this
   // seq; 0: there is no such hole, or the spool has records.
   std::uint64_t hole_from_ = 0;
+  std::uint64_t hole_begin_ = 0;  // Where it began.
   std::optional<LoopPlace> before_hole_;
   SchemaNotes schemas_;  // Of what was read from the ring.
 };

@@ -166,8 +166,9 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
            "those steps up for lost");
     return;
   }
-  if (next_seq < source_->first_seq() && hole_from_ == 0) {
-    hole_from_ = next_seq;
+  if (next_seq < source_->first_seq()) {
+    if (hole_end_ == 0) hole_end_ = source_->first_seq();
+    hole_from_ = hole_from_ == 0 ? next_seq : std::min(hole_from_, next_seq);
   }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {

@@ -97,10 +97,9 @@ class Spool {
 
   // The record of a seq at hand, valid until the next call. In place of those
   // that cannot be read stand schemas that are kept, else records of no kind
-  // (empty), and last a gap (kIoError) with their steps (GapOfHole()). An
-  // error: the segment was readable before; nothing has changed. In a copy
-  // those that cannot be read are an error too (kDataLoss): the original may
-  // have them.
+  // (empty), and last what RecordOfHole() tells of them. An error: the segment
+  // was readable before; nothing has changed. In a copy those that cannot be
+  // read are an error too (kDataLoss): the original may have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
 
   // What stands in place of `seq` in a hole of the seqs from `from` to before
@@ -108,7 +107,8 @@ class Spool {
   EntryView StandIn(std::uint64_t seq, std::uint64_t from,
                     std::uint64_t next_seq,
                     const std::optional<LoopPlace>& before,
-                    const std::optional<LoopPlace>& next, std::string detail);
+                    const std::optional<LoopPlace>& next,
+                    std::string_view detail);
 
   // The records before `next_seq` are not needed any more. Deletes segments
   // that hold no other, but sets aside those with damage; of a copy, none.
