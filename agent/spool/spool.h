@@ -87,7 +87,7 @@ class Spool {
   // records that refer to it; best effort. They do not count as segments, and
   // have an eighth of their room.
   void KeepSchema(const KeptSchema& schema);
-  // That of the records from `seq` on, if it is older than that; null: there is
+  // That of the records from `seq` on, if it begins before that; null: there is
   // none.
   const KeptSchema* SchemaBefore(std::uint64_t seq) const;
 

@@ -29,7 +29,7 @@ const KeptSchema* Spool::Kept(std::uint64_t seq) const {
 const KeptSchema* Spool::SchemaBefore(std::uint64_t seq) const {
   const KeptSchema* found = nullptr;
   for (const Schema& kept : schemas_) {
-    if (!kept.schema.records.empty() && kept.schema.next_seq() <= seq) {
+    if (!kept.schema.records.empty() && kept.schema.first_seq < seq) {
       found = &kept.schema;
     }
   }

@@ -300,6 +300,22 @@ TEST_F(LeftoverHoleTest, ASchemaThatWasFreedLongAgoGoesToACollectorWithoutIt) {
   EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
+TEST_F(LeftoverHoleTest, ASchemaOfWhichTheFirstPartsWereFreedGoesWhole) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    DyingProcess process(root_, MakeIdentity(), &quick, 4096, 30'000);
+    process.PutSteps(1);
+    process.FreeBefore(3);
+    folder = process.Spill();
+  }
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  EXPECT_THAT(network_.collector.Contents().problems, IsEmpty());
+  EXPECT_THAT(network_.collector.Contents().schema_ids, ElementsAre(1u));
+  EXPECT_THAT(StepsOf(0), ElementsAre(0));
+  EXPECT_THAT(Gaps(), IsEmpty());
+}
+
 TEST_F(LeftoverHoleTest, ADamagedSchemaDoesNotTakeTheStepsThatReferToItAlong) {
   const std::string folder = LeaveSpool(root_, 100);
   const auto segments = Segments(folder);
