@@ -177,9 +177,10 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
       new Leftover(path_, use_, std::move(spool), std::move(file_),
                    unseen_spool_, std::move(problems_)));
   if (leftover->empty()) {
-    std::string why =
-        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left");
     const std::vector<std::string> problems = leftover->TakeProblems();
+    std::string why =
+        absl::StrCat("'", EscapeForTerminal(path_), "' has no record ",
+                     problems.empty() ? "left" : "that can be read");
     for (const std::string& problem : problems) {
       absl::StrAppend(&why, "; ", problem);
     }

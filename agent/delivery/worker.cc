@@ -201,7 +201,6 @@ void Worker::RunOffline(DeliveryShared* shared, Control* control,
       const bool in_ring = !spooled && shared->ring_file != nullptr;
       shared->left_in_file = spooled || in_ring;
       if (in_ring) {
-        backlog.KeepFolder();
         SayWhatIsLeft(shared, options.session.collector, spooled,
                       shared->ring_file->path());
       }
