@@ -195,13 +195,12 @@ TEST_F(WorkerSpoolTest, ASchemaStaysForRecordsThatOnlyTheRingsFileHas) {
   EXPECT_TRUE(shared_->left_in_file);
   EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("are kept in"),
                                       HasSubstr(file.folder))));
-  worker_.reset();
+  worker_ = std::make_unique<Worker>(shared_, options_);
   const auto folders = FindSpools(root_);
   GRADTAP_ASSERT_OK(folders);
   ASSERT_EQ(folders->size(), 1u);
   EXPECT_THAT(testing::NamesIn(folders->front()),
               Contains("00000000000000000001.schema"));
-  worker_ = std::make_unique<Worker>(shared_, options_);
 }
 
 TEST_F(WorkerSpoolTest, OfflineNobodyIsDialledAndEverythingIsOnDisk) {
