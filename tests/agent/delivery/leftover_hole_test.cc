@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -172,9 +173,8 @@ TEST_F(LeftoverHoleTest, ARollbackInADamagedSegmentIsToldBetweenItsGaps) {
   EXPECT_EQ(contents.branches, 1u);
   EXPECT_THAT(Gaps(), ElementsAre("0: " + std::to_string(first - 2) + "-59",
                                   "1: 0-" + std::to_string(next - 64)));
-  EXPECT_EQ(StepsOf(0).back(), first - 3);
-  EXPECT_EQ(StepsOf(1).front(), next - 63);
-  EXPECT_EQ(StepsOf(1).back(), 59);
+  EXPECT_EQ(std::ssize(StepsOf(0)), first - 2);
+  EXPECT_EQ(std::ssize(StepsOf(1)), 123 - next);
 }
 
 TEST_F(LeftoverHoleTest, RollbacksThatWereFreedGoToACollectorWithoutThem) {
