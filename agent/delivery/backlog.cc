@@ -50,12 +50,16 @@ bool Backlog::Read(std::uint64_t seq, EntryView* entry) {
 
 EntryView Backlog::Missing(std::uint64_t seq) {
   const bool spooled = HasSpooled();
-  EntryView next;
-  const bool known = ring_->Read(ring_->first_seq(), &next);
-  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : hole_from_,
+  EntryView entry;
+  std::optional<LoopPlace> next;
+  for (std::uint64_t at = ring_->first_seq(); !next && ring_->Read(at, &entry);
+       ++at) {
+    next = FirstPlace(entry.meta);
+  }
+  const std::uint64_t from = before_hole_ ? hole_begin_ : hole_from_;
+  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : from,
                          ring_->first_seq(),
-                         spooled ? spool_->last_place() : before_hole_,
-                         known ? FirstPlace(next.meta) : std::nullopt,
+                         spooled ? spool_->last_place() : before_hole_, next,
                          "the end of the spool cannot be read");
 }
 
@@ -93,10 +97,12 @@ void Backlog::MarkRejected(std::uint64_t seq) {
 }
 
 void Backlog::FreeBefore(std::uint64_t next_seq) {
+  // A schema that never was in the spool: what goes there later refers to it.
+  KeepSchemas();
   if (ring_ != nullptr && HasSpooled() && next_seq > spool_->last_seq() &&
       spool_->last_seq() + 1 < ring_->first_seq()) {
     // What is behind it is at hand until that is freed too.
-    hole_from_ = spool_->last_seq() + 1;
+    hole_from_ = hole_begin_ = spool_->last_seq() + 1;
     before_hole_ = spool_->last_place();
   }
   if (hole_from_ != 0) hole_from_ = std::max(hole_from_, next_seq);
@@ -131,6 +137,7 @@ absl::Status Backlog::Spill(std::size_t keep_bytes) {
 }
 
 void Backlog::KeepSchemas() {
+  if (spool_ == nullptr || spool_->use() == SpoolUse::kCopy) return;
   for (const KeptSchema& schema : schemas_.whole()) spool_->KeepSchema(schema);
 }
 

@@ -3,8 +3,8 @@
 //
 // Seqs that stand in both (a process died between moving and freeing) are taken
 // from the spool. Seqs that stand in neither, between the two, read as records
-// of no kind, and the last of them as a gap with their steps; of a copy they
-// cannot be read: the original may have them.
+// of no kind, and the last of them as what is told of their steps
+// (RecordOfHole()); of a copy they cannot be read: the original may have them.
 //
 // Layer: agent/delivery. This file: std, absl, core; no grpc, no *.pb.h.
 
@@ -50,6 +50,11 @@ class Backlog : public RecordSource {
   // there that they refer to. An error is the spool's; what it did not take
   // stays in the ring.
   absl::Status Spill(std::size_t keep_bytes);
+  // The spool's folder stays even if it has no record: the ring's file is left,
+  // and a schema that its records refer to may be there alone.
+  void KeepFolder() {
+    if (spool_ != nullptr) spool_->StayWithoutRecords(true);
+  }
   // Why a record at hand, of a copy, cannot be read; OK: it can.
   absl::Status WhyUnreadable(std::uint64_t seq);
   // All that was spilled so far survives a loss of power.
@@ -70,6 +75,7 @@ class Backlog : public RecordSource {
   // All of the spool is freed, and of the hole behind it what is before this
   // seq; 0: there is no such hole, or the spool has records.
   std::uint64_t hole_from_ = 0;
+  std::uint64_t hole_begin_ = 0;  // Where it began.
   std::optional<LoopPlace> before_hole_;
   SchemaNotes schemas_;  // Of what was read from the ring.
 };

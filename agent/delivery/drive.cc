@@ -144,6 +144,7 @@ bool Drive::Left(TimePoint now, TimePoint stop_at) {
   if (!spooled && shared_->ring_file == nullptr) {
     return now >= stop_at;
   }
+  if (!spooled) backlog_.KeepFolder();
   shared_->left_in_file = true;
   SayWhatIsLeft(
       shared_, collector_, spooled,

@@ -152,9 +152,9 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Step() {
   if (!spool.ok()) problems_ = spool_->TakeProblems();
   spool_.reset();
   if (spool.ok()) return Finish(*std::move(spool));
-  if (file_ == nullptr || !absl::IsNotFound(spool.status())) {
-    return spool.status();
-  }
+  const bool nothing =
+      absl::IsNotFound(spool.status()) || absl::IsDataLoss(spool.status());
+  if (file_ == nullptr || !nothing) return spool.status();
   return Finish(nullptr);
 }
 
@@ -177,12 +177,15 @@ absl::StatusOr<std::unique_ptr<Leftover>> Leftover::Opening::Finish(
       new Leftover(path_, use_, std::move(spool), std::move(file_),
                    unseen_spool_, std::move(problems_)));
   if (leftover->empty()) {
+    const std::vector<std::string> problems = leftover->TakeProblems();
     std::string why =
-        absl::StrCat("'", EscapeForTerminal(path_), "' has no record left");
-    for (const std::string& problem : leftover->TakeProblems()) {
+        absl::StrCat("'", EscapeForTerminal(path_), "' has no record ",
+                     problems.empty() ? "left" : "that can be read");
+    for (const std::string& problem : problems) {
       absl::StrAppend(&why, "; ", problem);
     }
-    return absl::NotFoundError(why);
+    return problems.empty() ? absl::NotFoundError(why)
+                            : absl::DataLossError(why);
   }
   leftover->Count();
   return leftover;

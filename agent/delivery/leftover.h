@@ -59,7 +59,7 @@ class Leftover {
   // deleted; a ring comes with the spool that its process says it has. kCopy:
   // nothing in it is changed. Errors as of Spool::Open() and RingFile::Open():
   // LiveOwner() tells if its process lives. kNotFound: nothing is in it (and,
-  // taken over, an empty ring goes).
+  // taken over, an empty ring goes); kDataLoss: nothing that can be read.
   static absl::StatusOr<std::unique_ptr<Leftover>> Open(
       const LeftoverPlace& place, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());

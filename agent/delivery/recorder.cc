@@ -173,7 +173,7 @@ void Recorder::AddGap(GapCause cause, std::int64_t step,
   const bool crowded = pending_.size() >= kJoinAbove;
   for (auto it = pending_.rbegin(); it != pending_.rend(); ++it) {
     if (std::holds_alternative<RollbackData>(*it)) break;
-    GapData* const gap = std::get_if<GapData>(&*it);
+    PendingGap* const gap = std::get_if<PendingGap>(&*it);
     if (gap == nullptr) continue;
     if (gap->cause == cause &&
         (crowded || (gap->detail == detail && IsNext(step, gap->last_step)))) {
@@ -184,7 +184,7 @@ void Recorder::AddGap(GapCause cause, std::int64_t step,
   }
   if (pending_.size() >= kMaxPending) return;
   if (pending_.empty()) pending_since_ = clock_->Steady();
-  pending_.emplace_back(GapData{cause, step, step, 1, detail});
+  pending_.emplace_back(PendingGap{{cause, step, step, 1, detail}, branch_});
 }
 
 bool Recorder::ReservePending(Ring::Room room) {
@@ -192,8 +192,9 @@ bool Recorder::ReservePending(Ring::Room room) {
     EntryMeta meta;
     meta.branch = branch_;
     std::string record;
-    if (const auto* gap = std::get_if<GapData>(&item)) {
+    if (const auto* gap = std::get_if<PendingGap>(&item)) {
       meta.kind = EntryKind::kGap;
+      meta.branch = gap->branch;
       meta.cause = gap->cause;
       meta.step = gap->first_step;
       meta.last_step = gap->last_step;

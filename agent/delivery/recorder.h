@@ -66,7 +66,10 @@ class Recorder {
     std::string record;
     std::uint64_t fingerprint = 0;
   };
-  using Pending = std::variant<GapData, RollbackData, PendingSchema>;
+  struct PendingGap : GapData {
+    std::uint32_t branch = 0;  // A rollback may be pending behind it.
+  };
+  using Pending = std::variant<PendingGap, RollbackData, PendingSchema>;
 
   void NoteStep(std::int64_t step);
   void AddGap(GapCause cause, std::int64_t step, const std::string& detail);

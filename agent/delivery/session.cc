@@ -4,6 +4,7 @@
 #include <set>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -165,8 +166,9 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
            "those steps up for lost");
     return;
   }
-  if (next_seq < source_->first_seq() && hole_from_ == 0) {
-    hole_from_ = next_seq;
+  if (next_seq < source_->first_seq()) {
+    if (hole_end_ == 0) hole_end_ = source_->first_seq();
+    hole_from_ = hole_from_ == 0 ? next_seq : std::min(hole_from_, next_seq);
   }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
   if (next_seq < source_->first_seq()) {
@@ -237,7 +239,7 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
   if (!source_->Read(first, &entry)) return;
   // Of a record in parts the first ones may have been freed already.
   const std::uint64_t oldest = entry.seq - entry.meta.part_index;
-  std::set<std::uint64_t> rejected;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
   bool record_rejected = false;
   for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
     const std::uint64_t count = std::max<std::uint64_t>(1, rejection.count());
@@ -246,15 +248,21 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
         rejection.seq() + std::min(count - 1, ~rejection.seq());
     if (from > std::min(last, durable)) continue;  // Not of what is at hand.
     record_rejected |= from < first;
-    for (std::uint64_t seq = std::max(from, first);
-         seq <= std::min(last, durable); ++seq) {
-      rejected.insert(seq);
-    }
+    ranges.emplace_back(std::max(from, first), std::min(last, durable));
     if (rejection.reason().empty()) continue;  // Others have theirs.
     Say("rejected record",
         absl::StrCat("refused record ", rejection.seq(),
                      " for good: ", Printable(rejection.reason()),
                      "; such steps are counted as lost"));
+  }
+  // Ranges that overlap cost no more than one.
+  std::sort(ranges.begin(), ranges.end());
+  std::set<std::uint64_t> rejected;
+  std::uint64_t next = first;
+  for (const auto& [from, last] : ranges) {
+    for (next = std::max(next, from); next <= last; ++next) {
+      rejected.insert(rejected.end(), next);
+    }
   }
   for (std::uint64_t seq = first; record_rejected || !rejected.empty(); ++seq) {
     if (!source_->Read(seq, &entry)) break;

@@ -26,6 +26,7 @@
 #include "agent/delivery/freed_history.h"
 #include "agent/delivery/once_log.h"
 #include "agent/delivery/record_source.h"
+#include "agent/spool/hole.h"
 #include "agent/spool/kept_schema.h"
 #include "agent/spool/segment.h"
 #include "core/clock.h"
@@ -46,8 +47,7 @@ struct SessionOptions : SpoolIdentity {
   // Where somebody else has them, as far as is known; for messages.
   std::string holes_in;
   // Nobody has them, nor is remembered what they were: what goes in their place
-  // ends with a gap, of as many steps as there are records, before the first at
-  // hand.
+  // ends with what RecordOfHole() tells.
   bool declare_holes = false;
   // The newest before the records at hand: sent if the collector lacks it.
   KeptSchema schema;
@@ -122,11 +122,11 @@ class Session {
     return state_ == SessionState::kFinished ||
            (draining_ && state_ == SessionState::kRefused && !call_open_);
   }
-  // The record that is to be sent next, if it cannot be read: nothing goes on
-  // until it can.
+  // The record that is to be sent next, or tells what is, if it cannot be read:
+  // nothing goes on until it can.
   std::optional<std::uint64_t> unreadable() const {
     if (!unreadable_) return std::nullopt;
-    return send_next_;
+    return unreadable_seq_;
   }
   // Of leftovers: how many are given up (SessionOptions::without_schema).
   std::uint64_t steps_without_schema() const { return steps_without_schema_; }
@@ -162,11 +162,13 @@ class Session {
   // `at_least_one`: the first one goes, however large it is.
   std::uint32_t FillContent(std::size_t max_bytes, bool at_least_one,
                             std::string* content);
-  // What tells of the hole before the records at hand; empty if that cannot be
-  // known.
-  std::string HoleGap();
-  // The hole's last seq that nothing is remembered of.
-  std::uint64_t HoleGapSeq() const;
+  // Where the loop stood behind the hole. False: that cannot be read now.
+  bool FindHoleNext();
+  // What stands in the hole at `seq`, as far as that is known.
+  std::string InHole(std::uint64_t seq) const;
+  // Whether the first step at hand refers to options_.schema, if that can be
+  // told: a newer one may not have been kept.
+  bool SchemaFits();
   // How many steps at hand come before the first schema there, and where that
   // is. If they are not given up: whether there are any.
   void FindSchema();
@@ -183,7 +185,12 @@ class Session {
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  std::uint64_t hole_from_ = 0;   // The first seq of a hole; 0: there is none.
+  // The first seq of the hole before what was at hand; 0: there is none. And
+  // the first one behind it.
+  std::uint64_t hole_from_ = 0;
+  std::uint64_t hole_end_ = 0;
+  bool hole_next_read_ = false;
+  std::optional<LoopPlace> hole_next_;
   std::uint64_t schema_seq_ = 0;  // Steps before it have none.
   std::uint64_t steps_without_schema_ = 0;
   int failures_ = 0;  // Calls in a row without progress.
@@ -217,7 +224,8 @@ class Session {
   std::uint64_t send_next_ = 0;     // Seq.
   std::uint64_t sent_in_call_ = 0;  // Highest seq.
   bool filled_in_call_ = false;     // A batch was made, or tried.
-  bool unreadable_ = false;         // That of send_next_.
+  bool unreadable_ = false;         // That of unreadable_seq_.
+  std::uint64_t unreadable_seq_ = 0;
 };
 
 }  // namespace gradtap::agent

@@ -9,6 +9,39 @@
 #include "core/codec.h"
 
 namespace gradtap::agent {
+namespace {
+
+// Adds an entry to the record that it is a part of, or all of. True: that is
+// complete.
+bool Join(const EntryView& entry, std::string* record) {
+  if (entry.meta.part_index == 0) record->clear();
+  if (entry.meta.part_count == 1) {
+    record->append(entry.bytes);
+    return true;
+  }
+  const auto view = ParseRecord(entry.bytes);
+  if (!view.ok() || view->kind != RecordKind::kPart) return false;
+  const auto part = DecodePart(view->body);
+  if (!part.ok()) return false;
+  record->append(part->data);
+  return entry.meta.part_index + 1 == entry.meta.part_count;
+}
+
+// That a step refers to, or that a schema has; none: it is neither.
+std::optional<std::uint32_t> SchemaIdOf(std::string_view record) {
+  const auto view = ParseRecord(record);
+  if (!view.ok()) return std::nullopt;
+  if (view->kind == RecordKind::kStep) {
+    const auto step = StepView::Parse(view->body);
+    if (step.ok()) return step->schema_id();
+  } else if (view->kind == RecordKind::kSchema) {
+    const auto schema = DecodeSchema(view->body);
+    if (schema.ok()) return schema->schema_id;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 v1::AgentMessage Session::MakeHello() const {
   v1::AgentMessage message;
@@ -56,11 +89,13 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
     return (records == 0 && at_least_one) ||
            content->size() + bytes + RecordListOverhead(bytes) <= max_bytes;
   };
-  const std::uint64_t gap_seq =
-      send_next_ < source_->first_seq() ? HoleGapSeq() : 0;
+  unreadable_seq_ = 0;
   for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
     std::string record = history_.Replacement(send_next_);
-    if (record.empty() && send_next_ == gap_seq) record = HoleGap();
+    if (record.empty() && send_next_ < hole_end_) {
+      if (!FindHoleNext()) return records;
+      record = InHole(send_next_);
+    }
     if (!fits(record.size())) return records;
     AppendToRecordList(record, content);
   }
@@ -76,36 +111,65 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
     ++send_next_;
     ++records;
   }
+  unreadable_seq_ = send_next_;
   return records;
 }
 
-std::uint64_t Session::HoleGapSeq() const {
-  std::uint64_t seq = source_->first_seq() - 1;
-  while (seq > hole_from_ && options_.schema.Has(seq)) --seq;
-  return seq;
+bool Session::FindHoleNext() {
+  if (hole_next_read_ || !options_.declare_holes) return true;
+  EntryView entry;
+  for (std::uint64_t seq = source_->first_seq(); seq <= source_->last_seq();
+       ++seq) {
+    if (!source_->Read(seq, &entry)) {
+      unreadable_seq_ = seq;
+      return false;
+    }
+    if (!hole_next_) hole_next_ = FirstPlace(entry.meta);
+    if (!hole_next_ || entry.meta.kind != EntryKind::kStep) continue;
+    hole_next_->parts = entry.meta.part_count;
+    break;
+  }
+  hole_next_read_ = true;
+  return true;
 }
 
-std::string Session::HoleGap() {
-  if (!options_.declare_holes || hole_from_ == 0) return {};
-  const std::uint64_t first = source_->first_seq();
-  std::uint64_t records =
-      first - hole_from_ - options_.schema.Within(hole_from_, first);
+std::string Session::InHole(std::uint64_t seq) const {
+  if (!hole_next_) return {};
+  const KeptSchema& schema = options_.schema;
+  Hole hole;
+  hole.records = hole_end_ - hole_from_ - schema.Within(hole_from_, hole_end_);
   // The first record of all is a schema.
-  if (hole_from_ == 1 && !options_.schema.Has(1) && records > 0) --records;
-  EntryView entry;
-  for (std::uint64_t seq = first; source_->Read(seq, &entry); ++seq) {
-    if (entry.meta.kind != EntryKind::kStep) continue;
-    const auto gap = GapOfHole(
-        std::nullopt, *FirstPlace(entry.meta), records,
-        "neither the collector nor what the process has left has them");
-    return gap ? EncodeGap(*gap) : std::string();
+  hole.from_start = hole_from_ == 1;
+  if (hole.from_start && !schema.Has(1)) --hole.records;
+  hole.next = *hole_next_;
+  hole.detail = "neither the collector nor what the process has left has them";
+  const std::uint64_t behind =
+      hole_end_ - 1 - seq - schema.Within(seq, hole_end_);
+  return RecordOfHole(hole, behind).bytes;
+}
+
+bool Session::SchemaFits() {
+  std::string record;
+  const KeptSchema& schema = options_.schema;
+  for (std::uint64_t seq = schema.first_seq; schema.Has(seq); ++seq) {
+    (void)Join(schema.At(seq), &record);
   }
-  return {};
+  const std::optional<std::uint32_t> id = SchemaIdOf(record);
+  EntryView entry;
+  for (std::uint64_t seq = source_->first_seq(); source_->Read(seq, &entry);
+       ++seq) {
+    if (entry.meta.kind == EntryKind::kSchema) return true;
+    if (entry.meta.kind != EntryKind::kStep || !Join(entry, &record)) continue;
+    if (entry.meta.recorded_steps == 0) continue;
+    const std::optional<std::uint32_t> wanted = SchemaIdOf(record);
+    if (wanted) return wanted == id;
+  }
+  return true;
 }
 
 void Session::FindSchema() {
   schema_seq_ = steps_without_schema_ = 0;
-  if (options_.schema.first_seq != 0) return;
+  if (options_.schema.first_seq != 0 && SchemaFits()) return;
   std::uint32_t parts = 0;
   EntryView entry;
   std::uint64_t seq = source_->first_seq();

@@ -85,7 +85,8 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
     }
     spool.stays_ = false;
     spool_.reset();  // With its folder, if nothing is in it.
-    return absl::NotFoundError(why);
+    return problems_.empty() ? absl::NotFoundError(why)
+                             : absl::DataLossError(why);
   }
   spool.first_seq_ = spool.segments_.front().first_seq;
   for (const Segment& segment : spool.segments_) {
@@ -211,6 +212,10 @@ absl::StatusOr<std::string> Spool::ReadFile(const std::string& name) const {
 
 void Spool::NotePlace(const EntryMeta& meta, Segment* segment) {
   if (!segment->first) segment->first = FirstPlace(meta);
+  if (segment->first && segment->first->parts == 0 &&
+      meta.kind == EntryKind::kStep) {
+    segment->first->parts = meta.part_count;
+  }
   if (const auto last = LastPlace(meta)) segment->last = last;
 }
 
@@ -362,8 +367,15 @@ void Spool::FreeBefore(std::uint64_t next_seq) {
     Segment& segment = segments_[freed];
     const bool last = freed + 1 == segments_.size();
     if (segment.next_seq > first_seq_) break;
-    // The hole behind it still needs it.
-    if (!last && segments_[freed + 1].first_seq > first_seq_) break;
+    // The hole behind it still needs it. One without a record is part of that.
+    std::size_t after = freed + 1;
+    while (after < segments_.size() &&
+           segments_[after].next_seq == segments_[after].first_seq) {
+      ++after;
+    }
+    if (after < segments_.size() && segments_[after].first_seq > first_seq_) {
+      break;
+    }
     // One that is being written goes on.
     if (last && open_fd_ >= 0 && segment.next_seq == segment.first_seq) break;
     if (folder_->use() == SpoolUse::kCopy) continue;
@@ -385,7 +397,7 @@ void Spool::FreeBefore(std::uint64_t next_seq) {
   }
   segments_.erase(segments_.begin(),
                   segments_.begin() + static_cast<std::ptrdiff_t>(freed));
-  FreeSchemas();
+  FreeSchemas(next_seq);
 }
 
 void Spool::Report(std::string problem) {

@@ -45,8 +45,8 @@ class Spool {
       Syscalls* syscalls = RealSyscalls());
 
   // What a process has left. Reads all of it once; damage is no error but in
-  // TakeProblems(). kNotFound: no record can be read, nor was one set aside;
-  // but if a schema is kept, it is a spool without a record. kUnimplemented: a
+  // TakeProblems(). kNotFound: it has no record, kDataLoss: none that can be
+  // read; but if a schema is kept, it is a spool without one. kUnimplemented: a
   // segment has another format version. kUnavailable and the like: the system
   // does not let one be read, which may pass; nothing has changed then. Others
   // as of SpoolFolder::Open().
@@ -87,7 +87,7 @@ class Spool {
   // records that refer to it; best effort. They do not count as segments, and
   // have an eighth of their room.
   void KeepSchema(const KeptSchema& schema);
-  // That of the records from `seq` on, if it is older than that; null: there is
+  // That of the records from `seq` on, if it begins before that; null: there is
   // none.
   const KeptSchema* SchemaBefore(std::uint64_t seq) const;
 
@@ -97,10 +97,9 @@ class Spool {
 
   // The record of a seq at hand, valid until the next call. In place of those
   // that cannot be read stand schemas that are kept, else records of no kind
-  // (empty), and last a gap (kIoError) with their steps (GapOfHole()). An
-  // error: the segment was readable before; nothing has changed. In a copy
-  // those that cannot be read are an error too (kDataLoss): the original may
-  // have them.
+  // (empty), and last what RecordOfHole() tells of them. An error: the segment
+  // was readable before; nothing has changed. In a copy those that cannot be
+  // read are an error too (kDataLoss): the original may have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
 
   // What stands in place of `seq` in a hole of the seqs from `from` to before
@@ -108,7 +107,8 @@ class Spool {
   EntryView StandIn(std::uint64_t seq, std::uint64_t from,
                     std::uint64_t next_seq,
                     const std::optional<LoopPlace>& before,
-                    const std::optional<LoopPlace>& next, std::string detail);
+                    const std::optional<LoopPlace>& next,
+                    std::string_view detail);
 
   // The records before `next_seq` are not needed any more. Deletes segments
   // that hold no other, but sets aside those with damage; of a copy, none.
@@ -158,7 +158,7 @@ class Spool {
   EntryView Missing(std::uint64_t seq, std::size_t before);
   const KeptSchema* Kept(std::uint64_t seq) const;
   absl::Status WriteSchema(const std::string& bytes, std::uint64_t seq);
-  void FreeSchemas();
+  void FreeSchemas(std::uint64_t next_seq);
   absl::Status NotInCopy(std::size_t before) const;
   static void NotePlace(const EntryMeta& meta, Segment* segment);
   void Report(std::string problem);
@@ -198,7 +198,7 @@ class Spool::Opening {
   // or an error as of Open().
   absl::StatusOr<std::unique_ptr<Spool>> Step();
 
-  // What was found, where Step() has said kNotFound; for people.
+  // What was found, where Step() has said kDataLoss; for people.
   std::vector<std::string> TakeProblems() {
     return std::exchange(problems_, {});
   }

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/spool/spool.h"
-#include "core/codec.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -101,8 +100,10 @@ EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
   if (after == segments_.size()) {
     return StandIn(seq, first_seq_, next_seq_, std::nullopt, std::nullopt, "");
   }
-  const std::uint64_t from = std::max(first_seq_, segments_[before].next_seq);
+  std::uint64_t from = segments_[before].next_seq;
   while (before > 0 && !segments_[before].last) --before;
+  // The collector may have some of them.
+  if (!segments_[before].last) from = std::max(from, first_seq_);
   return StandIn(seq, from, segments_[after].first_seq, segments_[before].last,
                  segments_[after].first,
                  "a segment of the spool cannot be read");
@@ -112,25 +113,28 @@ EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
                          std::uint64_t next_seq,
                          const std::optional<LoopPlace>& before,
                          const std::optional<LoopPlace>& next,
-                         std::string detail) {
+                         std::string_view detail) {
   if (const KeptSchema* const kept = Kept(seq)) return kept->At(seq);
   EntryView entry;
   entry.seq = seq;
-  entry.meta = MetaOfHole(std::nullopt, 0);
-  // The last that no schema takes tells.
-  std::uint64_t last = next_seq - 1;
-  while (last > from && Kept(last) != nullptr) --last;
-  if (!next || seq != last) return entry;
-  std::uint64_t records = next_seq - from;
+  entry.meta.kind = EntryKind::kEnd;
+  if (!next) return entry;
+  Hole hole;
+  hole.records = next_seq - from;
+  std::uint64_t behind = next_seq - 1 - seq;
   for (const Schema& kept : schemas_) {
-    records -= kept.schema.Within(from, next_seq);
+    hole.records -= kept.schema.Within(from, next_seq);
+    behind -= kept.schema.Within(seq, next_seq);
   }
   // The first record of all is a schema.
-  if (from == 1 && Kept(1) == nullptr) --records;
-  const auto gap = GapOfHole(before, *next, records, std::move(detail));
-  if (!gap) return entry;
-  entry.meta = MetaOfHole(gap, next->branch);
-  stand_in_ = EncodeGap(*gap);
+  hole.from_start = from == 1;
+  if (hole.from_start && Kept(1) == nullptr) --hole.records;
+  hole.before = before;
+  hole.next = *next;
+  hole.detail = detail;
+  HoleRecord record = RecordOfHole(hole, behind);
+  entry.meta = record.meta;
+  stand_in_ = std::move(record.bytes);
   entry.bytes = stand_in_;
   return entry;
 }

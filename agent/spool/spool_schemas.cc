@@ -29,7 +29,7 @@ const KeptSchema* Spool::Kept(std::uint64_t seq) const {
 const KeptSchema* Spool::SchemaBefore(std::uint64_t seq) const {
   const KeptSchema* found = nullptr;
   for (const Schema& kept : schemas_) {
-    if (!kept.schema.records.empty() && kept.schema.next_seq() <= seq) {
+    if (!kept.schema.records.empty() && kept.schema.first_seq < seq) {
       found = &kept.schema;
     }
   }
@@ -101,10 +101,11 @@ absl::Status Spool::WriteSchema(const std::string& bytes, std::uint64_t seq) {
   return FileError(name, "cannot be written", error);
 }
 
-// The newest stays: what is still in the ring, or to come, refers to it.
-void Spool::FreeSchemas() {
+// The newest before `next_seq` stays, and those behind it: what is still in the
+// ring, or to come, refers to them.
+void Spool::FreeSchemas(std::uint64_t next_seq) {
   if (folder_->use() == SpoolUse::kCopy) return;
-  while (schemas_.size() > 1 && schemas_[1].schema.first_seq <= first_seq_) {
+  while (schemas_.size() > 1 && schemas_[1].schema.first_seq <= next_seq) {
     const std::string name =
         SegmentName(schemas_.front().schema.first_seq, "schema");
     folder_->syscalls()->UnlinkAt(folder_->fd(), name.c_str());

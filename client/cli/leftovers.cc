@@ -83,8 +83,8 @@ class Delivery {
     if (place.set_aside && use_ == SpoolUse::kTakeOver) {
       row_.state = LeftoverRow::State::kSetAside;
       row_.problems.push_back(
-          "what could be read of it has been delivered: look at the .bad "
-          "files, or delete the folder");
+          "nothing more of it can be read: look at the .bad files, or delete "
+          "the folder");
       return absl::OkStatus();
     }
     auto leftover = Leftover::Open(place, use_);

@@ -336,6 +336,8 @@ absl::Status StreamValidator::AcceptRollback(std::string_view body_untrusted,
                                              ValidatedBatch* batch) {
   const auto rollback = DecodeRollback(body_untrusted);
   if (!rollback.ok()) return rollback.status();
+  // Of a hole in what a process has left, which does not know what is here.
+  if (rollback->branch <= branch_) return absl::OkStatus();
   if (rollback->branch != branch_ + 1) {
     return Bad(absl::StrCat("a rollback to branch ", rollback->branch,
                             "; the next one is ", branch_ + 1));

@@ -231,6 +231,26 @@ TEST_F(AdopterTest, WhatCannotBeDeliveredIsSaidAndNotTriedAgain) {
   EXPECT_THAT(lines_, ElementsAre(HasSubstr("0700 is expected")));
 }
 
+TEST_F(AdopterTest, ASpoolOfWhichNothingIsReadableIsSaidAndStays) {
+  const std::string kept = LeaveSpool(root_, 5, Identity('a'));
+  const std::string bare = LeaveSpool(root_, 5, Identity('b'));
+  std::filesystem::remove(bare + "/" + SegmentName(1, "schema"));
+  for (const std::string& folder : {kept, bare}) {
+    const std::string path = folder + "/" + SegmentName(1, "seg");
+    std::string bytes = testing::ReadAll(path);
+    bytes[EncodeSegmentHeader(Identity('a')).size() + 100] ^= 1;
+    testing::WriteAll(path, bytes);
+  }
+  Begin();
+  Pass(minutes(11));
+  EXPECT_THAT(Steps(), IsEmpty());
+  EXPECT_THAT(lines_, ElementsAre(AllOf(HasSubstr(kept), HasSubstr(".bad")),
+                                  AllOf(HasSubstr(bare), HasSubstr(".bad"))));
+  for (const std::string& folder : {kept, bare}) {
+    EXPECT_THAT(testing::NamesIn(folder), Contains(SegmentName(1, "bad")));
+  }
+}
+
 TEST_F(AdopterTest, WhatIsForAnotherCollectorIsLeftAndThatIsSaidOnce) {
   LeaveSpool(root_, 10, Identity('a'));
   LeaveSpool(root_, 20, Identity('b', ""));

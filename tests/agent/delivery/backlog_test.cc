@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
@@ -28,16 +29,31 @@ class BacklogTest : public ::testing::Test {
       : ring_(MakeRing(64 * 1024)),
         backlog_(std::make_unique<Backlog>(ring_.get())) {}
 
+  void PutOne(const EntryMeta& meta) {
+    const std::string bytes = Payload(ring_->last_seq() + 1);
+    char* const out = ring_->Reserve(meta, bytes.size(), Ring::Room::kOrdinary);
+    ASSERT_NE(out, nullptr);
+    std::memcpy(out, bytes.data(), bytes.size());
+    ring_->Publish();
+  }
   void Put(int count) {
     for (; count > 0; --count) {
-      const std::uint64_t seq = ring_->last_seq() + 1;
-      const std::string bytes = Payload(seq);
-      char* const out = ring_->Reserve(StepMeta(static_cast<std::int64_t>(seq)),
-                                       bytes.size(), Ring::Room::kOrdinary);
-      ASSERT_NE(out, nullptr);
-      std::memcpy(out, bytes.data(), bytes.size());
-      ring_->Publish();
+      PutOne(StepMeta(static_cast<std::int64_t>(ring_->last_seq() + 1)));
     }
+  }
+  void PutSchema() {
+    EntryMeta meta;
+    meta.kind = EntryKind::kSchema;
+    PutOne(meta);
+  }
+  // As a session does with what is acknowledged.
+  void ReadAndFree() {
+    EntryView entry;
+    const std::uint64_t end = backlog_->last_seq() + 1;
+    for (std::uint64_t seq = backlog_->first_seq(); seq < end; ++seq) {
+      ASSERT_TRUE(backlog_->Read(seq, &entry));
+    }
+    backlog_->FreeBefore(end);
   }
 
   void MakeSpool(std::uint64_t max_bytes = 1 << 20) {
@@ -184,6 +200,49 @@ TEST_F(BacklogTest, ASpoolAloneIsReadToItsEnd) {
   ExpectAll(1, 30);
   backlog_->FreeBefore(31);
   ExpectAll(31, 30);
+}
+
+TEST_F(BacklogTest, ASchemaThatNeverWasInTheSpoolIsKeptThereWhenItIsFreed) {
+  MakeSpool();
+  PutSchema();
+  Put(10);
+  GRADTAP_ASSERT_OK(backlog_->Spill(0));
+  ReadAndFree();
+  // More than a spool keeps, each superseded by the next.
+  for (int i = 0; i < 100; ++i) {
+    PutSchema();
+    Put(1);
+    ReadAndFree();
+  }
+  const std::uint64_t newest = ring_->last_seq() - 1;
+  Put(5);
+  const std::string path = backlog_->spool()->path();
+  // It dies, and the records in its ring refer to the newest.
+  backlog_->spool()->StayWithoutRecords(true);
+  backlog_ = std::make_unique<Backlog>(ring_.get());
+  auto spool = Spool::Open(path, SpoolUse::kTakeOver);
+  GRADTAP_ASSERT_OK(spool);
+  const KeptSchema* const kept = (*spool)->SchemaBefore(ring_->first_seq());
+  ASSERT_NE(kept, nullptr);
+  EXPECT_EQ(kept->first_seq, newest);
+  EXPECT_EQ(kept->records.front(), Payload(newest));
+}
+
+TEST_F(BacklogTest, ACopyGetsNoSchemaOfTheRing) {
+  MakeSpool();
+  Put(3);
+  GRADTAP_ASSERT_OK(backlog_->Spill(0));
+  const std::string path = backlog_->spool()->path();
+  const std::string copy = dir_.path() + "/copy";
+  std::filesystem::copy(path, copy);
+  backlog_ = std::make_unique<Backlog>(ring_.get());
+  auto spool = Spool::Open(copy, SpoolUse::kCopy);
+  GRADTAP_ASSERT_OK(spool);
+  backlog_->SetSpool(*std::move(spool));
+  const auto before = testing::NamesIn(copy);
+  PutSchema();
+  ReadAndFree();
+  EXPECT_EQ(testing::NamesIn(copy), before);
 }
 
 TEST_F(BacklogTest, AnyOrderOfPuttingSpillingAndFreeingKeepsAll) {

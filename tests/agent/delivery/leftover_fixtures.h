@@ -25,8 +25,10 @@ namespace gradtap::testing {
 class DyingProcess {
  public:
   DyingProcess(const std::string& root, agent::SpoolIdentity identity,
-               agent::Syscalls* disk, std::uint64_t segment_bytes = 4096)
-      : ring_(MakeRing(4 << 20, 8 * 1024)),
+               agent::Syscalls* disk, std::uint64_t segment_bytes = 4096,
+               std::size_t places = 4)
+      : places_(places),
+        ring_(MakeRing(4 << 20, 8 * 1024)),
         recorder_(ring_.get(), &books_, &RealClock()),
         backlog_(ring_.get()) {
     agent::SpoolOptions options;
@@ -34,14 +36,19 @@ class DyingProcess {
     auto spool = agent::Spool::Create(root, std::move(identity), options, disk);
     if (!spool.ok()) throw std::runtime_error(spool.status().ToString());
     backlog_.SetSpool(*std::move(spool));
-    recorder_.PutSchema(MakeSchema(1, kPlaces));
+    recorder_.PutSchema(MakeSchema(1, places_));
   }
 
   // The schema is record 1, step n record n + 2.
   void PutSteps(int count) {
     for (; count > 0; --count) {
-      recorder_.PutStep(MakeStep(next_step_++, 1, kPlaces));
+      recorder_.PutStep(MakeStep(next_step_++, 1, places_));
     }
+  }
+  // To an earlier step, which is one more record.
+  void GoBack(std::int64_t step) {
+    next_step_ = step;
+    recorder_.Rollback(step);
   }
   // What is before `seq` has been acknowledged.
   void FreeBefore(std::uint64_t seq) {
@@ -58,8 +65,7 @@ class DyingProcess {
   }
 
  private:
-  static constexpr std::size_t kPlaces = 4;
-
+  const std::size_t places_;
   agent::Books books_;
   std::unique_ptr<agent::Ring> ring_;
   agent::Recorder recorder_;

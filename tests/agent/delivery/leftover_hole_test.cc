@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/delivery/leftover_drive_fixture.h"
 #include "agent/delivery/leftover_fixtures.h"
@@ -16,6 +18,7 @@
 namespace gradtap::agent {
 namespace {
 
+using ::gradtap::testing::DyingProcess;
 using ::gradtap::testing::IsOk;
 using ::gradtap::testing::LeaveSpool;
 using ::gradtap::testing::MakeIdentity;
@@ -61,6 +64,27 @@ class LeftoverHoleTest : public LeftoverDriveTest {
   }
   static void CutOff(const std::string& path) {
     std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+  }
+  // "BRANCH: FIRST-LAST" of each gap.
+  std::vector<std::string> Gaps() {
+    std::vector<std::string> gaps;
+    for (const auto& [branch, gap] : network_.collector.Contents().gaps) {
+      EXPECT_EQ(gap.cause, GapCause::kIoError);
+      EXPECT_EQ(static_cast<std::int64_t>(gap.steps),
+                gap.last_step - gap.first_step + 1);
+      gaps.push_back(std::to_string(branch) + ": " +
+                     std::to_string(gap.first_step) + "-" +
+                     std::to_string(gap.last_step));
+    }
+    return gaps;
+  }
+  // Of the steps that are stored.
+  std::vector<std::int64_t> StepsOf(std::uint32_t branch) {
+    std::vector<std::int64_t> steps;
+    for (const auto& [of, step] : network_.collector.Contents().recorded) {
+      if (of == branch) steps.push_back(step);
+    }
+    return steps;
   }
   void ExpectOneGap(std::int64_t first_step, std::int64_t last_step) {
     const auto contents = network_.collector.Contents();
@@ -124,12 +148,172 @@ TEST_F(LeftoverHoleTest, ThatOfACollectorThatHasLostSomeIsAGap) {
   ExpectOneGap(9, 18);
 }
 
+TEST_F(LeftoverHoleTest, ARollbackInADamagedSegmentIsToldBetweenItsGaps) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    DyingProcess process(root_, MakeIdentity(), &quick);
+    process.PutSteps(60);
+    process.GoBack(0);  // Record 62; step n of branch 1 is record n + 63.
+    process.PutSteps(60);
+    folder = process.Spill();
+  }
+  const auto segments = Segments(folder);
+  std::size_t at = 0;
+  while (SeqOf(segments[at + 1]) <= 62) ++at;
+  const auto first = static_cast<std::int64_t>(SeqOf(segments[at]));
+  const auto next = static_cast<std::int64_t>(SeqOf(segments[at + 1]));
+  ASSERT_LT(first, 62);
+  DamageFirstRecord(folder + "/" + segments[at]);
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 0u);
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_EQ(contents.branches, 1u);
+  EXPECT_THAT(Gaps(), ElementsAre("0: " + std::to_string(first - 2) + "-59",
+                                  "1: 0-" + std::to_string(next - 64)));
+  EXPECT_EQ(std::ssize(StepsOf(0)), first - 2);
+  EXPECT_EQ(std::ssize(StepsOf(1)), 123 - next);
+}
+
+TEST_F(LeftoverHoleTest, RollbacksThatWereFreedGoToACollectorWithoutThem) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    DyingProcess process(root_, MakeIdentity(), &quick);
+    process.PutSteps(30);
+    process.GoBack(10);  // Record 32.
+    process.PutSteps(20);
+    process.GoBack(5);  // Record 53; step n of branch 2 is record n + 49.
+    process.PutSteps(30);
+    process.FreeBefore(59);
+    folder = process.Spill();
+  }
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 0u);
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_EQ(contents.branches, 2u);
+  EXPECT_THAT(Gaps(), ElementsAre("2: 0-9"));
+  EXPECT_THAT(StepsOf(2), SizeIs(25));
+  EXPECT_EQ(contents.recorded.size(), 25u);
+}
+
+TEST_F(LeftoverHoleTest, ARollbackThatTheCollectorHasIsPassedOver) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    DyingProcess process(root_, MakeIdentity(), &quick);
+    process.PutSteps(30);
+    process.GoBack(10);  // Record 32; step n of branch 1 is record n + 23.
+    process.PutSteps(20);
+    folder = process.Spill();
+  }
+  const std::string copy = Copy(folder);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  // It loses steps 17 to 29, and nobody has 17 to 19 any more.
+  network_.collector.LoseAfter(39);
+  auto spool = Spool::Open(copy, SpoolUse::kCopy);
+  GRADTAP_ASSERT_OK(spool);
+  std::string left;
+  {
+    auto again = Spool::Create(root_, MakeIdentity(), {}, &quick);
+    GRADTAP_ASSERT_OK(again);
+    for (std::uint64_t seq = 43; seq <= (*spool)->last_seq(); ++seq) {
+      const auto entry = (*spool)->Read(seq);
+      GRADTAP_ASSERT_OK(entry);
+      GRADTAP_ASSERT_OK((*again)->Append(seq, entry->meta, entry->bytes));
+    }
+    left = (*again)->path();
+  }
+  const LeftoverOutcome outcome = Deliver(left);
+  EXPECT_THAT(outcome.status, IsOk());
+  const auto contents = network_.collector.Contents();
+  EXPECT_THAT(contents.problems, IsEmpty());
+  EXPECT_EQ(contents.branches, 1u);
+  EXPECT_THAT(Gaps(), ElementsAre("1: 17-19"));
+  EXPECT_THAT(StepsOf(1), SizeIs(17));
+}
+
+TEST_F(LeftoverHoleTest, AStepInPartsThatIsCutOffAtAHoleIsInTheGap) {
+  constexpr std::size_t kPlaces = 30'000;
+  const std::size_t schema_parts =
+      EncodeSchema(testing::MakeSchema(1, kPlaces)).size() / kMaxPartBytes + 1;
+  // Its first part, then its last.
+  for (const std::uint64_t part : {0, 1}) {
+    network_.collector.LoseAfter(0);
+    testing::FaultyDisk quick;
+    std::string folder;
+    {
+      DyingProcess process(root_, MakeIdentity(), &quick, 4096, kPlaces);
+      for (int step = 0; step < 5; ++step) {
+        process.PutSteps(1);
+        folder = process.Spill();
+      }
+    }
+    // Each part is a segment.
+    const std::string segment =
+        folder + "/" + SegmentName(schema_parts + 5 + part, "seg");
+    ASSERT_TRUE(std::filesystem::exists(segment));
+    DamageFirstRecord(segment);
+    EXPECT_THAT(Deliver(folder).status, IsOk());
+    EXPECT_THAT(network_.collector.Contents().problems, IsEmpty());
+    EXPECT_THAT(Gaps(), ElementsAre("0: 2-2"));
+    EXPECT_THAT(StepsOf(0), ElementsAre(0, 1, 3, 4));
+    std::filesystem::remove_all(folder);
+  }
+}
+
+TEST_F(LeftoverHoleTest, AHoleBeforeAGapIsToldUpToThatGap) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  const auto segments = Segments(folder);
+  DamageFirstRecord(folder + "/" + segments[0]);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  const std::uint64_t next = SeqOf(segments[1]) - 2;
+  EXPECT_THAT(Gaps(),
+              ElementsAre("0: 0-18", "0: 19-" + std::to_string(next - 1)));
+  EXPECT_EQ(StepsOf(0).size(), 100 - next);
+}
+
+TEST_F(LeftoverHoleTest, WhatCannotBeReadForNowIsNotPassedOverWithoutItsGap) {
+  HaveDelivered(9);
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  {
+    const auto leftover = Open(folder);
+    ASSERT_NE(leftover, nullptr);
+    disk_.read_error = 24;  // EMFILE.
+    EXPECT_FALSE(Finish(Drive(leftover.get()).get()).status.ok());
+  }
+  EXPECT_EQ(network_.collector.cursor(), 10u);
+  disk_.read_error = 0;
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  ExpectOneGap(9, 18);
+}
+
 TEST_F(LeftoverHoleTest, ASchemaThatWasFreedLongAgoGoesToACollectorWithoutIt) {
   const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
   EXPECT_THAT(Deliver(folder).status, IsOk());
   ExpectOneGap(0, 18);
   EXPECT_THAT(network_.collector.Contents().schema_ids, SizeIs(1));
   EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(LeftoverHoleTest, ASchemaOfWhichTheFirstPartsWereFreedGoesWhole) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    DyingProcess process(root_, MakeIdentity(), &quick, 4096, 30'000);
+    process.PutSteps(1);
+    process.FreeBefore(3);
+    folder = process.Spill();
+  }
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  EXPECT_THAT(network_.collector.Contents().problems, IsEmpty());
+  EXPECT_THAT(network_.collector.Contents().schema_ids, ElementsAre(1u));
+  EXPECT_THAT(StepsOf(0), ElementsAre(0));
+  EXPECT_THAT(Gaps(), IsEmpty());
 }
 
 TEST_F(LeftoverHoleTest, ADamagedSchemaDoesNotTakeTheStepsThatReferToItAlong) {
@@ -188,6 +372,19 @@ TEST_F(LeftoverHoleTest, StepsWithoutASchemaAnywhereStayUntilTheyAreGivenUp) {
   EXPECT_THAT(contents.recorded, IsEmpty());
   EXPECT_EQ(contents.gap_steps.at(GapCause::kIoError), 100u);
   EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST_F(LeftoverHoleTest, StepsWhoseSchemaIsNewerThanTheOneThatIsLeftStayToo) {
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  WriteAll(folder + "/00000000000000000001.schema",
+           EncodeKeptSchema(MakeIdentity(),
+                            {1, {EncodeSchema(testing::MakeSchema(7, 4))}}));
+  const auto before = Bytes(folder);
+  EXPECT_THAT(Deliver(folder).status,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("--without-schema")));
+  EXPECT_EQ(network_.collector.cursor(), 0u);
+  EXPECT_EQ(Bytes(folder), before);
 }
 
 }  // namespace

@@ -198,6 +198,21 @@ TEST_F(RecorderTest, GoingBackOpensABranch) {
   EXPECT_THAT(c.recorded.back(), Pair(3u, 2));
 }
 
+TEST_F(RecorderTest, APendingGapIsOfTheBranchThatItWasMadeIn) {
+  Gap(GapCause::kLoop, 7);
+  recorder_.Rollback(2);
+  Gap(GapCause::kLoop, 2);
+  recorder_.PutSchema(MakeSchema(1, 2));
+  Step(MakeStep(3, 1, 2));
+  std::vector<std::uint32_t> branches;
+  for (const auto& entry : testing::EntriesOf(*ring_)) {
+    if (entry.meta.kind == EntryKind::kSchema) continue;
+    branches.push_back(entry.meta.branch);
+  }
+  EXPECT_THAT(branches, ::testing::ElementsAre(0u, 1u, 1u, 1u));
+  Deliver();
+}
+
 TEST_F(RecorderTest, ARollbackBeforeTheFirstStepIsNone) {
   recorder_.Rollback(0);
   recorder_.PutSchema(MakeSchema(1, 1));

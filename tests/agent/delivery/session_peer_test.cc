@@ -250,6 +250,22 @@ TEST_F(SessionPeerTest, ManyRecordsInARowAreRejectedInOneWord) {
   EXPECT_EQ(ring_->first_seq(), 8u);
 }
 
+TEST_F(SessionPeerTest, RangesThatOverlapRejectEachRecordOnce) {
+  PutSteps(50);
+  Connect();
+  SendBatch();
+  v1::CollectorMessage ack = Ack(51);
+  for (std::uint64_t i = 0; i < 10'000; ++i) {
+    v1::Rejection* const rejection = ack.mutable_ack()->add_rejected();
+    rejection->set_seq(2 + i * 7 % 20);
+    rejection->set_count(5);
+  }
+  session_.OnMessage(ack);
+  const DeliveryCounters c = books_.Snapshot();
+  EXPECT_EQ(c.by_cause.at(GapCause::kRejected), 24u);  // Records 2 to 25.
+  EXPECT_EQ(c.steps_acknowledged, 26u);
+}
+
 TEST_F(SessionPeerTest, ARejectedPartRejectsItsStepOnceWhicheverPartItIs) {
   for (const std::uint64_t rejected_part : {0u, 1u, 2u}) {
     ManualClock clock;

@@ -170,6 +170,39 @@ TEST_F(WorkerSpoolTest, WhatIsInTheSpoolIsSaidToBeThereThoughItsSyncFailed) {
   EXPECT_EQ(SpooledSteps().size(), 20u);
 }
 
+TEST_F(WorkerSpoolTest, ASchemaStaysForRecordsThatOnlyTheRingsFileHas) {
+  RingFileOptions file;
+  file.folder = dir_.path() + "/rings";
+  file.capacity_bytes = 256 * 1024;
+  file.reserve_bytes = 8 * 1024;
+  file.identity = MakeIdentity();
+  auto made = RingFile::Create(file);
+  GRADTAP_ASSERT_OK(made);
+  shared_->ring_file = *std::move(made);
+  shared_->ring = shared_->ring_file->TakeRing();
+  recorder_ = std::make_unique<Recorder>(shared_->ring.get(), &shared_->books,
+                                         &RealClock());
+  network_.Set(FakeNetwork::Mode::kRefusing);
+  Start();
+  PutMuch();
+  network_.Set(FakeNetwork::Mode::kUp);
+  EXPECT_TRUE(worker_->WaitAcknowledged(shared_->ring->last_seq(),
+                                        SteadyClock::now() + seconds(60)));
+  network_.Set(FakeNetwork::Mode::kBlackHole);
+  disk_.room = 0;
+  PutSteps(20);
+  worker_->Stop(SteadyClock::now() + seconds(60), milliseconds(50));
+  EXPECT_TRUE(shared_->left_in_file);
+  EXPECT_THAT(Lines(), Contains(AllOf(HasSubstr("are kept in"),
+                                      HasSubstr(file.folder))));
+  worker_ = std::make_unique<Worker>(shared_, options_);
+  const auto folders = FindSpools(root_);
+  GRADTAP_ASSERT_OK(folders);
+  ASSERT_EQ(folders->size(), 1u);
+  EXPECT_THAT(testing::NamesIn(folders->front()),
+              Contains("00000000000000000001.schema"));
+}
+
 TEST_F(WorkerSpoolTest, OfflineNobodyIsDialledAndEverythingIsOnDisk) {
   options_.offline = true;
   options_.make_transport = nullptr;

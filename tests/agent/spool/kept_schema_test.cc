@@ -117,6 +117,9 @@ TEST_F(KeptSchemaTest, OneStaysAsLongAsARecordRefersToItAndTheNewestToTheEnd) {
   spool.reset();
   spool = Open();
   EXPECT_EQ(spool->SchemaBefore(3)->records, first_.records);
+  // Its second part is at hand.
+  EXPECT_EQ(spool->SchemaBefore(2)->records, first_.records);
+  EXPECT_EQ(spool->SchemaBefore(1), nullptr);
   EXPECT_EQ(spool->SchemaBefore(12)->records, second_.records);
   spool->FreeBefore(9);
   EXPECT_THAT(Schemas(), ElementsAre(kFirst, kSecond));

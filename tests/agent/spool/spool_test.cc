@@ -437,7 +437,7 @@ TEST_F(SpoolTest, AFolderWithoutAReadableRecordSaysWhy) {
     if (name != "owner") testing::WriteAll(file(name), "nonsense");
   }
   EXPECT_THAT(Spool::Open(folder(), SpoolUse::kTakeOver, &disk_),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("cut off")));
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("cut off")));
 }
 
 }  // namespace

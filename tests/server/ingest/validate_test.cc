@@ -287,6 +287,22 @@ TEST_F(ValidatorTest, ARollbackOpensTheNextBranch) {
   EXPECT_EQ(batch->commit.steps[1].branch, 2U);
 }
 
+// In place of records that nobody has any more: the stand-ins do not know which
+// of them are here.
+TEST_F(ValidatorTest, ARollbackToABranchThatIsThereIsPassedOver) {
+  Accept(
+      {SchemaRecord(), StepRecord(5), EncodeRollback({3, 1}), StepRecord(3)});
+  const auto batch =
+      Accept({EncodeRollback({0, 1}), StepRecord(4), EncodeRollback({0, 1}),
+              EncodeRollback({0, 2}), StepRecord(1)});
+  EXPECT_THAT(batch->rejected, IsEmpty());
+  ASSERT_THAT(batch->commit.new_branches, SizeIs(1));
+  EXPECT_EQ(batch->commit.new_branches[0].branch, 2U);
+  EXPECT_EQ(batch->commit.steps[0].branch, 1U);
+  EXPECT_EQ(batch->commit.steps[1].branch, 2U);
+  ExpectRejected(EncodeRollback({0, 4}), "branch 4; the next one is 3");
+}
+
 TEST_F(ValidatorTest, BranchesAreLimited) {
   OpenedStream opened;
   for (std::uint32_t i = 0; i < kMaxBranches; ++i) {
