@@ -34,19 +34,21 @@ class EchoService : public host::v1::Echo::Service {
                    host::v1::Words* response) override {
     *response = *request;
     response->add_word("again");
-    absl::MutexLock lock(&mu_);
+    absl::MutexLockMaybe lock(&mu_);
     for (const std::string& word : response->word()) ++times_[word];
     return grpc::Status::OK;
   }
 
   absl::StatusOr<int> Times(const std::string& word) {
-    absl::MutexLock lock(&mu_);
+    absl::MutexLockMaybe lock(&mu_);
     const auto found = times_.find(word);
     if (found == times_.end()) return absl::NotFoundError(word);
     return found->second;
   }
 
  private:
+  // By MutexLockMaybe: of MutexLock newer Abseils want a reference, older ones
+  // a pointer.
   absl::Mutex mu_;
   absl::flat_hash_map<std::string, int> times_ ABSL_GUARDED_BY(mu_);
 };
