@@ -2,12 +2,7 @@
 # Installs gradtap into a folder of its own, builds an outside project against
 # it, and runs what came out.
 
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result)
-  if(NOT result EQUAL 0)
-    message(FATAL_ERROR "failed (${result}): ${ARGN}")
-  endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/outside.cmake)
 
 file(REMOVE_RECURSE ${SCRATCH})
 run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${SCRATCH}/prefix)
@@ -18,30 +13,14 @@ run(${CMAKE_COMMAND} -S ${SOURCE} -B ${SCRATCH}/build -G Ninja -Wno-dev
 run(${CMAKE_COMMAND} --build ${SCRATCH}/build)
 run(${SCRATCH}/build/train)
 run(${SCRATCH}/build/ask)
+file(STRINGS ${SCRATCH}/build/CMakeCache.txt collector REGEX "^gradtap_COLLECTOR:")
+if(NOT collector STREQUAL "gradtap_COLLECTOR:FILEPATH=${SCRATCH}/prefix/bin/gradtapd")
+  message(FATAL_ERROR "the component collector is somewhere else: '${collector}'")
+endif()
 run(${SCRATCH}/prefix/bin/gradtapd --version)
 run(${SCRATCH}/prefix/bin/gradtap --version)
 
-# A program that has not heard of gradtap takes it up: two lines of CMake, three
-# of C++. It then leaves its steps in the spool.
-file(COPY ${SOURCE}/adopt/program/ DESTINATION ${SCRATCH}/adopt)
-set(ENV{GIT_CEILING_DIRECTORIES} ${SCRATCH})
-execute_process(COMMAND git apply --numstat ${SOURCE}/adopt/adopt.diff
-  WORKING_DIRECTORY ${SCRATCH}/adopt OUTPUT_VARIABLE lines)
-if(NOT lines STREQUAL "2\t1\tCMakeLists.txt\n3\t1\tregress.cc\n")
-  message(FATAL_ERROR "adopt.diff is of other lines than is said:\n${lines}")
-endif()
-run(git -C ${SCRATCH}/adopt apply ${SOURCE}/adopt/adopt.diff)
-run(${CMAKE_COMMAND} -S ${SCRATCH}/adopt -B ${SCRATCH}/adopt/build -G Ninja
-  -Wno-dev -DCMAKE_PREFIX_PATH=${SCRATCH}/prefix -DCMAKE_BUILD_TYPE=Release
-  "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"
-  -DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER} -DTorch_DIR=${TORCH_DIR})
-run(${CMAKE_COMMAND} --build ${SCRATCH}/adopt/build)
-run(${CMAKE_COMMAND} -E env GRADTAP_MODE=offline
-  GRADTAP_SPOOL=${SCRATCH}/adopt/spool ${SCRATCH}/adopt/build/regress)
-file(GLOB_RECURSE spooled ${SCRATCH}/adopt/spool/*)
-if(NOT spooled)
-  message(FATAL_ERROR "the program that took gradtap up recorded nothing")
-endif()
+adopt(${SCRATCH}/adopt ${SCRATCH}/prefix ${TORCH_DIR})
 
 # What is not code: pages (where help2man is), completion, service, options,
 # documents.

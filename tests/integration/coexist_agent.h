@@ -16,11 +16,14 @@ struct TrainedRun {
 };
 
 // Trains a small model for `steps` steps and delivers everything. `each_step`
-// is called after each. `handwritten`: by an optimizer that is not LibTorch's.
-TrainedRun TrainWithAgent(const std::string& collector, const std::string& run,
-                          std::int64_t steps,
-                          const std::function<void()>& each_step = {},
-                          bool handwritten = false);
+// is called after each. `in_optimizer`, if there is one: the optimizer is not
+// LibTorch's, and its step calls this first, with the loop's step; what it
+// throws goes through the agent and comes out of here, when the steps before it
+// are delivered.
+TrainedRun TrainWithAgent(
+    const std::string& collector, const std::string& run, std::int64_t steps,
+    const std::function<void()>& each_step = {},
+    const std::function<void(std::int64_t step)>& in_optimizer = {});
 
 }  // namespace gradtap::testing
 

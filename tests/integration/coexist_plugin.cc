@@ -9,8 +9,9 @@
 
 extern "C" [[gnu::visibility("default")]] void TrainInPlugin(
     const std::string& collector, const std::string& run, std::int64_t steps,
-    const std::function<void()>& each_step, bool handwritten,
+    const std::function<void()>& each_step,
+    const std::function<void(std::int64_t)>& in_optimizer,
     gradtap::testing::TrainedRun* trained) {
   *trained = gradtap::testing::TrainWithAgent(collector, run, steps, each_step,
-                                              handwritten);
+                                              in_optimizer);
 }

@@ -36,6 +36,10 @@ class CoexistTest : public ::testing::Test {
     EXPECT_EQ(outcome.exit.code, 0) << outcome.err;
     EXPECT_EQ(outcome.out, "host: 60 30\n");
     EXPECT_EQ(FindRun(collector_.address(), run).stored_steps, 30u);
+    // Where an exception of its own left the optimizer.
+    const RunRow thrown = FindRun(collector_.address(), run + "-thrown");
+    EXPECT_EQ(thrown.stored_steps, 3u);
+    EXPECT_EQ(thrown.skipped_steps + thrown.lost_steps, 1u);
   }
 
   TempDir dir_;
@@ -88,7 +92,8 @@ TEST_F(CoexistTest, TheTypeOfTheOptimizerIsShownForEachAttemptAndCompared) {
 
   // Another attempt.
   EXPECT_TRUE(
-      TrainWithAgent(collector_.address(), "other", 5, {}, true).delivered);
+      TrainWithAgent(collector_.address(), "other", 5, {}, [](std::int64_t) {
+      }).delivered);
   const auto run = client->Run("other");
   ASSERT_TRUE(run.ok()) << run.error().message;
   ASSERT_EQ(run->attempts.size(), 2u);
@@ -110,11 +115,12 @@ TEST_F(CoexistTest, TheTypeOfTheOptimizerIsShownForEachAttemptAndCompared) {
   EXPECT_NE(table.out.find(own[0]), std::string::npos) << table.out;
 }
 
-TEST_F(CoexistTest, AHostProgramWithProtosAndAServerOfItsOwnRunsAndExits) {
+TEST_F(CoexistTest,
+       AHostWithUnluckyProtosAbseilAServerAndExceptionsOfItsOwnRunsAndExits) {
   ExpectHostRuns(HOST_PROGRAM_PATH, "host");
 }
 
-TEST_F(CoexistTest, AHostProgramThatLoadsAndUnloadsTheAgentRunsAndExits) {
+TEST_F(CoexistTest, TheSameHostThatLoadsAndUnloadsTheAgentRunsAndExits) {
   ExpectHostRuns(HOST_LOADER_PATH, "loaded");
 }
 
