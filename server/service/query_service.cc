@@ -124,9 +124,10 @@ grpc::ServerUnaryReactor* QueryService::Submit(
     return reactor;
   }
   auto* const messages = ArenaMessages<Response>::Of(context);
-  messages->Hold(guards.answers, ClientName(*caller, context->peer()));
+  const std::string client = ClientName(*caller, context->peer());
+  messages->Hold(guards.answers, client);
   backend_->Submit(
-      method, [context] { return context->IsCancelled(); },
+      method, client, [context] { return context->IsCancelled(); },
       [=, this, caller = *std::move(caller)](const Cancelled& cancelled) {
         const MakingAnswer making(messages->held());
         absl::Status s = Answer(backend_, *request, cancelled, response);
