@@ -21,7 +21,6 @@ namespace {
 constexpr std::int64_t kSecond = 1'000'000'000;
 
 struct TokenOptions {
-  std::string file;  // Empty: that of the data folder.
   std::string name;
   std::string role;
   std::string runs;
@@ -217,10 +216,11 @@ void AddRevoke(CLI::App* revoke, TokenOptions* options) {
 
 }  // namespace
 
-Subcommand AddToken(CLI::App& app) {
+Subcommand AddToken(CLI::App& app, std::string* file) {
   const auto options = std::make_shared<TokenOptions>();
-  app.add_option("--tokens", options->file,
-                 "The file of tokens; default: 'tokens' in the data folder")
+  app.add_option("--tokens", *file,
+                 "The file of tokens; default: that of the collector's options "
+                 "(--config), else 'tokens' in the data folder")
       ->option_text("FILE");
   CLI::App* const create =
       app.add_subcommand("create", "Make a token and print it, this once");
@@ -242,11 +242,10 @@ Subcommand AddToken(CLI::App& app) {
       "--expires-in 90d\n"
       "  gradtapd token revoke 3f9a0c1d");
   return [=](const std::string& data_dir) {
-    const std::string file =
-        options->file.empty() ? TokenFileIn(data_dir) : options->file;
-    if (create->parsed()) return Create(file, *options);
-    if (list->parsed()) return List(file);
-    return Revoke(file, options->id);
+    const std::string path = file->empty() ? TokenFileIn(data_dir) : *file;
+    if (create->parsed()) return Create(path, *options);
+    if (list->parsed()) return List(path);
+    return Revoke(path, options->id);
   };
 }
 

@@ -18,6 +18,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -403,23 +404,26 @@ void AddOptions(CLI::App* app, gradtap::server::CollectorOptions* options) {
 using Commands = std::vector<std::pair<CLI::App*, gradtap::server::Subcommand>>;
 
 // What is done with a folder instead of serving it.
-Commands AddSubcommands(CLI::App* app, std::string* data_dir) {
+Commands AddSubcommands(CLI::App* app,
+                        gradtap::server::CollectorOptions* options) {
   struct {
     const char* name;
     const char* summary;
-    gradtap::server::Subcommand (*add)(CLI::App& app);
+    std::function<gradtap::server::Subcommand(CLI::App& app)> add;
   } const subcommands[] = {
       {"verify", "Read all of a data folder and tell what is damaged",
        gradtap::server::AddVerify},
       {"migrate", "Bring a data folder of an older format to the newest",
        gradtap::server::AddMigrate},
       {"token", "Make, list and revoke the tokens that a collector asks for",
-       gradtap::server::AddToken},
+       [options](CLI::App& token) {
+         return gradtap::server::AddToken(token, &options->token_file);
+       }},
   };
   Commands commands;
   for (const auto& entry : subcommands) {
     CLI::App* sub = app->add_subcommand(entry.name, entry.summary);
-    AddDataDir(sub, data_dir, "Folder of the data");
+    AddDataDir(sub, &options->data_dir, "Folder of the data");
     commands.emplace_back(sub, entry.add(*sub));
   }
   app->require_subcommand(0, 1);
@@ -437,7 +441,7 @@ int main(int argc, char** argv) {
   CLI::App app("gradtapd: stores what gradtap agents record and serves it.",
                "gradtapd");
   AddOptions(&app, &options);
-  const Commands commands = AddSubcommands(&app, &options.data_dir);
+  const Commands commands = AddSubcommands(&app, &options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version.

@@ -22,7 +22,9 @@ using Subcommand = std::function<int(const std::string& data_dir)>;
 
 Subcommand AddVerify(CLI::App& app);
 Subcommand AddMigrate(CLI::App& app);
-Subcommand AddToken(CLI::App& app);
+// `file` has that of the collector's options, or is empty: that of the folder.
+// Must outlive what is returned.
+Subcommand AddToken(CLI::App& app, std::string* file);
 
 // A line on standard error, escaped for a terminal.
 void Say(const std::string& line);

@@ -61,7 +61,7 @@ _gradtap() {
     esac
     case $word in
       --tls) connection+=("$word") ;;
-      --*[!a-z-]*) ;;
+      -*[!a-z-]*) ;;  # No option; sed would take it for something else.
       -*)
         [[ -n $(_gradtap_value "$known" "$word") ]] || continue
         if ((++i == ${#words[@]})); then

@@ -2,7 +2,6 @@
 
 #include <optional>
 
-#include "server/query/selection.h"
 #include "server/store/stored_step.h"
 
 namespace gradtap::server {
@@ -30,28 +29,32 @@ promql::Labels ForwardedRows::LabelsOf(const char* metric,
 
 absl::StatusOr<const ForwardedRows::Plan*> ForwardedRows::PlanOf(
     StreamId stream, std::uint32_t schema_id, std::uint32_t rank) {
-  const auto [it, is_new] = plans_.try_emplace({stream, schema_id});
-  Plan& plan = it->second;
-  if (!is_new) return &plan;
-  auto index = schemas_.Get(stream, schema_id);
-  if (!index.ok()) {
-    plans_.erase(it);
-    return index.status();
+  const auto known = plans_.find({stream, schema_id});
+  if (known != plans_.end()) return &known->second;
+  auto schema = store_->ReadSchema(stream, schema_id);
+  if (!schema.ok()) return schema.status();
+  if (planned_ > 2 * by_labels_.size() + kMostTargets) {
+    plans_.clear();  // Who still runs makes its own again.
+    planned_ = 0;
   }
-  plan.index = *std::move(index);
-  const std::vector<Parameter>& parameters = plan.index->schema().parameters;
+  const SchemaIndex index(*std::move(schema));
+  const std::size_t series = by_labels_.size();
+  Plan plan;
+  const std::vector<Parameter>& parameters = index.schema().parameters;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (!selection_->match->Matches(parameters[i].name)) continue;
     for (const Statistic& statistic : selection_->statistics) {
-      if (!HasStatistic(plan.index->places()[i], statistic)) continue;
+      if (!HasStatistic(index.places()[i], statistic)) continue;
       promql::Labels labels = LabelsOf("", rank);
       labels[promql::kMetricName] = MetricNameOf(statistic);
       labels["param"] = parameters[i].name;
-      plan.targets.push_back({SeriesOf(std::move(labels)), &statistic, i});
+      plan.push_back(
+          {SeriesOf(std::move(labels)), &statistic, index.places()[i]});
     }
   }
-  of_parameters_ += plan.targets.size();
-  return &plan;
+  of_parameters_ += by_labels_.size() - series;
+  planned_ += 1 + plan.size();
+  return &(plans_[{stream, schema_id}] = std::move(plan));
 }
 
 void ForwardedRows::Put(std::size_t series, std::int64_t time_ms,
@@ -82,9 +85,9 @@ absl::Status ForwardedRows::Add(const StepRow& row, std::uint32_t rank) {
   }
   const auto plan = PlanOf(row.stream, (*step)->schema_id(), rank);
   if (!plan.ok()) return plan.status();
-  for (const Target& target : (*plan)->targets) {
-    const std::optional<Value> value = Evaluate(
-        *target.statistic, **step, (*plan)->index->places()[target.parameter]);
+  for (const Target& target : **plan) {
+    const std::optional<Value> value =
+        Evaluate(*target.statistic, **step, target.places);
     if (!value.has_value()) continue;
     std::uint8_t& has_value = has_value_[target.series];
     if (!value->absent) {

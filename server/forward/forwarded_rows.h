@@ -19,7 +19,7 @@
 #include "core/statistic.h"
 #include "server/promql/source.h"
 #include "server/query/metric_names.h"
-#include "server/query/run_view.h"
+#include "server/query/selection.h"
 #include "server/store/store.h"
 
 namespace gradtap::server {
@@ -30,7 +30,7 @@ class ForwardedRows {
  public:
   // `store` and `selection` must outlive it.
   ForwardedRows(Store* store, const MetricSelection* selection, std::string run)
-      : selection_(selection), run_(std::move(run)), schemas_(store) {}
+      : store_(store), selection_(selection), run_(std::move(run)) {}
 
   // Adds the row's samples to those that wait. A series whose value is absent
   // where it had one before gets the mark of that. `rank` is the stream's.
@@ -46,18 +46,22 @@ class ForwardedRows {
     return by_labels_.size() > of_parameters_ + kMostScalars;
   }
 
+  // Of how many processes, and tables of parameters, it knows where which
+  // series stands.
+  std::size_t PlansForTest() const { return plans_.size(); }
+
  private:
   static constexpr std::size_t kMostScalars = 10'000;
+  // In all plans, besides two for each series: each rank that runs has series
+  // of its own, a process that comes back has those of the one before.
+  static constexpr std::size_t kMostTargets = 10'000;
 
   struct Target {
     std::size_t series = 0;
     const Statistic* statistic = nullptr;
-    std::size_t parameter = 0;
+    Places places;
   };
-  struct Plan {
-    std::shared_ptr<const SchemaIndex> index;
-    std::vector<Target> targets;
-  };
+  using Plan = std::vector<Target>;
 
   absl::StatusOr<const Plan*> PlanOf(StreamId stream, std::uint32_t schema_id,
                                      std::uint32_t rank);
@@ -65,14 +69,15 @@ class ForwardedRows {
   promql::Labels LabelsOf(const char* metric, std::uint32_t rank) const;
   void Put(std::size_t series, std::int64_t time_ms, double value);
 
+  Store* const store_;
   const MetricSelection* const selection_;
   const std::string run_;
-  SchemaCache schemas_;
   std::map<std::pair<StreamId, std::uint32_t>, Plan> plans_;
   std::vector<promql::SampledSeries> series_;
   std::vector<std::uint8_t> has_value_;  // Of each series, newest.
   std::map<promql::Labels, std::size_t> by_labels_;
-  std::size_t of_parameters_ = 0;  // Of them; more where schemas share some.
+  std::size_t of_parameters_ = 0;  // Of them.
+  std::size_t planned_ = 0;        // Plans and their targets.
   std::size_t waiting_ = 0;
 };
 

@@ -16,9 +16,6 @@ namespace {
 constexpr char kCursor[] = "remote_write";
 // Without news.
 constexpr std::chrono::milliseconds kLongestWait{5'000};
-// Of a run that nothing comes from no series are kept. By then a reader takes
-// its values for absent, without a mark.
-constexpr std::chrono::minutes kForgetAfter{5};
 // After that they are counted alone.
 constexpr std::uint64_t kMostRefusalsSaid = 5;
 
@@ -131,7 +128,8 @@ void RemoteWriter::Follow() {
         !is_new && run.entry->created_unix_ns != entry->created_unix_ns;
     if (is_new || again) Begin(entry, &run);
     run.entry = entry;
-    if (std::chrono::steady_clock::now() - run.read > kForgetAfter) {
+    const auto idle = std::chrono::steady_clock::now() - run.read;
+    if (idle > options_.forget_after && run.sent >= entry->ordinal) {
       run.rows = nullptr;
     }
   }

@@ -43,6 +43,10 @@ struct RemoteWriteOptions {
   std::chrono::milliseconds timeout{30'000};
   // After which the store is told how far each run has got.
   std::chrono::milliseconds remember{5'000};
+  // Of a run of which nothing has come for so long, and nothing waits, no
+  // series are kept. By then a reader takes its values for absent, without a
+  // mark.
+  std::chrono::milliseconds forget_after = std::chrono::minutes(5);
   // One line for whoever operates the collector. Any thread; may be unset.
   std::function<void(const std::string& line)> say;
 };

@@ -121,7 +121,8 @@ absl::Status Serve(const char* method, QueryBackend* backend, Gate* gate,
   answer->held = std::make_shared<HeldAnswer>(
       backend->environment().guards.answers, call.client);
   return backend->Run(
-      method, LookForClient(call.gone), [&](const Cancelled& cancelled) {
+      method, call.client, LookForClient(call.gone),
+      [&](const Cancelled& cancelled) {
         auto* response =
             google::protobuf::Arena::CreateMessage<Response>(&arena);
         // With its text, so that no more are written at a time than are made.

@@ -53,7 +53,8 @@ struct ApiCall {
   AnswerForm form = AnswerForm::kJson;
   CsvOptions csv;
   Caller caller = Caller::Anybody();
-  std::string client;  // Who shares the room for answers.
+  // Who shares the room for answers, and the places of queries that wait.
+  std::string client;
   // Whether whoever asks has gone; asked by the backend's threads. Empty: that
   // is not known.
   Cancelled gone;

@@ -303,11 +303,10 @@ class HttpServer::Impl {
     // Not "/:" in it, which newer versions of the library take for a parameter.
     const std::string path =
         std::string(kPrometheusPath) + "([A-Za-z0-9_:./-]+)";
-    server_.Get(
-        path, [this](const httplib::Request& in, httplib::Response& out) {
-          Put(prometheus_.Serve({in.matches[1], ParametersOf(in), Gone()}), in,
-              &out);
-        });
+    server_.Get(path,
+                [this](const httplib::Request& in, httplib::Response& out) {
+                  Put(ServePrometheus(in, ParametersOf(in)), in, &out);
+                });
     server_.Post(
         path, [this](const httplib::Request& in, httplib::Response& out,
                      const httplib::ContentReader& read) {
@@ -326,9 +325,16 @@ class HttpServer::Impl {
           if (!status.ok()) return Put(ToHttpAnswer(status), in, &out);
           UrlParameters parameters = ParametersOf(in);
           AddParameters(form, &parameters);
-          Put(prometheus_.Serve({in.matches[1], std::move(parameters), Gone()}),
-              in, &out);
+          Put(ServePrometheus(in, std::move(parameters)), in, &out);
         });
+  }
+
+  HttpAnswer ServePrometheus(const httplib::Request& in,
+                             UrlParameters parameters) {
+    const absl::StatusOr<Caller> caller = gate_.CallerOf(in);
+    if (!caller.ok()) return ToHttpAnswer(caller.status());
+    return prometheus_.Serve({in.matches[1], std::move(parameters),
+                              ClientName(*caller, Peer()), Gone()});
   }
 
   void PutSignIn(const absl::Status& why, const httplib::Request& in,
@@ -390,7 +396,7 @@ class HttpServer::Impl {
     HttpAnswer answer;
     answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
     const absl::Status status = backend_->Run(
-        "Metrics", [] { return false; },
+        "Metrics", /*client=*/"metrics", [] { return false; },
         [&](const Cancelled& cancelled) {
           absl::StatusOr<std::string> page = MetricsPage(
               backend_, options_.metrics, MetricsLimits(), cancelled);

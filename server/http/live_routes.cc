@@ -111,7 +111,8 @@ void LiveRoutes::PutStream(absl::StatusOr<std::shared_ptr<LiveStream>> stream,
                            Caller caller, const httplib::Request& in,
                            httplib::Response* out) {
   if (!stream.ok()) {
-    HttpAnswer answer = ToHttpAnswer(stream.status());
+    HttpAnswer answer = ToHttpAnswer(
+        WithOwnRuns(caller, *backend_->environment().store, stream.status()));
     if (absl::IsResourceExhausted(stream.status())) {
       backend_->environment().guards.Refused(Limit::kLiveStreams);
       answer.status = 503;

@@ -293,7 +293,8 @@ HttpAnswer PrometheusApi::Serve(const PrometheusCall& call) const {
   HttpAnswer answer;
   answer.content_type = kJson;
   const absl::Status status = backend_->Run(
-      "Prometheus", LookForClient(call.gone), [&](const Cancelled& cancelled) {
+      "Prometheus", call.client, LookForClient(call.gone),
+      [&](const Cancelled& cancelled) {
         auto data = Question(call, backend_->environment(), cancelled).Answer();
         if (!data.ok()) return data.status();
         answer.body = SuccessJson(*data);

@@ -17,7 +17,8 @@ namespace gradtap::server {
 struct PrometheusCall {
   std::string path;  // After /prometheus/api/v1/: "query", "label/run/values".
   UrlParameters parameters;  // Of the URL and of a form in the body.
-  Cancelled gone = nullptr;  // As ApiCall has it.
+  std::string client;        // These two as ApiCall has them.
+  Cancelled gone = nullptr;
 };
 
 // Thread-safe.

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <future>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -29,6 +30,10 @@ absl::Status ShuttingDown() {
   return absl::UnavailableError("the collector is shutting down");
 }
 
+std::uint32_t MostOfAClient(const QueryBackendOptions& options) {
+  return options.max_queued - options.max_queued / 4;
+}
+
 absl::Status TookTooLong(std::chrono::nanoseconds most) {
   return absl::DeadlineExceededError(absl::StrCat(
       "the query took longer than ",
@@ -40,7 +45,11 @@ absl::Status TookTooLong(std::chrono::nanoseconds most) {
 
 QueryBackend::QueryBackend(QueryEnvironment environment,
                            const QueryBackendOptions& options)
-    : options_(options), environment_(std::move(environment)) {
+    : options_(options),
+      environment_(std::move(environment)),
+      // How many wait in all the pool knows.
+      places_("queries that wait", std::numeric_limits<std::uint32_t>::max(),
+              MostOfAClient(options)) {
   environment_.open_watches = [this] {
     std::uint32_t open = 0;
     for (const auto& watches : watches_) open += watches();
@@ -58,8 +67,8 @@ QueryBackend::QueryBackend(QueryEnvironment environment,
 
 QueryBackend::~QueryBackend() = default;
 
-void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
-                          Done done) {
+void QueryBackend::Submit(const char* method, const std::string& client,
+                          Cancelled gone, Task task, Done done) {
   const auto arrived = std::chrono::steady_clock::now();
   const auto finish = [this, method, arrived,
                        done = std::move(done)](const absl::Status& status) {
@@ -68,8 +77,19 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
     done(status);
   };
   if (stopping_) return finish(ShuttingDown());
+  auto place = places_.Take(client);
+  if (!place.ok()) {
+    environment_.guards.Refused(Limit::kWaitingQueries);
+    return finish(absl::ResourceExhaustedError(absl::StrCat(
+        MostOfAClient(options_), " of the ", options_.max_queued,
+        " queries that may wait are yours, as many as one client may have; try "
+        "again when one is answered")));
+  }
   const bool queued = pool_->TrySubmit(
-      [this, finish, gone = std::move(gone), task = std::move(task)] {
+      [this, finish, gone = std::move(gone), task = std::move(task),
+       place =
+           std::shared_ptr<ClientPlaces::Place>(*std::move(place))]() mutable {
+        place = nullptr;  // It waits no more.
         ++running_;
         const absl::Status status = RunTask(task, gone);
         if (absl::IsDeadlineExceeded(status) ||
@@ -82,7 +102,9 @@ void QueryBackend::Submit(const char* method, Cancelled gone, Task task,
   if (!queued) {
     environment_.guards.Refused(Limit::kWaitingQueries);
     finish(absl::ResourceExhaustedError(
-        "too many queries are waiting; try again"));
+        absl::StrCat(options_.max_queued,
+                     " queries wait already, the limit of this collector; try "
+                     "again")));
   }
 }
 
@@ -103,11 +125,12 @@ absl::Status QueryBackend::RunTask(const Task& task,
   return late() ? TookTooLong(options_.max_time) : status;
 }
 
-absl::Status QueryBackend::Run(const char* method, Cancelled gone, Task task) {
+absl::Status QueryBackend::Run(const char* method, const std::string& client,
+                               Cancelled gone, Task task) {
   std::promise<absl::Status> answered;
   std::future<absl::Status> answer = answered.get_future();
   Submit(
-      method, std::move(gone), std::move(task),
+      method, client, std::move(gone), std::move(task),
       [&answered](const absl::Status& status) { answered.set_value(status); });
   return answer.get();
 }

@@ -11,9 +11,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/limits/client_places.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
 #include "server/service/call_meter.h"
@@ -24,8 +26,9 @@ namespace gradtap::server {
 class HealthWatch;
 
 struct QueryBackendOptions {
-  std::uint32_t threads = 2;      // That run queries.
-  std::uint32_t max_queued = 64;  // Queries that wait for one of them.
+  std::uint32_t threads = 2;  // That run queries.
+  // Queries that wait for one of them; of one client three quarters.
+  std::uint32_t max_queued = 64;
   // Of one query, from when it is begun.
   std::chrono::nanoseconds max_time = std::chrono::seconds(30);
   // Of it, for matching names with the query's patterns; of the processor.
@@ -49,14 +52,17 @@ class QueryBackend {
 
   // Runs `task` on one of the threads and tells `done`, there; never waits. If
   // it cannot it tells `done` at once: kUnavailable after Stop(),
-  // kResourceExhausted if too many wait. What takes longer than max_time is
-  // told to give up and is kDeadlineExceeded, what matches for longer than
-  // max_match_time kResourceExhausted. `method` is a literal; `gone` is asked
-  // whether anybody still waits for the answer.
-  void Submit(const char* method, Cancelled gone, Task task, Done done);
+  // kResourceExhausted if too many wait, or too many of `client`
+  // (ClientName()), whose query counts until it is begun. What takes longer
+  // than max_time is told to give up and is kDeadlineExceeded, what matches for
+  // longer than max_match_time kResourceExhausted. `method` is a literal;
+  // `gone` is asked whether anybody still waits for the answer.
+  void Submit(const char* method, const std::string& client, Cancelled gone,
+              Task task, Done done);
 
   // The same, and waits. Not for the backend's own threads.
-  absl::Status Run(const char* method, Cancelled gone, Task task);
+  absl::Status Run(const char* method, const std::string& client,
+                   Cancelled gone, Task task);
 
   // Refuses what comes from now on and tells tasks that run to give up.
   void Stop();
@@ -82,6 +88,7 @@ class QueryBackend {
   OverheadCache overheads_;
   CallMeter meter_;
   std::vector<std::function<std::uint32_t()>> watches_;
+  ClientPlaces places_;  // Of those that wait.
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint32_t> running_{0};  // Tasks that have not answered.
   std::unique_ptr<WorkerPool> pool_;  // Last: its tasks use all of the above.

@@ -53,7 +53,7 @@ class QueryService::Call final : public RequestCall {
     request_ = *std::move(request);
     held_.emplace(guards().answers, client());
     service_->backend_->Submit(
-        method_, [this] { return context()->IsCancelled(); },
+        method_, client(), [this] { return context()->IsCancelled(); },
         [this](const Cancelled& cancelled) { return Make(cancelled); },
         [this](const absl::Status& status) {
           status.ok() ? Answer(answer_) : End(status);

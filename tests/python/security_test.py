@@ -4,6 +4,7 @@ Run by ctest: GRADTAP_BIN is where the programs are, PYTHONPATH has the package.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,22 @@ class SecurityTest(unittest.TestCase):
         with tempfile.TemporaryDirectory(dir="/run") as folder:
             os.chown(folder, 4321, 4321)
             gradtap.connect(f"unix:{folder}/grpc", token="secret").close()
+
+    @unittest.skipIf(os.geteuid() != 0, "a folder of somebody else takes root")
+    def test_a_path_with_several_slashes_is_looked_at_to_its_end(self):
+        def late(*_):
+            raise AssertionError("connect() does not return")
+        before = signal.signal(signal.SIGALRM, late)
+        try:
+            with tempfile.TemporaryDirectory(dir="/run") as folder:
+                os.chown(folder, 4321, 4321)
+                for slashes in ("/", "///", "////"):
+                    signal.alarm(60)
+                    gradtap.connect(f"unix:{slashes}{folder[1:]}/grpc",
+                                    token="secret").close()
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
 
     def test_a_token_is_not_sent_to_another_machine_in_the_clear(self):
         for elsewhere in ("192.0.2.1:1", "localhost.example:1",

@@ -20,7 +20,8 @@ def check(address):
     """
     if not address.startswith("unix:/"):
         return
-    folder = os.path.dirname(address[len("unix:"):])
+    # Of "//" and "///" dirname makes the same again.
+    folder = os.path.dirname("/" + address[len("unix:"):].lstrip("/"))
     try:
         of = os.stat(folder)
     except (OSError, ValueError) as error:

@@ -133,5 +133,57 @@ TEST_F(ForwardedRowsTest, ScalarsOfEverNewNamesAreTooManyParametersAreNot) {
   EXPECT_TRUE(rows.knows_too_many());
 }
 
+// A job that is started again and again: each process has a table of its own,
+// and the series of the one before.
+TEST_F(ForwardedRowsTest, ProcessesThatHaveEndedAreForgottenTheirValuesAreNot) {
+  constexpr int kProcesses = 40;
+  constexpr std::size_t kParameters = 2'000;
+  std::vector<Parameter> parameters;
+  for (std::size_t i = 0; i < kParameters; ++i) {
+    parameters.push_back(MakeParameter("fc" + std::to_string(i)));
+  }
+  const Schema schema = MakeSchema(1, parameters);
+  ForwardedRows rows = Rows();
+  for (int i = 0; i < kProcesses; ++i) {
+    const StreamId stream = Open("run", "launch" + std::to_string(i));
+    store_.AddSchema(stream, schema);
+    StepData data = MakeStep(schema, i, 1, kStart + i * kSecond);
+    for (RoleColumns& columns : data.roles) {
+      if (i % 2 == 1) columns.SetAbsent(7);
+    }
+    store_.AddStep(stream, 0, data);
+    AddAll(&rows);
+    EXPECT_LT(rows.PlansForTest(), 10u);
+  }
+  EXPECT_FALSE(rows.knows_too_many());
+  const std::vector<SampledSeries> taken = rows.Take();
+  EXPECT_EQ(taken.size(), kParameters + 4);  // The step, three scalars.
+  const SampledSeries* const seventh = Find(taken, "param", "fc7");
+  ASSERT_NE(seventh, nullptr);
+  ASSERT_EQ(seventh->samples.size(), static_cast<std::size_t>(kProcesses));
+  for (int i = 0; i < kProcesses; ++i) {
+    EXPECT_EQ(promql::IsStale(seventh->samples[i].value), i % 2 == 1) << i;
+  }
+}
+
+// As one after the other has the same parameters there are no more series of
+// parameters than of one process.
+TEST_F(ForwardedRowsTest, ScalarsAreTooManyHoweverOftenTheProcessCameBack) {
+  const Schema schema =
+      MakeSchema(1, {MakeParameter("fc0"), MakeParameter("fc1")});
+  ForwardedRows rows = Rows();
+  for (int i = 0; i < 100; ++i) {
+    const StreamId stream = Open("run", "launch" + std::to_string(i));
+    store_.AddSchema(stream, schema);
+    StepData data = MakeStep(schema, i, 1, kStart + i * kSecond);
+    for (int scalar = 0; scalar < 100; ++scalar) {
+      data.scalars.push_back({"s" + std::to_string(100 * i + scalar), 1});
+    }
+    store_.AddStep(stream, 0, data);
+  }
+  AddAll(&rows);
+  EXPECT_TRUE(rows.knows_too_many());
+}
+
 }  // namespace
 }  // namespace gradtap::server

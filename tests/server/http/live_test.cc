@@ -124,6 +124,18 @@ TEST_F(LiveTest, ErrorsComeBeforeTheStream) {
   }
 }
 
+TEST_F(LiveTest, ARunThatIsNotThereIsAnsweredWithTheNearest) {
+  for (const char* path :
+       {"/api/v1/Watch?run=rnu", "/api/v1/WatchAlerts?run=rnu"}) {
+    httplib::Client client("http://" + collector_->http_address());
+    client.set_read_timeout(kPatience);
+    const httplib::Result refused = client.Get(path);
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->status, 404) << path;
+    EXPECT_THAT(refused->body, HasSubstr("the nearest known one is 'run'"));
+  }
+}
+
 // Three quarters of 32.
 TEST_F(LiveTest, TheTwentyFifthOfAClientIsToldToComeAgain) {
   std::vector<std::unique_ptr<Reader>> readers;

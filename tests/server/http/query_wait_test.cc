@@ -124,7 +124,7 @@ TEST_F(GoneClientTest, AreNotAnswered) {
     std::latch begin(1);
     std::latch go(1);
     backend_->Submit(
-        "Test", [] { return false; },
+        "Test", "me", [] { return false; },
         [&](const Cancelled&) {
           begin.count_down();
           go.wait();

@@ -18,6 +18,7 @@ namespace {
 
 using ::gradtap::testing::MadeCertificate;
 using ::gradtap::testing::MakeCertificate;
+using ::gradtap::testing::ReadWhole;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
@@ -191,6 +192,44 @@ TEST_F(GradtapdTest, TokensAreMadeListedAndRevoked) {
   EXPECT_EQ(revoked->ReadLine(), "token " + id + " is revoked");
   EXPECT_EQ(revoked->Wait(), 0);
   ExpectFailure(run({"revoke", id}).get(), 1, "'" + id + "'");
+}
+
+// What the collector asks is that file: a token that is revoked in another one
+// goes on working.
+TEST_F(GradtapdTest, TokensAreThoseOfTheFileThatTheCollectorIsTold) {
+  const std::string folder = dir_.path() + "/data";
+  const std::string tokens = dir_.path() + "/elsewhere";
+  const std::string other = dir_.path() + "/other";
+  const std::string config = dir_.path() + "/options";
+  std::ofstream(config) << "data-dir = \"" << folder << "\"\n"
+                        << "tokens = \"" << tokens << "\"\n";
+  const std::vector<std::vector<std::string>> told = {
+      {"--config", config}, {"--data-dir", folder, "--tokens", tokens}};
+  for (const std::vector<std::string>& options : told) {
+    const auto run = [&](std::vector<std::string> arguments) {
+      arguments.insert(arguments.begin(), "token");
+      arguments.insert(arguments.begin(), options.begin(), options.end());
+      return Run(arguments);
+    };
+    const auto made = run({"create", "--name", "ann", "--role", "read"});
+    const std::string id = made->ReadLine().substr(8, 8);
+    EXPECT_EQ(made->Wait(), 0);
+    EXPECT_THAT(ReadWhole(tokens), HasSubstr(id));
+    const auto list = run({"list"});
+    EXPECT_THAT(list->ReadLine(), HasSubstr("ID"));
+    EXPECT_THAT(list->ReadLine(), HasSubstr(id));
+    EXPECT_EQ(list->Wait(), 0);
+    EXPECT_EQ(run({"revoke", id})->Wait(), 0);
+    EXPECT_THAT(ReadWhole(tokens), Not(HasSubstr(id)));
+    // The command's own word wins.
+    const auto there =
+        run({"--tokens", other, "create", "--name", "ann", "--role", "read"});
+    const std::string other_id = there->ReadLine().substr(8, 8);
+    EXPECT_EQ(there->Wait(), 0);
+    EXPECT_THAT(ReadWhole(other), HasSubstr(other_id));
+    EXPECT_THAT(ReadWhole(tokens), Not(HasSubstr(other_id)));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
 TEST_F(GradtapdTest, AWrongTokenOptionNamesItsValue) {

@@ -6,14 +6,17 @@
 
 #include <chrono>
 #include <future>
+#include <latch>
 #include <memory>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/match_limit.h"
 #include "core/name_filter.h"
+#include "core/sync.h"
 #include "server/promql/evaluator.h"
 #include "server/promql/parser.h"
 #include "server/query/metric_series.h"
@@ -26,11 +29,16 @@ namespace {
 using ::gradtap::testing::StatusIs;
 using ::testing::_;
 using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // Every byte of a name costs as much as this is long.
 constexpr char kDear[] = "[ab]*a[ab]{500}c";
 constexpr unsigned kNames = 300;
+// So long that only a hang is ever cut off.
+constexpr std::chrono::seconds kPatience{120};
 
 std::string DearName(unsigned number) {
   std::mt19937 random(number);
@@ -58,7 +66,7 @@ class QueryBackendTest : public QueryTest {
   template <typename Request, typename Response>
   absl::Status Ask(const Request& request, Response* response) {
     return backend_->Run(
-        "Test", [] { return false; },
+        "Test", "me", [] { return false; },
         [&](const Cancelled& cancelled) {
           return Answer(backend_.get(), request, cancelled, response);
         });
@@ -73,7 +81,7 @@ class QueryBackendTest : public QueryTest {
 
   absl::Status AskPromql(const std::string& query) {
     return backend_->Run(
-        "Test", [] { return false; },
+        "Test", "me", [] { return false; },
         [&](const Cancelled& cancelled) {
           const auto parsed = promql::Parse(query);
           if (!parsed.ok()) return parsed.status();
@@ -155,7 +163,7 @@ TEST_F(QueryBackendTest, WhatTakesTooLongIsToldToGiveUpAndSaidSo) {
   options.max_time = std::chrono::milliseconds(1);
   Start(options);
   const absl::Status status = backend_->Run(
-      "Test", [] { return false; },
+      "Test", "me", [] { return false; },
       [](const Cancelled& cancelled) {
         while (!cancelled()) std::this_thread::yield();
         return absl::CancelledError("the caller has gone");
@@ -175,7 +183,7 @@ TEST_F(QueryBackendTest, AStopEndsAQueryInTheMidstOfMatching) {
   std::promise<void> begun;
   std::promise<absl::Status> ended;
   backend_->Submit(
-      "Test", [] { return false; },
+      "Test", "me", [] { return false; },
       [&](const Cancelled&) {
         begun.set_value();
         for (unsigned i = 0; MatchLimit::OfThread().ok(); ++i) {
@@ -190,6 +198,55 @@ TEST_F(QueryBackendTest, AStopEndsAQueryInTheMidstOfMatching) {
               StatusIs(absl::StatusCode::kUnavailable, _));
 }
 
+// 64 may wait, of one client three quarters; those that run do not count.
+TEST_F(QueryBackendTest, WhoFillsItsPartOfTheQueueLeavesOthersTheirs) {
+  Start({});
+  Mutex mu;
+  std::vector<absl::Status> told;
+  const auto take = [&] {
+    MutexLock lock(mu);
+    return std::exchange(told, {});
+  };
+  const auto submit = [&](int count, const std::string& client,
+                          const QueryBackend::Task& task) {
+    for (int i = 0; i < count; ++i) {
+      backend_->Submit(
+          "Test", client, [] { return false; }, task,
+          [&](const absl::Status& status) {
+            MutexLock lock(mu);
+            told.push_back(status);
+          });
+    }
+    return take();  // What is refused is told at once.
+  };
+  const auto quick = [](const Cancelled&) { return absl::OkStatus(); };
+  for (std::uint64_t round = 1; round <= 2; ++round) {
+    std::latch begun(2);
+    std::latch go(1);
+    submit(2, "me", [&](const Cancelled&) {
+      begun.count_down();
+      go.wait();
+      return absl::OkStatus();
+    });
+    begun.wait();
+    EXPECT_THAT(submit(48, "me", quick), IsEmpty());
+    EXPECT_THAT(submit(1, "me", quick),
+                ElementsAre(StatusIs(absl::StatusCode::kResourceExhausted,
+                                     HasSubstr("48 of the 64 queries that may "
+                                               "wait are yours"))));
+    EXPECT_THAT(submit(16, "other", quick), IsEmpty());
+    EXPECT_THAT(submit(1, "third", quick),
+                ElementsAre(StatusIs(absl::StatusCode::kResourceExhausted,
+                                     HasSubstr("64 queries wait already"))));
+    EXPECT_EQ(refused_.refused(Limit::kWaitingQueries), 2 * round);
+    go.count_down();
+    backend_->WaitIdle(std::chrono::steady_clock::now() + kPatience);
+    const std::vector<absl::Status> answers = take();
+    EXPECT_EQ(answers.size(), 66u);
+    EXPECT_THAT(answers, Each(gradtap::testing::IsOk()));
+  }
+}
+
 TEST_F(QueryBackendTest, WhoHasGoneIsNotListedFor) {
   AddDearRun();
   Start({});
@@ -197,7 +254,7 @@ TEST_F(QueryBackendTest, WhoHasGoneIsNotListedFor) {
   request.set_run("run");
   v1::ListParametersResponse response;
   const absl::Status status = backend_->Run(
-      "Test", [] { return true; },
+      "Test", "me", [] { return true; },
       [&](const Cancelled& cancelled) {
         return Answer(backend_.get(), request, cancelled, &response);
       });
