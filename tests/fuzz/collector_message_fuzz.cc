@@ -187,6 +187,8 @@ class Driver {
       welcomed_ = true;
       credit_ = welcome.credit_bytes();
       sent_ = welcome.next_seq() - 1;
+      hole_from_ = welcome.next_seq();
+      hole_told_ = false;
       return sent_;
     }
     if (message.kind_case() == v1::CollectorMessage::KIND_NOT_SET) return 0;
@@ -313,7 +315,13 @@ class Driver {
       if (put.IsLastPart()) put.refused = true;  // Given up.
       if (put.meta.recorded_steps == 0) return;
     }
-    if (seq < known_from_) return;  // What it was nobody remembers.
+    if (seq < known_from_) {  // What it was nobody remembers.
+      const auto filler = ParseRecord(record);
+      hole_told_ |= filler.ok() && filler->kind == RecordKind::kGap;
+      Require(seq + 1 < known_from_ || hole_told_ || !MustTellHole(),
+              "that there is a hole is told");
+      return;
+    }
     const auto view = ParseRecord(record);
     Require(view.ok(), "what goes in its place can be read");
     if (!put.IsLastPart() || (put.refused && !is_step)) return;
@@ -329,6 +337,24 @@ class Driver {
     Require(seq >= records_.first_seq() || !is_step ||
                 (gap->cause == GapCause::kRejected) == put.refused,
             "and says whether it was refused");
+  }
+
+  // A hole before all that this session has ever had: told if it is to be, and
+  // it may have been of steps that came before one at hand.
+  bool MustTellHole() {
+    if ((flags_ & kDeclareHoles) == 0 || known_from_ < 3) return false;
+    // The first record of all is a schema.
+    const std::uint64_t records =
+        known_from_ - std::max<std::uint64_t>(2, hole_from_);
+    for (std::uint64_t seq = known_from_; seq <= records_.last_seq(); ++seq) {
+      const EntryMeta& meta = records_.At(seq).meta;
+      if (meta.kind == EntryKind::kSchema || meta.kind == EntryKind::kEnd) {
+        continue;
+      }
+      return meta.kind == EntryKind::kStep && meta.step > 0 &&
+             records >= meta.part_count;
+    }
+    return false;
   }
 
   // From now on the collector is honest: it has what it has acknowledged.
@@ -388,6 +414,8 @@ class Driver {
   bool half_closed_ = false;
   bool cancelled_ = false;
   bool must_end_ = false;
+  bool hole_told_ = false;
+  std::uint64_t hole_from_ = 0;  // Where the collector wants to go on.
   std::uint64_t credit_ = 0;
   std::uint64_t sent_ = 0;                                       // Highest seq.
   std::deque<std::pair<std::uint64_t, std::size_t>> in_flight_;  // Last, bytes.

@@ -175,6 +175,16 @@ inline std::vector<std::string> CollectorMessageSeeds() {
     input[1] = flags == 0 ? 0 : 2;  // Then the first two were gone before.
     seeds.push_back(input);
   }
+  std::string restored;  // From a copy of before, when the session had begun.
+  PutNumber<std::uint8_t>(kLeftovers | kDeclareHoles, &restored);
+  PutNumber<std::uint8_t>(4, &restored);  // So many had been delivered before.
+  for (const std::uint8_t kind : {0, 7, 7, 7}) PutNumber(kind, &restored);
+  PutSome(4, 7, &restored);
+  PutWelcome(5, 1u << 20, &restored);
+  PutAck(6, 1u << 20, {}, &restored);
+  PutClosed(absl::StatusCode::kUnavailable, &restored);
+  PutWelcome(2, 1u << 20, &restored);
+  seeds.push_back(restored);
   std::string given_up;
   PutNumber<std::uint8_t>(kLeftovers | kWithoutSchema, &given_up);
   PutNumber<std::uint8_t>(0, &given_up);
