@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -430,6 +431,15 @@ Commands AddSubcommands(CLI::App* app,
   return commands;
 }
 
+// Whether a token itself is given, for an option that there is not. It is not
+// to be repeated: logs have what is said of it.
+bool GivesToken(const CLI::App& app) {
+  const std::vector<std::string> words = app.remaining(/*recurse=*/true);
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--token" || word.starts_with("--token=");
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -452,7 +462,9 @@ int main(int argc, char** argv) {
         what.substr(what.rfind(' ') + 1) + "; see gradtapd --help");
     return kExitUsage;
   } catch (const CLI::Error& error) {
-    Say(std::string(error.what()) + "; see gradtapd --help");
+    Say((GivesToken(app) ? "there is no option --token, which ps would show"
+                         : std::string(error.what())) +
+        "; see gradtapd --help");
     return kExitUsage;
   }
   if (options.data_dir.empty()) {

@@ -47,7 +47,8 @@ Session::Session(SessionOptions options, RecordSource* source, Books* books,
       books_(books),
       clock_(clock),
       log_(log),
-      uniform_(std::move(uniform)) {
+      uniform_(std::move(uniform)),
+      known_from_(source->first_seq()) {
   const KeptSchema& schema = options_.schema;
   for (std::uint64_t seq = schema.first_seq; schema.Has(seq); ++seq) {
     history_.Add(schema.At(seq));
@@ -166,8 +167,7 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
            "those steps up for lost");
     return;
   }
-  if (next_seq < source_->first_seq()) {
-    if (hole_end_ == 0) hole_end_ = source_->first_seq();
+  if (next_seq < known_from_) {
     hole_from_ = hole_from_ == 0 ? next_seq : std::min(hole_from_, next_seq);
   }
   run_deleted_ = run_deleted_ && next_seq < source_->first_seq();
@@ -290,6 +290,7 @@ void Session::FreeThrough(std::uint64_t durable) {
       break;
     }
     history_.Add(entry);
+    if (options_.declare_holes && !hole_next_read_) NoteHoleNext(entry.meta);
     if (entry.rejected) {
       // As a gap the collector has it.
       books_->CountRejected(entry.meta.recorded_steps, entry.bytes.size());

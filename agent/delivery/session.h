@@ -162,8 +162,11 @@ class Session {
   // `at_least_one`: the first one goes, however large it is.
   std::uint32_t FillContent(std::size_t max_bytes, bool at_least_one,
                             std::string* content);
-  // Where the loop stood behind the hole. False: that cannot be read now.
+  // Where the loop stood at known_from_. False: that cannot be read now.
   bool FindHoleNext();
+  // Of the next record from there on, freed or at hand. True: no more is
+  // needed.
+  bool NoteHoleNext(const EntryMeta& meta);
   // What stands in the hole at `seq`, as far as that is known.
   std::string InHole(std::uint64_t seq) const;
   // Whether the first step at hand refers to options_.schema, if that can be
@@ -182,13 +185,14 @@ class Session {
   const Clock* const clock_;
   OnceLog* const log_;
   const std::function<double()> uniform_;
+  // The first seq at hand when the session began: of those before it nothing is
+  // remembered but the schema of the options.
+  const std::uint64_t known_from_;
 
   SessionState state_ = SessionState::kIdle;
   FreedHistory history_;
-  // The first seq of the hole before what was at hand; 0: there is none. And
-  // the first one behind it.
+  // The first seq of the hole before known_from_; 0: there is none.
   std::uint64_t hole_from_ = 0;
-  std::uint64_t hole_end_ = 0;
   bool hole_next_read_ = false;
   std::optional<LoopPlace> hole_next_;
   std::uint64_t schema_seq_ = 0;  // Steps before it have none.

@@ -92,7 +92,7 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
   unreadable_seq_ = 0;
   for (; send_next_ < source_->first_seq(); ++send_next_, ++records) {
     std::string record = history_.Replacement(send_next_);
-    if (record.empty() && send_next_ < hole_end_) {
+    if (record.empty() && send_next_ < known_from_) {
       if (!FindHoleNext()) return records;
       record = InHole(send_next_);
     }
@@ -124,27 +124,32 @@ bool Session::FindHoleNext() {
       unreadable_seq_ = seq;
       return false;
     }
-    if (!hole_next_) hole_next_ = FirstPlace(entry.meta);
-    if (!hole_next_ || entry.meta.kind != EntryKind::kStep) continue;
-    hole_next_->parts = entry.meta.part_count;
-    break;
+    if (NoteHoleNext(entry.meta)) break;
   }
   hole_next_read_ = true;
   return true;
+}
+
+bool Session::NoteHoleNext(const EntryMeta& meta) {
+  if (!hole_next_) hole_next_ = FirstPlace(meta);
+  if (!hole_next_ || meta.kind != EntryKind::kStep) return false;
+  hole_next_->parts = meta.part_count;
+  return hole_next_read_ = true;
 }
 
 std::string Session::InHole(std::uint64_t seq) const {
   if (!hole_next_) return {};
   const KeptSchema& schema = options_.schema;
   Hole hole;
-  hole.records = hole_end_ - hole_from_ - schema.Within(hole_from_, hole_end_);
+  hole.records =
+      known_from_ - hole_from_ - schema.Within(hole_from_, known_from_);
   // The first record of all is a schema.
   hole.from_start = hole_from_ == 1;
   if (hole.from_start && !schema.Has(1)) --hole.records;
   hole.next = *hole_next_;
   hole.detail = "neither the collector nor what the process has left has them";
   const std::uint64_t behind =
-      hole_end_ - 1 - seq - schema.Within(seq, hole_end_);
+      known_from_ - 1 - seq - schema.Within(seq, known_from_);
   return RecordOfHole(hole, behind).bytes;
 }
 

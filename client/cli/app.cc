@@ -295,7 +295,23 @@ std::string UnknownCommand(const CLI::App& app) {
   return "";
 }
 
+// Whether a token itself is given, for an option that there is not. It is not
+// to be repeated: logs have what is said of it.
+bool GivesToken(const CLI::App& app) {
+  const std::vector<std::string> words = app.remaining(/*recurse=*/true);
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--token" || absl::StartsWith(word, "--token=");
+  });
+}
+
 int ParseFailed(const CLI::ParseError& error, const CLI::App& app, Io& io) {
+  if (GivesToken(app)) {
+    io.err.Write(
+        "gradtap: there is no option --token, which ps would show: "
+        "--token-file FILE or GRADTAP_TOKEN\n");
+    io.err.Flush();
+    return kExitUsage;
+  }
   const std::string unknown = UnknownCommand(app);
   if (!unknown.empty()) {
     std::vector<std::string> names;

@@ -246,9 +246,18 @@ TEST(CliErrorsTest, ATokenIsNotSentToAnotherMachineInTheClear) {
 }
 
 TEST(CliErrorsTest, ATokenIsNoOptionThatPsWouldShow) {
-  const CliResult result = RunCli({"runs", "--token", "secret"});
-  EXPECT_EQ(result.code, 2);
-  EXPECT_THAT(result.err, HasSubstr("--token"));
+  const std::vector<std::vector<std::string>> lines = {
+      {"runs", "--token", "secret"},
+      {"runs", "--token=secret"},
+      {"--token", "secret", "runs"},
+      {"--token=secret", "runs"},
+      {"--token", "secret"}};
+  for (const auto& line : lines) {
+    const CliResult result = RunCli(line);
+    EXPECT_EQ(result.code, 2);
+    EXPECT_THAT(result.err, HasSubstr("--token-file"));
+    EXPECT_THAT(result.err, Not(HasSubstr("secret")));
+  }
 }
 
 TEST(CliErrorsTest, ATokenIsSentToThisMachine) {

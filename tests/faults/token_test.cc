@@ -209,6 +209,43 @@ TEST_F(TokenTest, ATokenOfOtherRunsDeliversNothing) {
   EXPECT_EQ(CountOf("\n", runs.out), 1) << runs.out;  // The names of columns.
 }
 
+// Collector, agent and reader at work, with tokens in files; and a reader with
+// its token in the environment, which is its owner's to read.
+TEST_F(TokenTest, NoProcessHasATokenWherePsLooks) {
+  const MadeCertificate made = MakeCertificate(dir_.path(), "server");
+  StartWithTls(made);
+  auto arguments = FeedOf("run-4");
+  arguments["tls_ca"] = made.cert;
+  arguments["token_file"] = WriteToken("agent", writer_);
+  Feed feed(arguments);
+  ASSERT_TRUE(Until(
+      &feed, [](const FeedCounts& counts) { return counts.acknowledged > 0; }));
+  const std::vector<std::string> command =
+      GradtapCommand(collector_->address(), {"watch", "run-4"});
+  Process by_file(command, environment_);
+  Environment with_token = environment_;
+  with_token.erase("GRADTAP_TOKEN_FILE");
+  with_token["GRADTAP_TOKEN"] = reader_;
+  Process by_environment(command, with_token);
+  ASSERT_TRUE(by_file.ReadLine().has_value()) << by_file.Errors();
+  ASSERT_TRUE(by_environment.ReadLine().has_value()) << by_environment.Errors();
+
+  for (Process* process :
+       {&collector_->process(), &feed.process(), &by_file, &by_environment}) {
+    const std::string proc = "/proc/" + std::to_string(process->pid());
+    const std::string words = ReadFile(proc + "/cmdline");
+    EXPECT_FALSE(words.empty());
+    const std::string environment = ReadFile(proc + "/environ");
+    for (const std::string& token : {writer_, reader_}) {
+      EXPECT_THAT(words, Not(HasSubstr(SecretOf(token))));
+      if (process == &by_environment) continue;
+      EXPECT_THAT(environment, Not(HasSubstr(SecretOf(token))));
+    }
+    EXPECT_EQ(fs::status(proc + "/environ").permissions(),
+              fs::perms::owner_read);
+  }
+}
+
 TEST_F(TokenTest, OverASocketATokenNeedsNoTls) {
   const std::string socket = "unix:" + dir_.path() + "/run/grpc";
   collector_ = std::make_unique<Collector>(

@@ -135,6 +135,50 @@ TEST_F(SessionPeerTest, ACollectorThatHasLostDataIsToldWhichSteps) {
   EXPECT_TRUE(session_.drained());
 }
 
+// A copy of before is restored while what a dead process has left is delivered.
+TEST_F(SessionPeerTest,
+       AHoleBeforeAllThatIsKnownIsToldThoughSomeOfThatIsFreed) {
+  PutSteps(9);
+  testing::FreeOldest(ring_.get(), 4);  // The schema and steps 0 to 2.
+  SessionOptions options = Options(milliseconds(0));
+  options.leftovers = options.declare_holes = true;
+  Session session(options, ring_.get(), &books_, &clock_, &log_,
+                  [] { return 0.5; });
+  const auto batch_after = [&](std::uint64_t next_seq) {
+    EXPECT_TRUE(session.Next().has_value());
+    session.OnConnected();
+    EXPECT_TRUE(session.Next().has_value());
+    session.OnSent();
+    session.OnMessage(Welcome(next_seq));
+    const auto action = session.Next();
+    EXPECT_TRUE(action && action->message.has_batch());
+    session.OnSent();
+    return action->message.batch();
+  };
+  EXPECT_EQ(batch_after(5).record_count(), 6u);
+  session.OnMessage(Ack(7));
+  session.OnClosed(absl::UnavailableError("restored"));
+  clock_.Advance(session.NextDeadline() - clock_.Steady());
+  const v1::Batch batch = batch_after(2);
+  EXPECT_EQ(batch.first_seq(), 2u);
+  const auto content = DecompressFrame(batch.frame(), 1 << 20);
+  ASSERT_TRUE(content.ok());
+  const auto list = SplitRecordList(*content);
+  ASSERT_TRUE(list.ok());
+  std::vector<std::pair<std::int64_t, std::int64_t>> gaps;
+  for (const auto& bytes : *list) {
+    const auto record = ParseRecord(bytes);
+    ASSERT_TRUE(record.ok());
+    if (record->kind != RecordKind::kGap) continue;
+    const auto gap = DecodeGap(record->body);
+    ASSERT_TRUE(gap.ok());
+    gaps.emplace_back(gap->first_step, gap->last_step);
+  }
+  using Steps = std::pair<std::int64_t, std::int64_t>;
+  EXPECT_THAT(gaps,
+              ElementsAre(Steps(0, 2), Steps(3, 3), Steps(4, 4), Steps(5, 5)));
+}
+
 TEST_F(SessionPeerTest, StepsOfADeletedRunAreSaidToBeDeleted) {
   PutSteps(3);
   Connect();

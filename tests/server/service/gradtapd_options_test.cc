@@ -254,6 +254,22 @@ TEST_F(GradtapdTest, AWrongTokenOptionNamesItsValue) {
   EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
+TEST_F(GradtapdTest, ATokenIsNoOptionThatPsWouldShow) {
+  const std::vector<std::vector<std::string>> lines = {
+      {"--token", "secret"},
+      {"--token=secret"},
+      {"token", "create", "--name", "a", "--role", "read", "--token=secret"},
+      {"token", "create", "--name", "a", "--role", "read", "--token",
+       "secret"}};
+  for (const auto& line : lines) {
+    const auto process = Run(line);
+    EXPECT_EQ(process->ReadLine(), "");
+    EXPECT_EQ(process->Wait(), 2);
+    EXPECT_THAT(process->Errors(),
+                AllOf(HasSubstr("--token"), Not(HasSubstr("secret"))));
+  }
+}
+
 TEST_F(GradtapdTest, ListenAddressesAreOneOfAKind) {
   ExpectFailure(
       Run({"--grpc-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"})
