@@ -1,7 +1,6 @@
 #include "agent/delivery/session.h"
 
 #include <algorithm>
-#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -239,6 +238,7 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
   if (!source_->Read(first, &entry)) return;
   // Of a record in parts the first ones may have been freed already.
   const std::uint64_t oldest = entry.seq - entry.meta.part_index;
+  // They may overlap as often, and reach as far, as the collector likes.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
   bool record_rejected = false;
   for (const v1::Rejection& rejection : ack_untrusted.rejected()) {
@@ -248,26 +248,21 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
         rejection.seq() + std::min(count - 1, ~rejection.seq());
     if (from > std::min(last, durable)) continue;  // Not of what is at hand.
     record_rejected |= from < first;
-    ranges.emplace_back(std::max(from, first), std::min(last, durable));
+    ranges.emplace_back(from, std::min(last, durable));
     if (rejection.reason().empty()) continue;  // Others have theirs.
     Say("rejected record",
         absl::StrCat("refused record ", rejection.seq(),
                      " for good: ", Printable(rejection.reason()),
                      "; such steps are counted as lost"));
   }
-  // Ranges that overlap cost no more than one.
   std::sort(ranges.begin(), ranges.end());
-  std::set<std::uint64_t> rejected;
-  std::uint64_t next = first;
-  for (const auto& [from, last] : ranges) {
-    for (next = std::max(next, from); next <= last; ++next) {
-      rejected.insert(rejected.end(), next);
-    }
-  }
-  for (std::uint64_t seq = first; record_rejected || !rejected.empty(); ++seq) {
+  auto range = ranges.begin();
+  for (std::uint64_t seq = first;; ++seq) {
+    while (range != ranges.end() && range->second < seq) ++range;
+    if (!record_rejected && range == ranges.end()) break;
     if (!source_->Read(seq, &entry)) break;
     if (entry.meta.part_index == 0) record_rejected = false;
-    record_rejected |= rejected.erase(seq) > 0;
+    record_rejected |= range != ranges.end() && range->first <= seq;
     if (!record_rejected) continue;
     // One part rejected: the record is. What decides is its last part.
     source_->MarkRejected(seq);
@@ -275,7 +270,6 @@ void Session::MarkRejections(const v1::Ack& ack_untrusted,
         seq - entry.meta.part_index + entry.meta.part_count - 1;
     while (seq < last_part && seq < source_->last_seq()) {
       source_->MarkRejected(++seq);
-      rejected.erase(seq);
     }
   }
 }

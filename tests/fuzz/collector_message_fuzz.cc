@@ -316,6 +316,7 @@ class Driver {
       if (put.meta.recorded_steps == 0) return;
     }
     if (seq < known_from_) {  // What it was nobody remembers.
+      if (put_at_hole_ == 0) put_at_hole_ = records_.last_seq();
       const auto filler = ParseRecord(record);
       hole_told_ |= filler.ok() && filler->kind == RecordKind::kGap;
       Require(seq + 1 < known_from_ || hole_told_ || !MustTellHole(),
@@ -346,7 +347,7 @@ class Driver {
     // The first record of all is a schema.
     const std::uint64_t records =
         known_from_ - std::max<std::uint64_t>(2, hole_from_);
-    for (std::uint64_t seq = known_from_; seq <= records_.last_seq(); ++seq) {
+    for (std::uint64_t seq = known_from_; seq <= put_at_hole_; ++seq) {
       const EntryMeta& meta = records_.At(seq).meta;
       if (meta.kind == EntryKind::kSchema || meta.kind == EntryKind::kEnd) {
         continue;
@@ -401,6 +402,8 @@ class Driver {
   agent::OnceLog log_{CheckLine};
   std::unique_ptr<Session> session_;
   std::uint64_t known_from_ = 1;  // Before it others have delivered.
+  // What there was when a hole was first told: an ended process puts no more.
+  std::uint64_t put_at_hole_ = 0;
   bool waits_ = false;
   bool draining_ = false;
 
