@@ -102,6 +102,9 @@ void AddDoorLimits(CLI::App& app, CollectorOptions* options) {
            "Of them those of one address; of IPv6, of one /64");
   AddCount(app, "--max-streams", 100'000, &options->max_streams,
            "Calls at a time of one connection of gRPC");
+  AddCount(app, "--max-calls", 1'000'000, &options->max_calls,
+           "Calls at a time of all connections, besides those of agents and of "
+           "who watches; three quarters of them of one client");
   AddCount(app, "--max-requests", 1'000'000, &options->requests.per_second,
            "Queries and beginning sessions a second of one client (its token, "
            "else its address), ten seconds' worth of them at once");
@@ -109,19 +112,20 @@ void AddDoorLimits(CLI::App& app, CollectorOptions* options) {
       app, "--handshake-time",
       [options](std::chrono::milliseconds time) {
         options->handshake_time = time;
+        options->connections.request_time = time;
         options->http_connections.request_time = time;
       },
       "Within which a connection has to say what it speaks, an agent its "
-      "Hello, "
-      "and a request over HTTP all of itself; default: 10s");
+      "Hello, a call its request, and a request over HTTP all of itself; "
+      "default: 10s");
   AddTime(
       app, "--answer-time",
       [options](std::chrono::milliseconds time) {
         options->connections.answer_time = time;
         options->http_connections.answer_time = time;
       },
-      "Within which an answer has to be read: a large one over gRPC, a message "
-      "of a watch, any over HTTP; default: 2min");
+      "Within which an answer, or a message of a watch, has to be read; "
+      "default: 2min");
   AddTime(
       app, "--idle-time",
       [options](std::chrono::milliseconds time) {

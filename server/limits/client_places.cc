@@ -6,15 +6,17 @@
 namespace gradtap::server {
 
 absl::StatusOr<std::unique_ptr<ClientPlaces::Place>> ClientPlaces::Take(
-    const std::string& client) {
+    const std::string& client, bool* by_itself) {
   MutexLock lock(mu_);
-  if (taken_ >= most_) {
+  const auto of = of_client_.find(client);
+  const bool has_all = of != of_client_.end() && of->second >= of_a_client_;
+  if (by_itself != nullptr) *by_itself = has_all;
+  if (taken_ >= most_ && !has_all) {
     return absl::ResourceExhaustedError(
         absl::StrCat(most_, " ", what_,
-                     " are open, the limit of this collector; close one"));
+                     " are open, the limit of this collector; try again"));
   }
-  const auto of = of_client_.find(client);
-  if (of != of_client_.end() && of->second >= of_a_client_) {
+  if (has_all) {
     return absl::ResourceExhaustedError(
         absl::StrCat(of_a_client_, " of ", most_, " ", what_,
                      " are yours, as many as one client may have; close one"));

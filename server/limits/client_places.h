@@ -40,8 +40,10 @@ class ClientPlaces {
       : what_(std::move(what)), most_(most), of_a_client_(of_a_client) {}
 
   // For a client: its token's name, else its address. kResourceExhausted: there
-  // is none left, or this client has all that one may have. Not counted.
-  absl::StatusOr<std::unique_ptr<Place>> Take(const std::string& client)
+  // is none left, or this client has all that one may have, which `*by_itself`
+  // tells. Not counted.
+  absl::StatusOr<std::unique_ptr<Place>> Take(const std::string& client,
+                                              bool* by_itself = nullptr)
       ABSL_LOCKS_EXCLUDED(mu_);
 
   std::uint32_t taken() const ABSL_LOCKS_EXCLUDED(mu_);

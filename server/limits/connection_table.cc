@@ -217,7 +217,7 @@ void ConnectionTable::Look() {
                   });
   }
   EndThoseThatHold(std::move(holders));
-  EndThoseThatDoNotRead();
+  EndThoseThatAreLate();
 }
 
 void ConnectionTable::EndThoseThatHold(std::vector<Holder> holders) const {
@@ -236,13 +236,15 @@ void ConnectionTable::EndThoseThatHold(std::vector<Holder> holders) const {
   }
 }
 
-void ConnectionTable::EndThoseThatDoNotRead() {
+void ConnectionTable::EndThoseThatAreLate() {
   const auto now = clock_->Steady();
   MutexLock lock(mu_);
-  while (!to_send_.empty() && to_send_.begin()->first <= now) {
-    Refused(Limit::kAnswerTime);
-    End(*to_send_.begin()->second);
-    to_send_.erase(to_send_.begin());
+  for (auto& [until, timed] : timers_) {
+    if (until > now) break;
+    if (timed.connection == nullptr) continue;
+    Refused(timed.limit);
+    End(*timed.connection);
+    timed.connection = nullptr;  // Once.
   }
 }
 
@@ -251,22 +253,26 @@ std::size_t ConnectionTable::size() const {
   return by_peer_.size();
 }
 
-AnswerToSend::AnswerToSend(ConnectionTable* table,
-                           std::shared_ptr<OpenConnection> connection)
-    : table_(connection == nullptr ? nullptr : table),
-      connection_(std::move(connection)) {
+ConnectionTimer::ConnectionTimer(ConnectionTable* table,
+                                 std::shared_ptr<OpenConnection> connection,
+                                 For what)
+    : table_(connection == nullptr ? nullptr : table) {
   if (table_ == nullptr) return;
-  until_ = table_->clock_->Steady() + table_->caps_.answer_time;
+  const bool request = what == For::kRequest;
+  const auto until =
+      table_->clock_->Steady() +
+      (request ? table_->caps_.request_time : table_->caps_.answer_time);
+  ConnectionTable::Timed timed{std::move(connection), request
+                                                          ? Limit::kRequestTime
+                                                          : Limit::kAnswerTime};
   MutexLock lock(table_->mu_);
-  table_->to_send_.emplace(until_, connection_);
+  at_ = table_->timers_.emplace(until, std::move(timed));
 }
 
-AnswerToSend::~AnswerToSend() {
+ConnectionTimer::~ConnectionTimer() {
   if (table_ == nullptr) return;
   MutexLock lock(table_->mu_);
-  auto [it, end] = table_->to_send_.equal_range(until_);
-  while (it != end && it->second != connection_) ++it;
-  if (it != end) table_->to_send_.erase(it);
+  table_->timers_.erase(at_);
 }
 
 }  // namespace gradtap::server

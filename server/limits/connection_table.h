@@ -13,9 +13,10 @@
 // for that. Hence a client that has left too many bytes behind gets no new
 // connection until they have been read.
 //
-// Nor does it end a call whose answer nobody reads, which has memory and its
-// part of the room for large answers as long. Hence an answer has a time within
-// which it is to have been sent, or its connection is ended.
+// Nor does it end a call whose request never comes, or whose answer nobody
+// reads, which has memory and its part of the room for large answers as long.
+// Hence each has a time within which it is to be there, or its connection is
+// ended.
 //
 // The table does not own the sockets and is not told when gRPC closes one: it
 // asks the system whether the descriptor is still the same socket.
@@ -53,7 +54,9 @@ struct ConnectionCaps {
   std::uint64_t held_in_all = std::uint64_t{128} << 20;
   // That connections of one client have left behind, which have gone.
   std::uint64_t left_bytes = std::uint64_t{64} << 10;
-  // Within which a large answer is to have been sent, from its making on.
+  // Within which a request is to have come, from its call's beginning on.
+  std::chrono::milliseconds request_time{10'000};
+  // Within which an answer is to have been sent, from its making on.
   std::chrono::milliseconds answer_time{120'000};
 };
 
@@ -142,8 +145,8 @@ class ConnectionTable {
       ABSL_LOCKS_EXCLUDED(mu_);
 
   // Forgets those that are closed; ends those that hold more than one may, and
-  // while all together hold too much the one that holds most, and those that
-  // have not read an answer in time. Counted.
+  // while all together hold too much the one that holds most, and those whose
+  // timers have run out. Counted.
   void Look() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Whatever it holds. No call of it costs anything any more.
@@ -159,10 +162,13 @@ class ConnectionTable {
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  friend class AnswerToSend;
-  // By when they are to have been sent.
-  using ToSend = std::multimap<std::chrono::steady_clock::time_point,
-                               std::shared_ptr<OpenConnection>>;
+  friend class ConnectionTimer;
+  struct Timed {
+    std::shared_ptr<OpenConnection> connection;
+    Limit limit;
+  };
+  // By when they end.
+  using Timers = std::multimap<std::chrono::steady_clock::time_point, Timed>;
 
   // Of which there is a connection.
   struct Client {
@@ -185,7 +191,7 @@ class ConnectionTable {
   void Leave(const std::string& client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::uint64_t HeldBy(const OpenConnection& connection) const;
   void EndThoseThatHold(std::vector<Holder> holders) const;
-  void EndThoseThatDoNotRead() ABSL_LOCKS_EXCLUDED(mu_);
+  void EndThoseThatAreLate() ABSL_LOCKS_EXCLUDED(mu_);
   void Refused(Limit limit) const {
     if (refused_ != nullptr) refused_->Refused(limit);
   }
@@ -199,7 +205,7 @@ class ConnectionTable {
   std::unordered_map<std::string, std::shared_ptr<OpenConnection>> by_peer_
       ABSL_GUARDED_BY(mu_);
   std::map<std::string, Client> clients_ ABSL_GUARDED_BY(mu_);
-  ToSend to_send_ ABSL_GUARDED_BY(mu_);
+  Timers timers_ ABSL_GUARDED_BY(mu_);
   // Clients that get no new connection, and until when.
   std::map<std::string, std::chrono::steady_clock::time_point> shut_
       ABSL_GUARDED_BY(mu_);
@@ -207,21 +213,22 @@ class ConnectionTable {
   std::chrono::steady_clock::time_point forget_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// A large answer that goes out over a connection, from its making until this is
-// destroyed. By one thread at a time.
-class AnswerToSend {
+// Ends a connection, counted, unless it is destroyed in time: when the request
+// of a call has come, or its answer has been sent. By one thread at a time.
+class ConnectionTimer {
  public:
-  // `table` must outlive it. Either may be null: it has all the time there is.
-  AnswerToSend(ConnectionTable* table,
-               std::shared_ptr<OpenConnection> connection);
-  ~AnswerToSend();
-  AnswerToSend(const AnswerToSend&) = delete;
-  AnswerToSend& operator=(const AnswerToSend&) = delete;
+  enum class For { kRequest, kAnswer };
+
+  // `table` must outlive it. Either may be null: there is all the time.
+  ConnectionTimer(ConnectionTable* table,
+                  std::shared_ptr<OpenConnection> connection, For what);
+  ~ConnectionTimer();
+  ConnectionTimer(const ConnectionTimer&) = delete;
+  ConnectionTimer& operator=(const ConnectionTimer&) = delete;
 
  private:
   ConnectionTable* const table_;
-  const std::shared_ptr<OpenConnection> connection_;
-  std::chrono::steady_clock::time_point until_;
+  ConnectionTable::Timers::iterator at_;
 };
 
 }  // namespace gradtap::server

@@ -30,7 +30,8 @@ std::string_view NameOf(Limit limit) {
       "answer_time",
       "batch_records",
       "branches",
-      "stream_bytes"};
+      "stream_bytes",
+      "open_calls"};
   return kNames[static_cast<std::size_t>(limit)];
 }
 

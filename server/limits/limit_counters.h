@@ -46,8 +46,9 @@ enum class Limit {
   kBatchRecords,
   kBranches,
   kStreamBytes,
+  kOpenCalls,  // Of all methods but Telemetry.Session.
 };
-inline constexpr std::size_t kLimits = 27;
+inline constexpr std::size_t kLimits = 28;
 
 // "parameters".
 std::string_view NameOf(Limit limit);

@@ -1,55 +1,73 @@
 #include "server/service/alert_hub.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "server/health/alert_cursor.h"
 #include "server/query/run_view.h"
+#include "server/service/request_bytes.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
 namespace {
-
-using RefusedCall = RefusedWatcher<v1::WatchAlertsResponse>;
 
 // How often calls are looked at without a change: a run may be deleted.
 constexpr std::chrono::seconds kTick{1};
 
 }  // namespace
 
-class AlertHub::Call final : public WatcherCall<v1::WatchAlertsResponse> {
+// Of itself until OnDone(), and of the hub.
+class AlertHub::Call final : public WatcherCall {
  public:
-  Call(AlertHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
-       const v1::WatchAlertsRequest& request, Caller caller,
-       std::unique_ptr<ClientPlaces::Place> place)
-      : WatcherCall(hub->terms_, context, std::move(caller), std::move(place)),
-        hub_(hub),
-        id_(id),
-        run_(request.run()),
-        cursor_(hub->log_, request) {}
+  Call(AlertHub* hub, std::uint64_t id, CallHead head)
+      : WatcherCall(hub->terms_, std::move(head)), hub_(hub), id_(id) {}
 
-  // May destroy this.
-  void OnDone() override { hub_->Remove(id_); }
+  void OwnItself(std::shared_ptr<Call> self) { self_ = std::move(self); }
+  std::shared_ptr<Call> self() const { return self_; }
+  std::uint64_t id() const { return id_; }
+  using RequestCall::client;
+
+  void OnDone() override {
+    const std::shared_ptr<Call> last = std::move(self_);
+    hub_->Remove(id_);
+  }
 
  private:
+  void OnRequest(grpc::ByteBuffer bytes) override {
+    const auto request = ReadRequestOf<v1::WatchAlertsRequest>(
+        hub_->terms_.gate, caller(), guards(), std::move(bytes));
+    absl::Status status = request.status();
+    if (request.ok()) {
+      run_ = (*request)->run();
+      cursor_.emplace(hub_->log_, **request);
+      status = hub_->Add(this);
+    }
+    if (!status.ok()) RequestCall::End(status);
+  }
+
   void Wake() override { hub_->log_->Wake(); }
 
-  absl::StatusOr<const v1::WatchAlertsResponse*> Next() override {
+  absl::StatusOr<bool> Next(grpc::ByteBuffer* bytes) override {
     if (!run_.empty()) {
       if (const auto run = OpenRun(*hub_->store_, run_); !run.ok()) {
         return WithOwnRuns(caller(), *hub_->store_, run.status());
       }
     }
-    message_.Clear();
-    return cursor_.Next(&message_) ? &message_ : nullptr;
+    v1::WatchAlertsResponse message;
+    if (!cursor_->Next(&message)) return false;
+    absl::StatusOr<grpc::ByteBuffer> written = ToBytes(message);
+    if (!written.ok()) return written.status();
+    bytes->Swap(&*written);
+    return true;
   }
 
   AlertHub* const hub_;
   const std::uint64_t id_;
-  const std::string run_;
-  // Of the hub's thread; message_ is gRPC's while it is written.
-  AlertCursor cursor_;
-  v1::WatchAlertsResponse message_;
+  std::shared_ptr<Call> self_;
+  // From Add() on of the hub's thread.
+  std::string run_;
+  std::optional<AlertCursor> cursor_;
 };
 
 AlertHub::AlertHub(Store* store, AlertLog* log, std::uint32_t max_calls,
@@ -70,30 +88,33 @@ AlertHub::~AlertHub() {
   thread_.join();
 }
 
-grpc::ServerWriteReactor<v1::WatchAlertsResponse>* AlertHub::Open(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  absl::StatusOr<WatchAsked<v1::WatchAlertsRequest>> asked =
-      ReadWatch<v1::WatchAlertsRequest>(terms_, *context, bytes);
-  if (!asked.ok()) return new RefusedCall(asked.status());
-  std::shared_ptr<Call> call;
+grpc::ServerGenericBidiReactor* AlertHub::Open(CallHead head) {
+  std::uint64_t id = 0;
+  {
+    MutexLock lock(mu_);
+    id = next_id_++;
+  }
+  const auto call = std::make_shared<Call>(this, id, std::move(head));
+  call->OwnItself(call);
+  return call.get();
+}
+
+absl::Status AlertHub::Add(Call* call) {
   {
     MutexLock lock(mu_);
     if (stopping_) {
-      return new RefusedCall(
-          absl::UnavailableError("the collector is shutting down"));
+      return absl::UnavailableError("the collector is shutting down");
     }
-    auto place = places_.Take(ClientName(asked->caller, context->peer()));
+    auto place = places_.Take(call->client());
     if (!place.ok()) {
       terms_.guards.Refused(Limit::kWatches);
-      return new RefusedCall(place.status());
+      return place.status();
     }
-    const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, context, *asked->request,
-                                  std::move(asked->caller), *std::move(place));
-    calls_.emplace(id, call);
+    call->TakePlace(*std::move(place));
+    calls_[call->id()] = call->self();
   }
   log_->Wake();
-  return call.get();
+  return absl::OkStatus();
 }
 
 void AlertHub::Remove(std::uint64_t id) {

@@ -19,12 +19,10 @@
 
 #include "core/sync.h"
 #include "gradtap/v1/alert.pb.h"
-#include "grpcpp/server_context.h"
-#include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
 #include "server/health/alert_log.h"
 #include "server/limits/client_places.h"
+#include "server/service/request_call.h"
 #include "server/service/watcher_call.h"
 #include "server/store/store.h"
 
@@ -46,9 +44,7 @@ class AlertHub {
   // For gRPC: never waits. RESOURCE_EXHAUSTED over max_calls, or half of
   // them by one client, UNAVAILABLE after Shutdown(), NOT_FOUND: no such run,
   // PERMISSION_DENIED: not the caller's.
-  grpc::ServerWriteReactor<v1::WatchAlertsResponse>* Open(
-      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  grpc::ServerGenericBidiReactor* Open(CallHead head) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE. Returns when they have ended or at the
   // deadline; idempotent.
@@ -60,6 +56,8 @@ class AlertHub {
  private:
   class Call;
 
+  // Once its request has come: an error ends it.
+  absl::Status Add(Call* call) ABSL_LOCKS_EXCLUDED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void Feed() ABSL_LOCKS_EXCLUDED(mu_);
 

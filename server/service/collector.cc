@@ -17,7 +17,7 @@
 #include "server/notify/alert_sender.h"
 #include "server/query/environment.h"
 #include "server/service/grpc_listener.h"
-#include "server/service/other_methods.h"
+#include "server/service/methods.h"
 #include "server/service/query_backend.h"
 #include "server/service/query_service.h"
 #include "server/service/socket_path.h"
@@ -101,11 +101,13 @@ absl::StatusOr<std::unique_ptr<Collector>> Collector::Start(
   collector->upkeep_ =
       std::make_unique<UpkeepService>(collector->store_.get(), options.clock,
                                       *std::move(backups), collector->guards());
-  collector->other_methods_ = std::make_unique<OtherMethods>(
+  collector->methods_ = std::make_unique<Methods>(
       collector->gate_, collector->guards(),
-      std::vector<std::string>{v1::Query::service_full_name(),
-                               v1::Upkeep::service_full_name(),
-                               "gradtap.v1.Telemetry"});
+      std::vector<std::string>{QueryService::kName, UpkeepService::kName,
+                               "gradtap.v1.Telemetry"},
+      options.max_calls);
+  collector->query_->AddTo(collector->methods_.get());
+  collector->upkeep_->AddTo(collector->methods_.get());
   // HTTP first: it adds to what queries over gRPC tell.
   status = collector->ListenForHttp();
   if (status.ok()) status = collector->Listen();
@@ -329,9 +331,7 @@ absl::Status Collector::Listen() {
     builder.AddListeningPort(options_.grpc_socket, credentials_.back());
   }
   builder.RegisterService(ingest_->service());
-  builder.RegisterService(query_.get());
-  builder.RegisterService(upkeep_.get());
-  builder.RegisterCallbackGenericService(other_methods_.get());
+  builder.RegisterCallbackGenericService(methods_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) {
     return absl::UnavailableError(
@@ -400,7 +400,7 @@ void Collector::Shutdown() {
   senders_.clear();
   if (http_ != nullptr) http_->BeginShutdown();
   if (server_ != nullptr) {
-    other_methods_->StopServing();
+    methods_->StopServing();
     ingest_->Drain(std::chrono::steady_clock::now() + options_.drain_timeout);
     query_->Shutdown(std::chrono::steady_clock::now() + options_.drain_timeout);
     upkeep_->Shutdown(std::chrono::steady_clock::now() +
@@ -414,7 +414,7 @@ void Collector::Shutdown() {
   }
   listener_ = nullptr;
   http_ = nullptr;
-  other_methods_ = nullptr;
+  methods_ = nullptr;
   upkeep_ = nullptr;
   query_ = nullptr;
   backend_ = nullptr;

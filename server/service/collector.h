@@ -45,7 +45,7 @@ class HttpServer;
 class Keeper;
 struct KeeperSurroundings;
 class KeepingThread;
-class OtherMethods;
+class Methods;
 class QueryBackend;
 struct QueryEnvironment;
 class QueryService;
@@ -80,13 +80,17 @@ struct CollectorOptions {
   std::uint32_t max_watches = 64;
   // Of one gRPC connection, at a time; HTTP/2's recommended minimum.
   std::uint32_t max_streams = 100;
+  // Open at a time, besides those of agents and of who watches; of one client
+  // three quarters of them.
+  std::uint32_t max_calls = 1'024;
   // Of gRPC's buffers in all. At that bound gRPC ends calls, whoever's they
   // are; what connections may hold is well below it.
   std::uint64_t grpc_memory = std::uint64_t{512} << 20;
   ConnectionCaps connections;  // Of gRPC's port.
   RateLimit requests;          // Of each client, over both doors.
   AnswerCaps answers;          // Large ones, over both doors.
-  // Until a connection has said what it speaks, and a session its Hello.
+  // Until a connection has said what it speaks, a session its Hello, and a call
+  // its request.
   std::chrono::milliseconds handshake_time{10'000};
   std::uint32_t max_live_streams = 32;  // Over HTTP.
   std::uint32_t query_threads = 2;
@@ -187,7 +191,7 @@ class Collector {
   std::unique_ptr<QueryBackend> backend_;
   std::unique_ptr<QueryService> query_;
   std::unique_ptr<UpkeepService> upkeep_;
-  std::unique_ptr<OtherMethods> other_methods_;
+  std::unique_ptr<Methods> methods_;
   std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;
   std::unique_ptr<GrpcListener> listener_;  // Null: a socket alone.
   std::unique_ptr<grpc::Server> server_;

@@ -38,7 +38,7 @@ std::optional<std::string> ServiceOf(const grpc::ByteBuffer& request) {
   return service;
 }
 
-grpc::ByteBuffer Answer(Status status) {
+grpc::ByteBuffer AnswerOf(Status status) {
   std::string message;
   wire::AppendVarintField(1, status, &message);
   const grpc::Slice slice(message);
@@ -53,50 +53,46 @@ bool IsHealthMethod(std::string_view path) {
 
 // All of it is under the lock of all; gRPC reacts to nothing within a call of
 // Start... or Finish.
-class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
+class HealthCalls::Call final : public RequestCall {
  public:
-  Call(HealthCalls* all, bool watches,
-       std::unique_ptr<ClientPlaces::Place> place,
-       std::shared_ptr<OpenConnection> connection)
-      : all_(all), watches_(watches), place_(std::move(place)) {
-    due_.emplace(all->table_, std::move(connection));
-    StartRead(&in_);
-  }
+  Call(HealthCalls* all, bool watches, CallHead head)
+      : RequestCall(std::move(head), all->guards_),
+        all_(all),
+        watches_(watches) {}
 
-  void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(all_->mu_) {
+  void OnRequest(grpc::ByteBuffer bytes) override
+      ABSL_LOCKS_EXCLUDED(all_->mu_) {
     MutexLock lock(all_->mu_);
-    const std::optional<std::string> service =
-        ok ? ServiceOf(in_) : std::nullopt;
-    in_.Clear();
+    if (ended_) return;
+    const std::optional<std::string> service = ServiceOf(bytes);
     if (!service.has_value()) {
-      return End({grpc::StatusCode::INVALID_ARGUMENT,
-                  "a health check names a service, in at most 4 KiB"});
+      return EndOnce(absl::InvalidArgumentError(
+          "a health check names a service, in at most 4 KiB"));
     }
     is_known_ = service->empty() ||
                 std::find(all_->services_.begin(), all_->services_.end(),
                           *service) != all_->services_.end();
     if (watches_) {
-      due_.reset();  // It may stay.
       all_->watching_.insert(this);
       return Tell(all_->serving_);
     }
     if (!is_known_) {
-      return End({grpc::StatusCode::NOT_FOUND, "there is no such service"});
+      return EndOnce(absl::NotFoundError("there is no such service"));
     }
-    if (std::exchange(ended_, true)) return;
-    out_ = Answer(StatusIf(all_->serving_));
-    StartWriteAndFinish(&out_, grpc::WriteOptions(), grpc::Status::OK);
+    ended_ = true;
+    RequestCall::Answer(AnswerOf(StatusIf(all_->serving_)));
   }
 
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(all_->mu_) {
     MutexLock lock(all_->mu_);
     writing_ = false;
-    ok ? Tell(all_->serving_) : End(grpc::Status::CANCELLED);
+    ok ? Tell(all_->serving_) : EndOnce(Gone());
   }
 
+  // Of one that watches nothing else tells that its client has gone.
   void OnCancel() override ABSL_LOCKS_EXCLUDED(all_->mu_) {
     MutexLock lock(all_->mu_);
-    End(grpc::Status::CANCELLED);
+    if (all_->watching_.count(this) != 0) EndOnce(Gone());
   }
 
   void OnDone() override ABSL_LOCKS_EXCLUDED(all_->mu_) {
@@ -113,7 +109,7 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
     if (writing_ || ended_ || said_ == now) return;
     said_ = now;
     writing_ = true;
-    out_ = Answer(now);
+    out_ = AnswerOf(now);
     StartWrite(&out_);
   }
 
@@ -123,28 +119,27 @@ class HealthCalls::Call final : public grpc::ServerGenericBidiReactor {
     return serving ? kServing : kNotServing;
   }
 
-  void End(const grpc::Status& status)
+  static absl::Status Gone() {
+    return absl::CancelledError("the client has gone");
+  }
+
+  void EndOnce(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(all_->mu_) {
-    if (!std::exchange(ended_, true)) Finish(status);
+    if (!std::exchange(ended_, true)) End(status);
   }
 
   HealthCalls* const all_;
   const bool watches_;
-  const std::unique_ptr<ClientPlaces::Place> place_;
-  std::optional<AnswerToSend> due_;  // Until it is answered for the first time.
   bool is_known_ = false;
   std::optional<Status> said_;
   bool writing_ = false;
   bool ended_ = false;
-  grpc::ByteBuffer in_, out_;
+  grpc::ByteBuffer out_;
 };
 
-grpc::ServerGenericBidiReactor* HealthCalls::Open(
-    const grpc::GenericCallbackServerContext& context,
-    std::unique_ptr<ClientPlaces::Place> place,
-    std::shared_ptr<OpenConnection> connection) {
-  return new Call(this, context.method() == kWatch, std::move(place),
-                  std::move(connection));
+grpc::ServerGenericBidiReactor* HealthCalls::Open(CallHead head,
+                                                  std::string_view path) {
+  return new Call(this, path == kWatch, std::move(head));
 }
 
 void HealthCalls::StopServing() {

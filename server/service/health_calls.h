@@ -9,16 +9,14 @@
 #ifndef GRADTAP_SERVER_SERVICE_HEALTH_CALLS_H_
 #define GRADTAP_SERVER_SERVICE_HEALTH_CALLS_H_
 
-#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/sync.h"
-#include "grpcpp/generic/async_generic_service.h"
-#include "server/limits/client_places.h"
-#include "server/limits/connection_table.h"
+#include "server/limits/guards.h"
+#include "server/service/request_call.h"
 
 namespace gradtap::server {
 
@@ -29,20 +27,16 @@ bool IsHealthMethod(std::string_view path);
 class HealthCalls {
  public:
   // `services`: the names that are known, besides "", which is all of it.
-  // `table` may be null.
-  HealthCalls(std::vector<std::string> services, ConnectionTable* table)
-      : services_(std::move(services)), table_(table) {}
+  HealthCalls(std::vector<std::string> services, const Guards& guards)
+      : services_(std::move(services)), guards_(guards) {}
   HealthCalls(const HealthCalls&) = delete;
   HealthCalls& operator=(const HealthCalls&) = delete;
 
-  // Answers Check once and Watch at each change, as that protocol has it: of a
-  // service that is not known NOT_FOUND, or SERVICE_UNKNOWN for as long as
-  // somebody watches. INVALID_ARGUMENT: that was no request. Who does not send
-  // one in time loses the connection. Deletes itself.
-  grpc::ServerGenericBidiReactor* Open(
-      const grpc::GenericCallbackServerContext& context,
-      std::unique_ptr<ClientPlaces::Place> place,
-      std::shared_ptr<OpenConnection> connection);
+  // A call of that path. Answers Check once and Watch at each change, as that
+  // protocol has it: of a service that is not known NOT_FOUND, or
+  // SERVICE_UNKNOWN for as long as somebody watches. INVALID_ARGUMENT: that was
+  // no request. Deletes itself.
+  grpc::ServerGenericBidiReactor* Open(CallHead head, std::string_view path);
 
   // From now on it is NOT_SERVING, which those who watch are told. Idempotent.
   void StopServing() ABSL_LOCKS_EXCLUDED(mu_);
@@ -51,7 +45,7 @@ class HealthCalls {
   class Call;
 
   const std::vector<std::string> services_;
-  ConnectionTable* const table_;
+  const Guards guards_;
   Mutex mu_;
   bool serving_ ABSL_GUARDED_BY(mu_) = true;
   std::set<Call*> watching_ ABSL_GUARDED_BY(mu_);

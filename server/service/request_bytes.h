@@ -5,36 +5,33 @@
 // 48 of an empty text; gRPC keeps a request for as long as its call. So a short
 // one is read, what is made of it has to be in proportion, and the bytes go.
 //
-// Layer: server/service. This file: std, absl, limits; grpc, protobuf.
+// Layer: server/service. This file: std, absl, auth, limits; grpc,
+// protobuf.
 
 #ifndef GRADTAP_SERVER_SERVICE_REQUEST_BYTES_H_
 #define GRADTAP_SERVER_SERVICE_REQUEST_BYTES_H_
 
-#include <google/protobuf/descriptor.h>
 #include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/proto_buffer_writer.h>
 #include <grpcpp/support/slice.h>
 
+#include <climits>
 #include <cstddef>
 #include <memory>
-#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "server/auth/gate.h"
 #include "server/limits/guards.h"
+#include "server/service/run_access.h"
 
 namespace gradtap::server {
 
 // 64 patterns of 4 KiB, or a thousand names of runs, and as much again for
 // names. HTTP takes as much, head and body together.
 inline constexpr std::size_t kMaxRequestBytes = std::size_t{320} << 10;
-
-// Takes them from gRPC, which has no use for them any more.
-inline grpc::ByteBuffer TakeBytes(const grpc::ByteBuffer* of) {
-  grpc::ByteBuffer bytes;
-  bytes.Swap(const_cast<grpc::ByteBuffer*>(of));
-  return bytes;
-}
 
 // kInvalidArgument, for what is too large counted, says what is wrong with it.
 template <typename Request>
@@ -66,12 +63,34 @@ absl::StatusOr<std::shared_ptr<const Request>> ReadRequest(
   return request;
 }
 
-// Of a service's method, as gRPC's generated code numbers it. `service`: its
-// full name.
-inline int MethodIndex(const std::string& service, const std::string& method) {
-  return google::protobuf::DescriptorPool::generated_pool()
-      ->FindMethodByName(absl::StrCat(service, ".", method))
-      ->index();
+// The same; and kPermissionDenied if it is about runs that are not the
+// caller's.
+template <typename Request>
+absl::StatusOr<std::shared_ptr<const Request>> ReadRequestOf(
+    Gate* gate, const Caller& caller, const Guards& guards,
+    grpc::ByteBuffer bytes) {
+  auto request = ReadRequest<Request>(guards, std::move(bytes));
+  if (!request.ok()) return request;
+  const absl::Status may = CheckRuns(gate, caller, **request);
+  if (!may.ok()) return may;
+  return request;
+}
+
+// An answer, as protobuf writes it. kResourceExhausted over 2 GiB.
+template <typename Response>
+absl::StatusOr<grpc::ByteBuffer> ToBytes(const Response& response) {
+  constexpr int kBlock = 1 << 20;
+  const std::size_t size = response.ByteSizeLong();
+  if (size > INT_MAX) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the answer has ", size, " bytes: ask for less at a time"));
+  }
+  grpc::ByteBuffer bytes;
+  {
+    grpc::ProtoBufferWriter writer(&bytes, kBlock, static_cast<int>(size));
+    response.SerializeToZeroCopyStream(&writer);
+  }
+  return bytes;
 }
 
 }  // namespace gradtap::server

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
-#include "server/service/grpc_status.h"
 #include "server/service/request_bytes.h"
 
 namespace gradtap::server {
@@ -66,16 +65,64 @@ absl::StatusOr<std::string> BackupFolder(const std::string& option,
   return folder.string();
 }
 
-// Its gRPC side ends with OnDone(), which is after Finish().
-class UpkeepService::Call final : public grpc::ServerUnaryReactor {
+class UpkeepService::Call : public RequestCall {
  public:
-  std::atomic<bool>* cancelled() { return &cancelled_; }
+  Call(UpkeepService* service, CallHead head)
+      : RequestCall(std::move(head), service->guards_), service_(service) {}
 
- private:
+  std::atomic<bool>* cancelled() { return &cancelled_; }
+  // With its thread: answers.
+  virtual absl::StatusOr<grpc::ByteBuffer> Make() = 0;
+  void Finish(absl::StatusOr<grpc::ByteBuffer> made) {
+    made.ok() ? Answer(*made) : End(made.status());
+  }
   void OnCancel() override { cancelled_ = true; }
   void OnDone() override { delete this; }
 
+ protected:
+  UpkeepService* const service_;
+
+ private:
   std::atomic<bool> cancelled_{false};
+};
+
+class UpkeepService::BackupCall final : public Call {
+ public:
+  using Call::Call;
+
+ private:
+  void OnRequest(grpc::ByteBuffer bytes) override {
+    auto request = ReadRequest<v1::BackupRequest>(guards(), std::move(bytes));
+    if (!request.ok()) return End(request.status());
+    name_ = (*request)->name();
+    service_->Submit(this);
+  }
+  absl::StatusOr<grpc::ByteBuffer> Make() override {
+    v1::BackupResponse response;
+    const absl::Status s = service_->MakeBackup(name_, *cancelled(), &response);
+    if (!s.ok()) return s;
+    return ToBytes(response);
+  }
+
+  std::string name_;
+};
+
+class UpkeepService::CompactCall final : public Call {
+ public:
+  using Call::Call;
+
+ private:
+  void OnRequest(grpc::ByteBuffer bytes) override {
+    const auto request =
+        ReadRequest<v1::CompactRequest>(guards(), std::move(bytes));
+    request.ok() ? service_->Submit(this) : End(request.status());
+  }
+  absl::StatusOr<grpc::ByteBuffer> Make() override {
+    v1::CompactResponse response;
+    const absl::Status s = service_->MakeCompact(cancelled(), &response);
+    if (!s.ok()) return s;
+    return ToBytes(response);
+  }
 };
 
 UpkeepService::UpkeepService(Store* store, const Clock* clock,
@@ -84,38 +131,15 @@ UpkeepService::UpkeepService(Store* store, const Clock* clock,
       clock_(clock),
       backup_dir_(std::move(backup_dir)),
       guards_(guards),
-      pool_(1, 1) {
-  Serve<v1::BackupRequest, v1::BackupResponse>(
-      "Backup",
-      [this](const v1::BackupRequest& request, std::atomic<bool>* cancelled,
-             v1::BackupResponse* response) {
-        return MakeBackup(request.name(), *cancelled, response);
-      });
-  Serve<v1::CompactRequest, v1::CompactResponse>(
-      "Compact", [this](const v1::CompactRequest&, std::atomic<bool>* cancelled,
-                        v1::CompactResponse* response) {
-        return MakeCompact(cancelled, response);
-      });
-}
+      pool_(1, 1) {}
 
-template <typename Request, typename Response, typename Answer>
-void UpkeepService::Serve(const char* method, Answer answer) {
-  MarkMethodRawCallback(
-      MethodIndex(v1::Upkeep::service_full_name(), method),
-      new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, Response>(
-          [this, answer](grpc::CallbackServerContext* context,
-                         const grpc::ByteBuffer* bytes,
-                         Response* response) -> grpc::ServerUnaryReactor* {
-            auto request = ReadRequest<Request>(guards_, TakeBytes(bytes));
-            if (request.ok()) {
-              return Submit([=](std::atomic<bool>* cancelled) {
-                return answer(**request, cancelled, response);
-              });
-            }
-            grpc::ServerUnaryReactor* const refused = context->DefaultReactor();
-            refused->Finish(ToGrpcStatus(request.status()));
-            return refused;
-          }));
+void UpkeepService::AddTo(Methods* methods) {
+  methods->Serve(absl::StrCat("/", kName, "/Backup"), [this](CallHead head) {
+    return new BackupCall(this, std::move(head));
+  });
+  methods->Serve(absl::StrCat("/", kName, "/Compact"), [this](CallHead head) {
+    return new CompactCall(this, std::move(head));
+  });
 }
 
 void UpkeepService::Shutdown(std::chrono::steady_clock::time_point deadline) {
@@ -127,8 +151,7 @@ void UpkeepService::Shutdown(std::chrono::steady_clock::time_point deadline) {
   pool_.WaitIdle(deadline);
 }
 
-grpc::ServerUnaryReactor* UpkeepService::Submit(Task task) {
-  auto* const call = new Call();
+void UpkeepService::Submit(Call* call) {
   absl::Status refused;
   {
     MutexLock lock(mu_);
@@ -141,34 +164,30 @@ grpc::ServerUnaryReactor* UpkeepService::Submit(Task task) {
       at_work_ = call;
     }
   }
-  if (!refused.ok()) {
-    call->Finish(ToGrpcStatus(refused));
-    return call;
+  if (!refused.ok()) return call->Finish(refused);
+  if (pool_.TrySubmit([this, call] { Work(call); })) return;
+  {  // Its last task has ended, and is on its way out.
+    MutexLock lock(mu_);
+    at_work_ = nullptr;
   }
-  const bool queued = pool_.TrySubmit([this, call, task = std::move(task)] {
-    absl::Status status;
-    try {
-      status = task(call->cancelled());
-    } catch (const std::exception& error) {
-      status = absl::InternalError(error.what());
-    }
-    {
-      MutexLock lock(mu_);
-      at_work_ = nullptr;
-      if (stopping_ && absl::IsCancelled(status)) {
-        status = absl::UnavailableError("the collector is shutting down");
-      }
-    }
-    call->Finish(ToGrpcStatus(status));
-  });
-  if (!queued) {  // Its last task has ended, and is on its way out.
-    {
-      MutexLock lock(mu_);
-      at_work_ = nullptr;
-    }
-    call->Finish(ToGrpcStatus(absl::ResourceExhaustedError("try again")));
+  call->Finish(absl::ResourceExhaustedError("try again"));
+}
+
+void UpkeepService::Work(Call* call) {
+  absl::StatusOr<grpc::ByteBuffer> made;
+  try {
+    made = call->Make();
+  } catch (const std::exception& error) {
+    made = absl::InternalError(error.what());
   }
-  return call;
+  {
+    MutexLock lock(mu_);
+    at_work_ = nullptr;
+    if (stopping_ && absl::IsCancelled(made.status())) {
+      made = absl::UnavailableError("the collector is shutting down");
+    }
+  }
+  call->Finish(std::move(made));
 }
 
 absl::Status UpkeepService::MakeBackup(const std::string& name_untrusted,

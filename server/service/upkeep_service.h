@@ -7,15 +7,15 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/clock.h"
 #include "core/sync.h"
-#include "gradtap/v1/upkeep.grpc.pb.h"
+#include "gradtap/v1/upkeep.pb.h"
 #include "server/limits/guards.h"
+#include "server/service/methods.h"
 #include "server/service/worker_pool.h"
 #include "server/store/store.h"
 
@@ -27,14 +27,19 @@ namespace gradtap::server {
 absl::StatusOr<std::string> BackupFolder(const std::string& option,
                                          const std::string& data_dir);
 
-// Thread-safe. Must outlive the server that it is registered with. One thread
-// of its own; a call while it works is refused.
-class UpkeepService final : public v1::Upkeep::Service {
+// Thread-safe. Must outlive the server. One thread of its own; a call while it
+// works is refused.
+class UpkeepService final {
  public:
+  static constexpr char kName[] = "gradtap.v1.Upkeep";
+
   // `store`, `clock` and what `guards` names must outlive it. Backups go into
   // folders of `backup_dir`, which BackupFolder() has given.
   UpkeepService(Store* store, const Clock* clock, std::string backup_dir,
                 const Guards& guards = {});
+
+  // Has its methods served.
+  void AddTo(Methods* methods);
 
   // Refuses new calls with UNAVAILABLE and cancels the one at work. Returns
   // when that has ended or at the deadline.
@@ -42,13 +47,12 @@ class UpkeepService final : public v1::Upkeep::Service {
 
  private:
   class Call;
-  using Task = std::function<absl::Status(std::atomic<bool>* cancelled)>;
+  class BackupCall;
+  class CompactCall;
 
-  // Has a method served by what answers its requests, which come in bytes
-  // (request_bytes.h).
-  template <typename Request, typename Response, typename Answer>
-  void Serve(const char* method, Answer answer);
-  grpc::ServerUnaryReactor* Submit(Task task) ABSL_LOCKS_EXCLUDED(mu_);
+  // Has its thread answer it, or refuses.
+  void Submit(Call* call) ABSL_LOCKS_EXCLUDED(mu_);
+  void Work(Call* call) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MakeBackup(const std::string& name_untrusted,
                           const std::atomic<bool>& cancelled,
                           v1::BackupResponse* response);

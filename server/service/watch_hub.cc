@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "grpcpp/support/slice.h"
 #include "server/query/watch_cursor.h"
+#include "server/service/request_bytes.h"
 #include "server/service/run_access.h"
 
 namespace gradtap::server {
@@ -15,7 +16,6 @@ namespace {
 
 // How often calls are looked at without a commit: a run may go LOST.
 constexpr std::chrono::seconds kTick{1};
-using RefusedCall = RefusedWatcher<grpc::ByteBuffer>;
 
 // Bytes that gRPC holds on to for as long as it needs them.
 template <typename Owner>
@@ -43,45 +43,53 @@ grpc::ByteBuffer ToByteBuffer(const WatchMessage& message) {
 
 }  // namespace
 
-class WatchHub::Call final : public WatcherCall<grpc::ByteBuffer> {
+// Of itself until OnDone(), and of the hub.
+class WatchHub::Call final : public WatcherCall {
  public:
-  Call(WatchHub* hub, std::uint64_t id, grpc::CallbackServerContext* context,
-       std::shared_ptr<const v1::WatchRequest> request, Caller caller,
-       std::unique_ptr<ClientPlaces::Place> place)
-      : WatcherCall(hub->terms_, context, std::move(caller), std::move(place)),
-        hub_(hub),
-        id_(id),
-        run_(request->run()),
-        request_(std::move(request)) {}
+  Call(WatchHub* hub, std::uint64_t id, CallHead head)
+      : WatcherCall(hub->terms_, std::move(head)), hub_(hub), id_(id) {}
 
+  void OwnItself(std::shared_ptr<Call> self) { self_ = std::move(self); }
+  std::shared_ptr<Call> self() const { return self_; }
+  std::uint64_t id() const { return id_; }
   const std::string& run() const { return run_; }
+  using RequestCall::client;
 
-  void OnWriteDone(bool ok) override {
-    bytes_.Clear();
-    WatcherCall::OnWriteDone(ok);
+  void OnDone() override {
+    const std::shared_ptr<Call> last = std::move(self_);
+    hub_->Remove(id_);
   }
 
-  // May destroy this.
-  void OnDone() override { hub_->Remove(id_); }
-
  private:
+  void OnRequest(grpc::ByteBuffer bytes) override {
+    auto request = ReadRequestOf<v1::WatchRequest>(hub_->terms_.gate, caller(),
+                                                   guards(), std::move(bytes));
+    absl::Status status = request.status();
+    if (request.ok()) {
+      request_ = *std::move(request);
+      run_ = request_->run();
+      status = hub_->Add(this);
+    }
+    if (!status.ok()) RequestCall::End(status);
+  }
+
   void Wake() override { hub_->MarkDue(id_); }
 
-  absl::StatusOr<const grpc::ByteBuffer*> Next() override {
+  absl::StatusOr<bool> Next(grpc::ByteBuffer* bytes) override {
     WatchMessage message;
     const absl::StatusOr<bool> more = Ask(&message);
     if (absl::IsResourceExhausted(more.status())) {
-      hub_->terms_.guards.Refused(Limit::kQueryWork);
+      guards().Refused(Limit::kQueryWork);
     }
     if (!more.ok()) {
       return WithOwnRuns(caller(), *hub_->environment_->store, more.status());
     }
-    if (!*more) {
-      if (cursor_->behind()) Wake();
-      return nullptr;
+    if (*more) {
+      *bytes = ToByteBuffer(message);
+    } else if (cursor_->behind()) {
+      Wake();
     }
-    bytes_ = ToByteBuffer(message);
-    return &bytes_;
+    return *more;
   }
 
   absl::StatusOr<bool> Ask(WatchMessage* message) {
@@ -97,12 +105,12 @@ class WatchHub::Call final : public WatcherCall<grpc::ByteBuffer> {
 
   WatchHub* const hub_;
   const std::uint64_t id_;
-  const std::string run_;
-  // Of the hub's thread; bytes_ is gRPC's while it is written. The cursor has
-  // what it needs of the request.
+  std::shared_ptr<Call> self_;
+  std::string run_;
+  // From Add() on of the hub's thread. The cursor has what it needs of the
+  // request.
   std::shared_ptr<const v1::WatchRequest> request_;
   std::unique_ptr<WatchCursor> cursor_;
-  grpc::ByteBuffer bytes_;
 };
 
 WatchHub::WatchHub(const QueryEnvironment* environment,
@@ -127,31 +135,34 @@ WatchHub::~WatchHub() {
   thread_.join();
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchHub::Open(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  absl::StatusOr<WatchAsked<v1::WatchRequest>> asked =
-      ReadWatch<v1::WatchRequest>(terms_, *context, bytes);
-  if (!asked.ok()) return new RefusedCall(asked.status());
-  std::shared_ptr<Call> call;
+grpc::ServerGenericBidiReactor* WatchHub::Open(CallHead head) {
+  std::uint64_t id = 0;
+  {
+    MutexLock lock(mu_);
+    id = next_id_++;
+  }
+  const auto call = std::make_shared<Call>(this, id, std::move(head));
+  call->OwnItself(call);
+  return call.get();
+}
+
+absl::Status WatchHub::Add(Call* call) {
   {
     MutexLock lock(mu_);
     if (stopping_) {
-      return new RefusedCall(
-          absl::UnavailableError("the collector is shutting down"));
+      return absl::UnavailableError("the collector is shutting down");
     }
-    auto place = places_.Take(ClientName(asked->caller, context->peer()));
+    auto place = places_.Take(call->client());
     if (!place.ok()) {
       terms_.guards.Refused(Limit::kWatches);
-      return new RefusedCall(place.status());
+      return place.status();
     }
-    const std::uint64_t id = next_id_++;
-    call = std::make_shared<Call>(this, id, context, std::move(asked->request),
-                                  std::move(asked->caller), *std::move(place));
-    calls_[id] = call;
-    due_.insert(id);
+    call->TakePlace(*std::move(place));
+    calls_[call->id()] = call->self();
+    due_.insert(call->id());
   }
   due_changed_.NotifyOne();
-  return call.get();  // Kept by calls_ until OnDone().
+  return absl::OkStatus();
 }
 
 void WatchHub::Shutdown(std::chrono::steady_clock::time_point deadline) {

@@ -24,14 +24,12 @@
 
 #include "core/sync.h"
 #include "gradtap/v1/query.pb.h"
-#include "grpcpp/server_context.h"
-#include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
 #include "server/limits/client_places.h"
 #include "server/query/environment.h"
 #include "server/query/run_query.h"
 #include "server/query/watch_question.h"
+#include "server/service/request_call.h"
 #include "server/service/watcher_call.h"
 
 namespace gradtap::server {
@@ -53,9 +51,7 @@ class WatchHub {
   // max_watches, or half of them by one client, UNAVAILABLE after Shutdown(),
   // INVALID_ARGUMENT if the request is not a WatchRequest, PERMISSION_DENIED if
   // the run is not the caller's.
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(
-      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  grpc::ServerGenericBidiReactor* Open(CallHead head) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Ends all calls with UNAVAILABLE, each as soon as its message has left.
   // Returns when all have ended or at the deadline; idempotent.
@@ -67,6 +63,8 @@ class WatchHub {
  private:
   class Call;
 
+  // Once its request has come: an error ends it.
+  absl::Status Add(Call* call) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkDue(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkRunDue(const std::string& run) ABSL_LOCKS_EXCLUDED(mu_);
   void Remove(std::uint64_t id) ABSL_LOCKS_EXCLUDED(mu_);

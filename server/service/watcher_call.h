@@ -17,28 +17,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/sync.h"
-#include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/auth/gate.h"
-#include "server/auth/grpc_door.h"
 #include "server/limits/client_places.h"
 #include "server/limits/guards.h"
-#include "server/service/grpc_status.h"
-#include "server/service/request_bytes.h"
-#include "server/service/run_access.h"
+#include "server/service/request_call.h"
 
 namespace gradtap::server {
-
-// A call that was refused.
-template <typename Message>
-class RefusedWatcher final : public grpc::ServerWriteReactor<Message> {
- public:
-  explicit RefusedWatcher(const absl::Status& status) {
-    this->Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override { delete this; }
-};
 
 // What the calls of a hub share. All must outlive them.
 struct WatcherTerms {
@@ -48,41 +33,11 @@ struct WatcherTerms {
   std::chrono::nanoseconds max_unread{};
 };
 
-// Who asks for what, in bytes that came with the call.
-template <typename Request>
-struct WatchAsked {
-  Caller caller;
-  std::shared_ptr<const Request> request;
-};
-
-// Errors: as CallerOf(), ReadRequest() and CheckRuns(), in that order.
-template <typename Request>
-absl::StatusOr<WatchAsked<Request>> ReadWatch(
-    const WatcherTerms& terms, const grpc::CallbackServerContext& context,
-    const grpc::ByteBuffer* bytes) {
-  grpc::ByteBuffer taken = TakeBytes(bytes);
-  absl::StatusOr<Caller> caller = CallerOf(terms.gate, terms.guards, context);
-  if (const auto connection = ConnectionOf(terms.guards, context)) {
-    connection->Took(taken.Length());
-  }
-  if (!caller.ok()) return caller.status();
-  absl::StatusOr<std::shared_ptr<const Request>> request =
-      ReadRequest<Request>(terms.guards, std::move(taken));
-  if (!request.ok()) return request.status();
-  const absl::Status may = CheckRuns(terms.gate, *caller, **request);
-  if (!may.ok()) return may;
-  return WatchAsked<Request>{*std::move(caller), *std::move(request)};
-}
-
-template <typename Message>
-class WatcherCall : public grpc::ServerWriteReactor<Message> {
+// Its request makes it one of the hub's, or ends it.
+class WatcherCall : public RequestCall {
  public:
-  WatcherCall(const WatcherTerms& terms, grpc::CallbackServerContext* context,
-              Caller caller, std::unique_ptr<ClientPlaces::Place> place)
-      : terms_(terms),
-        context_(context),
-        caller_(std::move(caller)),
-        place_(std::move(place)) {}
+  WatcherCall(const WatcherTerms& terms, CallHead head)
+      : RequestCall(std::move(head), terms.guards), terms_(terms) {}
 
   // By the hub's thread. One message at most.
   void Pump(bool stopping) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -101,22 +56,29 @@ class WatcherCall : public grpc::ServerWriteReactor<Message> {
     if (stopping) {
       return End(absl::UnavailableError("the collector is shutting down"));
     }
-    if (const auto s = terms_.gate->Recheck(caller_); !s.ok()) return End(s);
-    const absl::StatusOr<const Message*> message = Next();
-    if (!message.ok()) return End(message.status());
-    if (*message == nullptr) return;
+    if (const auto s = terms_.gate->Recheck(caller()); !s.ok()) return End(s);
+    const absl::StatusOr<bool> more = Next(&message_);
+    if (!more.ok()) return End(more.status());
+    if (!*more) return;
     {
       MutexLock lock(mu_);
       writing_ = true;
     }
     written_ = std::chrono::steady_clock::now();
-    this->StartWrite(*message);
+    StartWrite(&message_);
   }
 
+  // Its place among those who watch, in that of one among all calls. Before it
+  // is the hub's.
+  void TakePlace(std::unique_ptr<ClientPlaces::Place> place) {
+    place_ = std::move(place);
+    RequestCall::LeavePlace();
+  }
   // It is the hub's no more: what is left of it is in nobody's way.
   void LeavePlace() { place_ = nullptr; }
 
   void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mu_) {
+    message_.Clear();
     {
       MutexLock lock(mu_);
       writing_ = false;
@@ -133,18 +95,15 @@ class WatcherCall : public grpc::ServerWriteReactor<Message> {
     Wake();
   }
 
- protected:
-  const Caller& caller() const { return caller_; }
-
  private:
   // Whose token has been revoked is told so, if the message before is taken
   // within that.
   static constexpr std::chrono::nanoseconds kRevokedUnread =
       std::chrono::seconds(2);
 
-  // By the hub's thread: what is to be told, which stays as it is until it has
-  // been written; null: nothing now. An error ends the call.
-  virtual absl::StatusOr<const Message*> Next() = 0;
+  // By the hub's thread: what is to be told; false: nothing now. An error ends
+  // the call.
+  virtual absl::StatusOr<bool> Next(grpc::ByteBuffer* message) = 0;
   // Has the hub call Pump() soon.
   virtual void Wake() = 0;
 
@@ -152,7 +111,7 @@ class WatcherCall : public grpc::ServerWriteReactor<Message> {
   // not asked to take the status either. The call is there for as long as its
   // message is on its way.
   void EndIfUnread() ABSL_LOCKS_EXCLUDED(mu_) {
-    const bool may = terms_.gate->Recheck(caller_).ok();
+    const bool may = terms_.gate->Recheck(caller()).ok();
     const auto waited = std::chrono::steady_clock::now() - written_;
     if (waited < (may ? terms_.max_unread : kRevokedUnread)) return;
     if (may) terms_.guards.Refused(Limit::kAnswerTime);
@@ -160,7 +119,7 @@ class WatcherCall : public grpc::ServerWriteReactor<Message> {
       MutexLock lock(mu_);
       cancelled_ = true;
     }
-    context_->TryCancel();
+    context()->TryCancel();
   }
 
   void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_) {
@@ -168,13 +127,12 @@ class WatcherCall : public grpc::ServerWriteReactor<Message> {
       MutexLock lock(mu_);
       finished_ = true;
     }
-    this->Finish(ToGrpcStatus(status));
+    RequestCall::End(status);
   }
 
   const WatcherTerms& terms_;
-  grpc::CallbackServerContext* const context_;  // There until OnDone().
-  const Caller caller_;
   std::unique_ptr<ClientPlaces::Place> place_;
+  grpc::ByteBuffer message_;  // Of the hub's thread; gRPC's while written.
   std::chrono::steady_clock::time_point written_;  // Of the hub's thread.
 
   Mutex mu_;

@@ -61,6 +61,32 @@ def watches(grpc, _http, until, _prepared):
     return {"opened": opened, "answers": answers}
 
 
+def calls(grpc, _http, until, _prepared):
+    """Heads of queries that never come: 95 on each of 300 connections, which
+    stay, and 40,000 on one that has not heard how many it may have."""
+    held, opened, answers = [], 0, {}
+    while time.monotonic() < until and len(held) < 301:
+        try:
+            one = Peer(grpc)
+            one.socket.settimeout(1)
+            held.append(one)
+            many = 40_000 if len(held) == 1 else 95
+            one.send(b"".join(
+                peer.frame(peer.HEADERS, peer.END_HEADERS, 2 * n + 1,
+                           peer.headers("/gradtap.v1.Query/GetRun"))
+                for n in range(many)))
+            opened += many
+            if len(held) > 1:
+                one.read()
+            _tally(answers, "taken")
+        except (Gone, OSError) as error:
+            _tally(answers, _short(error))
+            time.sleep(0.01)
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    return {"opened": opened, "answers": answers}
+
+
 def prepare_gaps():
     """Batches of 130,000 gaps in 200 bytes."""
     gaps = 130_000
@@ -204,6 +230,7 @@ ATTACKS = {
     "heads": (heads, None),
     "forms": (forms, None),
     "watches": (watches, None),
+    "calls": (calls, None),
     "gaps": (gaps, prepare_gaps),
     "parts": (parts, prepare_parts),
     "unread": (unread, None),

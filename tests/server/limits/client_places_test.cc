@@ -35,6 +35,21 @@ TEST(ClientPlacesTest, OneClientHasItsPartAndOthersTheRest) {
   GRADTAP_EXPECT_OK(places.Take("third"));
 }
 
+TEST(ClientPlacesTest, ItIsToldWhetherOthersHaveThem) {
+  ClientPlaces places("seats", 2, 1);
+  bool by_itself = false;
+  const auto one = places.Take("one", &by_itself);
+  EXPECT_FALSE(by_itself);
+  EXPECT_FALSE(places.Take("one", &by_itself).ok());
+  EXPECT_TRUE(by_itself);
+  const auto other = places.Take("other", &by_itself);
+  EXPECT_FALSE(places.Take("third", &by_itself).ok());
+  EXPECT_FALSE(by_itself);
+  // None is left, but it would have none either way.
+  EXPECT_FALSE(places.Take("one", &by_itself).ok());
+  EXPECT_TRUE(by_itself);
+}
+
 TEST(ClientPlacesTest, APlaceThatWasRefusedIsNotTaken) {
   ClientPlaces places("seats", 100, 1);
   const auto one = places.Take("one");

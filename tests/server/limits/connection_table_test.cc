@@ -24,6 +24,7 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
+constexpr auto kAnswer = ConnectionTimer::For::kAnswer;
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
 // Sockets that are what a test says.
@@ -133,11 +134,11 @@ TEST_F(ConnectionTableTest, WhoDoesNotReadAnAnswerInTimeIsEndedOnce) {
   EXPECT_TRUE(Open(0));
   EXPECT_TRUE(Open(1));
   EXPECT_TRUE(Open(2));
-  const AnswerToSend unread(&table_, Find(0));
-  auto read = std::make_unique<AnswerToSend>(&table_, Find(1));
+  const ConnectionTimer unread(&table_, Find(0), kAnswer);
+  auto read = std::make_unique<ConnectionTimer>(&table_, Find(1), kAnswer);
   clock_.Advance(caps_.answer_time - std::chrono::milliseconds(1));
-  const AnswerToSend later(&table_, Find(2));
-  const AnswerToSend of_nobody(&table_, nullptr);
+  const ConnectionTimer later(&table_, Find(2), kAnswer);
+  const ConnectionTimer of_nobody(&table_, nullptr, kAnswer);
   table_.Look();
   EXPECT_THAT(sockets_.ended, IsEmpty());
   read = nullptr;
@@ -148,10 +149,26 @@ TEST_F(ConnectionTableTest, WhoDoesNotReadAnAnswerInTimeIsEndedOnce) {
   EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 1u);
 }
 
+TEST_F(ConnectionTableTest, WhoSendsNoRequestInTimeIsEnded) {
+  EXPECT_TRUE(Open(0));
+  EXPECT_TRUE(Open(1));
+  const ConnectionTimer answer(&table_, Find(0), kAnswer);
+  const ConnectionTimer request(&table_, Find(1),
+                                ConnectionTimer::For::kRequest);
+  clock_.Advance(caps_.request_time - std::chrono::milliseconds(1));
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, IsEmpty());
+  clock_.Advance(std::chrono::milliseconds(1));
+  table_.Look();
+  EXPECT_THAT(sockets_.ended, ElementsAre(1));
+  EXPECT_EQ(refused_.refused(Limit::kRequestTime), 1u);
+  EXPECT_EQ(refused_.refused(Limit::kAnswerTime), 0u);
+}
+
 TEST_F(ConnectionTableTest, OfTwoAnswersOfAConnectionEachHasItsTime) {
   EXPECT_TRUE(Open(0));
-  auto one = std::make_unique<AnswerToSend>(&table_, Find(0));
-  const AnswerToSend other(&table_, Find(0));
+  auto one = std::make_unique<ConnectionTimer>(&table_, Find(0), kAnswer);
+  const ConnectionTimer other(&table_, Find(0), kAnswer);
   one = nullptr;
   clock_.Advance(caps_.answer_time);
   table_.Look();

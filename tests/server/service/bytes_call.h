@@ -16,9 +16,13 @@ namespace gradtap::server::testing {
 // With a minute's deadline; cancelled at its destruction. One thread.
 class BytesCall {
  public:
+  // `authorization`: as its head says it; empty: nothing.
   BytesCall(const std::shared_ptr<grpc::Channel>& channel,
-            const std::string& method)
+            const std::string& method, const std::string& authorization = "")
       : stub_(channel) {
+    if (!authorization.empty()) {
+      context_.AddMetadata("authorization", authorization);
+    }
     context_.set_deadline(std::chrono::system_clock::now() +
                           std::chrono::seconds(60));
     call_ = stub_.PrepareCall(&context_, method, &queue_);
@@ -37,6 +41,11 @@ class BytesCall {
   bool Write(const std::string& message) {
     const grpc::Slice slice(message);
     call_->Write(grpc::ByteBuffer(&slice, 1), this);
+    return Done();
+  }
+  // There is no message, or no further one.
+  bool WritesDone() {
+    call_->WritesDone(this);
     return Done();
   }
   // False: there is none any more.

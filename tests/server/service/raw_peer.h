@@ -43,32 +43,42 @@ inline bool AwaitClosed(int fd) {
   }
 }
 
-// One call of one connection, without a deadline. One thread.
+// Calls of one connection, without a deadline; of the first one more than its
+// head. One thread.
 class RawPeer {
  public:
   // `window`: so many bytes of an answer the call takes, and no more.
   RawPeer(const std::string& address, const std::string& path,
           std::uint32_t window = 65'535)
       : fd_(ConnectTo(address)) {
-    std::string fields;
     const std::pair<std::string, std::string> headers[] = {
         {":method", "POST"}, {":scheme", "http"},
         {":path", path},     {":authority", "host"},
         {"te", "trailers"},  {"content-type", "application/grpc"}};
     for (const auto& [name, value] : headers) {
-      fields += '\0';
+      fields_ += '\0';
       for (const std::string& text : {name, value}) {
-        fields += static_cast<char>(text.size());
-        fields += text;
+        fields_ += static_cast<char>(text.size());
+        fields_ += text;
       }
     }
     Send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
          Frame(kSettings, 0, 0, Number(kInitialWindow, 2) + Number(window, 4)) +
-         Frame(kHeaders, kEndHeaders, 1, fields));
+         Frame(kHeaders, kEndHeaders, 1, fields_));
   }
   ~RawPeer() { ::close(fd_); }
   RawPeer(const RawPeer&) = delete;
   RawPeer& operator=(const RawPeer&) = delete;
+
+  // The heads of so many calls more, whatever the other side permits: its
+  // settings have not been read.
+  void SendHeads(std::uint32_t calls) {
+    std::string heads;
+    for (std::uint32_t i = 1; i <= calls; ++i) {
+      heads += Frame(kHeaders, kEndHeaders, 1 + 2 * i, fields_);
+    }
+    Send(heads);
+  }
 
   // One whole message of the call.
   void SendMessage(const std::string& message) {
@@ -199,6 +209,7 @@ class RawPeer {
   }
 
   const int fd_;
+  std::string fields_;
   std::string unread_;
   std::int64_t connection_window_ = 65'535;
   std::int64_t stream_window_ = 65'535;

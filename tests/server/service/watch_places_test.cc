@@ -105,7 +105,7 @@ class WatchPlacesTest : public DoorsTest {
 
 TEST_F(WatchPlacesTest, WhoTakesNoMessageLosesItsPlace) {
   CollectorOptions options;
-  options.connections.answer_time = std::chrono::milliseconds(100);
+  options.connections.answer_time = std::chrono::seconds(1);
   StartWithRun(options);
   const auto stub = NarrowStub();
   const auto watch = Watch(stub.get(), admin_);

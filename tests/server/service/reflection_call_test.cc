@@ -1,4 +1,4 @@
-#include "server/service/other_methods.h"
+#include "server/service/reflection_call.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

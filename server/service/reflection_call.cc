@@ -1,19 +1,16 @@
-#include "server/service/other_methods.h"
+#include "server/service/reflection_call.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
 
 #include <cstdint>
-#include <memory>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
 #include "core/wire.h"
-#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/slice.h"
-#include "server/auth/grpc_door.h"
 #include "server/service/grpc_status.h"
 
 namespace gradtap::server {
@@ -26,8 +23,6 @@ constexpr char kReflection[] =
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 // What is asked for is a name.
 constexpr std::size_t kMostBytes = 4'096;
-constexpr std::size_t kMostCalls = 512;
-constexpr std::size_t kMostOfAClient = 64;
 
 // ServerReflectionRequest's fields, and those of its answer.
 enum : std::uint32_t {
@@ -106,28 +101,12 @@ void AppendAnswerTo(const wire::Reader& asked,
   }
 }
 
-// A call that is over before it has begun.
-class RefusedCall final : public grpc::ServerGenericBidiReactor {
- public:
-  explicit RefusedCall(const absl::Status& status) {
-    Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override { delete this; }
-};
-
-// One answer to each request, one after the other. The first one is counted
-// with the call.
+// The first request is counted with the call.
 class ReflectionCall final : public grpc::ServerGenericBidiReactor {
  public:
   ReflectionCall(const std::vector<std::string>& services, const Guards& guards,
-                 Caller caller, const grpc::GenericCallbackServerContext& call,
-                 std::unique_ptr<ClientPlaces::Place> place)
-      : services_(services),
-        guards_(guards),
-        caller_(std::move(caller)),
-        peer_(call.peer()),
-        connection_(ConnectionOf(guards, call)),
-        place_(std::move(place)) {
+                 CallHead head)
+      : services_(services), guards_(guards), head_(std::move(head)) {
     StartRead(&in_);
   }
 
@@ -140,10 +119,11 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
       return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
                                  "a name is asked for, in at most 4 KiB"));
     }
-    if (connection_ != nullptr) connection_->Took(in.Length());
-    const absl::Status often = std::exchange(first_, false)
-                                   ? absl::OkStatus()
-                                   : TakeRequest(guards_, caller_, peer_);
+    if (head_.connection != nullptr) head_.connection->Took(in.Length());
+    const absl::Status often =
+        std::exchange(first_, false)
+            ? absl::OkStatus()
+            : TakeRequest(guards_, head_.caller, head_.context->peer());
     if (!often.ok()) return Finish(ToGrpcStatus(often));
     const grpc::Slice answer(ReflectionAnswer(
         {reinterpret_cast<const char*>(request.begin()), request.size()},
@@ -160,28 +140,14 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
  private:
   const std::vector<std::string>& services_;
   const Guards guards_;
-  const Caller caller_;
-  const std::string peer_;
-  const std::shared_ptr<OpenConnection> connection_;
-  const std::unique_ptr<ClientPlaces::Place> place_;
+  const CallHead head_;
   bool first_ = true;
   grpc::ByteBuffer in_, out_;
 };
 
-// Who is asked for no token where others are. Behind the address of one that
-// goes on after refusals there may be others, who have tokens.
-absl::StatusOr<Caller> StrangerOf(
-    const Guards& guards, const grpc::GenericCallbackServerContext& context) {
-  const Caller stranger = Caller::Anybody();
-  const absl::Status often = TakeRequest(guards, stranger, context.peer());
-  const auto connection = ConnectionOf(guards, context);
-  if (connection != nullptr) connection->Took(0);
-  if (often.ok()) return stranger;
-  CountRefusal(guards, /*shut=*/false, connection.get());
-  return often;
-}
-
 }  // namespace
+
+bool IsReflectionMethod(std::string_view path) { return path == kReflection; }
 
 std::string ReflectionAnswer(std::string_view request_untrusted,
                              const std::vector<std::string>& services) {
@@ -205,43 +171,10 @@ std::string ReflectionAnswer(std::string_view request_untrusted,
   return answer + found;
 }
 
-OtherMethods::OtherMethods(Gate* gate, const Guards& guards,
-                           std::vector<std::string> services)
-    : gate_(gate),
-      guards_(guards),
-      services_(services),
-      places_("calls of health and reflection", kMostCalls, kMostOfAClient),
-      health_(std::move(services), guards.connections) {
-  services_.emplace_back("grpc.health.v1.Health");
-  services_.emplace_back("grpc.reflection.v1alpha.ServerReflection");
-}
-
-grpc::ServerGenericBidiReactor* OtherMethods::CreateReactor(
-    grpc::GenericCallbackServerContext* context) {
-  const bool is_health = IsHealthMethod(context->method());
-  const bool is_stranger = is_health && gate_->asks();
-  const absl::StatusOr<Caller> caller =
-      is_stranger ? StrangerOf(guards_, *context)
-                  : CallerOf(gate_, guards_, *context);
-  if (!caller.ok()) return new RefusedCall(caller.status());
-  auto place = places_.Take(ClientName(*caller, context->peer()));
-  if (!place.ok()) {
-    guards_.Refused(Limit::kClientRequests);
-    CountRefusal(guards_, /*shut=*/!is_stranger && caller->id.empty(),
-                 ConnectionOf(guards_, *context).get());
-    return new RefusedCall(place.status());
-  }
-  if (is_health) {
-    return health_.Open(*context, *std::move(place),
-                        ConnectionOf(guards_, *context));
-  }
-  if (context->method() == kReflection) {
-    return new ReflectionCall(services_, guards_, *caller, *context,
-                              *std::move(place));
-  }
-  return new RefusedCall(absl::UnimplementedError(
-      absl::StrCat("there is no method '",
-                   EscapeForTerminal(context->method().substr(0, 200)), "'")));
+grpc::ServerGenericBidiReactor* OpenReflection(
+    const std::vector<std::string>& services, const Guards& guards,
+    CallHead head) {
+  return new ReflectionCall(services, guards, std::move(head));
 }
 
 }  // namespace gradtap::server
