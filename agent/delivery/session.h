@@ -175,8 +175,8 @@ class Session {
   // How many steps at hand come before the first schema there, and where that
   // is. If they are not given up: whether there are any.
   void FindSchema();
-  // What goes in place of a step that is given up.
-  std::string GivenUp(const EntryView& entry);
+  // What goes in place of a step that is given up, or of a part of one.
+  static std::string GivenUp(const EntryMeta& meta);
   void Say(const std::string& key, const std::string& what);
 
   const SessionOptions options_;

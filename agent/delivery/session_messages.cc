@@ -27,6 +27,12 @@ bool Join(const EntryView& entry, std::string* record) {
   return entry.meta.part_index + 1 == entry.meta.part_count;
 }
 
+// A step without statistics, in one part, needs none.
+bool NeedsSchema(const EntryMeta& meta) {
+  return meta.kind == EntryKind::kStep &&
+         (meta.recorded_steps > 0 || meta.part_count > 1);
+}
+
 // That a step refers to, or that a schema has; none: it is neither.
 std::optional<std::uint32_t> SchemaIdOf(std::string_view record) {
   const auto view = ParseRecord(record);
@@ -103,10 +109,10 @@ std::uint32_t Session::FillContent(std::size_t max_bytes, bool at_least_one,
   while (source_->Read(send_next_, &entry)) {
     std::string given_up;
     std::string_view bytes = entry.bytes;
-    if (send_next_ < schema_seq_ && entry.meta.kind == EntryKind::kStep) {
-      bytes = given_up = GivenUp(entry);
-    }
+    const bool gives_up = send_next_ < schema_seq_ && NeedsSchema(entry.meta);
+    if (gives_up) bytes = given_up = GivenUp(entry.meta);
     if (!fits(bytes.size())) break;
+    if (gives_up) source_->MarkRejected(send_next_);
     AppendToRecordList(bytes, content);
     ++send_next_;
     ++records;
@@ -191,13 +197,7 @@ void Session::FindSchema() {
   if (steps_without_schema_ > 0) schema_seq_ = seq;
 }
 
-// A step without statistics needs no schema.
-std::string Session::GivenUp(const EntryView& entry) {
-  const EntryMeta& meta = entry.meta;
-  if (meta.recorded_steps == 0 && meta.part_count == 1) {
-    return std::string(entry.bytes);
-  }
-  source_->MarkRejected(entry.seq);
+std::string Session::GivenUp(const EntryMeta& meta) {
   if (meta.recorded_steps == 0) return {};
   return EncodeGap({GapCause::kIoError, meta.step, meta.step, 1,
                     "its schema was not left, and was given up"});
