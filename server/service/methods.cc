@@ -52,6 +52,7 @@ absl::StatusOr<CallHead> Methods::Admit(
   if (!caller.ok()) return caller.status();
   CallHead head;
   head.context = context;
+  head.gate = gate_;
   head.caller = *std::move(caller);
   head.connection = ConnectionOf(guards_, *context);
   bool by_itself = false;

@@ -56,6 +56,7 @@ class QueryService::Call final : public RequestCall {
         method_, client(), [this] { return context()->IsCancelled(); },
         [this](const Cancelled& cancelled) { return Make(cancelled); },
         [this](const absl::Status& status) {
+          request_ = nullptr;  // Not kept until the answer has been read.
           status.ok() ? Answer(answer_) : End(status);
         });
   }

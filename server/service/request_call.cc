@@ -28,6 +28,8 @@ void RequestCall::OnReadDone(bool ok) {
   grpc::ByteBuffer bytes;  // Not kept until the call is done.
   bytes.Swap(&bytes_);
   if (head_.connection != nullptr) head_.connection->Took(bytes.Length());
+  const absl::Status may = head_.gate->Recheck(head_.caller);
+  if (!may.ok()) return End(may);
   OnRequest(std::move(bytes));
 }
 

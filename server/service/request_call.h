@@ -30,6 +30,7 @@ namespace gradtap::server {
 // What is known of a call, and held by it, when its head has come.
 struct CallHead {
   grpc::CallbackServerContext* context = nullptr;  // There until OnDone().
+  Gate* gate = nullptr;                            // That let it in.
   Caller caller;
   std::shared_ptr<OpenConnection> connection;  // May be null: not known.
   std::unique_ptr<ClientPlaces::Place> place;  // May be null.
@@ -43,8 +44,9 @@ class RefusedCall final : public grpc::ServerGenericBidiReactor {
 };
 
 // Begins to read at once: a connection whose request does not come in time is
-// ended. Who derives from it deletes it in OnDone(), which is not before one of
-// Answer(), End() or what it writes by itself has ended the call.
+// ended (not of a socket of the file system: it is not known). Who derives from
+// it deletes it in OnDone(), which is not before one of Answer(), End() or what
+// it writes by itself has ended the call.
 class RequestCall : public grpc::ServerGenericBidiReactor {
  protected:
   RequestCall(CallHead head, const Guards& guards);
@@ -63,7 +65,8 @@ class RequestCall : public grpc::ServerGenericBidiReactor {
 
  private:
   // The request's bytes, once, on a thread of gRPC's that must not wait. Not
-  // if the client has gone or sends none, which ends the call.
+  // if the client has gone or sends none, or its token is one no more, which
+  // ends the call.
   virtual void OnRequest(grpc::ByteBuffer bytes) = 0;
 
   void OnReadDone(bool ok) final;

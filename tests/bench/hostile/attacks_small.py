@@ -4,6 +4,7 @@ time and returns what it has done and how it was answered."""
 
 import os
 import socket
+import struct
 import threading
 import time
 import urllib.parse
@@ -85,6 +86,29 @@ def calls(grpc, _http, until, _prepared):
     while time.monotonic() < until:
         time.sleep(0.05)
     return {"opened": opened, "answers": answers}
+
+
+def asked(grpc, _http, until, _prepared):
+    """Requests of 319 KiB, 95 on each of 8 connections that stay, of whose
+    answers nothing is taken."""
+    request = message(field(15, b"\0" * (319 << 10)))
+    held, sent, answers = [], 0, {}
+    while time.monotonic() < until and len(held) < 8:
+        try:
+            one = Peer(grpc, greet=False)
+            held.append(one)
+            one.send(peer.PREFACE + peer.frame(
+                peer.SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+            for n in range(95):
+                one.open(2 * n + 1, "/gradtap.v1.Query/ListRuns")
+                sent += one.send_data(2 * n + 1, request, until, last=True)
+            _tally(answers, "taken")
+        except (Gone, OSError) as error:
+            _tally(answers, _short(error))
+            time.sleep(0.01)
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    return {"MiB sent": sent >> 20, "answers": answers}
 
 
 def prepare_gaps():
@@ -231,6 +255,7 @@ ATTACKS = {
     "forms": (forms, None),
     "watches": (watches, None),
     "calls": (calls, None),
+    "asked": (asked, None),
     "gaps": (gaps, prepare_gaps),
     "parts": (parts, prepare_parts),
     "unread": (unread, None),

@@ -75,6 +75,25 @@ TEST_F(OpenCallsTest, OneClientHasThreeQuartersAndOthersTheRest) {
   EXPECT_TRUE(status.ok()) << status.error_message();
 }
 
+TEST_F(OpenCallsTest, ATokenThatIsRevokedBeforeTheRequestComesIsOneNoMore) {
+  for (const char* path : {kListRuns, "/gradtap.v1.Upkeep/Compact"}) {
+    const std::string token = tokens_.Add("admin");
+    Start(Way::kLoopback);
+    ASSERT_NE(collector_, nullptr);
+    const auto channel = NewChannel();
+    ASSERT_TRUE(ListRuns(channel, token).ok());
+    BytesCall call(channel, path, Bearer(token));
+    tokens_.Revoke(token);
+    EXPECT_EQ(AwaitRefusal(NewChannel(), token).error_code(),
+              grpc::StatusCode::UNAUTHENTICATED);
+    call.Write("");
+    std::string answer;
+    EXPECT_FALSE(call.Read(&answer)) << path;
+    EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+    collector_ = nullptr;
+  }
+}
+
 TEST_F(OpenCallsTest, WhoFindsNoPlaceThatOthersHaveKeepsItsConnection) {
   const std::string one = tokens_.Add("read");
   const std::string other = tokens_.Add("read");
