@@ -14,6 +14,14 @@ namespace {
 constexpr std::size_t kMaxTokenBytes = 4096;
 constexpr char kBlanks[] = " \t\r\n";
 
+// As server/auth/token.h has them.
+constexpr std::string_view kTokenWord = "gradtap_";
+constexpr std::size_t kIdDigits = 8;
+constexpr std::size_t kSecretDigits = 43;
+constexpr char kHexDigits[] = "0123456789abcdef";
+constexpr char kSecretCharacters[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 }  // namespace
 
 absl::Status CheckBearerToken(std::string_view token_untrusted) {
@@ -50,6 +58,26 @@ absl::StatusOr<std::string> ReadBearerToken(const std::string& path) {
         absl::StrCat("the file '", shown, "' has no token alone in it"));
   }
   return text;
+}
+
+std::string MaskTokens(std::string_view text) {
+  std::string masked;
+  std::size_t done = 0;
+  std::size_t at = 0;
+  while ((at = text.find(kTokenWord, at)) != std::string_view::npos) {
+    at += kTokenWord.size();
+    const std::size_t secret = at + kIdDigits + 1;
+    if (text.substr(at).find_first_not_of(kHexDigits) != kIdDigits ||
+        text[secret - 1] != '_') {
+      continue;
+    }
+    const std::size_t end = std::min(
+        text.find_first_not_of(kSecretCharacters, secret), text.size());
+    if (end - secret < kSecretDigits) continue;
+    masked.append(text.substr(done, secret - done)).append("...");
+    at = done = end;
+  }
+  return masked.append(text.substr(done));
 }
 
 }  // namespace gradtap

@@ -21,6 +21,12 @@ absl::Status CheckBearerToken(std::string_view token_untrusted);
 // kInvalidArgument names the file, and why it cannot be used.
 absl::StatusOr<std::string> ReadBearerToken(const std::string& path);
 
+// `text` for people, with "..." for the secret part of each word in it that has
+// the form of a collector's tokens (server/auth/token.h), whatever stands
+// around it; their ids stay. Logs have what is said of a token given in a wrong
+// place.
+std::string MaskTokens(std::string_view text);
+
 }  // namespace gradtap
 
 #endif  // GRADTAP_CORE_BEARER_TOKEN_H_

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "core/bearer_token.h"
 #include "core/names.h"
 #include "proto/text/rules_text.h"
 #include "server/allocator.h"
@@ -42,7 +43,8 @@
 namespace gradtap::server {
 
 void Say(const std::string& line) {
-  std::fprintf(stderr, "gradtapd: %s\n", EscapeForTerminal(line).c_str());
+  std::fprintf(stderr, "gradtapd: %s\n",
+               EscapeForTerminal(gradtap::MaskTokens(line)).c_str());
 }
 
 }  // namespace gradtap::server

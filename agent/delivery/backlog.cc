@@ -56,8 +56,7 @@ EntryView Backlog::Missing(std::uint64_t seq) {
        ++at) {
     next = FirstPlace(entry.meta);
   }
-  const std::uint64_t from = before_hole_ ? hole_begin_ : hole_from_;
-  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : from,
+  return spool_->StandIn(seq, spooled ? spool_->last_seq() + 1 : hole_begin_,
                          ring_->first_seq(),
                          spooled ? spool_->last_place() : before_hole_, next,
                          "the end of the spool cannot be read");

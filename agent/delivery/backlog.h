@@ -39,6 +39,9 @@ class Backlog : public RecordSource {
   bool Read(std::uint64_t seq, EntryView* entry) override;
   std::size_t BytesFrom(std::uint64_t seq) override;
   void MarkRejected(std::uint64_t seq) override;
+  void NoteDelivered(std::uint64_t next_seq) override {
+    if (spool_ != nullptr) spool_->NoteDelivered(next_seq);
+  }
   void FreeBefore(std::uint64_t next_seq) override;
 
   Spool* spool() const { return spool_.get(); }

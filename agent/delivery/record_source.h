@@ -31,6 +31,10 @@ class RecordSource {
 
   // The collector has refused it for good: Read() says so from now on.
   virtual void MarkRejected(std::uint64_t seq) = 0;
+  // The collector has the records before `next_seq`, some of which this session
+  // has not sent: it got them from elsewhere, or from an earlier session. What
+  // is told of a hole there is told of those from `next_seq` on.
+  virtual void NoteDelivered(std::uint64_t /*next_seq*/) {}
   // The records before `next_seq`, which is at most last_seq() + 1, are not
   // needed any more.
   virtual void FreeBefore(std::uint64_t next_seq) = 0;

@@ -180,6 +180,7 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
                      "lost"));
   }
   books_->SetLastStepOfRun(welcome_untrusted.last_step_of_run());
+  if (next_seq > sent_ + 1) source_->NoteDelivered(next_seq);
   FreeThrough(next_seq - 1);
   state_ = SessionState::kStreaming;
   credit_bytes_ = welcome_untrusted.credit_bytes();
@@ -479,6 +480,7 @@ bool Session::MakeBatch(v1::AgentMessage* message) {
   in_flight_.push_back({send_next_ - 1, batch->frame().size()});
   in_flight_bytes_ += batch->frame().size();
   sent_in_call_ = send_next_ - 1;
+  sent_ = std::max(sent_, sent_in_call_);
   return true;
 }
 

@@ -195,6 +195,7 @@ class Session {
   std::uint64_t hole_from_ = 0;
   bool hole_next_read_ = false;
   std::optional<LoopPlace> hole_next_;
+  std::uint64_t sent_ = 0;        // Highest seq, in any call.
   std::uint64_t schema_seq_ = 0;  // Steps before it have none.
   std::uint64_t steps_without_schema_ = 0;
   int failures_ = 0;  // Calls in a row without progress.

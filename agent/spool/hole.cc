@@ -25,10 +25,14 @@ Told WhatToTell(const Hole& hole) {
   const bool known = hole.before.has_value();
   const std::uint32_t from = known ? hole.before->branch : 0;
   if (from > next.branch) return told;
-  told.rollbacks = std::min<std::uint64_t>(next.branch - from, hole.records);
-  // The collector may have the rollbacks already, in which case all are steps.
+  const bool may_be_had = !known && !hole.from_start;
+  // A collector passes over rollbacks that it has, and would hear of nothing.
+  const std::uint64_t for_gap = may_be_had && hole.records > 1 ? 1 : 0;
+  told.rollbacks =
+      std::min<std::uint64_t>(next.branch - from, hole.records - for_gap);
+  // If it has them, all are steps.
   std::uint64_t records = hole.records - told.rollbacks;
-  if (!known && !hole.from_start && records > 0) records = hole.records;
+  if (may_be_had && records > 0) records = hole.records;
   const std::uint64_t parts =
       std::max({std::uint32_t{1}, next.parts, known ? hole.before->parts : 0});
   const std::uint64_t steps = records / parts + (records % parts != 0 ? 1 : 0);

@@ -50,10 +50,13 @@ struct HoleRecord {
 // - A gap (kIoError) of the steps before `next`. If `before` is of the same
 //   branch, all between the two, else as many as there are records: the loop
 //   may have gone back that far, and what it replaced is not to be taken for
-//   its newest.
+//   its newest. Where records stand for several steps (gaps between those that
+//   are recorded) it may have gone back further, and some of that is.
 // - The rollbacks to the branch of `next`, from that of `before`, or, if that
 //   is not known, from the beginning: a collector passes over those that it
-//   has. They name the first step of that gap.
+//   has. They name the first step of that gap, and leave it a record; of one
+//   record alone, where `before` is not known, nobody can tell which it was,
+//   and it is the rollback: without that all behind it would be refused.
 // - A gap behind `before`, of the steps that are left over. Where that is not
 //   known these are not told.
 HoleRecord RecordOfHole(const Hole& hole, std::uint64_t behind);

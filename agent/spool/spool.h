@@ -102,11 +102,15 @@ class Spool {
   // read are an error too (kDataLoss): the original may have them.
   absl::StatusOr<EntryView> Read(std::uint64_t seq);
 
+  // The collector has the records before `next_seq` from elsewhere. Of a hole
+  // that is in there in part the rest alone is told: where the loop stood
+  // before that is not known, as those records cannot be read here.
+  void NoteDelivered(std::uint64_t next_seq) { delivered_before_ = next_seq; }
+
   // What stands in place of `seq` in a hole of the seqs from `from` to before
   // `next_seq`, with those places around it. Valid until the next call.
   EntryView StandIn(std::uint64_t seq, std::uint64_t from,
-                    std::uint64_t next_seq,
-                    const std::optional<LoopPlace>& before,
+                    std::uint64_t next_seq, std::optional<LoopPlace> before,
                     const std::optional<LoopPlace>& next,
                     std::string_view detail);
 
@@ -169,6 +173,7 @@ class Spool {
   std::vector<Segment> segments_;  // By first_seq.
   std::uint64_t first_seq_ = 1;
   std::uint64_t next_seq_ = 1;
+  std::uint64_t delivered_before_ = 1;  // Of NoteDelivered().
   std::uint64_t bytes_ = 0;
   std::uint64_t steps_found_ = 0;
   int open_fd_ = -1;  // Of the last segment, if it is being written.

@@ -100,10 +100,8 @@ EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
   if (after == segments_.size()) {
     return StandIn(seq, first_seq_, next_seq_, std::nullopt, std::nullopt, "");
   }
-  std::uint64_t from = segments_[before].next_seq;
+  const std::uint64_t from = segments_[before].next_seq;
   while (before > 0 && !segments_[before].last) --before;
-  // The collector may have some of them.
-  if (!segments_[before].last) from = std::max(from, first_seq_);
   return StandIn(seq, from, segments_[after].first_seq, segments_[before].last,
                  segments_[after].first,
                  "a segment of the spool cannot be read");
@@ -111,7 +109,7 @@ EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
 
 EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
                          std::uint64_t next_seq,
-                         const std::optional<LoopPlace>& before,
+                         std::optional<LoopPlace> before,
                          const std::optional<LoopPlace>& next,
                          std::string_view detail) {
   if (const KeptSchema* const kept = Kept(seq)) return kept->At(seq);
@@ -119,6 +117,12 @@ EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
   entry.seq = seq;
   entry.meta.kind = EntryKind::kEnd;
   if (!next) return entry;
+  // All of it: nothing will be asked for but to be told again.
+  if (delivered_before_ > from && delivered_before_ < next_seq) {
+    from = delivered_before_;
+    before.reset();
+  }
+  if (seq < from) return entry;
   Hole hole;
   hole.records = next_seq - from;
   std::uint64_t behind = next_seq - 1 - seq;
@@ -129,7 +133,7 @@ EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
   // The first record of all is a schema.
   hole.from_start = from == 1;
   if (hole.from_start && Kept(1) == nullptr) --hole.records;
-  hole.before = before;
+  hole.before = std::move(before);
   hole.next = *next;
   hole.detail = detail;
   HoleRecord record = RecordOfHole(hole, behind);

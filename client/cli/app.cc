@@ -318,7 +318,7 @@ int ParseFailed(const CLI::ParseError& error, const CLI::App& app, Io& io) {
     for (const CommandEntry& entry : kCommands) names.push_back(entry.name);
     const std::string near = Nearest(unknown, names);
     io.err.Write(absl::StrCat(
-        "gradtap: no command '", EscapeForTerminal(unknown), "'",
+        "gradtap: no command '", EscapeForTerminal(MaskTokens(unknown)), "'",
         near.empty() ? "" : absl::StrCat("; did you mean ", near, "?"),
         near.empty() ? "; see gradtap --help\n" : "\n"));
     io.err.Flush();
@@ -334,8 +334,9 @@ int ParseFailed(const CLI::ParseError& error, const CLI::App& app, Io& io) {
   for (const CLI::App* chosen : app.get_subcommands()) {
     command += " " + chosen->get_name();
   }
-  io.err.Write(absl::StrCat("gradtap: ", EscapeForTerminal(error.what()),
-                            "; see ", command, " --help\n"));
+  io.err.Write(
+      absl::StrCat("gradtap: ", EscapeForTerminal(MaskTokens(error.what())),
+                   "; see ", command, " --help\n"));
   io.err.Flush();
   return kExitUsage;
 }

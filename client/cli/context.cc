@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "core/bearer_token.h"
 #include "core/names.h"
 #include "proto/text/json_mapping.h"
 
@@ -74,7 +75,8 @@ absl::Status Context::WriteJson(const google::protobuf::Message& message) {
 
 void Context::Note(std::string_view message) {
   io_.out.Flush();
-  io_.err.Write(absl::StrCat("gradtap: ", EscapeForTerminal(message), "\n"));
+  io_.err.Write(
+      absl::StrCat("gradtap: ", EscapeForTerminal(MaskTokens(message)), "\n"));
   io_.err.Flush();
 }
 

@@ -260,6 +260,29 @@ TEST(CliErrorsTest, ATokenIsNoOptionThatPsWouldShow) {
   }
 }
 
+TEST(CliErrorsTest, ATokenIsNotRepeatedWhateverItIsGivenFor) {
+  const std::string secret(43, 'x');
+  const std::string token = "gradtap_3f9a0c1d_" + secret;
+  FakeCollector collector;
+  collector.Start();
+  const std::vector<std::vector<std::string>> lines = {
+      {"runs", "--tokens", token},
+      {"runs", "-token", token},
+      {"runs", "--Token", token},
+      {"runs", "--token:" + token},
+      {"runs", "--api-token=" + token},
+      {token},
+      {"params", token},
+      {"runs", "--token-file", token},
+      {"runs", "--output", token}};
+  for (const auto& line : lines) {
+    const CliResult result = RunCli(collector, line);
+    EXPECT_NE(result.code, 0);
+    EXPECT_THAT(result.err, HasSubstr("gradtap_3f9a0c1d_..."));
+    EXPECT_THAT(result.err + result.out, Not(HasSubstr(secret)));
+  }
+}
+
 TEST(CliErrorsTest, ATokenIsSentToThisMachine) {
   FakeCollector collector;
   collector.Start();

@@ -154,6 +154,27 @@ TEST_F(BacklogTest, RejectedMarksStayWithTheirRecordsAcrossASpill) {
   }
 }
 
+TEST_F(BacklogTest, AGapWithNothingKnownBeforeItDoesNotShrinkAsItIsFreed) {
+  MakeSpool();
+  PutSchema();
+  Put(9);
+  EntryView entry;
+  ASSERT_TRUE(ring_->Read(1, &entry));
+  GRADTAP_ASSERT_OK(backlog_->spool()->Append(1, entry.meta, entry.bytes));
+  ring_->FreeBefore(8);  // 2 to 7 are in neither.
+  for (const std::uint64_t freed : {1, 2, 4, 7}) {
+    backlog_->FreeBefore(freed);
+    ASSERT_TRUE(backlog_->Read(7, &entry));
+    EXPECT_EQ(entry.meta.kind, EntryKind::kGap);
+    EXPECT_EQ(entry.meta.step, 2);
+    EXPECT_EQ(entry.meta.last_step, 7);
+  }
+  // From elsewhere.
+  backlog_->NoteDelivered(5);
+  ASSERT_TRUE(backlog_->Read(7, &entry));
+  EXPECT_EQ(entry.meta.step, 5);
+}
+
 TEST_F(BacklogTest, WhatStandsInBothIsReadOnceAndWhatStandsInNeitherIsAGap) {
   MakeSpool();
   Put(10);

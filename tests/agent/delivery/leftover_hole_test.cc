@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,29 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+
+// The call ends in place of the acknowledgement of a record, once.
+class LosingAck : public testing::FakeTransport {
+ public:
+  LosingAck(testing::FakeNetwork* network, std::uint64_t seq)
+      : FakeTransport(network), seq_(seq) {}
+
+  std::optional<Event> Wait(
+      std::chrono::steady_clock::time_point deadline) override {
+    auto event = FakeTransport::Wait(deadline);
+    if (!event || seq_ == 0 || event->message.ack().durable_seq() < seq_) {
+      return event;
+    }
+    seq_ = 0;
+    Event closed;
+    closed.kind = Event::Kind::kClosed;
+    closed.status = absl::UnavailableError("gone");
+    return closed;
+  }
+
+ private:
+  std::uint64_t seq_;  // 0: it has ended.
+};
 
 class LeftoverHoleTest : public LeftoverDriveTest {
  protected:
@@ -139,6 +164,81 @@ TEST_F(LeftoverHoleTest, ThatBetweenASpoolThatIsCutOffAndTheRingIsAGap) {
   const std::int64_t first = contents.gaps[0].second.first_step;
   EXPECT_GT(first, 10);
   ExpectOneGap(first, 57);
+}
+
+TEST_F(LeftoverHoleTest, OfThatWhichTheCollectorHasInPartTheRestIsAGap) {
+  const std::string folder = LeaveSpool(root_, 100);
+  const auto segments = Segments(folder);
+  ASSERT_GT(segments.size(), 2u);
+  const auto has = static_cast<std::int64_t>(SeqOf(segments[1])) + 3;
+  HaveDelivered(static_cast<int>(has));  // Step n is record n + 2.
+  DamageFirstRecord(folder + "/" + segments[1]);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  ExpectOneGap(has, static_cast<std::int64_t>(SeqOf(segments[2])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, OfThatBeforeTheRingWhichItHasInPartTheRestIsAGapToo) {
+  testing::LeaveRing(rings_, root_, 100, 60, 60);
+  const std::string folder = FindLeftovers(root_)->front().spool;
+  CutOff(folder + "/" + Segments(folder).back());
+  HaveDelivered(50);
+  EXPECT_THAT(DeliverTheOne().status, IsOk());
+  ExpectOneGap(50, 57);
+}
+
+TEST_F(LeftoverHoleTest, ThatWhichIsToldInPiecesIsTheSameGap) {
+  // Batches of one record.
+  network_.collector.max_batch_bytes = 512;
+  HaveDelivered(19);
+  const std::string folder = LeaveSpool(root_, 100, MakeIdentity(), 20);
+  const auto segments = Segments(folder);
+  DamageFirstRecord(folder + "/" + segments[0]);
+  EXPECT_THAT(Deliver(folder).status, IsOk());
+  ExpectOneGap(19, static_cast<std::int64_t>(SeqOf(segments[1])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, ThatInWhichTheCallEndsIsTheSameGap) {
+  network_.collector.max_batch_bytes = 512;
+  const std::string folder = LeaveSpool(root_, 100);
+  const auto segments = Segments(folder);
+  ASSERT_GT(segments.size(), 2u);
+  const std::uint64_t first = SeqOf(segments[1]);
+  DamageFirstRecord(folder + "/" + segments[1]);
+  const auto leftover = Open(folder);
+  ASSERT_NE(leftover, nullptr);
+  const auto drive =
+      Drive(leftover.get(), std::make_unique<LosingAck>(&network_, first + 3));
+  EXPECT_THAT(Finish(drive.get()).status, IsOk());
+  EXPECT_EQ(Connects(), 2);
+  ExpectOneGap(static_cast<std::int64_t>(first) - 2,
+               static_cast<std::int64_t>(SeqOf(segments[2])) - 3);
+}
+
+TEST_F(LeftoverHoleTest, ARollbackIsToldOfWhatTheCollectorLacks) {
+  testing::FaultyDisk quick;
+  std::string folder;
+  {
+    // Each record is a segment.
+    DyingProcess process(root_, MakeIdentity(), &quick, 1);
+    process.PutSteps(31);
+    process.GoBack(10);  // Record 33.
+    process.PutSteps(20);
+    folder = process.Spill();
+  }
+  // It has the step, and not the rollback.
+  HaveDelivered(31);
+  for (const std::uint64_t seq : {32, 33}) {
+    ASSERT_TRUE(
+        std::filesystem::remove(folder + "/" + SegmentName(seq, "seg")));
+  }
+  const LeftoverOutcome outcome = Deliver(folder);
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_EQ(outcome.steps_refused, 0u);
+  EXPECT_THAT(network_.collector.Contents().problems, IsEmpty());
+  EXPECT_EQ(network_.collector.Contents().branches, 1u);
+  EXPECT_THAT(Gaps(), IsEmpty());
+  EXPECT_THAT(StepsOf(0), SizeIs(31));
+  EXPECT_THAT(StepsOf(1), SizeIs(20));
 }
 
 TEST_F(LeftoverHoleTest, ThatOfACollectorThatHasLostSomeIsAGap) {

@@ -132,8 +132,21 @@ TEST(HoleTest, RollbacksThatTheCollectorMayLackStandInIt) {
   // From the stream's first record on there is none elsewhere.
   EXPECT_THAT(Between({}, {2, 30}, 20, /*from_start=*/true),
               ElementsAre("to 1 at 12", "to 2 at 12", "gap 2: 12-29"));
-  // Of no more than there are records the collector lacks any.
-  EXPECT_THAT(Between({}, {9, 30}, 2), ElementsAre("to 8 at 30", "to 9 at 30"));
+}
+
+TEST(HoleTest, AmongManyRollbacksOfWhichTheCollectorMayHaveAllThereIsAGap) {
+  EXPECT_THAT(Between({}, {9, 30}, 2),
+              ElementsAre("to 9 at 28", "gap 9: 28-29"));
+  EXPECT_THAT(Between({}, {3, 30}, 3),
+              ElementsAre("to 2 at 27", "to 3 at 27", "gap 3: 27-29"));
+  // One record was either.
+  EXPECT_THAT(Between({}, {1, 30}, 1), ElementsAre("to 1 at 30"));
+  EXPECT_THAT(Between({}, {1, 30}, 0), IsEmpty());
+  // What was before them, or that nothing was, tells that it has none.
+  EXPECT_THAT(Between({}, {2, 30}, 2, /*from_start=*/true),
+              ElementsAre("to 1 at 30", "to 2 at 30"));
+  EXPECT_THAT(Between(LoopPlace{0, 9}, {2, 30}, 2),
+              ElementsAre("to 1 at 30", "to 2 at 30"));
 }
 
 TEST(HoleTest, WhatIsBehindItSaysItselfThatTheLoopWentBack) {

@@ -270,6 +270,27 @@ TEST_F(GradtapdTest, ATokenIsNoOptionThatPsWouldShow) {
   }
 }
 
+TEST_F(GradtapdTest, ATokenIsNotRepeatedWhateverItIsGivenFor) {
+  const std::string secret(43, 'x');
+  const std::string token = "gradtap_3f9a0c1d_" + secret;
+  const std::vector<std::vector<std::string>> lines = {
+      {"-token", token},
+      {"--Token", token},
+      {"--token:" + token},
+      {"--api-token=" + token},
+      {token},
+      {"--data-dir", dir_.path() + "/data", "--grpc-listen", token},
+      {"token", "create", "--name", "a", "--role", token},
+      {"token", "--tokens", dir_.path() + "/tokens", "revoke", token}};
+  for (const auto& line : lines) {
+    const auto process = Run(line);
+    EXPECT_EQ(process->ReadLine(), "");
+    EXPECT_NE(process->Wait(), 0);
+    EXPECT_THAT(process->Errors(), AllOf(HasSubstr("gradtap_3f9a0c1d_..."),
+                                         Not(HasSubstr(secret))));
+  }
+}
+
 TEST_F(GradtapdTest, ListenAddressesAreOneOfAKind) {
   ExpectFailure(
       Run({"--grpc-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"})
