@@ -30,8 +30,8 @@ namespace {
 constexpr int kMaxReceiveBytes = 4 << 20;
 // Of a message, what is around a batch.
 constexpr int kAroundABatch = 64 << 10;
-// What of a connection is worked off before another one's turn. gRPC's 4 MiB may
-// be 46,000 heads of calls, which take a quarter of a second.
+// What of a connection is worked off before another one's turn. gRPC's 4 MiB
+// may be 46,000 heads of calls, which take a quarter of a second.
 constexpr int kMaxReadBytes = 256 << 10;
 constexpr int kMaxMetadataBytes = 8 << 10;
 constexpr int kMinPingIntervalMs = 20'000;
