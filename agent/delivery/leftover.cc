@@ -139,6 +139,11 @@ absl::StatusOr<std::unique_ptr<Leftover::Opening>> Leftover::Opening::Begin(
   auto spool = Spool::Opening::Begin(opening->spool_path_, use, syscalls);
   if (spool.ok()) {
     opening->spool_ = *std::move(spool);
+    const Ring* const ring =
+        opening->file_ == nullptr ? nullptr : opening->file_->ring();
+    if (ring != nullptr) {
+      opening->spool_->RingHas(ring->first_seq(), ring->last_seq());
+    }
   } else if (opening->file_ == nullptr || !absl::IsNotFound(spool.status())) {
     return spool.status();
   }

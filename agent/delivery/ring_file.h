@@ -83,6 +83,7 @@ class RingFile {
   // The ring, once; it may not outlive the ownership. Of an ended process, the
   // consumer's side alone.
   std::unique_ptr<Ring> TakeRing() { return std::move(ring_); }
+  const Ring* ring() const { return ring_.get(); }  // Null: it is taken.
 
   const std::string& path() const { return path_; }
   const SpoolIdentity& identity() const { return identity_; }

@@ -141,10 +141,12 @@ std::size_t ParseHeader(std::string_view bytes, SegmentContent* content) {
   return bytes.size() - take.left();
 }
 
+constexpr char kCutOff[] = "a record is cut off";
+
 // What is wrong with the record at the front of `bytes`, or empty.
 std::string ParseRecord(std::string_view bytes, std::uint64_t want_seq,
                         SegmentRecord* record) {
-  if (bytes.size() < kRecordHeadBytes) return "a record is cut off";
+  if (bytes.size() < kRecordHeadBytes) return kCutOff;
   const std::string_view head = bytes.substr(0, kRecordHeadBytes);
   Taker take(head);
   const auto seq = take.Take<std::uint64_t>();
@@ -175,7 +177,7 @@ std::string ParseRecord(std::string_view bytes, std::uint64_t want_seq,
                         " is expected");
   }
   const std::string_view payload = bytes.substr(kRecordHeadBytes, record->size);
-  if (payload.size() < record->size) return "a record is cut off";
+  if (payload.size() < record->size) return kCutOff;
   if (payload_hash != StableHash64(payload)) {
     return absl::StrCat("record ", seq, " does not match its checksum");
   }
@@ -240,6 +242,7 @@ SegmentContent ParseSegment(std::string_view bytes_untrusted,
     SegmentRecord record;
     content.damage =
         ParseRecord(bytes_untrusted.substr(content.good_bytes), seq, &record);
+    content.cut_off = content.damage == kCutOff;
     if (!content.damage.empty()) break;
     record.offset = content.good_bytes + kRecordHeadBytes;
     content.good_bytes = record.offset + record.size;

@@ -82,6 +82,8 @@ struct SegmentContent {
   std::string damage;
   // What is wrong is only that it has another version.
   bool other_version = false;
+  // What is wrong is only that the record there does not go to its end.
+  bool cut_off = false;
 };
 
 // Reads what anybody may have written, down to a torn or flipped bit.

@@ -123,6 +123,11 @@ absl::Status Spool::ReadSegment(const SpoolFolder::File& file, Segment* segment,
   segment->bytes = bytes->size();
   SegmentContent content = ParseSegment(*bytes, file.first_seq);
   *damage = content.damage;
+  const std::uint64_t cut_off_seq = file.first_seq + content.records.size();
+  if (content.cut_off && !file.bad && cut_off_seq >= ring_first_ &&
+      cut_off_seq <= ring_last_) {
+    damage->clear();
+  }
   if (content.other_version && !file.bad) {
     return absl::UnimplementedError(absl::StrCat(
         "'", EscapeForTerminal(path()), "/", file.name, "': ", *damage));

@@ -174,6 +174,7 @@ class Spool {
   std::uint64_t first_seq_ = 1;
   std::uint64_t next_seq_ = 1;
   std::uint64_t delivered_before_ = 1;  // Of NoteDelivered().
+  std::uint64_t ring_first_ = 1, ring_last_ = 0;  // Of Opening::RingHas().
   std::uint64_t bytes_ = 0;
   std::uint64_t steps_found_ = 0;
   int open_fd_ = -1;  // Of the last segment, if it is being written.
@@ -198,6 +199,14 @@ class Spool::Opening {
   static absl::StatusOr<std::unique_ptr<Opening>> Begin(
       const std::string& path, SpoolUse use,
       Syscalls* syscalls = RealSyscalls());
+
+  // The ring of its process has the records from `first` to `last`. One of them
+  // that is cut off at the end of a segment was being written when the process
+  // was killed, which is no damage. Before the first Step().
+  void RingHas(std::uint64_t first, std::uint64_t last) {
+    spool_->ring_first_ = first;
+    spool_->ring_last_ = last;
+  }
 
   // Reads one segment. Null: there is more to read. Else it is done: a spool,
   // or an error as of Open().

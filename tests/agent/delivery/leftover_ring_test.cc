@@ -19,6 +19,7 @@ using ::gradtap::testing::MakeIdentity;
 using ::gradtap::testing::NamesIn;
 using ::gradtap::testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -33,6 +34,26 @@ class LeftoverRingTest : public LeftoverDriveTest {
     auto leftover = Leftover::Open(places->front(), use);
     EXPECT_THAT(leftover, IsOk());
     return leftover.ok() ? *std::move(leftover) : nullptr;
+  }
+  // In the one segment there is.
+  void CutOffLastRecord() {
+    namespace fs = std::filesystem;
+    for (const auto& file : fs::recursive_directory_iterator(root_)) {
+      if (file.path().extension() != ".seg") continue;
+      fs::resize_file(file.path(), file.file_size() - 1);
+    }
+  }
+  void ExpectAllOfItThoughTheLastRecordIsCutOff() {
+    CutOffLastRecord();
+    auto leftover = OpenTheOne();
+    ASSERT_NE(leftover, nullptr);
+    EXPECT_EQ(leftover->steps(), 100u);
+    const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
+    EXPECT_THAT(outcome.status, IsOk());
+    EXPECT_THAT(outcome.problems, IsEmpty());
+    EXPECT_EQ(StoredSteps(), 100u);
+    leftover.reset();
+    ExpectNothingLeft();
   }
   void ExpectNothingLeft() {
     EXPECT_THAT(NamesIn(rings_), IsEmpty());
@@ -68,6 +89,30 @@ TEST_F(LeftoverRingTest, WhatStandsInBothSpoolAndRingIsDeliveredOnce) {
   EXPECT_EQ(network_.collector.cursor(), 101u);
   leftover.reset();
   ExpectNothingLeft();
+}
+
+TEST_F(LeftoverRingTest, ARecordThatAKillCutOffInTheSpoolIsTakenFromTheRing) {
+  testing::LeaveRing(rings_, root_, 100, 60, 59);
+  ExpectAllOfItThoughTheLastRecordIsCutOff();
+}
+
+TEST_F(LeftoverRingTest, SoIsTheFirstOneOfASegment) {
+  testing::LeaveRing(rings_, root_, 100, 2, 1);
+  ExpectAllOfItThoughTheLastRecordIsCutOff();
+}
+
+TEST_F(LeftoverRingTest, ACutOffRecordThatIsNotInTheRingIsDamage) {
+  testing::LeaveRing(rings_, root_, 100, 60, 60);
+  CutOffLastRecord();
+  auto leftover = OpenTheOne();
+  ASSERT_NE(leftover, nullptr);
+  const LeftoverOutcome outcome = Finish(Drive(leftover.get()).get());
+  EXPECT_THAT(outcome.status, IsOk());
+  EXPECT_THAT(outcome.problems,
+              Contains(HasSubstr("a record is cut off; 58 records before")));
+  EXPECT_EQ(StoredSteps(), 99u);
+  leftover.reset();
+  EXPECT_THAT(NamesIn(root_), SizeIs(1));  // Its .bad file.
 }
 
 TEST_F(LeftoverRingTest, ARingBringsTheSpoolOfItsProcessWhereverThatIs) {
