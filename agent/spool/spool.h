@@ -173,7 +173,7 @@ class Spool {
   std::vector<Segment> segments_;  // By first_seq.
   std::uint64_t first_seq_ = 1;
   std::uint64_t next_seq_ = 1;
-  std::uint64_t delivered_before_ = 1;  // Of NoteDelivered().
+  std::uint64_t delivered_before_ = 1;            // Of NoteDelivered().
   std::uint64_t ring_first_ = 1, ring_last_ = 0;  // Of Opening::RingHas().
   std::uint64_t bytes_ = 0;
   std::uint64_t steps_found_ = 0;
