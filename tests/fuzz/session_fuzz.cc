@@ -390,7 +390,14 @@ std::string StepOfSchema(const Schema& schema, std::int64_t number) {
   step.scalars.push_back({"loss", 0.5});
   for (const Role role :
        {Role::kWeight, Role::kGrad, Role::kUpdate, Role::kBuffer}) {
-    step.roles.push_back(testing::SampleColumns(role, 1, random));
+    const auto has_role = [role](const Parameter& parameter) {
+      return std::count(parameter.roles.begin(), parameter.roles.end(), role) !=
+             0;
+    };
+    const auto places = std::count_if(schema.parameters.begin(),
+                                      schema.parameters.end(), has_role);
+    step.roles.push_back(
+        testing::SampleColumns(role, static_cast<std::size_t>(places), random));
   }
   HistogramData histogram;
   histogram.role = Role::kGrad;
