@@ -31,6 +31,13 @@ constexpr std::chrono::seconds kPatience{120};
 class Receiver {
  public:
   Receiver() {
+    // Later versions of cpp-httplib answer encodings that they do not know by
+    // themselves (415); what is not said to be encoded comes as it is.
+    server_.set_pre_routing_handler([](const httplib::Request& request,
+                                       httplib::Response&) {
+      const_cast<httplib::Request&>(request).headers.erase("Content-Encoding");
+      return httplib::Server::HandlerResponse::Unhandled;
+    });
     server_.Post(".*", [this](const httplib::Request& request,
                               httplib::Response& response) {
       std::string body;
