@@ -124,7 +124,7 @@ absl::Status Spool::ReadSegment(const SpoolFolder::File& file, Segment* segment,
   SegmentContent content = ParseSegment(*bytes, file.first_seq);
   *damage = content.damage;
   const std::uint64_t cut_off_seq = file.first_seq + content.records.size();
-  if (content.cut_off && !file.bad && cut_off_seq >= ring_first_ &&
+  if (content.cut_off && cut_off_seq >= ring_first_ &&
       cut_off_seq <= ring_last_) {
     damage->clear();
   }

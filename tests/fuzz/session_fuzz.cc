@@ -390,12 +390,9 @@ std::string StepOfSchema(const Schema& schema, std::int64_t number) {
   step.scalars.push_back({"loss", 0.5});
   for (const Role role :
        {Role::kWeight, Role::kGrad, Role::kUpdate, Role::kBuffer}) {
-    const auto has_role = [role](const Parameter& parameter) {
-      return std::count(parameter.roles.begin(), parameter.roles.end(), role) !=
-             0;
-    };
-    const auto places = std::count_if(schema.parameters.begin(),
-                                      schema.parameters.end(), has_role);
+    const auto places = std::count_if(
+        schema.parameters.begin(), schema.parameters.end(),
+        [role](const Parameter& one) { return one.HasRole(role); });
     step.roles.push_back(
         testing::SampleColumns(role, static_cast<std::size_t>(places), random));
   }
