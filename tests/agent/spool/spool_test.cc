@@ -287,6 +287,32 @@ TEST_F(SpoolTest, ATornTailCostsTheRecordsBehindItAndIsKept) {
   EXPECT_EQ(testing::ReadAll(file(bad)).size(), bytes.size() - 1);
 }
 
+TEST_F(SpoolTest, ATornTailIsNoDamageWhereTheRingHasItsRecord) {
+  Leave();
+  const std::string last = Nth(NamesIn(folder()).size() - 2);
+  const std::string bytes = testing::ReadAll(file(last));
+  testing::WriteAll(file(last), bytes.substr(0, bytes.size() - 1));
+  struct Ring {
+    std::uint64_t first, last;
+    std::size_t problems;
+  };
+  for (const Ring ring :
+       {Ring{20, 20, 0}, Ring{1, 30, 0}, Ring{1, 19, 1}, Ring{21, 30, 1}}) {
+    auto opening = Spool::Opening::Begin(folder(), SpoolUse::kCopy, &disk_);
+    GRADTAP_ASSERT_OK(opening);
+    (*opening)->RingHas(ring.first, ring.last);
+    std::unique_ptr<Spool> spool;
+    while (spool == nullptr) {
+      auto stepped = (*opening)->Step();
+      GRADTAP_ASSERT_OK(stepped);
+      spool = *std::move(stepped);
+    }
+    EXPECT_EQ(spool->last_seq(), 19u);
+    EXPECT_EQ(spool->TakeProblems().size(), ring.problems)
+        << "the ring has " << ring.first << " to " << ring.last;
+  }
+}
+
 TEST_F(SpoolTest, AnUnreadableSegmentInTheMiddleBecomesADeclaredGap) {
   Leave();
   const std::string bad = Nth(1);
