@@ -12,8 +12,12 @@ void FreedHistory::Add(const EntryView& entry) {
     if (entry.meta.part_index == 0) {
       schema_.clear();
       schema_first_seq_ = entry.seq;
+      schema_rejected_ = false;
     }
-    schema_.emplace_back(entry.bytes);
+    if (entry.seq == schema_first_seq_ + schema_.size()) {
+      schema_.emplace_back(entry.bytes);
+    }
+    schema_rejected_ |= entry.rejected;
   }
   if (!runs_.empty() && Extends(runs_.back(), entry)) {
     Run& run = runs_.back();
@@ -30,13 +34,21 @@ void FreedHistory::Add(const EntryView& entry) {
   } else {
     runs_.push_back({entry.seq, entry.seq, entry.meta, entry.rejected});
   }
-  if (runs_.size() > kMaxRuns) runs_.pop_front();
+  if (runs_.size() <= kMaxRuns) return;
+  const Run& oldest = runs_.front();
+  if (oldest.meta.kind == EntryKind::kRollback && !oldest.rejected &&
+      rollbacks_.size() < kMaxRollbacks) {
+    rollbacks_[oldest.first_seq] = {oldest.meta.step, oldest.meta.branch};
+  }
+  runs_.pop_front();
 }
 
 bool FreedHistory::Extends(const Run& run, const EntryView& entry) const {
   if (run.meta.kind != entry.meta.kind) return false;
-  // A further part of the same record.
-  if (entry.meta.part_index > 0) return true;
+  // A further part of the same record, or one of which nothing is told.
+  if (entry.meta.part_index > 0 || entry.meta.kind == EntryKind::kEnd) {
+    return true;
+  }
   if (entry.meta.kind != EntryKind::kStep || run.rejected || entry.rejected ||
       run.meta.part_count != entry.meta.part_count) {
     return false;
@@ -50,10 +62,18 @@ bool FreedHistory::Extends(const Run& run, const EntryView& entry) const {
 }
 
 std::string FreedHistory::Replacement(std::uint64_t seq) const {
+  // However many runs have come since: without it all steps are refused.
+  if (seq >= schema_first_seq_ && seq - schema_first_seq_ < schema_.size()) {
+    return schema_rejected_ ? std::string() : schema_[seq - schema_first_seq_];
+  }
   const auto after = std::upper_bound(
       runs_.begin(), runs_.end(), seq,
       [](std::uint64_t s, const Run& run) { return s < run.first_seq; });
-  if (after == runs_.begin()) return {};
+  if (after == runs_.begin()) {
+    const auto rollback = rollbacks_.find(seq);
+    return rollback == rollbacks_.end() ? std::string()
+                                        : EncodeRollback(rollback->second);
+  }
   const Run& run = *(after - 1);
   if (seq > run.last_seq) return {};
   if (run.rejected && run.meta.kind != EntryKind::kStep) return {};
@@ -78,11 +98,7 @@ std::string FreedHistory::Replacement(std::uint64_t seq) const {
                         run.meta.steps, ""});
     case EntryKind::kRollback:
       return EncodeRollback({run.meta.step, run.meta.branch});
-    case EntryKind::kSchema:
-      if (run.first_seq != schema_first_seq_ || offset >= schema_.size()) {
-        return {};
-      }
-      return schema_[offset];
+    case EntryKind::kSchema:  // An older one.
     case EntryKind::kEnd:
       return {};
   }

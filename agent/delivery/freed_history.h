@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ namespace gradtap::agent {
 class FreedHistory {
  public:
   static constexpr std::size_t kMaxRuns = 4096;
+  static constexpr std::size_t kMaxRollbacks = 10'000;
 
   // Each entry, in the order of seqs, as it is freed.
   void Add(const EntryView& entry);
@@ -52,10 +54,13 @@ class FreedHistory {
   bool Extends(const Run& run, const EntryView& entry) const;
 
   std::deque<Run> runs_;
+  // Of those that are forgotten: without them the next one is refused.
+  std::map<std::uint64_t, RollbackData> rollbacks_;  // By seq.
   GapCause lost_by_ = GapCause::kIoError;
   // The newest schema, in the parts that it travelled in.
   std::uint64_t schema_first_seq_ = 0;
   std::vector<std::string> schema_;
+  bool schema_rejected_ = false;
 };
 
 }  // namespace gradtap::agent

@@ -114,5 +114,43 @@ TEST(FreedHistoryTest, TheOldestRunsAreForgottenBeyondTheBound) {
             static_cast<std::int64_t>(10 * (2 * FreedHistory::kMaxRuns - 1)));
 }
 
+TEST(FreedHistoryTest, TheNewestSchemaIsNotForgottenBeyondTheBound) {
+  FreedHistory history;
+  const std::string schema = EncodeSchema(testing::MakeSchema(1, 2));
+  EntryView entry = Entry(1, EntryKind::kSchema);
+  entry.bytes = schema;
+  history.Add(entry);
+  for (std::uint64_t i = 0; i < 2 * FreedHistory::kMaxRuns; ++i) {
+    history.Add(
+        Entry(2 + i, EntryKind::kStep, static_cast<std::int64_t>(10 * i)));
+  }
+  EXPECT_EQ(history.Replacement(1), schema);
+}
+
+TEST(FreedHistoryTest, RecordsOfNoKindAreOneRun) {
+  FreedHistory history;
+  const std::string schema = EncodeSchema(testing::MakeSchema(1, 2));
+  EntryView entry = Entry(1, EntryKind::kSchema);
+  entry.bytes = schema;
+  history.Add(entry);
+  history.Add(Entry(2, EntryKind::kStep, 7));
+  for (std::uint64_t i = 0; i < 2 * FreedHistory::kMaxRuns; ++i) {
+    history.Add(Entry(3 + i, EntryKind::kEnd));
+  }
+  EXPECT_EQ(LostStep(history.Replacement(2)), 7);
+}
+
+TEST(FreedHistoryTest, RollbacksAreNotForgottenBeyondTheBound) {
+  FreedHistory history;
+  EntryView entry = Entry(1, EntryKind::kRollback, 3);
+  entry.meta.branch = 1;
+  history.Add(entry);
+  for (std::uint64_t i = 0; i < 2 * FreedHistory::kMaxRuns; ++i) {
+    history.Add(
+        Entry(2 + i, EntryKind::kStep, static_cast<std::int64_t>(10 * i)));
+  }
+  EXPECT_EQ(history.Replacement(1), EncodeRollback({3, 1}));
+}
+
 }  // namespace
 }  // namespace gradtap::agent

@@ -356,5 +356,34 @@ TEST_F(SessionTest, WallClockJumpsDoNotMatter) {
   EXPECT_EQ(session_.state(), SessionState::kStreaming);
 }
 
+// A loop that numbers its steps by samples; the run is deleted while it goes
+// on, or its collector gets an empty data folder.
+TEST_F(SessionTest, TheSchemaIsSentAgainHoweverManyRunsOfStepsCameSince) {
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 2'000; ++j) {
+      PutSteps(1);
+      next_step_ += 63;
+    }
+    if (i == 0) Connect();
+    while (auto action = session_.Next()) {
+      ASSERT_TRUE(action->message.has_batch());
+      session_.OnSent();
+      session_.OnMessage(Ack(action->message.batch().first_seq() +
+                             action->message.batch().record_count() - 1));
+    }
+    ASSERT_TRUE(session_.drained());
+  }
+  PutSteps(1);
+  Drop(absl::StatusCode::kAborted);
+  PassBackoff();
+  Connect(1);
+  const v1::Batch batch = SendBatch();
+  const auto content = DecompressFrame(batch.frame(), 4 << 20);
+  ASSERT_TRUE(content.ok());
+  const auto records = SplitRecordList(*content);
+  ASSERT_TRUE(records.ok());
+  EXPECT_EQ((*records)[0], EncodeSchema(testing::MakeSchema(1, 2)));
+}
+
 }  // namespace
 }  // namespace gradtap::agent
