@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -229,11 +230,16 @@ void Leftover::Count() {
     seq = spool->last_seq() + 1;
   }
   EntryView entry;
-  if (ring_ != nullptr) seq = std::max(seq, ring_->first_seq());
+  const bool hole = ring_ != nullptr && ring_->first_seq() > seq;
+  if (hole) seq = ring_->first_seq();
+  std::optional<LoopPlace> first;
   for (; ring_ != nullptr && ring_->Read(seq, &entry); ++seq) {
     steps_ += entry.meta.recorded_steps;
     bytes += entry.bytes.size();
+    if (!first) first = FirstPlace(entry.meta);
   }
+  if (spool != nullptr && !hole) spool->SetBehind(false, first);
+  if (spool != nullptr && hole) spool->SetBehind(true, std::nullopt);
   books_.CountAdmitted(steps_, bytes);
 }
 

@@ -157,7 +157,10 @@ void Session::OnWelcome(const v1::Welcome& welcome_untrusted) {
                                          : options_.holes_in));
     return;
   }
-  if (options_.leftovers && next_seq == 1) FindSchema();
+  if (options_.leftovers && next_seq == 1 && !FindSchema()) {
+    BreakOff("unreadable", "waits for a record that cannot be read");
+    return;
+  }
   if (steps_without_schema_ > 0 && !options_.without_schema) {
     Refuse("schema",
            "has nothing of this process, and the schema that the first steps "

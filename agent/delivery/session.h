@@ -173,8 +173,9 @@ class Session {
   // told: a newer one may not have been kept.
   bool SchemaFits();
   // How many steps at hand come before the first schema there, and where that
-  // is. If they are not given up: whether there are any.
-  void FindSchema();
+  // is. If they are not given up: whether there are any. False: the first
+  // record at hand cannot be read now.
+  bool FindSchema();
   // What goes in place of a step that is given up, or of a part of one.
   static std::string GivenUp(const EntryMeta& meta);
   void Say(const std::string& key, const std::string& what);

@@ -178,9 +178,13 @@ bool Session::SchemaFits() {
   return true;
 }
 
-void Session::FindSchema() {
+bool Session::FindSchema() {
   schema_seq_ = steps_without_schema_ = 0;
-  if (options_.schema.first_seq != 0 && SchemaFits()) return;
+  EntryView first;
+  unreadable_seq_ = source_->first_seq();
+  unreadable_ = !drained() && !source_->Read(unreadable_seq_, &first);
+  if (unreadable_) return false;
+  if (options_.schema.first_seq != 0 && SchemaFits()) return true;
   std::uint32_t parts = 0;
   EntryView entry;
   std::uint64_t seq = source_->first_seq();
@@ -188,13 +192,14 @@ void Session::FindSchema() {
     const EntryMeta& meta = entry.meta;
     steps_without_schema_ += meta.recorded_steps;
     // The rest is read only if it is wanted.
-    if (steps_without_schema_ > 0 && !options_.without_schema) return;
+    if (steps_without_schema_ > 0 && !options_.without_schema) return true;
     if (meta.kind != EntryKind::kSchema) continue;
     const bool follows = meta.part_index == 0 || meta.part_index == parts;
     parts = follows ? meta.part_index + 1 : 0;
     if (parts == meta.part_count) break;
   }
   if (steps_without_schema_ > 0) schema_seq_ = seq;
+  return true;
 }
 
 std::string Session::GivenUp(const EntryMeta& meta) {

@@ -275,7 +275,7 @@ absl::StatusOr<std::vector<SpoolFolder::File>> SpoolFolder::List() const {
       });
   if (!names.ok()) return names.status();
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) {
-    return std::tie(a.first_seq, b.bad) < std::tie(b.first_seq, a.bad);
+    return std::tie(a.first_seq, a.bad) < std::tie(b.first_seq, b.bad);
   });
   return files;
 }

@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Spool>> Spool::Opening::Step() {
   }
   if (next_ < files_.size()) return nullptr;
   Spool& spool = *spool_;
-  spool.TakeSchemas();
+  if (auto taken = spool.TakeSchemas(); !taken.ok()) return taken;
   if (!readable_ && !spool.schemas_.empty()) {
     // What it has is for the ring of its process.
     spool.segments_.clear();
@@ -173,6 +173,11 @@ absl::Status Spool::Take(const SpoolFolder::File& file, bool* readable) {
             ? std::string("left alone")
             : absl::StrCat("kept as ", SegmentName(file.first_seq, "bad"))));
     if (!any) SetAside(&segment);
+  }
+  // One that begins within the one before it has nothing that counts, and would
+  // hide what that has from there on.
+  if (!segments_.empty() && segments_.back().next_seq > file.first_seq) {
+    return absl::OkStatus();
   }
   segments_.push_back(std::move(segment));
   *readable |= any;
@@ -355,6 +360,12 @@ absl::Status Spool::Close() {
 void Spool::SetAside(Segment* segment) {
   if (folder_->use() == SpoolUse::kCopy || segment->aside) return;
   const std::string bad = SegmentName(segment->first_seq, "bad");
+  // Of its name there may be one already, which stays.
+  if (::faccessat(folder_->fd(), bad.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    Report(
+        absl::StrCat(segment->name, " stays, as there is ", bad, " already"));
+    return;
+  }
   const int renamed = folder_->syscalls()->RenameAt(
       folder_->fd(), segment->name.c_str(), bad.c_str());
   if (renamed < 0) {

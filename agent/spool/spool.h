@@ -107,6 +107,13 @@ class Spool {
   // before that is not known, as those records cannot be read here.
   void NoteDelivered(std::uint64_t next_seq) { delivered_before_ = next_seq; }
 
+  // What is behind the last record: a hole, or records of which that is the
+  // first place; none: they tell of no step.
+  void SetBehind(bool hole, std::optional<LoopPlace> first) {
+    hole_behind_ = hole;
+    behind_ = std::move(first);
+  }
+
   // What stands in place of `seq` in a hole of the seqs from `from` to before
   // `next_seq`, with those places around it. Valid until the next call.
   EntryView StandIn(std::uint64_t seq, std::uint64_t from,
@@ -151,7 +158,8 @@ class Spool {
   // Adds it to segments_. `*readable` becomes true if a record of it can be
   // read.
   absl::Status Take(const SpoolFolder::File& file, bool* readable);
-  void TakeSchemas();
+  // An error: one cannot be read for now.
+  absl::Status TakeSchemas();
   absl::StatusOr<std::string> ReadFile(const std::string& name) const;
   absl::StatusOr<const Loaded*> Load(const Segment& segment);
   absl::Status OpenSegment(std::uint64_t seq);
@@ -175,6 +183,8 @@ class Spool {
   std::uint64_t next_seq_ = 1;
   std::uint64_t delivered_before_ = 1;            // Of NoteDelivered().
   std::uint64_t ring_first_ = 1, ring_last_ = 0;  // Of Opening::RingHas().
+  bool hole_behind_ = false;                      // Of SetBehind().
+  std::optional<LoopPlace> behind_;
   std::uint64_t bytes_ = 0;
   std::uint64_t steps_found_ = 0;
   int open_fd_ = -1;  // Of the last segment, if it is being written.

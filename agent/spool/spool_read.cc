@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/spool/spool.h"
+#include "core/limits.h"
 #include "core/names.h"
 
 namespace gradtap::agent {
@@ -102,8 +103,19 @@ EntryView Spool::Missing(std::uint64_t seq, std::size_t before) {
   }
   const std::uint64_t from = segments_[before].next_seq;
   while (before > 0 && !segments_[before].last) --before;
-  return StandIn(seq, from, segments_[after].first_seq, segments_[before].last,
-                 segments_[after].first,
+  std::optional<LoopPlace> known = segments_[before].last;
+  // One of a schema alone tells of no step: what follows it does.
+  std::size_t at = after;
+  while (!segments_[at].first && at + 1 < segments_.size() &&
+         segments_[at].next_seq == segments_[at + 1].first_seq) {
+    ++at;
+  }
+  std::optional<LoopPlace> next = segments_[at].first;
+  const bool last = at + 1 == segments_.size();
+  if (!next && last) next = behind_;
+  // The next hole is told with this one.
+  if (!next && (!last || hole_behind_)) known.reset();
+  return StandIn(seq, from, segments_[after].first_seq, std::move(known), next,
                  "a segment of the spool cannot be read");
 }
 
@@ -116,7 +128,6 @@ EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
   EntryView entry;
   entry.seq = seq;
   entry.meta.kind = EntryKind::kEnd;
-  if (!next) return entry;
   // All of it: nothing will be asked for but to be told again.
   if (delivered_before_ > from && delivered_before_ < next_seq) {
     from = delivered_before_;
@@ -133,8 +144,18 @@ EntryView Spool::StandIn(std::uint64_t seq, std::uint64_t from,
   // The first record of all is a schema.
   hole.from_start = from == 1;
   if (hole.from_start && Kept(1) == nullptr) --hole.records;
+  if (!next && !before) return entry;
+  if (next) {
+    hole.next = *next;
+  } else {
+    // Nothing but an End, or a schema, is behind it.
+    const std::uint64_t parts = std::max<std::uint32_t>(1, before->parts);
+    const std::uint64_t steps = (hole.records + parts - 1) / parts;
+    hole.next = {before->branch, before->step, before->parts};
+    hole.next.step += static_cast<std::int64_t>(std::min<std::uint64_t>(
+        steps + 1, static_cast<std::uint64_t>(kMaxStep - before->step)));
+  }
   hole.before = std::move(before);
-  hole.next = *next;
   hole.detail = detail;
   HoleRecord record = RecordOfHole(hole, behind);
   entry.meta = record.meta;

@@ -36,9 +36,9 @@ const KeptSchema* Spool::SchemaBefore(std::uint64_t seq) const {
   return found;
 }
 
-void Spool::TakeSchemas() {
+absl::Status Spool::TakeSchemas() {
   const auto files = folder_->ListSchemas();
-  if (!files.ok()) return Report(std::string(files.status().message()));
+  if (!files.ok()) return files.status();
   for (const SpoolFolder::File& file : *files) {
     const auto bytes = ReadFile(file.name);
     std::string damage;
@@ -47,8 +47,15 @@ void Spool::TakeSchemas() {
     if (bytes.ok()) {
       kept.schema = ParseKeptSchema(*bytes, file.first_seq, &identity, &damage);
       kept.bytes = bytes->size();
-    } else {
+    } else if (absl::IsFailedPrecondition(bytes.status())) {
       damage = std::string(bytes.status().message());
+    } else {
+      // That may pass: the steps that refer to it are not to be given up.
+      return absl::Status(
+          bytes.status().code(),
+          absl::StrCat(bytes.status().message(),
+                       "; nothing of the spool is delivered until it can be "
+                       "read, or is moved elsewhere"));
     }
     if (damage.empty() && identity_.process_nonce.empty()) identity_ = identity;
     if (damage.empty() && identity.process_nonce != identity_.process_nonce) {
@@ -60,6 +67,7 @@ void Spool::TakeSchemas() {
       Report(absl::StrCat(file.name, ": ", damage, "; it is not used"));
     }
   }
+  return absl::OkStatus();
 }
 
 void Spool::KeepSchema(const KeptSchema& schema) {

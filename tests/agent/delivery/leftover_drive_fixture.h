@@ -58,6 +58,20 @@ class LeftoverDriveTest : public ::testing::Test {
     return Finish(Drive(leftover.get()).get());
   }
 
+  LeftoverOutcome DeliverPlace(const LeftoverPlace& place) {
+    auto leftover = Leftover::Open(place, SpoolUse::kTakeOver, &disk_);
+    EXPECT_THAT(leftover, testing::IsOk());
+    if (!leftover.ok()) return {};
+    return Finish(Drive(leftover->get()).get());
+  }
+  // What was left, in one place.
+  LeftoverOutcome DeliverTheOne() {
+    const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
+    EXPECT_THAT(places, testing::IsOk());
+    EXPECT_THAT(*places, ::testing::SizeIs(1));
+    return DeliverPlace(places->front());
+  }
+
   int Connects() {
     MutexLock lock(network_.mu);
     return network_.connects;
@@ -79,6 +93,22 @@ class LeftoverDriveTest : public ::testing::Test {
     }
     return bytes;
   }
+  // "BRANCH: FIRST-LAST" of each gap.
+  std::vector<std::string> Gaps() {
+    std::vector<std::string> gaps;
+    for (const auto& [branch, gap] : network_.collector.Contents().gaps) {
+      EXPECT_EQ(gap.cause, GapCause::kIoError);
+      EXPECT_EQ(static_cast<std::int64_t>(gap.steps),
+                gap.last_step - gap.first_step + 1);
+      gaps.push_back(std::to_string(branch) + ": " +
+                     std::to_string(gap.first_step) + "-" +
+                     std::to_string(gap.last_step));
+    }
+    return gaps;
+  }
+  static void CutOff(const std::string& path) {
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+  }
   // The names of its segments, the oldest first.
   static std::vector<std::string> Segments(const std::string& folder) {
     std::vector<std::string> names;
@@ -93,6 +123,7 @@ class LeftoverDriveTest : public ::testing::Test {
 
   testing::TempDir dir_;
   const std::string root_ = dir_.path() + "/spool";
+  const std::string rings_ = dir_.path() + "/rings";
   testing::FaultyDisk disk_;
   testing::ManualClock clock_;
   testing::FakeNetwork network_;

@@ -42,9 +42,15 @@ class DyingProcess {
   // The schema is record 1, step n record n + 2.
   void PutSteps(int count) {
     for (; count > 0; --count) {
-      recorder_.PutStep(MakeStep(next_step_++, 1, places_));
+      recorder_.PutStep(MakeStep(next_step_++, schema_id_, places_));
     }
   }
+  // The same with another id: steps refer to it from now on.
+  void PutSchemaAgain() {
+    ++schema_id_;
+    recorder_.PutSchema(MakeSchema(schema_id_, places_));
+  }
+  void End() { recorder_.PutEnd(EndReason::kFinished); }
   // To an earlier step, which is one more record.
   void GoBack(std::int64_t step) {
     next_step_ = step;
@@ -71,6 +77,7 @@ class DyingProcess {
   agent::Recorder recorder_;
   agent::Backlog backlog_;
   std::int64_t next_step_ = 0;
+  std::uint32_t schema_id_ = 1;
 };
 
 // Steps 0 to `steps` - 1 of which those up to record `freed` are gone; returns

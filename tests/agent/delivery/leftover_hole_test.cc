@@ -69,39 +69,11 @@ class LeftoverHoleTest : public LeftoverDriveTest {
     EXPECT_EQ(network_.collector.cursor(),
               static_cast<std::uint64_t>(steps) + 1);
   }
-  LeftoverOutcome DeliverPlace(const LeftoverPlace& place) {
-    auto leftover = Leftover::Open(place, SpoolUse::kTakeOver, &disk_);
-    EXPECT_THAT(leftover, IsOk());
-    if (!leftover.ok()) return {};
-    return Finish(Drive(leftover->get()).get());
-  }
-  LeftoverOutcome DeliverTheOne() {
-    const auto places = FindLeftovers(root_, rings_, /*lone_rings=*/true);
-    EXPECT_THAT(places, IsOk());
-    EXPECT_THAT(*places, SizeIs(1));
-    return DeliverPlace(places->front());
-  }
   // In the first record of a segment.
   static void DamageFirstRecord(const std::string& path) {
     std::string bytes = ReadAll(path);
     bytes[EncodeSegmentHeader(MakeIdentity()).size() + 100] ^= 1;
     WriteAll(path, bytes);
-  }
-  static void CutOff(const std::string& path) {
-    std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
-  }
-  // "BRANCH: FIRST-LAST" of each gap.
-  std::vector<std::string> Gaps() {
-    std::vector<std::string> gaps;
-    for (const auto& [branch, gap] : network_.collector.Contents().gaps) {
-      EXPECT_EQ(gap.cause, GapCause::kIoError);
-      EXPECT_EQ(static_cast<std::int64_t>(gap.steps),
-                gap.last_step - gap.first_step + 1);
-      gaps.push_back(std::to_string(branch) + ": " +
-                     std::to_string(gap.first_step) + "-" +
-                     std::to_string(gap.last_step));
-    }
-    return gaps;
   }
   // Of the steps that are stored.
   std::vector<std::int64_t> StepsOf(std::uint32_t branch) {
@@ -122,8 +94,6 @@ class LeftoverHoleTest : public LeftoverDriveTest {
     EXPECT_EQ(static_cast<std::int64_t>(gap.steps), last_step - first_step + 1);
     EXPECT_EQ(contents.recorded.size() + gap.steps, 100u);
   }
-
-  const std::string rings_ = dir_.path() + "/rings";
 };
 
 TEST_F(LeftoverHoleTest, ThatOfAFirstSegmentWithoutAReadableRecordIsAGap) {

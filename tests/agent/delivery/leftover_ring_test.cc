@@ -61,8 +61,6 @@ class LeftoverRingTest : public LeftoverDriveTest {
       EXPECT_THAT(NamesIn(root_), IsEmpty());
     }
   }
-
-  const std::string rings_ = dir_.path() + "/rings";
 };
 
 TEST_F(LeftoverRingTest, ARingAloneIsDeliveredAndGoes) {
