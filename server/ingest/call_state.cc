@@ -38,9 +38,10 @@ void CallState::OnBatch(std::uint64_t first_seq, std::uint32_t record_count,
   std::unique_ptr<JoinRoom::Place> place;
   const std::uint64_t bytes = session_.BytesIfEndsWithin(record_count);
   if (bytes > 0) {
-    place = live_sessions_->join_room().Ask(client_, bytes);
+    place =
+        live_sessions_->join_room().Ask(client_, bytes, frame_untrusted.size());
+    if (place == nullptr) return TooManyWait();
     if (!place->taken()) {
-      live_sessions_->BeginCommit(frame_untrusted.size());
       waiting_ = WaitingBatch{first_seq, record_count,
                               std::string(frame_untrusted), std::move(place)};
       return;
@@ -61,17 +62,19 @@ void CallState::Take(std::uint64_t first_seq, std::uint32_t record_count,
   Perform(std::move(actions));
 }
 
-std::optional<CallState::WaitingBatch> CallState::NoLongerWaiting() {
-  if (!waiting_.has_value()) return std::nullopt;
-  live_sessions_->EndCommit(waiting_->frame_untrusted.size());
-  return std::exchange(waiting_, std::nullopt);
+void CallState::TooManyWait() {
+  limits_.guards.Refused(Limit::kStepBytes);
+  SessionActions end = session_.OnGone();
+  end.finish = absl::UnavailableError(
+      "too much waits for the room to join records from their parts");
+  CutOff(std::move(end));
 }
 
 void CallState::TakeWaiting() {
   if (!waiting_.has_value()) return;
   session_.OnHeartbeat(clock_->Steady());  // Who is not read is not silent.
   if (!waiting_->place->taken()) return;
-  auto batch = NoLongerWaiting();
+  auto batch = std::exchange(waiting_, std::nullopt);
   Take(batch->first_seq, batch->record_count, batch->frame_untrusted,
        std::move(batch->place));
 }
@@ -171,7 +174,7 @@ void CallState::Perform(SessionActions actions) {
   for (SessionOut& out : actions.send) Queue(std::move(out));
   if (actions.finish.has_value()) {
     finish_ = std::move(actions.finish);
-    NoLongerWaiting();
+    waiting_.reset();
   }
   if (actions.open.has_value()) Open(*std::move(actions.open));
   if (actions.commit == nullptr) return;

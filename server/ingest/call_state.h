@@ -48,7 +48,7 @@ class CallState {
 
   // ---- From the peer; each but the last two is one message read. A batch that
   // ends a record in parts waits for the room to join it, until a tick finds
-  // it.
+  // it; where too much waits, the call ends UNAVAILABLE.
   void OnHello(const HelloUntrusted& hello_untrusted);
   void OnBatch(std::uint64_t first_seq, std::uint32_t record_count,
                std::string_view frame_untrusted);
@@ -100,8 +100,9 @@ class CallState {
             std::string_view frame_untrusted,
             std::unique_ptr<JoinRoom::Place> place);
   void TakeWaiting();
-  // Which is not waited for any more.
-  std::optional<WaitingBatch> NoLongerWaiting();
+  // Its client's sessions have more waiting than is held for them: the call
+  // ends, and the agent comes again with what is not durable.
+  void TooManyWait();
   void Perform(SessionActions actions);
   // Of a call that ends for its peer's sake.
   void CutOff(SessionActions end);

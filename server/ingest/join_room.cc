@@ -1,6 +1,7 @@
 #include "server/ingest/join_room.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -12,13 +13,26 @@ std::shared_ptr<JoinRoom> JoinRoom::Create(std::uint64_t of_a_client) {
 }
 
 std::unique_ptr<JoinRoom::Place> JoinRoom::Ask(const std::string& client,
-                                               std::uint64_t bytes) {
-  std::unique_ptr<Place> place(
-      new Place(shared_from_this(), client, std::min(bytes, of_a_client_)));
-  MutexLock lock(mu_);
-  waiting_.push_back(place.get());
-  Grant();
-  return place;
+                                               std::uint64_t bytes,
+                                               std::uint64_t held) {
+  std::unique_ptr<Place> place(new Place(shared_from_this(), client,
+                                         std::min(bytes, of_a_client_), held));
+  {
+    MutexLock lock(mu_);
+    waiting_.push_back(place.get());
+    Grant();
+    if (place->taken_ || !HoldsTooMuch(*place)) return place;
+  }
+  return nullptr;  // Which leaves.
+}
+
+bool JoinRoom::HoldsTooMuch(const Place& next) const {
+  std::uint64_t of_client = 0, of_all = 0;
+  for (const Place* const place : waiting_) {
+    of_all += place->held_;
+    if (place->client_ == next.client_) of_client += place->held_;
+  }
+  return of_client > of_a_client_ || of_all > 2 * of_a_client_;
 }
 
 void JoinRoom::Leave(Place* place) {
@@ -50,8 +64,21 @@ void JoinRoom::Grant() {
     taken_ += next->bytes_;
     taken_by_[next->client_] += next->bytes_;
     next->taken_ = true;
-    it = waiting_.erase(it);
+    waiting_.erase(it);
+    EndTurn(next->client_);
+    it = waiting_.begin();
+    full.clear();
   }
+}
+
+void JoinRoom::EndTurn(const std::string& client) {
+  std::list<Place*> behind;
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    const auto next = std::next(it);
+    if ((*it)->client_ == client) behind.splice(behind.end(), waiting_, it);
+    it = next;
+  }
+  waiting_.splice(waiting_.end(), behind);
 }
 
 }  // namespace gradtap::server

@@ -259,7 +259,7 @@ TEST_F(CallStateTest, WhenAllHoldTooMuchEachIsReadNoFurtherThanOneBatch) {
 // Two of one client that are as large as it may have are joined in turns.
 class JoiningTest : public CallStateTest {
  protected:
-  JoiningTest() { busy_ = room_.join_room().Ask("", 1); }
+  JoiningTest() { busy_ = room_.join_room().Ask("", 1, 0); }
 
   // Up to the last part, which waits for the room.
   void BeginAndWait(OneCall* call) {
@@ -290,14 +290,14 @@ TEST_F(JoiningTest, ARecordWaitsUntilThereIsRoomToJoinIt) {
     EXPECT_FALSE(next.read);
     EXPECT_FALSE(next.finish.has_value());
   }
-  EXPECT_GT(room_.pending_bytes(), 0U);
+  EXPECT_EQ(room_.pending_bytes(), 0U);  // Others are read all the same.
   busy_.reset();
   call.state().OnTick();
   EXPECT_EQ(call.pending(), 1U);
   EXPECT_TRUE(call.state().Next().read);
   call.CommitOne();
   EXPECT_EQ(room_.pending_bytes(), 0U);
-  EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+  EXPECT_TRUE(room_.join_room().Ask("", 3'000, 0)->taken());
 }
 
 TEST_F(JoiningTest, WhoseRecordIsWholeInOneBatchWaitsForNobody) {
@@ -317,11 +317,29 @@ TEST_F(JoiningTest, WhoGoesWhileItWaitsLeavesNothingBehind) {
     call.state().Next();
     EXPECT_EQ(room_.pending_bytes(), 0U);
     busy_.reset();
-    EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+    EXPECT_TRUE(room_.join_room().Ask("", 3'000, 0)->taken());
     call.state().OnTick();
     EXPECT_EQ(call.pending(), 0U);
   }
-  EXPECT_TRUE(room_.join_room().Ask("", 3'000)->taken());
+  EXPECT_TRUE(room_.join_room().Ask("", 3'000, 0)->taken());
+}
+
+TEST_F(JoiningTest, WhereTooMuchWaitsTheCallEndsAndNothingOfItIsTaken) {
+  const auto others = room_.join_room().Ask("", 3'000, 3'000);
+  OneCall call(limits_, &room_, &clock_);
+  call.Begin();
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    call.SendPart(i, 3);
+    call.CommitOne();
+    call.state().OnWritten(true);
+    call.state().Next();
+  }
+  call.state().OnWritten(true);
+  call.SendPart(2, 3);
+  EXPECT_EQ(call.pending(), 0U);
+  const CallState::Operations next = call.state().Next();
+  ASSERT_TRUE(next.finish.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(*next.finish));
 }
 
 TEST_F(JoiningTest, ADrainDoesNotWaitForTheRoom) {
