@@ -120,6 +120,8 @@ class ReflectionCall final : public grpc::ServerGenericBidiReactor {
                                  "a name is asked for, in at most 4 KiB"));
     }
     if (head_.connection != nullptr) head_.connection->Took(in.Length());
+    const absl::Status may = head_.gate->Recheck(head_.caller);
+    if (!may.ok()) return Finish(ToGrpcStatus(may));
     const absl::Status often =
         std::exchange(first_, false)
             ? absl::OkStatus()

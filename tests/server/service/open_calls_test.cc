@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/wire.h"
 #include "server/service/bytes_call.h"
 #include "server/service/doors_testing.h"
 
@@ -92,6 +93,27 @@ TEST_F(OpenCallsTest, ATokenThatIsRevokedBeforeTheRequestComesIsOneNoMore) {
     EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
     collector_ = nullptr;
   }
+}
+
+TEST_F(OpenCallsTest, AReflectionThatIsOpenEndsWithItsToken) {
+  const std::string token = tokens_.Add("read");
+  Start(Way::kLoopback);
+  ASSERT_NE(collector_, nullptr);
+  BytesCall call(
+      NewChannel(),
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+      Bearer(token));
+  std::string list, answer;
+  wire::AppendBytesField(7, "", &list);
+  ASSERT_TRUE(call.Write(list));
+  ASSERT_TRUE(call.Read(&answer));
+  EXPECT_THAT(answer, HasSubstr("gradtap.v1.Query"));
+  tokens_.Revoke(token);
+  EXPECT_EQ(AwaitRefusal(NewChannel(), token).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+  call.Write(list);
+  EXPECT_FALSE(call.Read(&answer));
+  EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
 TEST_F(OpenCallsTest, WhoFindsNoPlaceThatOthersHaveKeepsItsConnection) {
