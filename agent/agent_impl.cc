@@ -212,8 +212,9 @@ Agent::Impl::~Impl() {
   }
 }
 
-void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
-                       std::span<const Scalar> scalars) {
+// To catch what ends a thread the C++ run-time binds a reference to nothing.
+__attribute__((no_sanitize("null"))) void Agent::Impl::Step(
+    torch::optim::Optimizer& optimizer, std::span<const Scalar> scalars) {
   Before(nullptr, &optimizer);
   try {
     agent::CallOptimizerStep(optimizer);
@@ -227,9 +228,10 @@ void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
   After(scalars);
 }
 
-void Agent::Impl::Step(torch::optim::Optimizer& optimizer,
-                       const std::function<at::Tensor()>& closure,
-                       std::span<const Scalar> scalars, at::Tensor* loss) {
+__attribute__((no_sanitize("null"))) void Agent::Impl::Step(
+    torch::optim::Optimizer& optimizer,
+    const std::function<at::Tensor()>& closure, std::span<const Scalar> scalars,
+    at::Tensor* loss) {
   // Before the closure, which may throw.
   if (!Inert()) capture_->NoteOptimizer(optimizer);
   try {
