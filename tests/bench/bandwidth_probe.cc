@@ -25,6 +25,16 @@ HWY_INLINE void Ask(const char* p, std::size_t bytes) {
   }
 }
 
+// SumOfLanes() adds signed numbers where there is AVX-512, which may overflow.
+template <class D>
+HWY_INLINE std::uint64_t Sum(D d, hn::Vec<D> v) {
+  HWY_ALIGN std::uint64_t lanes[HWY_MAX_BYTES / 8];
+  hn::Store(v, d, lanes);
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < hn::Lanes(d); ++i) sum += lanes[i];
+  return sum;
+}
+
 template <class D, std::size_t ahead>
 HWY_INLINE std::uint64_t ReadWith(const char* data, std::size_t bytes) {
   const D d;
@@ -47,7 +57,7 @@ HWY_INLINE std::uint64_t ReadWith(const char* data, std::size_t bytes) {
   }
   a = hn::Add(hn::Add(a, b), hn::Add(c, e));
   f = hn::Add(hn::Add(f, g), hn::Add(h, k));
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, f)));
+  return Sum(d, hn::Add(a, f));
 }
 
 template <class D, std::size_t ahead>
@@ -69,7 +79,7 @@ HWY_INLINE std::uint64_t CopyWith(const char* from, char* to,
       hn::StoreU(b, d, q + hn::Lanes(d));
     }
   }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum, other)));
+  return Sum(d, hn::Add(sum, other));
 }
 
 using Wide = hn::ScalableTag<std::uint64_t>;

@@ -23,7 +23,7 @@ struct Row {
 
 std::string Short(double value) {
   char text[32];
-  const int digits = value == 0
+  const int digits = value == 0 || !std::isfinite(value)
                          ? 2
                          : std::max(0, 2 - static_cast<int>(std::floor(
                                                std::log10(std::abs(value)))));
