@@ -158,8 +158,7 @@ std::string TextOf(const Message& message) {
 // Numbers as float32 has them: some are of that type, and may have more digits.
 void Round(google::protobuf::Value* value) {
   if (value->has_number_value()) {
-    const volatile auto rounded = static_cast<float>(value->number_value());
-    value->set_number_value(rounded);
+    value->set_number_value(static_cast<float>(value->number_value()));
   } else if (value->has_struct_value()) {
     for (auto& [name, of] : *value->mutable_struct_value()->mutable_fields()) {
       Round(&of);
