@@ -112,7 +112,7 @@ TEST_F(OpenCallsTest, AReflectionThatIsOpenEndsWithItsToken) {
   EXPECT_EQ(AwaitRefusal(NewChannel(), token).error_code(),
             grpc::StatusCode::UNAUTHENTICATED);
   call.Write(list);
-  EXPECT_FALSE(call.Read(&answer));
+  ASSERT_FALSE(call.Read(&answer));
   EXPECT_EQ(call.Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
