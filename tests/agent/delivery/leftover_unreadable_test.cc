@@ -79,6 +79,61 @@ TEST_F(LeftoverUnreadableTest, AHoleBeforeASegmentOfASchemaAloneIsAGap) {
   EXPECT_THAT(Gaps(), ElementsAre("0: 17-19"));
 }
 
+// A loop that numbers its steps by samples. The records before 23 are in the
+// spool, where 19 to 21 are lost and 22 is a schema, those from `ring_first` on
+// in the ring. Step 64 n is record n + 2, from the 20th on n + 3.
+void LeaveStepsOf64Samples(const std::string& root, const std::string& rings,
+                           std::uint64_t ring_first) {
+  testing::FaultyDisk quick;
+  RingFileOptions options;
+  options.folder = rings;
+  options.capacity_bytes = 1 << 20;
+  options.reserve_bytes = 1024;
+  options.identity = MakeIdentity();
+  options.spool_root = root;
+  const auto file = RingFile::Create(options);
+  GRADTAP_ASSERT_OK(file);
+  const auto ring = (*file)->TakeRing();
+  Books books;
+  Recorder recorder(ring.get(), &books, &RealClock());
+  recorder.PutSchema(testing::MakeSchema(1, 4));
+  for (int n = 0; n < 20; ++n) {
+    recorder.PutStep(testing::MakeStep(64 * n, 1, 4));
+  }
+  recorder.PutSchema(testing::MakeSchema(2, 4));
+  for (int n = 20; n < 100; ++n) {
+    recorder.PutStep(testing::MakeStep(64 * n, 2, 4));
+  }
+  SpoolOptions each;
+  each.segment_bytes = 1;  // Each record is a segment.
+  const auto spool = Spool::Create(root, MakeIdentity(), each, &quick);
+  GRADTAP_ASSERT_OK(spool);
+  EntryView entry;
+  for (std::uint64_t seq = 1; seq < 23; ++seq) {
+    ASSERT_TRUE(ring->Read(seq, &entry));
+    GRADTAP_ASSERT_OK((*spool)->Append(seq, entry.meta, entry.bytes));
+  }
+  for (const std::uint64_t seq : {19, 20, 21}) {
+    ASSERT_TRUE(std::filesystem::remove((*spool)->path() + "/" +
+                                        SegmentName(seq, "seg")));
+  }
+  ring->FreeBefore(ring_first);
+}
+
+TEST_F(LeftoverUnreadableTest, AHoleBeforeASchemaAloneReachesToTheRing) {
+  LeaveStepsOf64Samples(root_, rings_, 23);
+  EXPECT_THAT(DeliverTheOne().status, IsOk());
+  EXPECT_EQ(StoredSteps(), 97u);
+  EXPECT_THAT(Gaps(), ElementsAre("0: 1025-1279"));
+}
+
+TEST_F(LeftoverUnreadableTest, HolesOnBothSidesOfASchemaAloneAreOneGap) {
+  LeaveStepsOf64Samples(root_, rings_, 33);
+  EXPECT_THAT(DeliverTheOne().status, IsOk());
+  EXPECT_EQ(StoredSteps(), 87u);
+  EXPECT_THAT(Gaps(), ElementsAre("0: 1025-1919"));
+}
+
 TEST_F(LeftoverUnreadableTest, AHoleThatOnlyAnEndIsBehindIsAGap) {
   testing::FaultyDisk quick;
   std::string folder;
