@@ -23,6 +23,7 @@
 #include "agent/delivery/ring_file.h"
 #include "agent/delivery/ring_maker.h"
 #include "agent/delivery/stop_signal.h"
+#include "agent/delivery/tls_files.h"
 #include "agent/delivery/worker.h"
 #include "core/clock.h"
 #include "core/codec.h"
@@ -438,8 +439,9 @@ class RingDelivery final : public Delivery,
 absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
     DeliveryOptions options) {
   if (auto status = ValidateOptions(options); !status.ok()) return status;
-  auto tls = ReadTlsFiles(options);
-  if (!tls.ok()) return tls.status();
+  TlsFileNames tls_files{options.tls_ca_file, options.tls_cert_file,
+                         options.tls_key_file};
+  if (auto read = ReadTlsFiles(tls_files); !read.ok()) return read.status();
   const std::uint64_t default_bytes = DeliveryOptions().ring_bytes;
   const bool default_ring =
       options.ring_bytes == 0 || options.ring_bytes == default_bytes;
@@ -466,9 +468,7 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   GrpcTransportOptions transport;
   transport.collector = options.collector;
   transport.tls = options.tls;
-  transport.tls_ca_pem = std::move(tls->ca_pem);
-  transport.tls_cert_pem = std::move(tls->cert_pem);
-  transport.tls_key_pem = std::move(tls->key_pem);
+  transport.tls_files = std::move(tls_files);
   transport.token = options.token;
   transport.token_file = options.token_file;
   transport.use_proxy = options.use_proxy;

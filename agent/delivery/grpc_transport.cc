@@ -116,9 +116,9 @@ class GrpcTransport : public Transport {
       return;
     }
     call_ = std::make_unique<Call>();
-    if (credentials_ == nullptr) {
-      LocalClose(absl::FailedPreconditionError(
-          "gRPC does not accept the TLS certificate or key"));
+    const auto credentials = Credentials();
+    if (!credentials.ok()) {
+      LocalClose(credentials.status());
       return;
     }
     const absl::StatusOr<std::string> token =
@@ -136,7 +136,7 @@ class GrpcTransport : public Transport {
         return;
       }
     }
-    call_->channel = grpc::CreateCustomChannel(options_.collector, credentials_,
+    call_->channel = grpc::CreateCustomChannel(options_.collector, *credentials,
                                                ChannelArgs(options_));
     call_->stub = v1::Telemetry::NewStub(call_->channel);
     if (!token->empty() &&
@@ -221,16 +221,24 @@ class GrpcTransport : public Transport {
   bool Begin() {
     if (!HasFreeDescriptors()) return false;
     queue_ = std::make_unique<grpc::CompletionQueue>();
-    if (options_.tls) {
-      grpc::SslCredentialsOptions ssl;
-      ssl.pem_root_certs = options_.tls_ca_pem;
-      ssl.pem_cert_chain = options_.tls_cert_pem;
-      ssl.pem_private_key = options_.tls_key_pem;
-      credentials_ = grpc::SslCredentials(ssl);
-    } else {
-      credentials_ = grpc::InsecureChannelCredentials();
-    }
     return true;
+  }
+
+  absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials()
+      const {
+    if (!options_.tls) return grpc::InsecureChannelCredentials();
+    const absl::StatusOr<TlsFiles> files = ReadTlsFiles(options_.tls_files);
+    if (!files.ok()) return files.status();
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = files->ca_pem;
+    ssl.pem_cert_chain = files->cert_pem;
+    ssl.pem_private_key = files->key_pem;
+    auto credentials = grpc::SslCredentials(ssl);
+    if (credentials == nullptr) {
+      return absl::FailedPreconditionError(
+          "gRPC does not accept the TLS certificate or key");
+    }
+    return credentials;
   }
 
   void Read() { call_->stream->Read(&call_->incoming, Tag(kRead)); }
@@ -288,7 +296,6 @@ class GrpcTransport : public Transport {
   }
 
   const GrpcTransportOptions options_;
-  std::shared_ptr<grpc::ChannelCredentials> credentials_;
   std::unique_ptr<grpc::CompletionQueue> queue_;  // Null: not begun, or over.
   std::unique_ptr<Call> call_;
   std::deque<TransportEvent> local_events_;

@@ -10,19 +10,20 @@
 #include <memory>
 #include <string>
 
+#include "agent/delivery/tls_files.h"
 #include "agent/delivery/transport.h"
 
 namespace gradtap::agent {
 
 // Checked by the caller (ReadTlsFiles, ValidateOptions). All the same, a token
-// is sent over TLS, or to this machine, or not at all.
+// is sent over TLS, or to this machine, or not at all. Files are read for each
+// connection: who renews them needs no new process.
 struct GrpcTransportOptions {
   std::string collector;  // "HOST:PORT", "unix:/PATH".
   bool tls = false;
-  std::string tls_ca_pem;  // Empty: the system's roots.
-  std::string tls_cert_pem, tls_key_pem;
+  TlsFileNames tls_files;
   std::string token;
-  // Where it is read from for each connection; empty: it is as it is.
+  // Where it is read from; empty: it is as it is.
   std::string token_file;
   bool use_proxy = false;
 };

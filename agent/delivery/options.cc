@@ -1,12 +1,9 @@
 #include "agent/delivery/options.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <string>
-#include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,7 +17,6 @@ namespace {
 constexpr std::uint64_t kMinRingBytes = 64 * 1024;
 constexpr std::uint64_t kMaxRingBytes = std::uint64_t{64} << 30;
 constexpr std::uint64_t kMinSpoolBytes = 1u << 20;
-constexpr std::size_t kMaxPemBytes = 1 << 20;
 constexpr std::size_t kMaxTags = 64;
 
 std::string Shown(std::string_view text) {
@@ -80,28 +76,6 @@ absl::Status ValidateSecurity(const DeliveryOptions& options) {
   }
   return options.token.empty() ? absl::OkStatus()
                                : CheckBearerToken(options.token);
-}
-
-absl::StatusOr<std::string> ReadPem(const char* option,
-                                    const std::string& path) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string content(kMaxPemBytes + 1, '\0');
-  file.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(file.gcount()));
-  const char* wrong = nullptr;
-  if (!file.is_open() || content.empty()) {
-    wrong = "cannot be read, or is empty";
-  } else if (content.size() > kMaxPemBytes) {
-    wrong = "is larger than 1 MiB";
-  } else if (content.find("-----BEGIN ") == std::string::npos) {
-    wrong = "is not PEM";
-  }
-  if (wrong != nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(option, ": ", Shown(path), " ", wrong));
-  }
-  return content;
 }
 
 }  // namespace
@@ -179,25 +153,6 @@ absl::Status ValidateOptions(const DeliveryOptions& options) {
   }
   if (auto status = ValidateTags(options); !status.ok()) return status;
   return ValidateSecurity(options);
-}
-
-absl::StatusOr<TlsFiles> ReadTlsFiles(const DeliveryOptions& options) {
-  TlsFiles files;
-  const struct {
-    const char* option;
-    const std::string& path;
-    std::string* content;
-  } wanted[] = {
-      {"tls_ca_file", options.tls_ca_file, &files.ca_pem},
-      {"tls_cert_file", options.tls_cert_file, &files.cert_pem},
-      {"tls_key_file", options.tls_key_file, &files.key_pem},
-  };
-  for (const auto& [option, path, content] : wanted) {
-    auto read = ReadPem(option, path);
-    if (!read.ok()) return read.status();
-    *content = *std::move(read);
-  }
-  return files;
 }
 
 }  // namespace gradtap::agent

@@ -21,13 +21,6 @@ absl::Status ValidateOptions(const DeliveryOptions& options);
 // "HOST:PORT", with an IPv6 address in brackets.
 absl::Status ValidateCollector(std::string_view collector);
 
-struct TlsFiles {
-  std::string ca_pem, cert_pem, key_pem;
-};
-// The contents of the files that are named; kInvalidArgument if one cannot be
-// read, is larger than 1 MiB, or is not PEM.
-absl::StatusOr<TlsFiles> ReadTlsFiles(const DeliveryOptions& options);
-
 }  // namespace gradtap::agent
 
 #endif  // GRADTAP_AGENT_DELIVERY_OPTIONS_H_

@@ -146,15 +146,8 @@ class Delivery {
     transport.tls = options.tls;
     transport.token = options.token;
     transport.use_proxy = options.use_proxy;
-    for (const auto& [file, pem] :
-         {std::pair(&options.tls_ca_file, &transport.tls_ca_pem),
-          std::pair(&options.tls_cert_file, &transport.tls_cert_pem),
-          std::pair(&options.tls_key_file, &transport.tls_key_pem)}) {
-      if (!options.tls || file->empty()) continue;
-      auto text = ReadPemFile(*file);
-      if (!text.ok()) return text.status();
-      *pem = *std::move(text);
-    }
+    transport.tls_files = {options.tls_ca_file, options.tls_cert_file,
+                           options.tls_key_file};
     transport_ = std::move(transport);
     return absl::OkStatus();
   }

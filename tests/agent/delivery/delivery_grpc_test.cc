@@ -461,6 +461,31 @@ TEST_F(DeliveryTlsTest, StreamsOverTlsWithItsTokenAndCertificate) {
   ExpectAllStored(server, 20);
 }
 
+TEST_F(DeliveryTlsTest, FilesThatAreReplacedAreReadForTheNextConnection) {
+  MakeCertificate("server");
+  MakeCertificate("client");
+  TestServer server;
+  server.Start(0, ServerCredentials("server", "client"));
+  DeliveryOptions options = Options(server.address());
+  options.tls = true;
+  options.tls_ca_file = Path("server", ".pem");
+  options.tls_cert_file = Path("client", ".pem");
+  options.tls_key_file = Path("client", ".key");
+  Create(options);
+  PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  server.Stop();
+  // The new server trusts the new ones alone, and is trusted by them alone.
+  MakeCertificate("server");
+  MakeCertificate("client");
+  server.Start(server.port(), ServerCredentials("server", "client"));
+  PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 40);
+}
+
 TEST_F(DeliveryTlsTest, AServerThatTheAuthorityDidNotSignGetsNothing) {
   MakeCertificate("server");
   MakeCertificate("other");

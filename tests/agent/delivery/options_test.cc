@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "agent/delivery/tls_files.h"
 #include "support/status_matchers.h"
 #include "support/temp_dir.h"
 
@@ -119,24 +120,23 @@ TEST(OptionsTest, TlsFilesWithoutTlsAndHalfAPairAreRefused) {
 
 TEST(OptionsTest, TlsFilesAreReadOrNamed) {
   TempDir dir;
-  DeliveryOptions options = Good();
-  options.tls = true;
-  options.tls_ca_file = dir.path() + "/ca.pem";
-  EXPECT_THAT(ReadTlsFiles(options),
+  TlsFileNames names;
+  names.ca = dir.path() + "/ca.pem";
+  EXPECT_THAT(ReadTlsFiles(names),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("tls_ca_file"), HasSubstr("ca.pem"))));
-  std::ofstream(options.tls_ca_file) << "not a certificate";
-  EXPECT_THAT(ReadTlsFiles(options),
+  std::ofstream(names.ca) << "not a certificate";
+  EXPECT_THAT(ReadTlsFiles(names),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("PEM")));
-  std::ofstream(options.tls_ca_file) << "-----BEGIN CERTIFICATE-----\n";
-  const auto files = ReadTlsFiles(options);
+  std::ofstream(names.ca) << "-----BEGIN CERTIFICATE-----\n";
+  const auto files = ReadTlsFiles(names);
   GRADTAP_ASSERT_OK(files);
   EXPECT_THAT(files->ca_pem, HasSubstr("BEGIN"));
-  options.tls_ca_file = dir.path();  // A folder.
-  EXPECT_FALSE(ReadTlsFiles(options).ok());
-  options.tls_ca_file = dir.path() + "/large.pem";
-  std::ofstream(options.tls_ca_file) << std::string(2 << 20, 'x');
-  EXPECT_THAT(ReadTlsFiles(options),
+  names.ca = dir.path();  // A folder.
+  EXPECT_FALSE(ReadTlsFiles(names).ok());
+  names.ca = dir.path() + "/large.pem";
+  std::ofstream(names.ca) << std::string(2 << 20, 'x');
+  EXPECT_THAT(ReadTlsFiles(names),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 MiB")));
 }
 
