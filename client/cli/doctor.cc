@@ -156,7 +156,7 @@ void ReportSettings(const agent::Settings& settings, Report* report) {
   }
 }
 
-// What Delivery refuses to start with, and the files that it reads once.
+// What Delivery refuses to start with.
 void ReportTlsFiles(World* world, const AgentOptions& o, Report* report) {
   const std::pair<const char*, const std::string&> files[] = {
       {"GRADTAP_TLS_CA", o.tls_ca_file},
@@ -251,6 +251,7 @@ DoctorPlan CheckEnvironment(World* world, const DoctorOptions& options,
   DoctorPlan plan;
   const std::set<std::string> known = KnownNames();
   plan.settings = ReadVariables(world, options, "");
+  plan.run = Value(world, options, "GRADTAP_RUN").value_or("");
   const bool disabled = plan.settings.disabled;
   if (disabled) {
     plan.settings = ReadVariables(world, options, "GRADTAP_DISABLED");

@@ -86,6 +86,7 @@ class CollectorCheck {
                  Report* report)
       : world_(*world),
         agent_(plan.settings.options),
+        run_(plan.run),
         proxy_(!plan.proxy_variable.empty() && !StaysOnThisMachine(address)),
         doctor_(options),
         report_(*report),
@@ -277,7 +278,7 @@ class CollectorCheck {
   // ---- gRPC. ----
 
   void Ask() {
-    const CollectorAnswer answer = world_.Ask(options_);
+    const CollectorAnswer answer = world_.Ask(options_, run_);
     if (!answer.reached.ok()) return NoGrpc(answer.reached);
     if (absl::IsUnimplemented(answer.read)) {
       report_.Problem(kCollector,
@@ -295,14 +296,20 @@ class CollectorCheck {
       return;
     }
     CheckToken(answer);
-    if (!answer.read.ok()) {
+    if (answer.read.ok()) {
+      CheckStoring(answer.status);
+    } else if (answer.version.empty()) {
       report_.Note(kVersion,
                    "the collector's version and clock are not known: it tells "
                    "only who may read",
                    "--token-file FILE with a token of the role read");
       return;
+    } else {
+      report_.Ok(
+          kStoring,
+          "whether the collector stores what comes it tells only who may "
+          "read (--token-file FILE)");
     }
-    CheckStoring(answer.status);
     CheckVersion(answer);
     CheckClock(answer);
   }
@@ -353,13 +360,21 @@ class CollectorCheck {
                       absl::StrCat("the collector takes no records now: ",
                                    Words(answer.write)),
                       "look at its log, and at `gradtap status`");
+    } else if (absl::IsPermissionDenied(answer.run)) {
+      report_.Problem(kToken, Words(answer.run),
+                      absl::StrCat("another GRADTAP_RUN than ", Quoted(run_),
+                                   ", or a token for it: `gradtapd token "
+                                   "create --role write --runs PREFIX`"));
     } else if (none) {
       report_.Ok(kToken, "none is needed to write");
     } else {
       report_.Ok(
           kToken,
           absl::StrCat("it may write", answer.read.ok() ? " and read" : "",
-                       ", of the runs that it is limited to, if any"));
+                       run_.empty()
+                           ? ", of the runs that it is limited to, if any: "
+                             "GRADTAP_RUN is not set"
+                           : absl::StrCat(" the run ", Quoted(run_))));
     }
   }
 
@@ -382,7 +397,7 @@ class CollectorCheck {
   }
 
   void CheckVersion(const CollectorAnswer& answer) {
-    const std::string& theirs = answer.status.version();
+    const std::string& theirs = answer.version;
     const std::string both =
         absl::StrCat("the collector is gradtapd ", Quoted(theirs),
                      ", this is gradtap ", GRADTAP_VERSION);
@@ -397,7 +412,7 @@ class CollectorCheck {
 
   // Whatever the collector says, nothing overflows.
   void CheckClock(const CollectorAnswer& answer) {
-    const std::int64_t theirs = answer.status.time_unix_ns();
+    const std::int64_t theirs = answer.time_unix_ns;
     if (theirs <= 0) {
       report_.Note(kClock, "the collector does not tell its time",
                    "it is older than this program: bring it up");
@@ -427,6 +442,7 @@ class CollectorCheck {
 
   World& world_;
   const AgentOptions& agent_;
+  const std::string& run_;
   const bool proxy_;
   const DoctorOptions& doctor_;
   Report& report_;

@@ -49,6 +49,7 @@ std::string Quoted(std::string_view text);
 // What an agent would run with here, if its program says nothing else.
 struct DoctorPlan {
   agent::Settings settings;
+  std::string run;  // GRADTAP_RUN; empty: the program says it.
   // A proxy that gRPC would go by: its variable, empty: none.
   std::string proxy_variable;
 };

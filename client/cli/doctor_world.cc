@@ -179,7 +179,8 @@ class RealWorld : public World {
     return ShakeHands(address, host, options);
   }
 
-  CollectorAnswer Ask(const ChannelOptions& options) override {
+  CollectorAnswer Ask(const ChannelOptions& options,
+                      const std::string& run) override {
     CollectorAnswer answer;
     const auto channel = QueryChannel::Connect(options);
     answer.reached = channel.status();
@@ -188,7 +189,19 @@ class RealWorld : public World {
     answer.read = (*channel)->Call(&v1::Query::Stub::GetStatus,
                                    v1::GetStatusRequest(), &answer.status);
     answer.answered_unix_ns = UnixNanos();
-    answer.write = (*channel)->TrySession();
+    answer.version = answer.status.version();
+    answer.time_unix_ns = answer.status.time_unix_ns();
+    const std::int64_t began = UnixNanos();
+    const SessionTrial trial = (*channel)->TrySession("");
+    const std::int64_t ended = UnixNanos();
+    answer.write = trial.status;
+    if (!answer.read.ok()) {
+      answer.version = trial.version;
+      answer.time_unix_ns = trial.time_unix_ns;
+      answer.asked_unix_ns = began;
+      answer.answered_unix_ns = ended;
+    }
+    if (!run.empty()) answer.run = (*channel)->TrySession(run).status;
     return answer;
   }
 

@@ -53,8 +53,13 @@ struct CollectorAnswer {
   absl::Status reached;  // As QueryChannel::Connect() says; if not OK, no more.
   absl::Status read;     // Of GetStatus.
   absl::Status write;    // Of a session without a word.
+  absl::Status run;      // Of one for the run that was named.
   v1::GetStatusResponse status;
-  std::int64_t asked_unix_ns = 0;  // Around GetStatus, by our clock.
+  // As either tells; empty, 0: neither does.
+  std::string version;
+  std::int64_t time_unix_ns = 0;
+  // Around the call that told the time, by our clock.
+  std::int64_t asked_unix_ns = 0;
   std::int64_t answered_unix_ns = 0;
 };
 
@@ -104,7 +109,9 @@ class World {
   virtual PeerCertificate LookAtCertificate(const std::string& address,
                                             const std::string& host,
                                             const ChannelOptions& options) = 0;
-  virtual CollectorAnswer Ask(const ChannelOptions& options) = 0;
+  // `run`: that an agent would write; empty: not known.
+  virtual CollectorAnswer Ask(const ChannelOptions& options,
+                              const std::string& run) = 0;
 
   enum class Links { kShow, kFollow };
   virtual FolderFacts Folder(const std::string& path, Links links) = 0;

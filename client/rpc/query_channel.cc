@@ -14,10 +14,12 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/bearer_token.h"
 #include "core/names.h"
 #include "core/peer_address.h"
+#include "core/session_facts.h"
 #include "core/socket_folder.h"
 #include "gradtap/v1/telemetry.grpc.pb.h"
 
@@ -276,16 +278,29 @@ absl::Status QueryChannel::WaitConnected(milliseconds wait, bool fail_fast) {
   return Unreachable(ShortReason(status.error_message()));
 }
 
-absl::Status QueryChannel::TrySession() const {
+SessionTrial QueryChannel::TrySession(const std::string& run) const {
   const auto stub = v1::Telemetry::NewStub(channel_);
   grpc::ClientContext context;
   Prepare(&context, /*with_deadline=*/true);
+  if (IsValidRunName(run)) context.AddMetadata(kRunMetadata, run);
   const auto session = stub->Session(&context);
   session->WritesDone();
   v1::CollectorMessage message;
   while (session->Read(&message)) {
   }
-  return Convert(session->Finish());
+  SessionTrial trial;
+  trial.status = Convert(session->Finish());
+  const auto& told = context.GetServerTrailingMetadata();
+  const auto text = [&told](const char* key) {
+    const auto it = told.find(key);
+    return it == told.end() ? std::string()
+                            : std::string(it->second.data(), it->second.size());
+  };
+  trial.version = text(kVersionMetadata);
+  if (!absl::SimpleAtoi(text(kTimeMetadata), &trial.time_unix_ns)) {
+    trial.time_unix_ns = 0;
+  }
+  return trial;
 }
 
 void QueryChannel::Prepare(grpc::ClientContext* context,

@@ -53,6 +53,16 @@ absl::StatusOr<std::string> ReadPemFile(const std::string& path);
 // kInvalidArgument names the first one.
 absl::Status CheckText(const google::protobuf::Message& request);
 
+// What TrySession() finds out.
+struct SessionTrial {
+  // OK if the collector would take records with these credentials: of the run,
+  // where one is named and the collector is not older than this, else of some.
+  absl::Status status;
+  // Its own words; empty, 0: it does not tell.
+  std::string version;
+  std::int64_t time_unix_ns = 0;
+};
+
 // Thread-safe.
 class QueryChannel {
  public:
@@ -85,9 +95,9 @@ class QueryChannel {
                   response);
   }
 
-  // Opens a session as an agent does, says nothing and ends it: OK if the
-  // collector would take records with these credentials, from some run.
-  absl::Status TrySession() const;
+  // Opens a session as an agent does, says nothing and ends it: nothing is
+  // stored.
+  SessionTrial TrySession(const std::string& run) const;
 
   v1::Query::Stub& stub() const { return *stub_; }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/names.h"
+#include "core/session_facts.h"
 #include "server/ingest/agent_message.h"
 
 namespace gradtap::server {
@@ -50,6 +51,15 @@ SessionReactor* SessionCall::Start(IngestShared* shared,
                                    grpc::CallbackServerContext* context,
                                    std::shared_ptr<OpenConnection> connection) {
   if (!caller.ok()) return new RefusedCall(caller.status());
+  context->AddTrailingMetadata(kVersionMetadata, GRADTAP_VERSION);
+  context->AddTrailingMetadata(kTimeMetadata,
+                               absl::StrCat(shared->clock->UnixNanos()));
+  const auto& asked = context->client_metadata();
+  if (const auto run = asked.find(kRunMetadata); run != asked.end()) {
+    const absl::Status may = shared->gate->CheckRun(
+        *caller, {run->second.data(), run->second.size()});
+    if (!may.ok()) return new RefusedCall(may);
+  }
   const std::string client = ClientName(*caller, context->peer());
   std::shared_ptr<SessionCall> call(new SessionCall(
       shared, *std::move(caller), client, context, std::move(connection)));

@@ -1,6 +1,7 @@
 // The doctor's way to the collector, and what it prints.
 
 #include <string>
+#include <utility>
 
 #include "client/cli/doctor_rows.h"
 #include "client/doctor_testing.h"
@@ -22,8 +23,7 @@ class DoctorCollectorTest : public DoctorTest {
  protected:
   absl::StatusCode Result() const { return DoctorResult(findings_).code(); }
   void AnswersAt(std::int64_t offset_ns) {
-    world_.answer.status.set_time_unix_ns(world_.answer.asked_unix_ns +
-                                          offset_ns);
+    world_.answer.time_unix_ns = world_.answer.asked_unix_ns + offset_ns;
   }
 };
 
@@ -151,12 +151,14 @@ TEST_F(DoctorCollectorTest, ACollectorThatDoesNotAnswerIsUnreachable) {
 TEST_F(DoctorCollectorTest, TheCollectorsWordsAboutATokenPassThrough) {
   world_.answer.read = absl::UnauthenticatedError("no token: make one");
   world_.answer.write = world_.answer.read;
+  const std::string version = std::exchange(world_.answer.version, "");
   EXPECT_THAT(Complaints(),
               ElementsAre(AllOf(StartsWith("problem token: no token: make one"),
                                 HasSubstr("--role write")),
                           StartsWith("note version: ")));
   world_.env["GRADTAP_TOKEN"] = "reader";
   world_.answer.read = absl::OkStatus();
+  world_.answer.version = version;
   world_.answer.write = absl::PermissionDeniedError("role read alone");
   EXPECT_THAT(
       Complaints(),
@@ -175,9 +177,37 @@ TEST_F(DoctorCollectorTest, ATokenThatIsNotSentToASocketIsTheProblem) {
 TEST_F(DoctorCollectorTest, ATokenThatOnlyWritesIsAllThatAnAgentNeeds) {
   world_.env["GRADTAP_TOKEN"] = "writer";
   world_.answer.read = absl::PermissionDeniedError("role write alone");
+  EXPECT_THAT(Complaints(), IsEmpty());
+  EXPECT_THAT(Everything(),
+              AllOf(HasSubstr("it may write,"), HasSubstr("GRADTAP_RUN is not"),
+                    HasSubstr("this is gradtap"), HasSubstr("agrees with"),
+                    HasSubstr("it tells only who may read")));
+  AnswersAt(-61 * kSecond);
+  EXPECT_THAT(Complaints(), ElementsAre(StartsWith("problem clock: ")));
+}
+
+TEST_F(DoctorCollectorTest,
+       AnOlderCollectorTellsThatTokenNeitherVersionNorTime) {
+  world_.env["GRADTAP_TOKEN"] = "writer";
+  world_.answer.read = absl::PermissionDeniedError("role write alone");
+  world_.answer.version = "";
+  world_.answer.time_unix_ns = 0;
   EXPECT_THAT(Complaints(), ElementsAre(AllOf(StartsWith("note version: "),
                                               HasSubstr("--token-file"))));
-  EXPECT_THAT(Everything(), HasSubstr("it may write,"));
+}
+
+TEST_F(DoctorCollectorTest, ARunThatTheTokenIsNotForIsAProblem) {
+  world_.env["GRADTAP_TOKEN"] = "writer";
+  Complaints();
+  world_.env["GRADTAP_RUN"] = "other";
+  EXPECT_THAT(Complaints(), IsEmpty());
+  EXPECT_THAT(Everything(), HasSubstr("it may write and read the run 'other'"));
+  world_.answer.run = absl::PermissionDeniedError("limited to 'vis-'");
+  EXPECT_THAT(
+      Complaints(),
+      ElementsAre(AllOf(StartsWith("problem token: limited to 'vis-'"),
+                        HasSubstr("another GRADTAP_RUN than 'other'"))));
+  EXPECT_THAT(world_.runs, ElementsAre("", "other", "other"));
 }
 
 TEST_F(DoctorCollectorTest, ACollectorThatTakesNothingNowIsAProblem) {
@@ -209,10 +239,10 @@ TEST_F(DoctorCollectorTest, ACollectorThatStoresNothingIsAProblem) {
 }
 
 TEST_F(DoctorCollectorTest, AnotherMinorVersionIsANote) {
-  world_.answer.status.set_version("99.1.0");
+  world_.answer.version = "99.1.0";
   EXPECT_THAT(Complaints(), ElementsAre(AllOf(StartsWith("note version: "),
                                               HasSubstr("'99.1.0'"))));
-  world_.answer.status.set_version("");
+  world_.answer.version = "";
   EXPECT_THAT(Complaints(), ElementsAre(StartsWith("note version: ")));
 }
 
@@ -226,7 +256,7 @@ TEST_F(DoctorCollectorTest, ClocksThatAreApartAreANoteThenAProblem) {
   EXPECT_THAT(Complaints(), ElementsAre(HasSubstr("3 s behind")));
   AnswersAt(-61 * kSecond);
   EXPECT_THAT(Complaints(), ElementsAre(StartsWith("problem clock: ")));
-  world_.answer.status.set_time_unix_ns(INT64_MAX);
+  world_.answer.time_unix_ns = INT64_MAX;
   EXPECT_THAT(Complaints(), ElementsAre(StartsWith("problem clock: ")));
 }
 
@@ -237,7 +267,7 @@ TEST_F(DoctorCollectorTest, ASlowAnswerIsNoDifferenceOfClocks) {
 }
 
 TEST_F(DoctorCollectorTest, ACollectorThatDoesNotTellItsTimeIsANote) {
-  world_.answer.status.clear_time_unix_ns();
+  world_.answer.time_unix_ns = 0;
   EXPECT_THAT(Complaints(), ElementsAre(StartsWith("note clock: ")));
 }
 

@@ -44,8 +44,8 @@ class FakeWorld : public World {
     certificate.names = {"gpu7", "192.0.2.7"};
     certificate.not_before_unix_s = kFakeNow / 1'000'000'000 - 1000;
     certificate.not_after_unix_s = kFakeNow / 1'000'000'000 + 365 * 86400;
-    answer.status.set_version(GRADTAP_VERSION);
-    answer.status.set_time_unix_ns(kFakeNow + 1);
+    answer.version = GRADTAP_VERSION;
+    answer.time_unix_ns = kFakeNow + 1;
     answer.asked_unix_ns = kFakeNow;
     answer.answered_unix_ns = kFakeNow + 2'000'000;
   }
@@ -64,6 +64,7 @@ class FakeWorld : public World {
   // What was asked for.
   std::vector<std::string> dialled;
   std::vector<ChannelOptions> asked;
+  std::vector<std::string> runs;
 
   std::vector<std::string> VariableNames() override {
     std::vector<std::string> names;
@@ -89,8 +90,10 @@ class FakeWorld : public World {
                                     const ChannelOptions&) override {
     return certificate;
   }
-  CollectorAnswer Ask(const ChannelOptions& options) override {
+  CollectorAnswer Ask(const ChannelOptions& options,
+                      const std::string& run) override {
     asked.push_back(options);
+    runs.push_back(run);
     return answer;
   }
   FolderFacts Folder(const std::string& path, Links links) override {

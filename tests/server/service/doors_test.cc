@@ -11,6 +11,8 @@
 #include <set>
 #include <thread>
 
+#include "core/clock.h"
+#include "core/session_facts.h"
 #include "server/auth/rights.h"
 #include "server/http/http_api.h"
 #include "server/service/doors_testing.h"
@@ -278,6 +280,37 @@ TEST_F(TokenDoorTest, MetricsAreOpenIfThatIsSaid) {
     ASSERT_TRUE(refused);
     EXPECT_EQ(refused->status, 401) << other;
   }
+}
+
+// What `gradtap doctor` asks with a token that only writes.
+TEST_F(TokenDoorTest, ASessionWithoutAWordTellsWhatAnAgentWouldFind) {
+  const std::string token = tokens_.Add("write", "vis-");
+  const std::string reader = tokens_.Add("read");
+  Start(Way::kTls);
+  const auto stub = v1::Telemetry::NewStub(NewChannel());
+  std::map<std::string, std::string> told;
+  const auto ask = [&](const std::string& as, const std::string& run) {
+    grpc::ClientContext context;
+    Prepare(&context, as);
+    if (!run.empty()) context.AddMetadata(kRunMetadata, run);
+    const auto session = stub->Session(&context);
+    session->WritesDone();
+    const grpc::Status status = session->Finish();
+    told.clear();
+    for (const auto& [key, value] : context.GetServerTrailingMetadata()) {
+      told[{key.data(), key.size()}] = {value.data(), value.size()};
+    }
+    return status.error_code();
+  };
+  const std::int64_t before = RealClock().UnixNanos();
+  EXPECT_EQ(ask(token, ""), grpc::StatusCode::OK);
+  EXPECT_EQ(told[kVersionMetadata], GRADTAP_VERSION);
+  EXPECT_GE(std::stoll(told[kTimeMetadata]), before);
+  EXPECT_LE(std::stoll(told[kTimeMetadata]), RealClock().UnixNanos());
+  EXPECT_EQ(ask(token, "vis-1"), grpc::StatusCode::OK);
+  EXPECT_EQ(ask(token, "other"), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(ask(reader, ""), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_FALSE(told.contains(kVersionMetadata));
 }
 
 TEST_F(TokenDoorTest, ARevokedTokenEndsWhatItHasOpen) {
