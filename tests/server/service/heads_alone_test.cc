@@ -51,6 +51,14 @@ TEST_F(HeadsAloneTest, TheyTakePlacesAndWhoWantsMoreLosesTheConnection) {
   EXPECT_EQ(Refused("open_calls"), 5u);
 }
 
+TEST_F(HeadsAloneTest, AConnectionIsToldHowManyItMayHave) {
+  CollectorOptions options;
+  options.max_streams = 7;
+  Start(options);
+  RawPeer peer(collector_->grpc_address(), kGetRun);
+  EXPECT_EQ(peer.AwaitMaxStreams(), 7u);
+}
+
 TEST_F(HeadsAloneTest,
        TheyAreBoundedWhereTheirPeerDoesNotHearHowManyItMayHave) {
   Start();

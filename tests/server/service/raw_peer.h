@@ -110,6 +110,14 @@ class RawPeer {
     return sent;
   }
 
+  // How many calls at a time the other side lets this connection have; 0: it
+  // has said none.
+  std::uint32_t AwaitMaxStreams() {
+    while (max_streams_ == 0 && !ended_ && Read(60'000)) {
+    }
+    return max_streams_;
+  }
+
   // Closed, or the call was reset or answered.
   bool ended() const { return ended_; }
   bool AwaitEnd() {
@@ -130,7 +138,8 @@ class RawPeer {
     kGoAway = 7,
     kWindow = 8
   };
-  static constexpr std::uint32_t kInitialWindow = 4;  // A setting.
+  static constexpr std::uint32_t kMaxStreams = 3;  // Settings.
+  static constexpr std::uint32_t kInitialWindow = 4;
   static constexpr char kEndStream = 1;
   static constexpr char kEndHeaders = 4;
   static constexpr char kAck = 1;
@@ -195,7 +204,9 @@ class RawPeer {
           NumberAt(payload, 0, 4);
     } else if (kind == kSettings && (flags & kAck) == 0) {
       for (std::size_t at = 0; at + 6 <= payload.size(); at += 6) {
-        if (NumberAt(payload, at, 2) != kInitialWindow) continue;
+        const std::uint32_t setting = NumberAt(payload, at, 2);
+        if (setting == kMaxStreams) max_streams_ = NumberAt(payload, at + 2, 4);
+        if (setting != kInitialWindow) continue;
         const auto initial =
             static_cast<std::int64_t>(NumberAt(payload, at + 2, 4));
         stream_window_ += initial - initial_window_;
@@ -214,6 +225,7 @@ class RawPeer {
   std::int64_t connection_window_ = 65'535;
   std::int64_t stream_window_ = 65'535;
   std::int64_t initial_window_ = 65'535;
+  std::uint32_t max_streams_ = 0;
   bool ended_ = false;
 };
 
