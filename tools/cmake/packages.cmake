@@ -104,8 +104,12 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS
   ${CMAKE_BINARY_DIR} ${CMAKE_BINARY_DIR}/agent)
 set(CPACK_DEBIAN_ENABLE_COMPONENT_DEPENDS OFF)
 
-set(CPACK_DEBIAN_AGENT_PACKAGE_NAME
-  libgradtap-agent${PROJECT_VERSION_MAJOR})
+# Its own, which `agent` may have raised.
+set(soversion ${PROJECT_VERSION_MAJOR})
+if(TARGET gradtap_agent)
+  get_target_property(soversion gradtap_agent SOVERSION)
+endif()
+set(CPACK_DEBIAN_AGENT_PACKAGE_NAME libgradtap-agent${soversion})
 set(CPACK_DEBIAN_AGENT_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_AGENT_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_AGENT_DESCRIPTION "The agent: the library that a training program links, or loads: it records statistics of
@@ -114,7 +118,7 @@ set(CPACK_DEBIAN_AGENT_DESCRIPTION "The agent: the library that a training progr
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libgradtap-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS
-  "libgradtap-agent${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION})")
+  "libgradtap-agent${soversion} (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_DEV_PACKAGE_RECOMMENDS
   "libtorch-dev, libgrpc++-dev, libprotobuf-dev, libabsl-dev, libhwy-dev, libzstd-dev, libre2-dev")
 set(CPACK_DEBIAN_DEV_DESCRIPTION "Headers and CMake package of the agent, and the library that asks a collector.")
