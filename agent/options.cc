@@ -405,9 +405,8 @@ void CheckRanges(Settings* settings) {
   }
   if (!o.token.empty() && !o.tls &&
       !StaysOnThisMachine(CompleteAddress(o.collector))) {
-    error(
-        "a token is not sent to another machine without TLS: set tls, or "
-        "drop the token");
+    error("a token is not sent to another machine, " + Quoted(o.collector) +
+          ", without TLS: set tls, or drop the token");
   }
   for (const auto* patterns : {&o.include, &o.exclude, &o.sharded}) {
     const auto filter = NameFilter::Create(*patterns);

@@ -463,6 +463,9 @@ int main(int argc, char** argv) {
     Say("the file of --config has no such option, or is no file of options: " +
         what.substr(what.rfind(' ') + 1) + "; see gradtapd --help");
     return kExitUsage;
+  } catch (const CLI::FileError& error) {
+    Say("--config: " + std::string(error.what()) + "; see gradtapd --help");
+    return kExitUsage;
   } catch (const CLI::Error& error) {
     Say((GivesToken(app) ? "there is no option --token, which ps would show"
                          : std::string(error.what())) +

@@ -65,7 +65,7 @@ std::pair<std::string, std::string> Split(std::string_view text) {
 absl::StatusOr<nanoseconds> ParseDuration(std::string_view text) {
   constexpr std::string_view kRight =
       "duration; give a whole number of s, min, h, d or w, for example 30d or "
-      "12h; 0 is none";
+      "12h";
   if (text == "0") return nanoseconds(0);
   const auto [digits, unit] = Split(text);
   std::int64_t number = 0;
@@ -86,7 +86,7 @@ absl::StatusOr<nanoseconds> ParseDuration(std::string_view text) {
 absl::StatusOr<std::uint64_t> ParseBytes(std::string_view text) {
   constexpr std::string_view kRight =
       "size; give a number and a unit, one of B, kB, MB, GB, TB, KiB, MiB, "
-      "GiB, TiB, for example 200GiB; 0 is none";
+      "GiB, TiB, for example 200GiB";
   if (text == "0") return std::uint64_t{0};
   const auto [digits, unit] = Split(text);
   double number = 0;

@@ -46,7 +46,8 @@ TEST_F(GradtapdTest, OptionsComeFromAFileAndTheCommandLineWins) {
   ExpectFailure(Run({"--config", file}).get(), 2, "keep-fro");
   std::ofstream(file) << "keep-for = \"90x\"\n";
   ExpectFailure(Run({"--config", file}).get(), 2, "'90x'");
-  ExpectFailure(Run({"--config", dir_.path() + "/none"}).get(), 2, "/none");
+  ExpectFailure(Run({"--config", dir_.path() + "/none"}).get(), 2,
+                "--config: " + dir_.path() + "/none");
 }
 
 TEST_F(GradtapdTest, ThePackagesOptionsAreGood) {
