@@ -8,6 +8,9 @@
 namespace gradtap::agent {
 
 void FreedHistory::Add(const EntryView& entry) {
+  // Its last part says it of the whole.
+  const bool rejected =
+      entry.rejected && entry.meta.part_index + 1 == entry.meta.part_count;
   if (entry.meta.kind == EntryKind::kSchema) {
     if (entry.meta.part_index == 0) {
       schema_.clear();
@@ -17,13 +20,13 @@ void FreedHistory::Add(const EntryView& entry) {
     if (entry.seq == schema_first_seq_ + schema_.size()) {
       schema_.emplace_back(entry.bytes);
     }
-    schema_rejected_ |= entry.rejected;
+    schema_rejected_ |= rejected;
   }
   if (!runs_.empty() && Extends(runs_.back(), entry)) {
     Run& run = runs_.back();
     run.last_seq = entry.seq;
-    if (!entry.rejected || run.rejected) return;
-    // The flag stands in the last part: its record leaves the run.
+    if (!rejected || run.rejected) return;
+    // Its record leaves the run.
     const std::uint64_t first_part = entry.seq - entry.meta.part_index;
     if (first_part <= run.first_seq) {
       run.rejected = true;
@@ -32,7 +35,7 @@ void FreedHistory::Add(const EntryView& entry) {
     run.last_seq = first_part - 1;
     runs_.push_back({first_part, entry.seq, entry.meta, true});
   } else {
-    runs_.push_back({entry.seq, entry.seq, entry.meta, entry.rejected});
+    runs_.push_back({entry.seq, entry.seq, entry.meta, rejected});
   }
   if (runs_.size() <= kMaxRuns) return;
   const Run& oldest = runs_.front();

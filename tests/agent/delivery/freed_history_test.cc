@@ -47,6 +47,14 @@ TEST(FreedHistoryTest, AMillionStepsAreOneRun) {
   EXPECT_EQ(history.Replacement(0), "");
 }
 
+TEST(FreedHistoryTest, OfAStepInPartsTheLastOneSaysWhetherItWasRejected) {
+  FreedHistory history;
+  history.Add(Entry(1, EntryKind::kStep, 7, 0, 3, /*rejected=*/true));
+  history.Add(Entry(2, EntryKind::kStep, 7, 1, 3, /*rejected=*/true));
+  history.Add(Entry(3, EntryKind::kStep, 7, 2, 3));
+  EXPECT_EQ(LostStep(history.Replacement(3)), 7);
+}
+
 TEST(FreedHistoryTest, AStepInPartsIsToldOnceInPlaceOfItsLastPart) {
   FreedHistory history;
   for (std::uint64_t i = 0; i < 30; ++i) {
