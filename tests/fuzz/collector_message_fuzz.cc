@@ -352,8 +352,10 @@ class Driver {
       if (meta.kind == EntryKind::kSchema || meta.kind == EntryKind::kEnd) {
         continue;
       }
+      // One record alone may have been the rollback to this branch: that is
+      // told.
       return meta.kind == EntryKind::kStep && meta.step > 0 &&
-             records >= meta.part_count;
+             records >= meta.part_count && (records > 1 || meta.branch == 0);
     }
     return false;
   }
