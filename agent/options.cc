@@ -216,6 +216,13 @@ void ChooseToken(Overrides* from, AgentOptions* o) {
   }
 }
 
+// Of a file: even if the program goes elsewhere.
+std::string WhereItIsNow(const std::string& path) {
+  std::error_code failed;
+  const auto absolute = std::filesystem::absolute(path, failed);
+  return failed ? path : absolute.string();
+}
+
 // Attach would wait for whoever writes into it. What is not there, or may not
 // be read, is said by who reads it.
 bool CheckRegular(const char* option, const std::string& path, Settings* s) {
@@ -227,19 +234,20 @@ bool CheckRegular(const char* option, const std::string& path, Settings* s) {
 }
 
 void CheckTlsFiles(Settings* s) {
-  if (!s->options.tls) return;
-  CheckRegular("GRADTAP_TLS_CA", s->options.tls_ca_file, s);
-  CheckRegular("GRADTAP_TLS_CERT", s->options.tls_cert_file, s);
-  CheckRegular("GRADTAP_TLS_KEY", s->options.tls_key_file, s);
+  AgentOptions& o = s->options;
+  if (!o.tls) return;
+  for (auto* file : {&o.tls_ca_file, &o.tls_cert_file, &o.tls_key_file}) {
+    if (!file->empty()) *file = WhereItIsNow(*file);
+  }
+  CheckRegular("GRADTAP_TLS_CA", o.tls_ca_file, s);
+  CheckRegular("GRADTAP_TLS_CERT", o.tls_cert_file, s);
+  CheckRegular("GRADTAP_TLS_KEY", o.tls_key_file, s);
 }
 
-// The file is where it is now, even if the program goes elsewhere.
 void CompleteToken(Settings* settings) {
   AgentOptions& o = settings->options;
   if (o.token_file.empty()) return;
-  std::error_code failed;
-  const auto absolute = std::filesystem::absolute(o.token_file, failed);
-  if (!failed) o.token_file = absolute.string();
+  o.token_file = WhereItIsNow(o.token_file);
   if (!CheckRegular("GRADTAP_TOKEN_FILE", o.token_file, settings)) return;
   absl::StatusOr<std::string> token = ReadBearerToken(o.token_file);
   if (token.ok()) {

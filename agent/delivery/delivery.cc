@@ -439,9 +439,10 @@ class RingDelivery final : public Delivery,
 absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
     DeliveryOptions options) {
   if (auto status = ValidateOptions(options); !status.ok()) return status;
-  TlsFileNames tls_files{options.tls_ca_file, options.tls_cert_file,
+  TlsFileNames tls_names{options.tls_ca_file, options.tls_cert_file,
                          options.tls_key_file};
-  if (auto read = ReadTlsFiles(tls_files); !read.ok()) return read.status();
+  auto tls_files = ReadTlsFiles(tls_names);
+  if (!tls_files.ok()) return tls_files.status();
   const std::uint64_t default_bytes = DeliveryOptions().ring_bytes;
   const bool default_ring =
       options.ring_bytes == 0 || options.ring_bytes == default_bytes;
@@ -468,7 +469,8 @@ absl::StatusOr<std::unique_ptr<Delivery>> Delivery::Create(
   GrpcTransportOptions transport;
   transport.collector = options.collector;
   transport.tls = options.tls;
-  transport.tls_files = std::move(tls_files);
+  transport.tls_files = *std::move(tls_files);
+  transport.tls_names = std::move(tls_names);
   transport.token = options.token;
   transport.token_file = options.token_file;
   transport.use_proxy = options.use_proxy;

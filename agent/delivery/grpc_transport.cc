@@ -101,7 +101,7 @@ struct Call {
 class GrpcTransport : public Transport {
  public:
   explicit GrpcTransport(GrpcTransportOptions options)
-      : options_(std::move(options)) {}
+      : options_(std::move(options)), tls_files_(options_.tls_files) {}
 
   ~GrpcTransport() override {
     if (queue_ != nullptr) Abandon(std::chrono::steady_clock::now());
@@ -117,8 +117,9 @@ class GrpcTransport : public Transport {
     }
     call_ = std::make_unique<Call>();
     const auto credentials = Credentials();
-    if (!credentials.ok()) {
-      LocalClose(credentials.status());
+    if (credentials == nullptr) {
+      LocalClose(absl::FailedPreconditionError(
+          "gRPC does not accept the TLS certificate or key"));
       return;
     }
     const absl::StatusOr<std::string> token =
@@ -136,7 +137,7 @@ class GrpcTransport : public Transport {
         return;
       }
     }
-    call_->channel = grpc::CreateCustomChannel(options_.collector, *credentials,
+    call_->channel = grpc::CreateCustomChannel(options_.collector, credentials,
                                                ChannelArgs(options_));
     call_->stub = v1::Telemetry::NewStub(call_->channel);
     if (!token->empty() &&
@@ -224,21 +225,20 @@ class GrpcTransport : public Transport {
     return true;
   }
 
-  absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials()
-      const {
+  // Null: gRPC does not take them.
+  std::shared_ptr<grpc::ChannelCredentials> Credentials() {
     if (!options_.tls) return grpc::InsecureChannelCredentials();
-    const absl::StatusOr<TlsFiles> files = ReadTlsFiles(options_.tls_files);
-    if (!files.ok()) return files.status();
-    grpc::SslCredentialsOptions ssl;
-    ssl.pem_root_certs = files->ca_pem;
-    ssl.pem_cert_chain = files->cert_pem;
-    ssl.pem_private_key = files->key_pem;
-    auto credentials = grpc::SslCredentials(ssl);
-    if (credentials == nullptr) {
-      return absl::FailedPreconditionError(
-          "gRPC does not accept the TLS certificate or key");
+    const TlsFileNames& names = options_.tls_names;
+    if (!names.empty()) {
+      if (auto files = ReadTlsFiles(names); files.ok()) {
+        tls_files_ = *std::move(files);
+      }
     }
-    return credentials;
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = tls_files_.ca_pem;
+    ssl.pem_cert_chain = tls_files_.cert_pem;
+    ssl.pem_private_key = tls_files_.key_pem;
+    return grpc::SslCredentials(ssl);
   }
 
   void Read() { call_->stream->Read(&call_->incoming, Tag(kRead)); }
@@ -296,6 +296,7 @@ class GrpcTransport : public Transport {
   }
 
   const GrpcTransportOptions options_;
+  TlsFiles tls_files_;                            // The last good ones.
   std::unique_ptr<grpc::CompletionQueue> queue_;  // Null: not begun, or over.
   std::unique_ptr<Call> call_;
   std::deque<TransportEvent> local_events_;

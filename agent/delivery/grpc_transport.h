@@ -16,14 +16,16 @@
 namespace gradtap::agent {
 
 // Checked by the caller (ReadTlsFiles, ValidateOptions). All the same, a token
-// is sent over TLS, or to this machine, or not at all. Files are read for each
-// connection: who renews them needs no new process.
+// is sent over TLS, or to this machine, or not at all.
 struct GrpcTransportOptions {
   std::string collector;  // "HOST:PORT", "unix:/PATH".
   bool tls = false;
-  TlsFileNames tls_files;
+  TlsFiles tls_files;
+  // Where they are read again for each connection, so that who renews them
+  // needs no new process; while they cannot be, the last good ones go on.
+  TlsFileNames tls_names;
   std::string token;
-  // Where it is read from; empty: it is as it is.
+  // Where it is read from for each connection; empty: it is as it is.
   std::string token_file;
   bool use_proxy = false;
 };

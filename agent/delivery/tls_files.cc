@@ -1,6 +1,10 @@
 #include "agent/delivery/tls_files.h"
 
-#include <fstream>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,16 +15,33 @@ namespace {
 
 constexpr std::size_t kMaxPemBytes = 1 << 20;
 
+// What `fd` has, and a byte more than it may.
+std::string ReadAll(int fd) {
+  std::string content(kMaxPemBytes + 1, '\0');
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const ssize_t n = ::read(fd, &content[size], content.size() - size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    size += static_cast<std::size_t>(n);
+  }
+  content.resize(size);
+  return content;
+}
+
 absl::StatusOr<std::string> ReadPem(const char* option,
                                     const std::string& path) {
   if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string content(kMaxPemBytes + 1, '\0');
-  file.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(file.gcount()));
+  // A pipe that has taken its place would keep the delivery waiting.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat about {};
+  const bool regular =
+      fd >= 0 && ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
+  std::string content = regular ? ReadAll(fd) : std::string();
+  if (fd >= 0) ::close(fd);
   const char* wrong = nullptr;
-  if (!file.is_open() || content.empty()) {
-    wrong = "cannot be read, or is empty";
+  if (content.empty()) {
+    wrong = "cannot be read, is empty, or is no regular file";
   } else if (content.size() > kMaxPemBytes) {
     wrong = "is larger than 1 MiB";
   } else if (content.find("-----BEGIN ") == std::string::npos) {

@@ -15,14 +15,16 @@ namespace gradtap::agent {
 struct TlsFileNames {
   std::string ca;  // None: the system's roots.
   std::string cert, key;
+
+  bool empty() const { return ca.empty() && cert.empty() && key.empty(); }
 };
 
 struct TlsFiles {
   std::string ca_pem, cert_pem, key_pem;
 };
 
-// What is in them; kInvalidArgument names one that cannot be read, is larger
-// than 1 MiB, or is not PEM.
+// What is in them; kInvalidArgument names one that cannot be read, is no
+// regular file, is larger than 1 MiB, or is not PEM. Waits for the disk alone.
 absl::StatusOr<TlsFiles> ReadTlsFiles(const TlsFileNames& names);
 
 }  // namespace gradtap::agent

@@ -278,6 +278,14 @@ TEST_F(OptionsTest, TheTokenFileIsReadWithoutItsLineEnd) {
   EXPECT_EQ(s.options.token, "s3cret");
 }
 
+TEST_F(OptionsTest, TlsFilesAreWhereTheyAreNow) {
+  env_ = {{"GRADTAP_TLS", "1"}, {"GRADTAP_TLS_CA", "ca.pem"}};
+  const AgentOptions o = Resolve().options;
+  EXPECT_EQ(o.tls_ca_file,
+            (std::filesystem::current_path() / "ca.pem").string());
+  EXPECT_EQ(o.tls_cert_file, "");
+}
+
 // In a child, which a signal ends where it waits for a writer.
 TEST_F(OptionsTest, FilesThatWouldBeWaitedForAreRefused) {
   const gradtap::testing::TempDir dir;

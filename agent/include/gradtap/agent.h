@@ -137,8 +137,8 @@ struct AgentOptions {
   // handler of the program's own is called instead and decides (the run is
   // STOPPED when the agent goes); one that is installed later is not replaced.
   bool stop_on_sigterm = false;
-  // GRADTAP_TLS=1, GRADTAP_TLS_CA (PEM file; empty: the system's roots),
-  // GRADTAP_TLS_CERT and GRADTAP_TLS_KEY (for mutual TLS).
+  // GRADTAP_TLS=1, GRADTAP_TLS_CA (PEM; empty: the system's roots),
+  // GRADTAP_TLS_CERT, GRADTAP_TLS_KEY (mutual TLS): read for each connection.
   bool tls = false;
   std::string tls_ca_file;
   std::string tls_cert_file;

@@ -486,6 +486,32 @@ TEST_F(DeliveryTlsTest, FilesThatAreReplacedAreReadForTheNextConnection) {
   ExpectAllStored(server, 40);
 }
 
+TEST_F(DeliveryTlsTest, WhileFilesCannotBeReadTheLastGoodOnesGoOn) {
+  MakeCertificate("server");
+  MakeCertificate("client");
+  TestServer server;
+  server.Start(0, ServerCredentials("server", "client"));
+  const auto credentials = ServerCredentials("server", "client");
+  DeliveryOptions options = Options(server.address());
+  options.tls = true;
+  options.tls_ca_file = Path("server", ".pem");
+  options.tls_cert_file = Path("client", ".pem");
+  options.tls_key_file = Path("client", ".key");
+  Create(options);
+  // A secret that is taken away as soon as the program runs.
+  ASSERT_EQ(::unlink(options.tls_key_file.c_str()), 0);
+  ASSERT_EQ(::mkfifo(options.tls_key_file.c_str(), 0600), 0);
+  PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  server.Stop();
+  server.Start(server.port(), credentials);
+  PutSteps(20);
+  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
+  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
+  server.Stop();
+  ExpectAllStored(server, 40);
+}
+
 TEST_F(DeliveryTlsTest, AServerThatTheAuthorityDidNotSignGetsNothing) {
   MakeCertificate("server");
   MakeCertificate("other");
