@@ -252,6 +252,7 @@ DoctorPlan CheckEnvironment(World* world, const DoctorOptions& options,
   const std::set<std::string> known = KnownNames();
   plan.settings = ReadVariables(world, options, "");
   plan.run = Value(world, options, "GRADTAP_RUN").value_or("");
+  if (!IsValidRunName(plan.run)) plan.run.clear();  // Reported, and ignored.
   const bool disabled = plan.settings.disabled;
   if (disabled) {
     plan.settings = ReadVariables(world, options, "GRADTAP_DISABLED");

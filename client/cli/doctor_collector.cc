@@ -304,11 +304,14 @@ class CollectorCheck {
                    "only who may read",
                    "--token-file FILE with a token of the role read");
       return;
-    } else {
+    } else if (absl::IsPermissionDenied(answer.read)) {
       report_.Ok(
           kStoring,
           "whether the collector stores what comes it tells only who may "
           "read (--token-file FILE)");
+    } else {
+      report_.Note(kStoring, Words(answer.read),
+                   "look at its log, and at `gradtap status`");
     }
     CheckVersion(answer);
     CheckClock(answer);
@@ -344,6 +347,8 @@ class CollectorCheck {
 
   void CheckToken(const CollectorAnswer& answer) {
     const bool none = options_.token.empty();
+    const absl::Status run =
+        answer.write.ok() ? answer.run.value_or(answer.write) : answer.write;
     if (absl::IsUnauthenticated(answer.write) ||
         absl::IsPermissionDenied(answer.write)) {
       report_.Problem(
@@ -355,26 +360,25 @@ class CollectorCheck {
     } else if (absl::IsUnimplemented(answer.write)) {
       report_.Problem(kToken, "the collector takes no records",
                       "correct GRADTAP_COLLECTOR");
-    } else if (!answer.write.ok()) {
-      report_.Problem(kToken,
-                      absl::StrCat("the collector takes no records now: ",
-                                   Words(answer.write)),
-                      "look at its log, and at `gradtap status`");
-    } else if (absl::IsPermissionDenied(answer.run)) {
-      report_.Problem(kToken, Words(answer.run),
+    } else if (answer.write.ok() && absl::IsPermissionDenied(run)) {
+      report_.Problem(kToken, Words(run),
                       absl::StrCat("another GRADTAP_RUN than ", Quoted(run_),
                                    ", or a token for it: `gradtapd token "
                                    "create --role write --runs PREFIX`"));
+    } else if (!run.ok()) {
+      report_.Problem(
+          kToken,
+          absl::StrCat("the collector takes no records now: ", Words(run)),
+          "look at its log, and at `gradtap status`");
     } else if (none) {
       report_.Ok(kToken, "none is needed to write");
     } else {
       report_.Ok(
           kToken,
           absl::StrCat("it may write", answer.read.ok() ? " and read" : "",
-                       run_.empty()
-                           ? ", of the runs that it is limited to, if any: "
-                             "GRADTAP_RUN is not set"
-                           : absl::StrCat(" the run ", Quoted(run_))));
+                       answer.run
+                           ? absl::StrCat(" the run ", Quoted(run_))
+                           : ", of the runs that it is limited to, if any"));
     }
   }
 

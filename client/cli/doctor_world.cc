@@ -201,7 +201,9 @@ class RealWorld : public World {
       answer.asked_unix_ns = began;
       answer.answered_unix_ns = ended;
     }
-    if (!run.empty()) answer.run = (*channel)->TrySession(run).status;
+    if (!run.empty() && trial.status.ok() && !trial.version.empty()) {
+      answer.run = (*channel)->TrySession(run).status;
+    }
     return answer;
   }
 

@@ -53,7 +53,9 @@ struct CollectorAnswer {
   absl::Status reached;  // As QueryChannel::Connect() says; if not OK, no more.
   absl::Status read;     // Of GetStatus.
   absl::Status write;    // Of a session without a word.
-  absl::Status run;      // Of one for the run that was named.
+  // Of one for the run that was named; unset: none was, or the collector does
+  // not know the question.
+  std::optional<absl::Status> run;
   v1::GetStatusResponse status;
   // As either tells; empty, 0: neither does.
   std::string version;

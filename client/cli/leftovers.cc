@@ -146,8 +146,16 @@ class Delivery {
     transport.tls = options.tls;
     transport.token = options.token;
     transport.use_proxy = options.use_proxy;
-    transport.tls_files = {options.tls_ca_file, options.tls_cert_file,
-                           options.tls_key_file};
+    agent::TlsFiles& files = transport.tls_files;
+    for (const auto& [file, pem] :
+         {std::pair(&options.tls_ca_file, &files.ca_pem),
+          std::pair(&options.tls_cert_file, &files.cert_pem),
+          std::pair(&options.tls_key_file, &files.key_pem)}) {
+      if (!options.tls || file->empty()) continue;
+      auto text = ReadPemFile(*file);
+      if (!text.ok()) return text.status();
+      *pem = *std::move(text);
+    }
     transport_ = std::move(transport);
     return absl::OkStatus();
   }

@@ -30,12 +30,23 @@ using ::testing::Not;
 class FakeTelemetry final : public v1::Telemetry::Service {
  public:
   grpc::Status ends_with;
+  // What it says of itself at the end, and what the runs that it takes begin
+  // with. Without a version it is an older one, which knows none of that.
+  std::string version, time, runs;
   grpc::Status Session(
-      grpc::ServerContext*,
+      grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::CollectorMessage, v1::AgentMessage>* stream)
       override {
     v1::AgentMessage message;
     while (stream->Read(&message)) {
+    }
+    if (version.empty()) return ends_with;
+    context->AddTrailingMetadata("gradtap-version", version);
+    context->AddTrailingMetadata("gradtap-time-unix-ns", time);
+    const auto run = context->client_metadata().find("gradtap-run");
+    if (run != context->client_metadata().end() &&
+        !run->second.starts_with(runs)) {
+      return {grpc::PERMISSION_DENIED, "not one of " + runs};
     }
     return ends_with;
   }
@@ -119,6 +130,29 @@ TEST_F(CliDoctorTest, AProblemIsExitCode1InEveryFormat) {
     EXPECT_EQ(result.code, kExitFailed);
     EXPECT_THAT(result.out, HasSubstr("which token?"));
     EXPECT_THAT(result.err, HasSubstr("1 problem, the first: which token?"));
+  }
+}
+
+TEST_F(CliDoctorTest, ATokenThatOnlyWritesIsToldByASession) {
+  Start();
+  query_.failure = grpc::Status(grpc::PERMISSION_DENIED, "no");
+  around_.env["GRADTAP_RUN"] = "vis-1";
+  EXPECT_THAT(Ask().out, AllOf(HasSubstr("version and clock are not known"),
+                               Not(HasSubstr("the run 'vis-1'"))));
+  telemetry_.version = "99.1.0";
+  telemetry_.time = std::to_string(kFakeStart + 70'000'000'000);
+  telemetry_.runs = "vis-";
+  EXPECT_THAT(Ask().out, AllOf(HasSubstr("none is needed to write"),
+                               HasSubstr("gradtapd '99.1.0'"),
+                               HasSubstr("it agrees with the collector's")));
+  around_.env["GRADTAP_RUN"] = "other";
+  const CliResult other = Ask();
+  EXPECT_EQ(other.code, kExitFailed);
+  EXPECT_THAT(other.out, AllOf(HasSubstr("not one of vis-"),
+                               HasSubstr("another GRADTAP_RUN than 'other'")));
+  for (const char* time : {"99999999999999999999", "-1", "soon", ""}) {
+    telemetry_.time = time;
+    EXPECT_THAT(Ask().out, HasSubstr("does not tell its time")) << time;
   }
 }
 

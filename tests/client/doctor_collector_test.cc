@@ -179,7 +179,7 @@ TEST_F(DoctorCollectorTest, ATokenThatOnlyWritesIsAllThatAnAgentNeeds) {
   world_.answer.read = absl::PermissionDeniedError("role write alone");
   EXPECT_THAT(Complaints(), IsEmpty());
   EXPECT_THAT(Everything(),
-              AllOf(HasSubstr("it may write,"), HasSubstr("GRADTAP_RUN is not"),
+              AllOf(HasSubstr("it may write, of the runs that"),
                     HasSubstr("this is gradtap"), HasSubstr("agrees with"),
                     HasSubstr("it tells only who may read")));
   AnswersAt(-61 * kSecond);
@@ -201,13 +201,30 @@ TEST_F(DoctorCollectorTest, ARunThatTheTokenIsNotForIsAProblem) {
   Complaints();
   world_.env["GRADTAP_RUN"] = "other";
   EXPECT_THAT(Complaints(), IsEmpty());
+  EXPECT_THAT(Everything(), Not(HasSubstr("the run 'other'")));  // Not asked.
+  world_.answer.run = absl::OkStatus();
+  EXPECT_THAT(Complaints(), IsEmpty());
   EXPECT_THAT(Everything(), HasSubstr("it may write and read the run 'other'"));
   world_.answer.run = absl::PermissionDeniedError("limited to 'vis-'");
   EXPECT_THAT(
       Complaints(),
       ElementsAre(AllOf(StartsWith("problem token: limited to 'vis-'"),
                         HasSubstr("another GRADTAP_RUN than 'other'"))));
-  EXPECT_THAT(world_.runs, ElementsAre("", "other", "other"));
+  world_.answer.run = absl::ResourceExhaustedError("too many open calls");
+  EXPECT_THAT(Complaints(), ElementsAre(HasSubstr("takes no records now")));
+  EXPECT_THAT(world_.runs, ElementsAre("", "other", "other", "other", "other"));
+}
+
+TEST_F(DoctorCollectorTest, ARunWhoseNameIsNoneIsNotAskedFor) {
+  world_.env["GRADTAP_RUN"] = "my run";
+  EXPECT_THAT(Complaints(), ElementsAre(HasSubstr("GRADTAP_RUN")));
+  EXPECT_THAT(world_.runs, ElementsAre(""));
+}
+
+TEST_F(DoctorCollectorTest, AStatusThatDoesNotComeIsSaidInItsWords) {
+  world_.answer.read = absl::ResourceExhaustedError("too many requests");
+  EXPECT_THAT(Complaints(), ElementsAre(AllOf(StartsWith("note storing: "),
+                                              HasSubstr("too many requests"))));
 }
 
 TEST_F(DoctorCollectorTest, ACollectorThatTakesNothingNowIsAProblem) {
