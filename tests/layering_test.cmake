@@ -8,7 +8,7 @@ set(proto "[<\"]google/protobuf/|\\.pb\\.h")
 set(rocksdb "[<\"]rocksdb/")
 set(rules  # folder ! only or not ! regex over what follows #include
   "core!only!<[a-z0-9_]+>|<sys/[a-z0-9_]+\\.h>|[<\"](absl|hwy|re2)/|<zstd\\.h>|\"core/"
-  "agent/include!only!<[a-z0-9_]+>|<bits/chrono\\.h>|[<\"]gradtap/"
+  "agent/include!only!<[a-z0-9_]+>|<bits/(chrono|shared_ptr|std_function|unique_ptr)\\.h>|[<\"]gradtap/"
   "agent/capture!not!${grpc}|${proto}|absl/log/|${rocksdb}"
   "agent/spool!only!<[a-z0-9_]+>|<(dirent|errno|fcntl|stdio|unistd)\\.h>|<sys/[a-z0-9_]+\\.h>|\"absl/|\"core/|\"agent/(spool/|entry\\.h)"
   "agent/delivery!not!${torch}|${rocksdb}"
@@ -16,7 +16,7 @@ set(rules  # folder ! only or not ! regex over what follows #include
   "server/store!not!${grpc}"
   "server/dashboard!only!<[a-z0-9_]+>|\"server/dashboard/"
   "server/http!not!${grpc}|${rocksdb}"
-  "client/include!only!<[a-z0-9_]+>|<bits/chrono\\.h>|[<\"]gradtap/"
+  "client/include!only!<[a-z0-9_]+>|<bits/(chrono|shared_ptr|std_function|unique_ptr)\\.h>|[<\"]gradtap/"
   "client!not!${torch}|${rocksdb}"
   "examples!not!${grpc}|${proto}|${rocksdb}")
 
