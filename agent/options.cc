@@ -216,19 +216,15 @@ void ChooseToken(Overrides* from, AgentOptions* o) {
   }
 }
 
-// Of a file: even if the program goes elsewhere.
-std::string WhereItIsNow(const std::string& path) {
+// `*path` becomes where the file is now, even if the program goes elsewhere.
+// False: Attach would wait for whoever writes into it. What is not there, or
+// may not be read, is said by who reads it.
+bool Settle(const char* option, std::string* path, Settings* s) {
   std::error_code failed;
-  const auto absolute = std::filesystem::absolute(path, failed);
-  return failed ? path : absolute.string();
-}
-
-// Attach would wait for whoever writes into it. What is not there, or may not
-// be read, is said by who reads it.
-bool CheckRegular(const char* option, const std::string& path, Settings* s) {
-  std::error_code failed;
-  if (!std::filesystem::is_other(path, failed)) return true;
-  s->errors.push_back(std::string(option) + ": " + Quoted(path) +
+  const auto absolute = std::filesystem::absolute(*path, failed);
+  if (!failed) *path = absolute.string();
+  if (!std::filesystem::is_other(*path, failed)) return true;
+  s->errors.push_back(std::string(option) + ": " + Quoted(*path) +
                       " is no regular file: name one that stays");
   return false;
 }
@@ -236,19 +232,19 @@ bool CheckRegular(const char* option, const std::string& path, Settings* s) {
 void CheckTlsFiles(Settings* s) {
   AgentOptions& o = s->options;
   if (!o.tls) return;
-  for (auto* file : {&o.tls_ca_file, &o.tls_cert_file, &o.tls_key_file}) {
-    if (!file->empty()) *file = WhereItIsNow(*file);
+  const std::pair<const char*, std::string*> files[] = {
+      {"GRADTAP_TLS_CA", &o.tls_ca_file},
+      {"GRADTAP_TLS_CERT", &o.tls_cert_file},
+      {"GRADTAP_TLS_KEY", &o.tls_key_file}};
+  for (const auto& [name, path] : files) {
+    if (!path->empty()) Settle(name, path, s);
   }
-  CheckRegular("GRADTAP_TLS_CA", o.tls_ca_file, s);
-  CheckRegular("GRADTAP_TLS_CERT", o.tls_cert_file, s);
-  CheckRegular("GRADTAP_TLS_KEY", o.tls_key_file, s);
 }
 
 void CompleteToken(Settings* settings) {
   AgentOptions& o = settings->options;
   if (o.token_file.empty()) return;
-  o.token_file = WhereItIsNow(o.token_file);
-  if (!CheckRegular("GRADTAP_TOKEN_FILE", o.token_file, settings)) return;
+  if (!Settle("GRADTAP_TOKEN_FILE", &o.token_file, settings)) return;
   absl::StatusOr<std::string> token = ReadBearerToken(o.token_file);
   if (token.ok()) {
     o.token = *std::move(token);

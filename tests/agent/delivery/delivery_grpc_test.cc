@@ -8,17 +8,11 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
-#include <memory>
-#include <sstream>
 #include <string>
 #include <thread>
-#include <vector>
 
-#include "agent/delivery/delivery.h"
-#include "agent/delivery/delivery_fixtures.h"
-#include "agent/delivery/test_server.h"
+#include "agent/delivery/delivery_grpc_fixture.h"
 #include "support/endless_message.h"
 #include "support/free_port.h"
 #include "support/status_matchers.h"
@@ -43,7 +37,6 @@ using ::gradtap::testing::MakeSkippedStep;
 using ::gradtap::testing::MakeStep;
 using ::gradtap::testing::RawListener;
 using ::gradtap::testing::StatusIs;
-using ::gradtap::testing::StreamContents;
 using ::gradtap::testing::TempDir;
 using ::gradtap::testing::TestServer;
 using std::chrono::milliseconds;
@@ -52,106 +45,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-using SteadyClock = std::chrono::steady_clock;
-
-// Long enough for any machine; never waited for where all is well.
-constexpr seconds kPatience{60};
-
-class DeliveryGrpcTest : public ::testing::Test {
- protected:
-  DeliveryOptions Options(const std::string& collector) {
-    DeliveryOptions options;
-    options.collector = collector;
-    options.run = "grpc-test";
-    options.ring_bytes = 1 << 20;
-    options.ring_folder = rings_.path();
-    options.log = [this](const std::string& line) {
-      MutexLock lock(mu_);
-      lines_.push_back(line);
-    };
-    return options;
-  }
-
-  void Create(const DeliveryOptions& options) {
-    auto delivery = Delivery::Create(options);
-    GRADTAP_ASSERT_OK(delivery);
-    delivery_ = *std::move(delivery);
-  }
-
-  void PutSteps(int count, std::size_t places = 10) {
-    if (next_step_ == 0) delivery_->PutSchema(MakeSchema(1, places));
-    for (int i = 0; i < count; ++i) {
-      delivery_->PutStep(MakeStep(next_step_++, 1, places));
-    }
-  }
-
-  FlushOutcome ShutdownTimed(milliseconds deadline) {
-    const auto start = SteadyClock::now();
-    const FlushOutcome outcome =
-        delivery_->Shutdown(EndReason::kFinished, deadline);
-    const double ms =
-        std::chrono::duration<double, std::milli>(SteadyClock::now() - start)
-            .count();
-    std::cout << "shutdown with a deadline of " << deadline.count()
-              << " ms returned after " << ms << " ms\n";
-    EXPECT_EQ(delivery_->state(), DeliveryState::kStopped);
-    return outcome;
-  }
-
-  void AwaitState(DeliveryState state) {
-    const auto until = SteadyClock::now() + kPatience;
-    while (delivery_->state() != state && SteadyClock::now() < until) {
-      std::this_thread::yield();
-    }
-    EXPECT_EQ(delivery_->state(), state);
-  }
-
-  std::vector<std::string> Lines() {
-    MutexLock lock(mu_);
-    return lines_;
-  }
-  void AwaitLine(const std::string& text) {
-    const auto until = SteadyClock::now() + kPatience;
-    while (SteadyClock::now() < until) {
-      for (const std::string& line : Lines()) {
-        if (line.find(text) != std::string::npos) return;
-      }
-      std::this_thread::yield();
-    }
-    ADD_FAILURE() << "nobody said: " << text;
-  }
-
-  // Shutdown() does not wait until the server has read it.
-  static void AwaitBye(TestServer* server) {
-    const auto until = SteadyClock::now() + kPatience;
-    while (server->byes() == 0 && SteadyClock::now() < until) {
-      std::this_thread::yield();
-    }
-  }
-
-  void TearDown() override {
-    if (delivery_ == nullptr) return;
-    const DeliveryCounters c = delivery_->counters();
-    EXPECT_EQ(c.steps_seen, c.steps_recorded + c.steps_skipped + c.steps_lost);
-    EXPECT_EQ(c.steps_seen, static_cast<std::uint64_t>(next_step_));
-  }
-
-  Mutex mu_;
-  std::vector<std::string> lines_ ABSL_GUARDED_BY(mu_);
-  TempDir rings_;
-  std::unique_ptr<Delivery> delivery_;
-  std::int64_t next_step_ = 0;
-};
-
-void ExpectAllStored(const TestServer& server, std::uint64_t steps) {
-  const StreamContents contents = server.collector().Contents();
-  EXPECT_THAT(server.collector().violations, IsEmpty());
-  EXPECT_THAT(contents.problems, IsEmpty());
-  ASSERT_EQ(contents.recorded.size(), steps);
-  for (std::uint64_t i = 0; i < steps; ++i) {
-    ASSERT_EQ(contents.recorded[i].second, static_cast<std::int64_t>(i));
-  }
-}
 
 TEST_F(DeliveryGrpcTest, StreamsEveryStepAndSaysGoodbye) {
   TestServer server;
@@ -402,145 +295,6 @@ TEST_F(DeliveryGrpcTest, WrongOptionsAreRefusedBeforeAnythingStarts) {
   EXPECT_THAT(
       Delivery::Create(options),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("unencrypted")));
-}
-
-// ---- TLS -------------------------------------------------------------------
-
-std::string Read(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream content;
-  content << file.rdbuf();
-  return content.str();
-}
-
-class DeliveryTlsTest : public DeliveryGrpcTest {
- protected:
-  // A certificate for 127.0.0.1 that signs itself.
-  void MakeCertificate(const std::string& name) {
-    const std::string command =
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=" + name +
-        " -addext subjectAltName=IP:127.0.0.1 -keyout " + Path(name, ".key") +
-        " -out " + Path(name, ".pem") + " 2>/dev/null";
-    ASSERT_EQ(std::system(command.c_str()), 0) << command;
-  }
-  std::string Path(const std::string& name, const std::string& suffix) {
-    return dir_.path() + "/" + name + suffix;
-  }
-  std::shared_ptr<grpc::ServerCredentials> ServerCredentials(
-      const std::string& name, const std::string& client_ca = {}) {
-    grpc::SslServerCredentialsOptions ssl(
-        client_ca.empty()
-            ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-            : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-    if (!client_ca.empty()) ssl.pem_root_certs = Read(Path(client_ca, ".pem"));
-    ssl.pem_key_cert_pairs.push_back(
-        {Read(Path(name, ".key")), Read(Path(name, ".pem"))});
-    return grpc::SslServerCredentials(ssl);
-  }
-
-  TempDir dir_;
-};
-
-TEST_F(DeliveryTlsTest, StreamsOverTlsWithItsTokenAndCertificate) {
-  MakeCertificate("server");
-  MakeCertificate("client");
-  TestServer server;
-  server.Start(0, ServerCredentials("server", "client"));
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
-  options.token = "s3cret";
-  Create(options);
-  PutSteps(20);
-  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
-  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
-  EXPECT_EQ(server.authorization(), "Bearer s3cret");
-  server.Stop();
-  ExpectAllStored(server, 20);
-}
-
-TEST_F(DeliveryTlsTest, FilesThatAreReplacedAreReadForTheNextConnection) {
-  MakeCertificate("server");
-  MakeCertificate("client");
-  TestServer server;
-  server.Start(0, ServerCredentials("server", "client"));
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
-  Create(options);
-  PutSteps(20);
-  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
-  server.Stop();
-  // The new server trusts the new ones alone, and is trusted by them alone.
-  MakeCertificate("server");
-  MakeCertificate("client");
-  server.Start(server.port(), ServerCredentials("server", "client"));
-  PutSteps(20);
-  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
-  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
-  server.Stop();
-  ExpectAllStored(server, 40);
-}
-
-TEST_F(DeliveryTlsTest, WhileFilesCannotBeReadTheLastGoodOnesGoOn) {
-  MakeCertificate("server");
-  MakeCertificate("client");
-  TestServer server;
-  server.Start(0, ServerCredentials("server", "client"));
-  const auto credentials = ServerCredentials("server", "client");
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
-  Create(options);
-  // A secret that is taken away as soon as the program runs.
-  ASSERT_EQ(::unlink(options.tls_key_file.c_str()), 0);
-  ASSERT_EQ(::mkfifo(options.tls_key_file.c_str(), 0600), 0);
-  PutSteps(20);
-  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
-  server.Stop();
-  server.Start(server.port(), credentials);
-  PutSteps(20);
-  EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
-  EXPECT_TRUE(ShutdownTimed(kPatience).delivered);
-  server.Stop();
-  ExpectAllStored(server, 40);
-}
-
-TEST_F(DeliveryTlsTest, AServerThatTheAuthorityDidNotSignGetsNothing) {
-  MakeCertificate("server");
-  MakeCertificate("other");
-  TestServer server;
-  server.Start(0, ServerCredentials("server"));
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("other", ".pem");
-  options.token = "s3cret";
-  Create(options);
-  PutSteps(5);
-  AwaitLine("andshake failed");  // By that the session knows it.
-  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
-  EXPECT_EQ(server.authorization(), "");
-  server.Stop();
-  EXPECT_EQ(server.collector().hellos, 0);
-}
-
-TEST_F(DeliveryTlsTest, AFileThatIsPemButNoCertificateIsSurvived) {
-  TestServer server;
-  server.Start();
-  std::ofstream(Path("junk", ".pem")) << "-----BEGIN CERTIFICATE-----\njunk\n";
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("junk", ".pem");
-  Create(options);
-  PutSteps(5);
-  AwaitLine("is away");
-  EXPECT_FALSE(ShutdownTimed(milliseconds(100)).delivered);
 }
 
 }  // namespace
