@@ -51,6 +51,15 @@ class DeliveryTlsTest : public DeliveryGrpcTest {
         {Read(Path(name, ".key")), Read(Path(name, ".pem"))});
     return grpc::SslServerCredentials(ssl);
   }
+  // With the certificates "server" and "client".
+  DeliveryOptions MutualTls(const TestServer& server) {
+    DeliveryOptions options = Options(server.address());
+    options.tls = true;
+    options.tls_ca_file = Path("server", ".pem");
+    options.tls_cert_file = Path("client", ".pem");
+    options.tls_key_file = Path("client", ".key");
+    return options;
+  }
 
   TempDir dir_;
 };
@@ -60,11 +69,7 @@ TEST_F(DeliveryTlsTest, StreamsOverTlsWithItsTokenAndCertificate) {
   MakeCertificate("client");
   TestServer server;
   server.Start(0, ServerCredentials("server", "client"));
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
+  DeliveryOptions options = MutualTls(server);
   options.token = "s3cret";
   Create(options);
   PutSteps(20);
@@ -80,12 +85,7 @@ TEST_F(DeliveryTlsTest, FilesThatAreReplacedAreReadForTheNextConnection) {
   MakeCertificate("client");
   TestServer server;
   server.Start(0, ServerCredentials("server", "client"));
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
-  Create(options);
+  Create(MutualTls(server));
   PutSteps(20);
   EXPECT_TRUE(delivery_->Flush(kPatience).delivered);
   server.Stop();
@@ -106,11 +106,7 @@ TEST_F(DeliveryTlsTest, WhileFilesCannotBeReadTheLastGoodOnesGoOn) {
   TestServer server;
   server.Start(0, ServerCredentials("server", "client"));
   const auto credentials = ServerCredentials("server", "client");
-  DeliveryOptions options = Options(server.address());
-  options.tls = true;
-  options.tls_ca_file = Path("server", ".pem");
-  options.tls_cert_file = Path("client", ".pem");
-  options.tls_key_file = Path("client", ".key");
+  const DeliveryOptions options = MutualTls(server);
   Create(options);
   // A secret that is taken away as soon as the program runs.
   ASSERT_EQ(::unlink(options.tls_key_file.c_str()), 0);
