@@ -136,13 +136,14 @@ TEST_F(CliDoctorTest, AProblemIsExitCode1InEveryFormat) {
 TEST_F(CliDoctorTest, ATokenThatOnlyWritesIsToldByASession) {
   Start();
   query_.failure = grpc::Status(grpc::PERMISSION_DENIED, "no");
+  around_.env["GRADTAP_TOKEN"] = "writer";
   around_.env["GRADTAP_RUN"] = "vis-1";
   EXPECT_THAT(Ask().out, AllOf(HasSubstr("version and clock are not known"),
                                Not(HasSubstr("the run 'vis-1'"))));
   telemetry_.version = "99.1.0";
   telemetry_.time = std::to_string(kFakeStart + 70'000'000'000);
   telemetry_.runs = "vis-";
-  EXPECT_THAT(Ask().out, AllOf(HasSubstr("none is needed to write"),
+  EXPECT_THAT(Ask().out, AllOf(HasSubstr("it may write the run 'vis-1'"),
                                HasSubstr("gradtapd '99.1.0'"),
                                HasSubstr("it agrees with the collector's")));
   around_.env["GRADTAP_RUN"] = "other";
